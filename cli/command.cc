@@ -1,0 +1,46 @@
+#include "cli/command.h"
+
+#include <iostream>
+
+#include "common/counter_name.h"
+
+namespace counterd {
+
+Result<std::unique_ptr<Counters>> open_counters(const Globals& globals) {
+  if (globals.store.url.empty()) return connect_to_server(globals.server);
+  StoreOptions options = globals.store;
+  options.timeout = globals.timeout;
+  return use_store(options);
+}
+
+Result<std::string> name_or_default(const std::string& given) {
+  if (given.empty()) return std::string(kDefaultCounter);
+  if (const Result<void> checked = check_counter_name(given); !checked) return checked.error();
+  return given;
+}
+
+Error error_of(const Step& step) {
+  const auto& [operation, outcome] = step;
+  if (!outcome.detail.empty()) return {outcome.code, outcome.detail};
+  const std::string name = "counter " + operation.name;
+  if (outcome.code == Code::kMissing) return {outcome.code, name + " does not exist"};
+  return {outcome.code, name + " is " + std::to_string(outcome.value) + "; adding " +
+                            std::to_string(operation.operand) +
+                            " would leave the range of 64 bits; nothing was changed"};
+}
+
+Result<Outcome> run_operation(const Globals& globals, Operation operation) {
+  Result<std::unique_ptr<Counters>> counters = open_counters(globals);
+  if (!counters) return counters.error();
+  Step step;
+  step.operation = std::move(operation);
+  (*counters)->apply({&step, 1}, globals.deadline());
+  if (step.outcome.code != Code::kOk) return error_of(step);
+  return step.outcome;
+}
+
+void print_line(const Globals& globals, const std::string& line) {
+  if (!globals.quiet) std::cout << line << '\n';
+}
+
+}  // namespace counterd

@@ -1,0 +1,62 @@
+// What every command has in common: the options in front of it, where it works, how it answers.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "cli/counters.h"
+#include "common/endpoint.h"
+#include "common/error.h"
+#include "common/store/store.h"
+
+namespace counterd {
+
+// The options that every command takes.
+struct Globals {
+  Endpoint server;
+  StoreOptions store;          // its url empty: the server is used
+  bool server_given = false;   // by flag or environment
+  std::chrono::milliseconds timeout{5'000};
+  bool timeout_given = false;
+  bool json = false;
+  bool quiet = false;
+
+  Deadline deadline() const { return std::chrono::steady_clock::now() + timeout; }
+};
+
+// Counters of the server or the store that `globals` name.
+Result<std::unique_ptr<Counters>> open_counters(const Globals& globals);
+
+// A command that has been read from the command line: prints to standard output; an Error's code
+// is the exit status. kOk with a message is a success that has something to say.
+using Run = std::function<Result<void>(const Globals& globals)>;
+
+// Adds the command's own options to `app`; what it does is what it returns. One function a
+// command, each in a file of its own.
+Run add_increment(CLI::App& app);
+Run add_report(CLI::App& app);
+Run add_reset(CLI::App& app);
+Run add_delete(CLI::App& app);
+Run add_list(CLI::App& app);
+Run add_spawn(CLI::App& app);
+Run add_workers(CLI::App& app);
+Run add_scale(CLI::App& app);
+Run add_stop(CLI::App& app);
+Run add_status(CLI::App& app);
+
+// The name that a command was given, checked; kDefaultCounter for none.
+Result<std::string> name_or_default(const std::string& given);
+
+// Runs one operation and returns its outcome; an Error unless it is kOk.
+Result<Outcome> run_operation(const Globals& globals, Operation operation);
+
+// The Error that an outcome other than kOk is.
+Error error_of(const Step& step);
+
+// Writes one line of output, unless -q was given.
+void print_line(const Globals& globals, const std::string& line);
+
+}  // namespace counterd

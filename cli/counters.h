@@ -1,0 +1,38 @@
+// The counters that a command works on: a server's, over HTTP, or a store's, without a daemon.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "common/endpoint.h"
+#include "common/error.h"
+#include "common/operation.h"
+#include "common/store/store.h"
+
+namespace counterd {
+
+struct CountersStatus {
+  std::string place;    // where the answer came from
+  std::string version;  // of what answered
+  StoreStatus store;
+};
+
+class Counters {
+ public:
+  virtual ~Counters() = default;
+
+  // Applies the steps in their order and fills in every outcome, by `deadline`.
+  virtual void apply(std::span<Step> steps, Deadline deadline) = 0;
+  virtual Result<ListPage> list(const ListQuery& query, Deadline deadline) = 0;
+  virtual Result<CountersStatus> status(Deadline deadline) = 0;
+};
+
+// Those of a running daemon. Never fails: what is wrong shows in the first call.
+std::unique_ptr<Counters> connect_to_server(const Endpoint& server);
+
+// Those of a store, used by this process itself, by the same engine code and locks as a daemon.
+Result<std::unique_ptr<Counters>> use_store(const StoreOptions& options);
+
+}  // namespace counterd

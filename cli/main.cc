@@ -1,0 +1,170 @@
+#include <array>
+#include <cstdlib>
+#include <iostream>
+
+#include "cli/command.h"
+#include "common/json.h"
+#include "common/number.h"
+#include "common/store/store_url.h"
+#include "common/version.h"
+
+namespace counterd {
+namespace {
+
+struct Command {
+  const char* name;
+  const char* help;
+  Run (*add)(CLI::App& app);
+};
+
+constexpr std::array kCommands = {
+    Command{"increment", "add to a counter and print its new value", add_increment},
+    Command{"report", "print the value of counters", add_report},
+    Command{"reset", "set a counter and print the value before", add_reset},
+    Command{"delete", "delete a counter and print its value", add_delete},
+    Command{"list", "print all counters, sorted by name", add_list},
+    Command{"status", "print what serves, which store, how durable", add_status},
+    Command{"spawn", "start a daemon in the background, or more workers of one", add_spawn},
+    Command{"workers", "print the workers of this host's daemon", add_workers},
+    Command{"scale", "set the number of workers of this host's daemon", add_scale},
+    Command{"stop", "end this host's daemon in good order", add_stop},
+};
+
+// The global options as they are given, before they are checked.
+struct Words {
+  std::string server, store, timeout, sync, redis_prefix, redis_password_file;
+  bool require_durable = false;
+};
+
+void add_globals(CLI::App& app, Words& words, Globals& globals) {
+  app.add_option("--server", words.server,
+                 "http://HOST:PORT or unix:PATH (default: http://127.0.0.1:4747)")
+      ->type_name("URL");
+  app.add_option("--store", words.store, "work on this store itself, without a daemon")
+      ->type_name("URL")
+      ->excludes("--server");
+  app.add_option("--timeout", words.timeout, "longest wait (default: 5s)")->type_name("TIME");
+  app.add_option("--sync", words.sync, "with --store sqlite: full or normal (default: full)")
+      ->type_name("full|normal");
+  app.add_option("--redis-prefix", words.redis_prefix,
+                 "with --store redis: begins every key (default: counterd:)")
+      ->type_name("TEXT");
+  app.add_option("--redis-password-file", words.redis_password_file,
+                 "with --store redis: file whose first line is the password")
+      ->type_name("FILE");
+  app.add_flag("--require-durable", words.require_durable,
+               "with --store: refuse one that could lose an acknowledged change");
+  app.add_flag("--json", globals.json, "print JSON, one object a line");
+  app.add_flag("-q,--quiet", globals.quiet, "print nothing but errors");
+  app.set_version_flag("--version", "counterctl " + std::string(kVersion));
+}
+
+// What the flags leave open comes from the environment. A server or a store on the command line
+// beats both in the environment, where a store beats a server.
+void read_environment(Words& words) {
+  const auto take = [](std::string& word, const char* name) {
+    const char* value = std::getenv(name);
+    if (word.empty() && value != nullptr) word = value;
+  };
+  if (words.server.empty()) take(words.store, "COUNTERCTL_STORE");
+  if (words.store.empty()) take(words.server, "COUNTERCTL_SERVER");
+  take(words.timeout, "COUNTERCTL_TIMEOUT");
+  take(words.sync, "COUNTERCTL_SYNC");
+  take(words.redis_prefix, "COUNTERCTL_REDIS_PREFIX");
+  take(words.redis_password_file, "COUNTERCTL_REDIS_PASSWORD_FILE");
+}
+
+Result<void> check_store(const Words& words, Globals& globals) {
+  if (words.store.empty()) return {};
+  if (const auto location = parse_store_url(words.store); !location) {
+    return Error{Code::kUsage, location.error().message};
+  }
+  globals.store.url = words.store;
+  if (!words.sync.empty() && words.sync != "full" && words.sync != "normal") {
+    return Error{Code::kUsage, "--sync is full or normal"};
+  }
+  if (words.sync == "normal") globals.store.sync = Sync::kNormal;
+  if (!words.redis_prefix.empty()) globals.store.redis_prefix = words.redis_prefix;
+  globals.store.redis_password_file = words.redis_password_file;
+  globals.store.require_durable = words.require_durable;
+  return {};
+}
+
+Result<void> check_globals(const Words& words, Globals& globals) {
+  globals.server_given = !words.server.empty();
+  const Result<Endpoint> server =
+      parse_server(globals.server_given ? words.server : kDefaultEndpoint);
+  if (!server) return server.error();
+  globals.server = *server;
+  if (!words.timeout.empty()) {
+    const auto timeout = parse_duration(words.timeout, "--timeout");
+    if (!timeout) return timeout.error();
+    globals.timeout = *timeout;
+    globals.timeout_given = true;
+  }
+  return check_store(words, globals);
+}
+
+// What CLI11 would report as "A subcommand is required" or not at all.
+Result<void> check_words(const CLI::App& app) {
+  const std::vector<std::string> unknown = app.remaining();
+  const bool has_command = !app.get_subcommands().empty();
+  if (unknown.empty() && has_command) return {};
+  const std::string see = " (see counterctl --help)";
+  if (unknown.empty()) return Error{Code::kUsage, "a command is missing" + see};
+  const std::string word = quote_for_people(unknown.front());
+  if (unknown.front().starts_with('-')) return Error{Code::kUsage, "unknown option " + word + see};
+  return Error{Code::kUsage, (has_command ? "unexpected argument " : "unknown command ") + word + see};
+}
+
+int fail(const Error& error) {
+  std::cerr << "counterctl: " << error.message << '\n';
+  return code_info(error.code).exit_status;
+}
+
+// Success only if all output has arrived: a full disk or a closed pipe must not look like one.
+int end_with(const Result<void>& result) {
+  std::cout << std::flush;
+  if (result && !std::cout) return fail({Code::kIo, "cannot write to standard output"});
+  return result ? 0 : fail(result.error());
+}
+
+int run(int argc, const char* const* argv) {
+  Globals globals;
+  Words words;
+  CLI::App app("Counts, for shell scripts and systemd units: exact, durable, shared.",
+               "counterctl");
+  app.require_subcommand(0, 1);
+  app.fallthrough();
+  app.allow_extras();
+  app.footer("Exit status: 0 done, 1 refused by a limit, 2 no such counter, 64 usage, 65 bad data,\n"
+             "69 nothing was applied, 74 output failed, 75 unknown, 77 not allowed, 78 "
+             "configuration.\nEvery option with a value can also come from the environment, "
+             "--server as COUNTERCTL_SERVER.\nSee counterctl(1).");
+  add_globals(app, words, globals);
+  std::vector<std::pair<CLI::App*, Run>> commands;
+  for (const Command& command : kCommands) {
+    CLI::App* sub = app.add_subcommand(command.name, command.help);
+    commands.emplace_back(sub, command.add(*sub));
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& wish) {  // --help, --version
+    app.exit(wish, std::cout, std::cerr);
+    return end_with({});
+  } catch (const CLI::ParseError& error) {
+    return fail({Code::kUsage, std::string(error.what()) + " (see counterctl --help)"});
+  }
+  if (const Result<void> checked = check_words(app); !checked) return end_with(checked);
+  read_environment(words);
+  if (const Result<void> checked = check_globals(words, globals); !checked) return end_with(checked);
+  for (const auto& [sub, run_command] : commands) {
+    if (sub->parsed()) return end_with(run_command(globals));
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace counterd
+
+int main(int argc, char** argv) { return counterd::run(argc, argv); }

@@ -1,0 +1,24 @@
+#include "cli/command.h"
+#include "cli/daemon.h"
+#include "common/limits.h"
+#include "common/number.h"
+
+namespace counterd {
+
+Run add_scale(CLI::App& app) {
+  auto number = std::make_shared<std::string>();
+  app.add_option("workers", *number, "how many workers there shall be, 1 to 256")
+      ->type_name("N")
+      ->required();
+  return [number](const Globals& globals) -> Result<void> {
+    const Result<std::int64_t> workers = parse_int64_within(
+        *number, "number of workers", 1, static_cast<std::int64_t>(kMaxWorkers));
+    if (!workers) return workers.error();
+    const Result<DaemonInfo> info = scale_daemon(globals, static_cast<int>(*workers));
+    if (!info) return info.error();
+    print_line(globals, std::to_string(*workers));
+    return {};
+  };
+}
+
+}  // namespace counterd

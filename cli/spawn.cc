@@ -1,0 +1,240 @@
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <filesystem>
+#include <iostream>
+
+#include "cli/command.h"
+#include "cli/daemon.h"
+#include "common/limits.h"
+#include "common/number.h"
+#include "common/state_directory.h"
+#include "common/unique_fd.h"
+
+namespace counterd {
+namespace {
+
+using std::chrono::steady_clock;
+using Words = std::vector<std::string>;
+
+// The descriptor on which the daemon says that it is ready (counterd's --ready-fd).
+constexpr int kReadyFd = 3;
+
+// counterd beside this program, where a build and a package put both; else by PATH.
+std::string find_daemon_program() {
+  std::error_code failure;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", failure);
+  const std::filesystem::path beside = self.parent_path() / "counterd";
+  return !failure && access(beside.c_str(), X_OK) == 0 ? beside.string() : "counterd";
+}
+
+// The address that the flags name first; that of the server, if they name none.
+Result<Endpoint> endpoint_of(const Globals& globals, const Words& flags) {
+  for (std::size_t i = 0; i < flags.size(); ++i) {
+    constexpr std::string_view kListen = "--listen=";
+    if (flags[i].starts_with(kListen)) return parse_endpoint(flags[i].substr(kListen.size()));
+    if (flags[i] == "--listen" && i + 1 < flags.size()) return parse_endpoint(flags[i + 1]);
+  }
+  return globals.server;
+}
+
+// counterd's flags: those given, and what follows from counterctl's own options.
+Words daemon_flags(const Globals& globals, const Words& given) {
+  Words flags = given;
+  const bool names_address = std::any_of(given.begin(), given.end(), [](const std::string& word) {
+    return word == "--listen" || word.starts_with("--listen=") || word.starts_with("--config");
+  });
+  if (globals.server_given && !names_address) {
+    flags.insert(flags.end(), {"--listen", to_string(globals.server)});
+  }
+  return flags;
+}
+
+Result<UniqueFd> open_log(const std::string& path) {
+  UniqueFd log(open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!log) return system_error(Code::kConfig, "cannot open the log " + path, errno);
+  return log;
+}
+
+// In the child: leaves the session, keeps no descriptor of the caller's but the three that it is
+// given, and becomes the daemon.
+[[noreturn]] void become_daemon(const std::string& program, std::vector<char*>& argv,
+                                const UniqueFd& log, const UniqueFd& ready) {
+  setsid();
+  signal(SIGHUP, SIG_DFL);
+  const int null = open("/dev/null", O_RDONLY);
+  dup2(null, STDIN_FILENO);
+  dup2(log.get(), STDOUT_FILENO);
+  dup2(log.get(), STDERR_FILENO);
+  if (ready.get() == kReadyFd) {
+    fcntl(kReadyFd, F_SETFD, 0);
+  } else {
+    dup2(ready.get(), kReadyFd);
+  }
+  close_range(kReadyFd + 1, ~0U, 0);
+  execvp(program.c_str(), argv.data());
+  const std::string message = "cannot run " + program + "\n";
+  [[maybe_unused]] const ssize_t written =
+      write(STDERR_FILENO, message.data(), message.size());
+  _exit(code_info(Code::kIo).exit_status);
+}
+
+// Waits for the line "ready URL"; the URL. Empty: the daemon has ended, or time is up.
+std::string wait_until_ready(const UniqueFd& ready, Deadline deadline) {
+  std::string line;
+  while (!line.ends_with('\n')) {
+    pollfd polled{.fd = ready.get(), .events = POLLIN, .revents = 0};
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - steady_clock::now()).count();
+    if (left <= 0 || poll(&polled, 1, static_cast<int>(left)) <= 0) return {};
+    std::array<char, 512> portion{};
+    const ssize_t size = read(ready.get(), portion.data(), portion.size());
+    if (size <= 0) return {};
+    line.append(portion.data(), static_cast<std::size_t>(size));
+  }
+  constexpr std::string_view kReady = "ready ";
+  return line.substr(kReady.size(), line.size() - kReady.size() - 1);
+}
+
+// What the log holds from `start` on, at most its last bytes.
+std::string log_since(const std::string& path, off_t start) {
+  std::array<char, 2048> text{};
+  const UniqueFd log(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const ssize_t size = pread(log.get(), text.data(), text.size(), start);
+  return {text.data(), size > 0 ? static_cast<std::size_t>(size) : 0};
+}
+
+// Why the daemon with `pid` is not ready.
+Error failure_of(pid_t pid, const std::string& log_path, off_t log_start) {
+  int status = 0;
+  if (waitpid(pid, &status, WNOHANG) != pid) {
+    return {Code::kUnknown, "the daemon (pid " + std::to_string(pid) +
+                                ") was started and is not ready yet; its log is " + log_path};
+  }
+  const bool by_config =
+      WIFEXITED(status) && WEXITSTATUS(status) == code_info(Code::kConfig).exit_status;
+  const bool by_usage =
+      WIFEXITED(status) && WEXITSTATUS(status) == code_info(Code::kUsage).exit_status;
+  return {by_config  ? Code::kConfig
+          : by_usage ? Code::kUsage
+                     : Code::kUnavailable,
+          "the daemon ended while it started; its log, " + log_path + ", says:\n" +
+              log_since(log_path, log_start)};
+}
+
+struct Started {
+  pid_t pid = 0;
+  std::string url;
+};
+
+Result<Started> start_daemon(const Globals& globals, const Words& flags, int workers,
+                             const std::string& log_path) {
+  const Result<UniqueFd> log = open_log(log_path);
+  if (!log) return log.error();
+  const off_t log_start = lseek(log->get(), 0, SEEK_END);
+  std::array<int, 2> ends{};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) {
+    return system_error(Code::kIo, "cannot make a pipe", errno);
+  }
+  const UniqueFd ready(ends[0]);
+  UniqueFd to_daemon(ends[1]);
+  const std::string program = find_daemon_program();
+  Words words = {program, "--ready-fd", std::to_string(kReadyFd)};
+  if (workers > 0) words.insert(words.end(), {"--workers", std::to_string(workers)});
+  words.insert(words.end(), flags.begin(), flags.end());
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  const pid_t pid = fork();
+  if (pid < 0) return system_error(Code::kIo, "cannot start the daemon", errno);
+  if (pid == 0) become_daemon(program, argv, *log, to_daemon);
+  to_daemon.reset();
+  const std::string url = wait_until_ready(ready, globals.deadline());
+  if (url.empty()) return failure_of(pid, log_path, log_start);
+  return Started{pid, url};
+}
+
+// A daemon with the same flags serves already: sees to `workers` more.
+Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, const Words& flags,
+                            int workers) {
+  if (daemon.arguments != flags) {
+    return Error{Code::kConfig, "a daemon with other flags serves " + daemon.addresses.front() +
+                                    " already (pid " + std::to_string(daemon.pid) +
+                                    "); change its workers with: counterctl scale N"};
+  }
+  const int sum = std::min(daemon.wanted + workers, static_cast<int>(kMaxWorkers));
+  const Result<DaemonInfo> scaled = scale_daemon(globals, sum);
+  if (!scaled) return scaled.error();
+  print_line(globals, daemon.addresses.front());
+  if (!globals.quiet) {
+    std::cerr << "counterctl: counterd serves already, pid " << daemon.pid << ", and has " << sum
+              << " workers now\n";
+  }
+  return {};
+}
+
+Result<void> spawn(Globals globals, const Words& given, int workers) {
+  const Words flags = daemon_flags(globals, given);
+  const Result<Endpoint> endpoint = endpoint_of(globals, flags);
+  if (!endpoint) return endpoint.error();
+  const Result<std::string> directory = state_directory();
+  if (!directory) return directory.error();
+  // Two at once would both find no daemon: one waits for the other here.
+  const UniqueFd lock(
+      open((*directory + "/spawn.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  flock(lock.get(), LOCK_EX);
+  globals.server = *endpoint;
+  if (endpoint->is_unix() || endpoint->port != 0) {
+    const auto daemon = ask_daemon(*endpoint, {"workers"}, globals.timeout);
+    if (daemon) return add_workers_to(globals, *daemon, flags, std::max(workers, 1));
+  }
+  std::string name = to_string(*endpoint);
+  std::replace(name.begin(), name.end(), '/', '-');
+  const std::string log_path = *directory + "/" + name + ".log";
+  const Result<Started> started = start_daemon(globals, flags, workers, log_path);
+  if (!started) return started.error();
+  print_line(globals, started->url);
+  if (!globals.quiet) {
+    std::cerr << "counterctl: counterd is ready, pid " << started->pid << ", log " << log_path
+              << '\n';
+  }
+  return {};
+}
+
+}  // namespace
+
+Run add_spawn(CLI::App& app) {
+  struct Options {
+    std::string workers;
+    Words flags;
+  };
+  auto options = std::make_shared<Options>();
+  app.add_option("--workers", options->workers, "worker processes; or how many more")
+      ->type_name("N");
+  app.add_option("flags", options->flags, "behind --: counterd's flags")->type_name("FLAG");
+  return [options](const Globals& globals) -> Result<void> {
+    int workers = 0;
+    if (!options->workers.empty()) {
+      const Result<std::int64_t> number =
+          parse_int64_within(options->workers, "--workers", 1,
+                             static_cast<std::int64_t>(kMaxWorkers));
+      if (!number) return number.error();
+      workers = static_cast<int>(*number);
+    }
+    if (!globals.store.url.empty()) {
+      return Error{Code::kUsage,
+                   "spawn takes the daemon's store behind --, as in: spawn -- --store URL"};
+    }
+    return spawn(globals, options->flags, workers);
+  };
+}
+
+}  // namespace counterd

@@ -1,0 +1,40 @@
+#include "cli/command.h"
+#include "common/json.h"
+
+namespace counterd {
+namespace {
+
+std::string json_of(const CountersStatus& status) {
+  std::string line = R"({"place":)";
+  append_json_string(line, status.place);
+  line += R"(,"version":)";
+  append_json_string(line, status.version);
+  line += R"(,"store":{"engine":)";
+  append_json_string(line, status.store.engine);
+  line += R"(,"location":)";
+  append_json_string(line, status.store.location);
+  line += R"(,"durability":)";
+  append_json_string(line, status.store.durability);
+  return line + "}}";
+}
+
+}  // namespace
+
+Run add_status(CLI::App&) {
+  return [](const Globals& globals) -> Result<void> {
+    Result<std::unique_ptr<Counters>> counters = open_counters(globals);
+    if (!counters) return counters.error();
+    const Result<CountersStatus> status = (*counters)->status(globals.deadline());
+    if (!status) return status.error();
+    if (globals.json) {
+      print_line(globals, json_of(*status));
+      return {};
+    }
+    print_line(globals, "served by\t" + status->place + " (version " + status->version + ")");
+    print_line(globals, "store\t" + status->store.engine + " " + status->store.location);
+    print_line(globals, "durability\t" + status->store.durability);
+    return {};
+  };
+}
+
+}  // namespace counterd

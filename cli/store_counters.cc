@@ -1,0 +1,36 @@
+#include "cli/counters.h"
+#include "common/version.h"
+
+namespace counterd {
+namespace {
+
+class StoreCounters : public Counters {
+ public:
+  explicit StoreCounters(std::unique_ptr<Store> store) : store_(std::move(store)) {}
+
+  void apply(std::span<Step> steps, Deadline deadline) override {
+    run_batch(*store_, steps, deadline);
+  }
+
+  Result<ListPage> list(const ListQuery& query, Deadline deadline) override {
+    return store_->list(query, deadline);
+  }
+
+  Result<CountersStatus> status(Deadline deadline) override {
+    if (const Result<void> answers = store_->probe(deadline); !answers) return answers.error();
+    return CountersStatus{"this process", std::string(kVersion), store_->status()};
+  }
+
+ private:
+  std::unique_ptr<Store> store_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Counters>> use_store(const StoreOptions& options) {
+  Result<std::unique_ptr<Store>> store = open_store(options);
+  if (!store) return store.error();
+  return std::unique_ptr<Counters>(std::make_unique<StoreCounters>(std::move(*store)));
+}
+
+}  // namespace counterd

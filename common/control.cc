@@ -1,0 +1,197 @@
+#include "common/control.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "common/json.h"
+#include "common/limits.h"
+#include "common/number.h"
+
+namespace counterd {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WorkerInfo, pid, slot, state, since_ms)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DaemonInfo, pid, ready, arguments, addresses, wanted, workers)
+
+namespace {
+
+using Json = nlohmann::json;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+std::string one_line(const Json& document) {
+  return document.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? std::string() : std::string(value);
+}
+
+std::vector<std::string> directories_of_user() {
+  std::vector<std::string> found;
+  const std::string by_systemd = environment("RUNTIME_DIRECTORY");
+  if (!by_systemd.empty()) found.push_back(by_systemd.substr(0, by_systemd.find(':')));
+  const std::string by_session = environment("XDG_RUNTIME_DIR");
+  if (by_session.starts_with('/')) found.push_back(by_session + "/counterd");
+  found.push_back(geteuid() == 0 ? "/run/counterd"
+                                 : "/tmp/counterd-" + std::to_string(geteuid()));
+  return found;
+}
+
+// FNV-1a, to name a socket for a path that may be longer than a socket's name.
+std::string hash_of(std::string_view text) {
+  std::uint64_t hash = 0xcbf29ce484222325;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  std::array<char, 17> digits{};
+  std::snprintf(digits.data(), digits.size(), "%016llx", static_cast<unsigned long long>(hash));
+  return digits.data();
+}
+
+// The endpoints that a daemon may be named for when a client reaches it at `endpoint`.
+std::vector<Endpoint> names_of(const Endpoint& endpoint) {
+  std::vector<Endpoint> names = {endpoint};
+  if (endpoint.is_unix()) return names;
+  for (const char* host : {"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"}) {
+    names.push_back({host, endpoint.port, ""});
+  }
+  return names;
+}
+
+Result<UniqueFd> connect_to(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) return Error{Code::kUnavailable, "path too long"};
+  std::memcpy(address.sun_path, path.data(), path.size());
+  UniqueFd connection(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!connection ||
+      connect(connection.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
+    return system_error(Code::kUnavailable, path, errno);
+  }
+  return connection;
+}
+
+Result<UniqueFd> find_daemon(const Endpoint& endpoint) {
+  for (const std::string& directory : directories_of_user()) {
+    for (const Endpoint& name : names_of(endpoint)) {
+      Result<UniqueFd> connection = connect_to(directory + "/" + control_socket_name(name));
+      if (connection) return connection;
+    }
+  }
+  return Error{Code::kUnavailable, "no counterd of this user serves " + to_string(endpoint) +
+                                       " on this host; start one with: counterctl spawn"};
+}
+
+bool wait_readable(int fd, steady_clock::time_point deadline) {
+  pollfd polled{.fd = fd, .events = POLLIN, .revents = 0};
+  const auto left = std::chrono::ceil<milliseconds>(deadline - steady_clock::now()).count();
+  return left > 0 && poll(&polled, 1, static_cast<int>(left)) > 0;
+}
+
+}  // namespace
+
+std::string encode(const ControlRequest& request) {
+  Json document = {{"command", request.command}};
+  if (request.workers != 0) document["workers"] = request.workers;
+  return one_line(document);
+}
+
+std::string encode(const DaemonInfo& info) { return one_line(Json(info)); }
+
+std::string encode(const Error& error) {
+  return one_line({{"error", {{"code", problem_type(error.code)}, {"message", error.message}}}});
+}
+
+Result<ControlRequest> decode_control_request(std::string_view line) {
+  Result<FlatObject> members = parse_flat_object(line);
+  if (!members) return members.error();
+  ControlRequest request;
+  for (const auto& [name, value] : *members) {
+    if (name == "command") {
+      request.command = value;
+    } else if (name == "workers") {
+      const Result<std::int64_t> number = parse_int64_within(
+          value, "number of workers", 1, static_cast<std::int64_t>(kMaxWorkers));
+      if (!number) return number.error();
+      request.workers = static_cast<int>(*number);
+    } else {
+      return Error{Code::kBadParameter, "unknown parameter " + quote_for_people(name)};
+    }
+  }
+  return request;
+}
+
+Result<DaemonInfo> decode_control_reply(std::string_view line) {
+  const Json document = Json::parse(line.begin(), line.end(), nullptr, false);
+  try {
+    if (const auto error = document.find("error"); error != document.end()) {
+      const auto code = code_of_problem_type(error->at("code").get<std::string>());
+      return Error{code.value_or(Code::kUnavailable), error->at("message").get<std::string>()};
+    }
+    return document.get<DaemonInfo>();
+  } catch (const Json::exception&) {
+    return Error{Code::kUnavailable, "the daemon's answer makes no sense"};
+  }
+}
+
+Result<std::string> control_directory() {
+  const std::string directory = directories_of_user().front();
+  if (!environment("RUNTIME_DIRECTORY").empty()) return directory;
+  if (mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
+    return system_error(Code::kConfig, "cannot make the directory " + directory, errno);
+  }
+  struct stat found {};
+  if (lstat(directory.c_str(), &found) != 0 || !S_ISDIR(found.st_mode) ||
+      found.st_uid != geteuid() || (found.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return Error{Code::kConfig, "the directory " + directory +
+                                    " must belong to this user alone; set XDG_RUNTIME_DIR"};
+  }
+  return directory;
+}
+
+std::string control_socket_name(const Endpoint& endpoint) {
+  return (endpoint.is_unix() ? "unix-" + hash_of(endpoint.path) : to_string(endpoint)) +
+         ".control";
+}
+
+Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& request,
+                              std::chrono::milliseconds timeout, UniqueFd* connection) {
+  const auto deadline = steady_clock::now() + timeout;
+  Result<UniqueFd> found = find_daemon(endpoint);
+  if (!found) return found.error();
+  const std::string line = encode(request);
+  std::string reply;
+  bool whole = send(found->get(), line.data(), line.size(), MSG_NOSIGNAL) ==
+               static_cast<ssize_t>(line.size());
+  while (whole && !reply.ends_with('\n')) {
+    std::array<char, 4096> portion{};
+    const ssize_t size = wait_readable(found->get(), deadline)
+                             ? recv(found->get(), portion.data(), portion.size(), 0)
+                             : 0;
+    whole = size > 0 && reply.size() < kMaxControlReplyBytes;
+    if (whole) reply.append(portion.data(), static_cast<std::size_t>(size));
+  }
+  if (!whole) {
+    return Error{Code::kUnavailable, "the daemon at " + to_string(endpoint) +
+                                         " did not answer on its control socket"};
+  }
+  if (connection != nullptr) *connection = std::move(*found);
+  return decode_control_reply(reply);
+}
+
+bool wait_for_end(const UniqueFd& connection, std::chrono::milliseconds timeout) {
+  char byte = 0;
+  return wait_readable(connection.get(), steady_clock::now() + timeout) &&
+         recv(connection.get(), &byte, 1, 0) <= 0;
+}
+
+}  // namespace counterd

@@ -1,0 +1,67 @@
+// The control socket: how the supervisor is asked about its workers and told what to do.
+//
+// A Unix stream socket of the supervisor, for its own user and root (by the peer's credentials).
+// One request and one reply a connection, each one JSON object on one line:
+//   {"command":"workers"}            {"pid":…,"ready":…,"arguments":[…],"addresses":[…],
+//                                     "wanted":…,"workers":[{"pid":…,"slot":…,"state":…,
+//                                     "since_ms":…}]}
+//   {"command":"scale","workers":4}  the same, once the number is taken over
+//   {"command":"stop"}               the same; the connection is closed when the daemon has ended
+// A refused request is answered by {"error":{"code":…,"message":…}}, code as in error.cc.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "common/endpoint.h"
+#include "common/error.h"
+#include "common/unique_fd.h"
+
+namespace counterd {
+
+struct WorkerInfo {
+  int pid = 0;
+  int slot = 0;
+  std::string state;          // "starting", "ready", "draining", "waiting" (to be started again)
+  std::int64_t since_ms = 0;  // when that state began, Unix time
+};
+
+struct DaemonInfo {
+  int pid = 0;
+  bool ready = false;                  // every worker serves and the store answers
+  std::vector<std::string> arguments;  // as it was started, without --workers
+  std::vector<std::string> addresses;  // as to_url() gives them
+  int wanted = 0;                      // number of workers it shall have
+  std::vector<WorkerInfo> workers;
+};
+
+struct ControlRequest {
+  std::string command;
+  int workers = 0;  // scale: 1 to kMaxWorkers
+};
+
+std::string encode(const ControlRequest& request);
+std::string encode(const DaemonInfo& info);
+std::string encode(const Error& error);
+Result<ControlRequest> decode_control_request(std::string_view line);
+Result<DaemonInfo> decode_control_reply(std::string_view line);
+
+// The directory where a daemon makes its control socket: $RUNTIME_DIRECTORY, else
+// $XDG_RUNTIME_DIR/counterd, else /run/counterd for root, else /tmp/counterd-UID; all but the
+// first are made if missing, for their owner alone. kConfig, also if it belongs to another user.
+Result<std::string> control_directory();
+
+// The name of the control socket of a daemon that listens on `endpoint`, in that directory.
+std::string control_socket_name(const Endpoint& endpoint);
+
+// Asks the daemon of this host and user that listens on `endpoint`. kUnavailable: there is none,
+// or it does not answer. `connection`, if given, is left open behind the reply: it ends when the
+// daemon does.
+Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& request,
+                              std::chrono::milliseconds timeout, UniqueFd* connection = nullptr);
+
+// Waits until the other side closes `connection`; false: not within `timeout`.
+bool wait_for_end(const UniqueFd& connection, std::chrono::milliseconds timeout);
+
+}  // namespace counterd

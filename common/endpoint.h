@@ -1,0 +1,35 @@
+// Where a daemon listens and a client connects: HOST:PORT or unix:PATH.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "common/error.h"
+
+namespace counterd {
+
+struct Endpoint {
+  std::string host;  // name or address without brackets; empty: `path` is used
+  int port = 0;      // 0 to 65535; 0, for listening alone: any free one
+  std::string path;  // of a Unix socket, absolute
+
+  bool is_unix() const { return !path.empty(); }
+  bool operator==(const Endpoint&) const = default;
+};
+
+inline constexpr std::string_view kDefaultEndpoint = "127.0.0.1:4747";
+
+// "127.0.0.1:4747", "[::1]:4747", "localhost:0", "unix:/run/x". kConfig for anything else; a
+// relative path is made absolute, one too long for a socket address (107 bytes) is refused.
+Result<Endpoint> parse_endpoint(std::string_view text);
+
+// The same, also as "http://HOST:PORT" with an optional slash behind it. kUsage.
+Result<Endpoint> parse_server(std::string_view text);
+
+// HOST:PORT or unix:PATH, as parse_endpoint() reads it.
+std::string to_string(const Endpoint& endpoint);
+
+// The form that clients take: http://HOST:PORT or unix:PATH.
+std::string to_url(const Endpoint& endpoint);
+
+}  // namespace counterd

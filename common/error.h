@@ -1,0 +1,110 @@
+// Every failure has one shape: a code from the table in error.cc and a message for people. The
+// table gives each code its problem type, its HTTP status and its exit status, so that a shell, an
+// HTTP client and a log agree on what happened.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+
+namespace counterd {
+
+enum class Code : unsigned char {
+  kOk,
+  // The request is at fault; nothing happened.
+  kBadName,
+  kBadNumber,
+  kBadParameter,
+  kBadBody,
+  kBadRequest,
+  kForbidden,
+  kNoRoute,
+  kMethodNotAllowed,
+  kRequestTimeout,
+  kLengthRequired,
+  kBodyTooLarge,
+  kTargetTooLong,
+  kUnsupportedMediaType,
+  kExpectationFailed,
+  kHeadTooLarge,
+  kVersionNotSupported,
+  // The counter is at fault; nothing happened.
+  kMissing,
+  kOutOfRange,
+  // The store or the server is at fault.
+  kOverloaded,   // nothing happened: too much waits already
+  kUnavailable,  // nothing happened: try again
+  kUnknown,      // it may or may not have happened
+  // The program was started wrongly, or the system failed it; nothing happened.
+  kUsage,
+  kConfig,
+  kNotAllowed,
+  kIo,
+};
+
+struct Error {
+  Code code;
+  std::string message;
+};
+
+// What the outside sees of a code.
+struct CodeInfo {
+  Code code;
+  std::string_view type;   // last part of the problem type, stable
+  std::string_view title;  // short, the same for every occurrence (RFC 9457, 3.1.2)
+  int http_status;
+  int exit_status;  // 64 and above as in sysexits.h
+};
+
+const CodeInfo& code_info(Code code);
+
+// "urn:counterd:error:" and the type of `code`: the `type` of a problem document (RFC 9457, 3.1.1).
+std::string problem_type(Code code);
+
+// The code whose problem type is `type`; nothing for a type that is not ours.
+std::optional<Code> code_of_problem_type(std::string_view type);
+
+// A value, or an Error.
+template <class T>
+class [[nodiscard]] Result {
+ public:
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
+  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}
+
+  bool ok() const { return state_.index() == 0; }
+  explicit operator bool() const { return ok(); }
+  // REQUIRES: ok()
+  T& value() { return std::get<0>(state_); }
+  const T& value() const { return std::get<0>(state_); }
+  T& operator*() { return value(); }
+  const T& operator*() const { return value(); }
+  T* operator->() { return &value(); }
+  const T* operator->() const { return &value(); }
+  // REQUIRES: !ok()
+  const Error& error() const { return std::get<1>(state_); }
+
+ private:
+  std::variant<T, Error> state_;
+};
+
+template <>
+class [[nodiscard]] Result<void> {
+ public:
+  Result() = default;
+  Result(Error error) : error_(std::move(error)) {}
+
+  bool ok() const { return !error_; }
+  explicit operator bool() const { return ok(); }
+  // REQUIRES: !ok()
+  const Error& error() const { return *error_; }
+
+ private:
+  std::optional<Error> error_;
+};
+
+// `what`, a colon, and the text of the system error `number` (an errno value).
+Error system_error(Code code, std::string_view what, int number);
+
+}  // namespace counterd

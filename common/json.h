@@ -1,0 +1,32 @@
+// JSON, as far as the program speaks it (RFC 8259): flat objects in, quoted strings out.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "common/error.h"
+
+namespace counterd {
+
+// The members of an object in their order; numbers and booleans as they are written.
+using FlatObject = std::vector<std::pair<std::string, std::string>>;
+
+// Reads one object whose members are strings, integers or booleans, each name once. kBadBody for
+// anything else: malformed text, another type, a nested value, a fraction, an integer beyond 64
+// bits, a repeated name.
+Result<FlatObject> parse_flat_object(std::string_view text);
+
+// Appends `text` as a JSON string. Bytes that are not UTF-8 become U+FFFD.
+void append_json_string(std::string& out, std::string_view text);
+
+// The value of the member `name` of the object `text`, if it is a string; empty otherwise. For
+// replies, whose form the server chose.
+std::string json_string_member(std::string_view text, std::string_view name);
+
+// `text` in quotes for an error message: control characters and bytes beyond ASCII escaped, cut
+// after 64 characters, so that hostile input cannot forge lines in a log or on a terminal.
+std::string quote_for_people(std::string_view text);
+
+}  // namespace counterd

@@ -1,0 +1,64 @@
+// Every limit of the program, with its reason. Nothing from outside grows beyond one of these.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+
+namespace counterd {
+
+// A counter's name: long enough for a path of identifiers, short enough for a key of any store.
+inline constexpr std::size_t kMaxNameLength = 128;
+
+// Request target: httplib matches targets with recursive regular expressions, whose depth grows
+// with the length. 2 KiB hold every route with every parameter.
+inline constexpr std::size_t kMaxTargetBytes = 2 * 1024;
+
+// Request head: what browsers and proxies add stays below half of these.
+inline constexpr std::size_t kMaxHeadBytes = 16 * 1024;
+inline constexpr std::size_t kMaxHeadFields = 64;
+
+// Request body: 1,000 operations as JSON, with room.
+inline constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
+
+// Requests of one connection that are served at once; more wait in its input.
+inline constexpr std::size_t kMaxPipelined = 64;
+
+// Operations that one worker lets wait for the store; beyond that it answers 503 at once, because
+// they would wait longer than clients do.
+inline constexpr std::size_t kMaxWaitingOperations = 10'000;
+
+// Operations in one batch: bounds the time that the store's write lock is held, and the size of a
+// Redis script call.
+inline constexpr std::size_t kMaxBatchOperations = 1'000;
+
+// Rows in one page of a list, which is one snapshot held in memory.
+inline constexpr std::size_t kDefaultListLimit = 100;
+inline constexpr std::size_t kMaxListLimit = 1'000;
+
+// Worker processes of one daemon: more than any machine has use for.
+inline constexpr std::size_t kMaxWorkers = 256;
+
+// Addresses that one daemon listens on.
+inline constexpr std::size_t kMaxListenAddresses = 16;
+
+// Connections of one worker unless --max-connections says otherwise.
+inline constexpr std::size_t kDefaultMaxConnections = 16'000;
+
+// A whole request, from its first byte; a reply, from its first unsent byte; a connection between
+// requests; the rest of a refused request, read and dropped so that the client sees the error.
+inline constexpr std::chrono::seconds kReceiveTimeout{10};
+inline constexpr std::chrono::seconds kSendTimeout{10};
+inline constexpr std::chrono::seconds kIdleTimeout{75};
+inline constexpr std::chrono::seconds kLingerTimeout{2};
+inline constexpr std::size_t kMaxLingerBytes = 4 * 1024 * 1024;
+
+// readyz answers within a second, whatever the store does.
+inline constexpr std::chrono::milliseconds kReadyTimeout{800};
+
+// The control socket: requests are a few words, replies list the workers.
+inline constexpr std::size_t kMaxControlConnections = 16;
+inline constexpr std::size_t kMaxControlRequestBytes = 4 * 1024;
+inline constexpr std::size_t kMaxControlReplyBytes = 256 * 1024;
+inline constexpr std::chrono::seconds kControlTimeout{5};
+
+}  // namespace counterd

@@ -1,0 +1,13 @@
+// What people shall know goes to standard error, one line each.
+#pragma once
+
+#include <string_view>
+
+namespace counterd {
+
+// Writes "counterd[PID]: " and `message` and a newline in one write, with control characters
+// replaced, so that no input forges a line. Under systemd (JOURNAL_STREAM) the journal adds the
+// rest.
+void log_line(std::string_view message);
+
+}  // namespace counterd

@@ -1,0 +1,31 @@
+// Numbers and durations as people and programs write them. One strict form for each, because
+// lenient parsers read 010 as 8 and clip what is too large.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string_view>
+
+#include "common/error.h"
+
+namespace counterd {
+
+// An optional minus and decimal digits without leading zeros, within signed 64 bits; "-0" is
+// refused. kBadNumber otherwise; `what` names the value in the message.
+Result<std::int64_t> parse_int64(std::string_view text, std::string_view what);
+
+// The same form, from `least` to `most`.
+Result<std::int64_t> parse_int64_within(std::string_view text, std::string_view what,
+                                        std::int64_t least, std::int64_t most);
+
+// A positive whole number with one of the units ms, s, m, h, d, up to 365d: "500ms", "5s".
+// kBadNumber otherwise.
+Result<std::chrono::milliseconds> parse_duration(std::string_view text, std::string_view what);
+
+// RFC 3339 in UTC with milliseconds: 2026-01-31T23:59:59.123Z.
+std::string format_timestamp(std::int64_t unix_ms);
+
+// Wall clock time in milliseconds since 1970, UTC.
+std::int64_t unix_now_ms();
+
+}  // namespace counterd

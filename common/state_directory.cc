@@ -1,0 +1,43 @@
+#include "common/state_directory.h"
+
+#include <sys/stat.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+namespace counterd {
+namespace {
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? std::string() : std::string(value);
+}
+
+}  // namespace
+
+Result<std::string> state_directory() {
+  const std::string by_systemd = environment("STATE_DIRECTORY");
+  if (!by_systemd.empty()) return by_systemd.substr(0, by_systemd.find(':'));
+  std::string base = environment("XDG_STATE_HOME");
+  if (!base.starts_with('/')) {  // the specification has relative paths ignored
+    const std::string home = environment("HOME");
+    if (!home.starts_with('/')) {
+      return Error{Code::kConfig,
+                   "no place for the state: set STATE_DIRECTORY, XDG_STATE_HOME or HOME to an "
+                   "absolute path, or name a store with --store"};
+    }
+    base = home + "/.local/state";
+  }
+  const std::string directory = base + "/counterd";
+  std::error_code failure;
+  std::filesystem::create_directories(base, failure);
+  if (!failure && mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
+    failure.assign(errno, std::generic_category());
+  }
+  if (failure) {
+    return system_error(Code::kConfig, "cannot make the directory " + directory, failure.value());
+  }
+  return directory;
+}
+
+}  // namespace counterd

@@ -1,0 +1,42 @@
+// The right to change a database file, which one holder in all processes has at a time: flock(2)
+// on the database file itself, by a descriptor of its own.
+//
+// Not a lock file beside it, which can be unlinked and made anew, so that two hold it, or be held
+// by whoever may read it. Not SQLite's own lock, which does not keep a checkpoint away from a
+// writer. The kernel frees the turn when its holder dies; one that is stopped keeps it.
+#pragma once
+
+#include <ctime>
+
+#include "common/store/store.h"
+#include "common/unique_fd.h"
+
+namespace counterd {
+
+class FileTurn {
+ public:
+  // `file` is open for reading and writing and is kept open: closing any descriptor of a database
+  // drops the locks that SQLite has on it in this process. So a FileTurn is made before SQLite
+  // opens the file and outlives its connection.
+  explicit FileTurn(UniqueFd file) : file_(std::move(file)) {}
+  FileTurn(const FileTurn&) = delete;
+  FileTurn& operator=(const FileTurn&) = delete;
+  ~FileTurn();
+
+  // Waits until `deadline` at the latest, asleep in the kernel. kUnavailable: not got by then.
+  Result<void> take(Deadline deadline);
+  void yield();
+
+  int file() const { return file_.get(); }
+
+ private:
+  Result<void> wait(Deadline deadline);
+  void arm(Deadline deadline);
+  void disarm();
+
+  UniqueFd file_;
+  timer_t timer_{};
+  pid_t timer_thread_ = 0;  // the thread that the timer interrupts; 0: there is no timer
+};
+
+}  // namespace counterd

@@ -1,0 +1,592 @@
+// The redis engine: one script call, so one round trip and one atomic step, for each batch.
+//
+// A batch that was sent when its connection was lost may have been applied, or may still be:
+// asking on another connection first says "no", and then it is applied. So the identical batch is
+// sent again under the same id, and the script answers what it answered before, or applies it now.
+// An id is a session (this Store) and a sequence number: the server keeps the latest outcomes of
+// each session, one key however many batches, and refuses an older number, so that a copy that was
+// stuck on the way cannot be applied late.
+//
+// Keys, each behind the prefix: "c:NAME", a hash of v (value), c (created at), u (updated at, both
+// Unix ms); "names", a sorted set of all names; "s:SESSION", the latest number and outcomes.
+#include <fcntl.h>
+#include <hiredis/hiredis.h>
+#include <poll.h>
+#include <sys/random.h>
+
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <fstream>
+#include <thread>
+
+#include "common/json.h"
+#include "common/number.h"
+#include "common/store/engines.h"
+
+namespace counterd {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+// How long the server knows the latest batch of a session: at least four times --store-timeout,
+// which options.cc limits to 15 minutes.
+constexpr milliseconds kSessionLifetime = std::chrono::hours(1);
+
+constexpr milliseconds kFirstPause{5};
+constexpr milliseconds kLongestPause{100};
+
+// Reads and checks everything before the first write: a script that fails does not roll back.
+// Lua's numbers are doubles, exact to 2^53; beyond that the server's own INCRBY adds.
+constexpr std::string_view kApplyScript = R"lua(
+local prefix, session, sequence, lifetime, now = ARGV[1], ARGV[1] .. 's:' .. ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+if sequence > 0 then
+  local latest = redis.call('GET', session)
+  if latest then
+    local number, outcomes = latest:match('^(%d+)\n(.*)$')
+    number = tonumber(number)
+    if number == sequence then return outcomes end
+    if number > sequence then return redis.error_reply('STALE batch ' .. ARGV[3]) end
+  end
+end
+
+local function is_counter_value(text)
+  local sign, digits = text:match('^(%-?)(%d+)$')
+  if not digits or #digits > 19 then return false end
+  return #digits < 19 or digits <= '922337203685477580' .. (sign == '' and '7' or '8')
+end
+
+local EXACT = 9007199254740992
+local rows = {}
+redis.call('ZCARD', prefix .. 'names')
+for i = 6, #ARGV, 3 do
+  local name = ARGV[i + 1]
+  if not rows[name] then
+    local fields = redis.call('HMGET', prefix .. 'c:' .. name, 'v', 'c', 'u')
+    if fields[1] and not is_counter_value(fields[1]) then
+      return redis.error_reply('CORRUPT value of ' .. name)
+    end
+    rows[name] = { stored = fields[1] and true, value = fields[1], created = fields[2], updated = fields[3] }
+  end
+end
+
+local function sum(value, delta)
+  local a, b = tonumber(value), tonumber(delta)
+  local total = a + b
+  if math.abs(a) < EXACT and math.abs(b) < EXACT and math.abs(total) < EXACT then
+    return string.format('%.0f', total)
+  end
+  local scratch = prefix .. 'scratch'
+  redis.call('SET', scratch, value)
+  local added = type(redis.pcall('INCRBY', scratch, delta)) == 'number'
+  local result = added and redis.call('GET', scratch)
+  redis.call('DEL', scratch)
+  return result
+end
+
+local function set(row, value)
+  if not row.value then row.created = now end
+  row.value, row.updated, row.changed = value, now, true
+end
+
+local outcomes = {}
+for i = 6, #ARGV, 3 do
+  local kind, row, operand = ARGV[i], rows[ARGV[i + 1]], ARGV[i + 2]
+  local code, previous = 'k', '-'
+  local value = row.value or '0'
+  if kind == 'i' then
+    local total = sum(value, operand)
+    if total then
+      set(row, total)
+      value = total
+    else
+      code = 'o'
+    end
+  elseif kind == 's' then
+    previous = row.value or '-'
+    set(row, operand)
+    value = operand
+  elseif not row.value then
+    code = 'm'
+  elseif kind == 'd' then
+    previous = row.value
+    row.value, row.changed = false, true
+  end
+  outcomes[#outcomes + 1] = code .. ' ' .. value .. ' ' .. previous .. ' ' .. (row.created or '0') .. ' ' .. (row.updated or '0') .. '\n'
+end
+local answer = table.concat(outcomes)
+
+for name, row in pairs(rows) do
+  if row.changed then
+    local key = prefix .. 'c:' .. name
+    if row.value then
+      redis.call('HSET', key, 'v', row.value, 'c', row.created, 'u', row.updated)
+      if not row.stored then redis.call('ZADD', prefix .. 'names', 0, name) end
+    elseif row.stored then
+      redis.call('DEL', key)
+      redis.call('ZREM', prefix .. 'names', name)
+    end
+  end
+end
+if sequence > 0 then redis.call('SET', session, ARGV[3] .. '\n' .. answer, 'PX', lifetime) end
+return answer
+)lua";
+
+constexpr std::string_view kListScript = R"lua(
+local prefix, limit = ARGV[1], tonumber(ARGV[4])
+local names = redis.call('ZRANGEBYLEX', prefix .. 'names', ARGV[2], ARGV[3], 'LIMIT', 0, limit + 1)
+local rows = { #names > limit and '1' or '0' }
+for i = 1, math.min(#names, limit) do
+  local value = redis.call('HGET', prefix .. 'c:' .. names[i], 'v')
+  if value then
+    rows[#rows + 1] = names[i]
+    rows[#rows + 1] = value
+  end
+end
+return rows
+)lua";
+
+struct FreeContext {
+  void operator()(redisContext* context) const { redisFree(context); }
+};
+struct FreeReply {
+  void operator()(redisReply* reply) const { freeReplyObject(reply); }
+};
+using Context = std::unique_ptr<redisContext, FreeContext>;
+using Reply = std::unique_ptr<redisReply, FreeReply>;
+using Arguments = std::vector<std::string>;
+
+std::string_view text_of(const redisReply& reply) { return {reply.str, reply.len}; }
+bool is_error(const Reply& reply) { return reply->type == REDIS_REPLY_ERROR; }
+bool is_error(const Reply& reply, std::string_view kind) {
+  return is_error(reply) && text_of(*reply).starts_with(kind);
+}
+
+struct Script {
+  std::string_view source;
+  std::string sha = {};  // as the server told; empty: not loaded on this connection
+};
+
+class RedisStore : public Store {
+ public:
+  RedisStore(RedisLocation location, const StoreOptions& options, std::string password,
+             std::string session)
+      : location_(std::move(location)),
+        options_(options),
+        password_(std::move(password)),
+        session_(std::move(session)) {}
+  ~RedisStore() override { forget_session(); }
+
+  Result<void> take_turn(Deadline) override { return {}; }  // the server runs one script at a time
+  void yield_turn() override {}
+  void apply(std::span<Step> batch, Deadline deadline) override;
+  Result<ListPage> list(const ListQuery& query, Deadline deadline) override;
+  Result<void> probe(Deadline deadline) override;
+  StoreStatus status() const override { return {"redis", place(), durability_}; }
+
+ private:
+  // Whether anything has gone to the server for the call that runs.
+  struct Attempt {
+    bool sent = false;
+  };
+
+  Result<void> connect(Deadline deadline);
+  Result<void> log_in(Deadline deadline);
+  Result<void> read_durability(Deadline deadline);
+  Result<std::optional<std::string>> read_setting(const std::string& name, Deadline deadline);
+  Result<Reply> command(const Arguments& arguments, Deadline deadline, Attempt& attempt);
+  Result<Reply> exchange(const Arguments& arguments, Deadline deadline, Attempt& attempt);
+  Result<Reply> run_script(Script& script, Arguments arguments, Deadline deadline,
+                           Attempt& attempt);
+  Result<Reply> look(Script* script, const Arguments& arguments, Deadline deadline);
+  Result<Reply> run_until_known(const Arguments& arguments, Deadline deadline, Attempt& attempt);
+  bool wait_for(short events, Deadline deadline) const;
+  Error unavailable(std::string_view why) const;
+  Arguments describe(std::span<const Step> batch, bool changes) const;
+  bool read_outcomes(std::string_view text, std::span<Step> batch) const;
+  void forget_session();
+  std::string place() const;
+
+  const RedisLocation location_;
+  const StoreOptions options_;
+  const std::string password_;
+  const std::string session_;
+  std::uint64_t sequence_ = 0;   // of the latest batch with changes
+  bool copies_may_wait_ = false;  // a copy of a batch may still be on its way
+  std::string durability_ = "not connected yet";
+  Context context_;
+  Script apply_script_{kApplyScript};
+  Script list_script_{kListScript};
+};
+
+std::string RedisStore::place() const {
+  const std::string database = " database " + std::to_string(location_.database);
+  if (location_.host.empty()) return location_.socket_path + database;
+  return location_.host + ":" + std::to_string(location_.port) + database;
+}
+
+Error RedisStore::unavailable(std::string_view why) const {
+  return {Code::kUnavailable, "Redis at " + place() + ": " + std::string(why)};
+}
+
+timeval remaining(Deadline deadline) {
+  const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
+      std::max(deadline - steady_clock::now(), steady_clock::duration(milliseconds(1))));
+  return {.tv_sec = left.count() / 1'000'000, .tv_usec = left.count() % 1'000'000};
+}
+
+Result<void> RedisStore::connect(Deadline deadline) {
+  if (context_) return {};
+  Context context(location_.host.empty()
+                      ? redisConnectUnixWithTimeout(location_.socket_path.c_str(),
+                                                    remaining(deadline))
+                      : redisConnectWithTimeout(location_.host.c_str(), location_.port,
+                                                remaining(deadline)));
+  if (!context) return unavailable("out of memory");
+  if (context->err != 0) return unavailable(context->errstr);
+  // hiredis's own timeout is for each read; ours is for the whole exchange.
+  fcntl(context->fd, F_SETFL, fcntl(context->fd, F_GETFL) | O_NONBLOCK);
+  fcntl(context->fd, F_SETFD, FD_CLOEXEC);
+  context->flags &= ~REDIS_BLOCK;
+  context_ = std::move(context);
+  apply_script_.sha.clear();
+  list_script_.sha.clear();
+  Result<void> ready = log_in(deadline);
+  if (ready) ready = read_durability(deadline);
+  if (!ready) context_.reset();
+  return ready;
+}
+
+Result<void> RedisStore::log_in(Deadline deadline) {
+  Attempt attempt;
+  std::vector<Arguments> steps;
+  if (!password_.empty()) {
+    steps.push_back(location_.user.empty() ? Arguments{"AUTH", password_}
+                                           : Arguments{"AUTH", location_.user, password_});
+  }
+  if (location_.database != 0) steps.push_back({"SELECT", std::to_string(location_.database)});
+  steps.push_back({"PING"});
+  for (const Arguments& step : steps) {
+    const Result<Reply> reply = exchange(step, deadline, attempt);
+    if (!reply) return reply.error();
+    if (!is_error(*reply)) continue;
+    const Error error = unavailable(text_of(**reply));
+    const bool passes = is_error(*reply, "LOADING") || is_error(*reply, "MASTERDOWN") ||
+                        is_error(*reply, "BUSY") || is_error(*reply, "MISCONF");
+    if (passes) return error;
+    return Error{Code::kConfig,
+                 error.message + (step[0] == "SELECT"
+                                      ? "; choose a database that the server has"
+                                      : "; check the user in --store and --redis-password-file")};
+  }
+  return {};
+}
+
+// The value of a server setting; nothing where CONFIG is denied.
+Result<std::optional<std::string>> RedisStore::read_setting(const std::string& name,
+                                                            Deadline deadline) {
+  Attempt attempt;
+  Result<Reply> reply = exchange({"CONFIG", "GET", name}, deadline, attempt);
+  if (!reply) return reply.error();
+  const redisReply& found = **reply;
+  if (found.type != REDIS_REPLY_ARRAY || found.elements != 2) return std::optional<std::string>();
+  return std::optional<std::string>(text_of(*found.element[1]));
+}
+
+Result<void> RedisStore::read_durability(Deadline deadline) {
+  std::array<std::string, 4> settings = {"appendonly", "appendfsync", "no-appendfsync-on-rewrite",
+                                         "maxmemory-policy"};
+  bool verified = true;
+  for (std::string& setting : settings) {
+    Result<std::optional<std::string>> value = read_setting(setting, deadline);
+    if (!value) return value.error();
+    verified = verified && value->has_value();
+    setting = value->value_or("");
+  }
+  const auto& [append_only, fsync, no_fsync_on_rewrite, eviction] = settings;
+  const bool evicts = eviction != "noeviction";
+  const bool durable = verified && append_only == "yes" && fsync == "always" &&
+                       no_fsync_on_rewrite == "no" && !evicts;
+  if (!verified) {
+    durability_ = "unverified: the server does not allow CONFIG GET";
+  } else if (append_only != "yes") {
+    durability_ = "a crash or restart of Redis loses what its last snapshot lacks (appendonly no)";
+  } else if (fsync != "always") {
+    durability_ = "a crash of the system loses the latest changes (appendfsync " + fsync + ")";
+  } else if (no_fsync_on_rewrite != "no") {
+    durability_ =
+        "a crash of the system during a rewrite loses changes (no-appendfsync-on-rewrite yes)";
+  } else {
+    durability_ = "every change survives a crash of processes, system or power (appendfsync always)";
+  }
+  if (verified && evicts) durability_ += "; counters can be evicted (maxmemory-policy " + eviction + ")";
+  if (!options_.require_durable || durable) return {};
+  return Error{Code::kConfig, "Redis at " + place() + " is not durable, as --require-durable asks: " +
+                                  durability_};
+}
+
+bool RedisStore::wait_for(short events, Deadline deadline) const {
+  pollfd polled{.fd = context_->fd, .events = events, .revents = 0};
+  for (;;) {
+    const auto left = std::chrono::ceil<milliseconds>(deadline - steady_clock::now()).count();
+    if (left <= 0) return false;
+    const int ready = poll(&polled, 1, static_cast<int>(left));
+    if (ready > 0) return true;
+    if (ready < 0 && errno != EINTR) return false;
+  }
+}
+
+// One command and its reply. An error means that the connection is gone, or is given up because
+// its reply would come too late to be told from the next one's.
+Result<Reply> RedisStore::exchange(const Arguments& arguments, Deadline deadline,
+                                   Attempt& attempt) {
+  std::vector<const char*> values;
+  std::vector<std::size_t> lengths;
+  for (const std::string& argument : arguments) {
+    values.push_back(argument.data());
+    lengths.push_back(argument.size());
+  }
+  const auto lost = [this](std::string_view why) {
+    const Error error = unavailable(why);
+    context_.reset();
+    return error;
+  };
+  redisContext* context = context_.get();
+  if (redisAppendCommandArgv(context, static_cast<int>(values.size()), values.data(),
+                             lengths.data()) != REDIS_OK) {
+    return lost(context->errstr);
+  }
+  attempt.sent = true;
+  for (int done = 0; done == 0;) {
+    if (redisBufferWrite(context, &done) != REDIS_OK) return lost(context->errstr);
+    if (done == 0 && !wait_for(POLLOUT, deadline)) return lost("no answer in time");
+  }
+  for (;;) {
+    void* reply = nullptr;
+    if (redisGetReplyFromReader(context, &reply) != REDIS_OK) return lost(context->errstr);
+    if (reply != nullptr) return Reply(static_cast<redisReply*>(reply));
+    if (!wait_for(POLLIN, deadline)) return lost("no answer in time");
+    if (redisBufferRead(context) != REDIS_OK) return lost(context->errstr);
+  }
+}
+
+Result<Reply> RedisStore::command(const Arguments& arguments, Deadline deadline,
+                                  Attempt& attempt) {
+  if (const Result<void> connected = connect(deadline); !connected) return connected.error();
+  return exchange(arguments, deadline, attempt);
+}
+
+// Loads the script when the server does not know it: first use, restart, SCRIPT FLUSH.
+Result<Reply> RedisStore::run_script(Script& script, Arguments arguments, Deadline deadline,
+                                     Attempt& attempt) {
+  if (const Result<void> connected = connect(deadline); !connected) return connected.error();
+  for (;;) {
+    if (script.sha.empty()) {
+      Attempt loading;  // loading a script applies nothing
+      Result<Reply> loaded =
+          exchange({"SCRIPT", "LOAD", std::string(script.source)}, deadline, loading);
+      if (!loaded || (*loaded)->type != REDIS_REPLY_STRING) return loaded;
+      script.sha = text_of(**loaded);
+    }
+    arguments[0] = "EVALSHA";
+    arguments[1] = script.sha;
+    Result<Reply> reply = exchange(arguments, deadline, attempt);
+    if (!reply || !is_error(*reply, "NOSCRIPT")) return reply;
+    script.sha.clear();
+  }
+}
+
+// Runs a script, or a command if `script` is null, that changes nothing. The server may have closed
+// the connection since it was used last, as a restart does; looking twice does no harm.
+Result<Reply> RedisStore::look(Script* script, const Arguments& arguments, Deadline deadline) {
+  const bool reused = context_ != nullptr;
+  Attempt attempt;
+  const auto once = [&] {
+    return script == nullptr ? command(arguments, deadline, attempt)
+                             : run_script(*script, arguments, deadline, attempt);
+  };
+  Result<Reply> reply = once();
+  if (reply || !reused || steady_clock::now() >= deadline) return reply;
+  return once();
+}
+
+// Sends a batch with changes until its outcomes are known or `deadline` is over. An error reply to
+// the only copy means that it was not applied: the script raises errors only before it writes.
+Result<Reply> RedisStore::run_until_known(const Arguments& arguments, Deadline deadline,
+                                          Attempt& attempt) {
+  milliseconds pause = kFirstPause;
+  for (;;) {
+    const bool resent = attempt.sent;
+    Result<Reply> reply = run_script(apply_script_, arguments, deadline, attempt);
+    if (reply && !is_error(*reply)) return reply;
+    if (reply && !resent) {
+      attempt.sent = false;
+      return unavailable(text_of(**reply));
+    }
+    if (!attempt.sent || steady_clock::now() + pause >= deadline) {
+      return reply ? unavailable(text_of(**reply)) : reply.error();
+    }
+    copies_may_wait_ = true;
+    std::this_thread::sleep_for(pause);
+    pause = std::min(2 * pause, kLongestPause);
+  }
+}
+
+Arguments RedisStore::describe(std::span<const Step> batch, bool changes) const {
+  // The first three are for EVALSHA: the command, the script, the number of keys.
+  Arguments arguments = {"",
+                         "",
+                         "0",
+                         options_.redis_prefix,
+                         session_,
+                         changes ? std::to_string(sequence_) : "0",
+                         std::to_string(kSessionLifetime.count()),
+                         std::to_string(unix_now_ms())};
+  arguments.reserve(arguments.size() + 3 * batch.size());
+  for (const Step& step : batch) {
+    constexpr std::array kKinds = {"i", "s", "d", "r"};  // in the order of OperationKind
+    arguments.emplace_back(kKinds[static_cast<std::size_t>(step.operation.kind)]);
+    arguments.push_back(step.operation.name);
+    arguments.push_back(std::to_string(step.operation.operand));
+  }
+  return arguments;
+}
+
+// Takes the text up to `end` off the front.
+std::string_view take_until(std::string_view& text, char end) {
+  const std::size_t length = std::min(text.find(end), text.size());
+  const std::string_view taken = text.substr(0, length);
+  text.remove_prefix(std::min(length + 1, text.size()));
+  return taken;
+}
+
+bool read_int64(std::string_view text, std::int64_t& value) {
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return failure == std::errc() && end == text.data() + text.size();
+}
+
+bool read_outcome(std::string_view line, Outcome& outcome) {
+  const std::string_view code = take_until(line, ' ');
+  outcome.code = code == "k"   ? Code::kOk
+                 : code == "m" ? Code::kMissing
+                               : Code::kOutOfRange;
+  std::int64_t previous = 0;
+  if (!read_int64(take_until(line, ' '), outcome.value)) return false;
+  const std::string_view before = take_until(line, ' ');
+  if (before != "-") {
+    if (!read_int64(before, previous)) return false;
+    outcome.previous = previous;
+  }
+  return read_int64(take_until(line, ' '), outcome.created_at_ms) &&
+         read_int64(line, outcome.updated_at_ms);
+}
+
+bool RedisStore::read_outcomes(std::string_view text, std::span<Step> batch) const {
+  for (Step& step : batch) {
+    step.outcome = {};
+    if (text.empty() || !read_outcome(take_until(text, '\n'), step.outcome)) return false;
+  }
+  return text.empty();
+}
+
+void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
+  deadline = std::min(deadline, steady_clock::now() + options_.timeout);
+  const bool changes = needs_turn(batch);
+  if (changes) ++sequence_;
+  Attempt attempt;
+  const Arguments arguments = describe(batch, changes);
+  const Result<Reply> reply = changes
+                                  ? run_until_known(arguments, deadline, attempt)
+                                  : look(&apply_script_, arguments, deadline);
+  if (!reply) {
+    if (changes && attempt.sent) copies_may_wait_ = true;
+    fail_batch(batch, {attempt.sent ? Code::kUnknown : Code::kUnavailable, reply.error().message});
+  } else if (is_error(*reply)) {
+    fail_batch(batch, unavailable(text_of(**reply)));
+  } else if (!read_outcomes(text_of(**reply), batch)) {
+    fail_batch(batch, {Code::kUnknown, unavailable("an answer that makes no sense").message});
+  }
+}
+
+Result<ListPage> RedisStore::list(const ListQuery& query, Deadline deadline) {
+  const std::string from = query.after.empty() || query.after < query.prefix
+                               ? (query.prefix.empty() ? "-" : "[" + query.prefix)
+                               : "(" + query.after;
+  const std::string to = query.prefix.empty() ? "+" : "(" + query.prefix + '\x7f';
+  const Result<Reply> reply =
+      look(&list_script_,
+           {"", "", "0", options_.redis_prefix, from, to, std::to_string(query.limit)}, deadline);
+  if (!reply) return reply.error();
+  if (is_error(*reply)) return unavailable(text_of(**reply));
+  const redisReply& rows = **reply;
+  ListPage page;
+  page.more = rows.elements > 0 && text_of(*rows.element[0]) == "1";
+  for (std::size_t i = 1; i + 1 < rows.elements; i += 2) {
+    ListPage::Row row{std::string(text_of(*rows.element[i])), 0};
+    if (!read_int64(text_of(*rows.element[i + 1]), row.value)) {
+      return unavailable("an answer that makes no sense");
+    }
+    page.rows.push_back(std::move(row));
+  }
+  return page;
+}
+
+Result<void> RedisStore::probe(Deadline deadline) {
+  const Result<Reply> reply = look(nullptr, {"PING"}, deadline);
+  if (!reply) return reply.error();
+  if (is_error(*reply)) return unavailable(text_of(**reply));
+  return {};
+}
+
+// Leaves no key behind for a store that is closed in good order: without it, each run of
+// `counterctl --store` would leave one for an hour.
+void RedisStore::forget_session() {
+  if (!context_ || sequence_ == 0 || copies_may_wait_) return;
+  Attempt attempt;
+  static_cast<void>(exchange({"DEL", options_.redis_prefix + "s:" + session_},
+                             steady_clock::now() + milliseconds(100), attempt));
+}
+
+Result<std::string> read_password(const std::string& path) {
+  if (path.empty()) return std::string();
+  std::ifstream file(path);
+  std::string password;
+  if (!file || !std::getline(file, password) || password.empty()) {
+    return Error{Code::kConfig,
+                 "cannot read a password from the first line of " + quote_for_people(path)};
+  }
+  return password;
+}
+
+Result<std::string> make_session() {
+  std::array<unsigned char, 16> bytes{};
+  if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
+    return system_error(Code::kIo, "cannot get random bytes", errno);
+  }
+  std::string session;
+  for (const unsigned char byte : bytes) {
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    session += kDigits[byte >> 4];
+    session += kDigits[byte & 15];
+  }
+  return session;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Store>> open_redis_store(const RedisLocation& location,
+                                                const StoreOptions& options) {
+  Result<std::string> password = read_password(options.redis_password_file);
+  if (!password) return password.error();
+  if (password->empty() && !location.user.empty()) {
+    return Error{Code::kConfig, "a Redis user needs a password: name a file with "
+                                "--redis-password-file"};
+  }
+  Result<std::string> session = make_session();
+  if (!session) return session.error();
+  return std::unique_ptr<Store>(
+      std::make_unique<RedisStore>(location, options, std::move(*password), std::move(*session)));
+}
+
+}  // namespace counterd

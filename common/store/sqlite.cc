@@ -1,0 +1,634 @@
+// The sqlite engine: one WAL-mode database file, used by many processes at once.
+//
+// Every transaction that writes, and every checkpoint, runs under the turn (file_turn.h): all
+// SQLite before 3.51.3 can lose committed transactions when a checkpoint races a writer (the
+// WAL-reset bug, sqlite.org/wal.html). So no connection checkpoints by itself, neither after a
+// commit nor when it is closed.
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include <array>
+#include <cerrno>
+#include <filesystem>
+#include <thread>
+#include <unordered_map>
+
+#include "common/json.h"
+#include "common/number.h"
+#include "common/store/engines.h"
+#include "common/store/file_turn.h"
+
+namespace counterd {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr int kApplicationId = 0x636e7464;  // "cntd" (sqlite.org/pragma.html, application_id)
+constexpr int kSchemaVersion = 1;
+
+// Frames (of 4 KiB) in the log from which a checkpoint is due, and from which it also waits for
+// readers, so that the log begins anew: without that, readers that never pause let it grow.
+constexpr int kCheckpointFrames = 1'000;
+constexpr int kRestartFrames = 8'000;
+constexpr std::chrono::milliseconds kRestartPatience{20};
+
+// Counts, for this thread, the logs that SQLite found left over by a crash and read again.
+thread_local int recoveries_seen = 0;
+
+void watch_for_recoveries() {
+  static const int configured = sqlite3_config(
+      SQLITE_CONFIG_LOG,
+      +[](void*, int code, const char*) {
+        if (code == SQLITE_NOTICE_RECOVER_WAL) ++recoveries_seen;
+      },
+      nullptr);
+  static_cast<void>(configured);
+}
+
+struct Counter {
+  const std::string* name = nullptr;
+  bool stored = false;  // there was a row when the batch began
+  bool exists = false;
+  bool changed = false;
+  std::int64_t value = 0;
+  std::int64_t created_at_ms = 0;
+  std::int64_t updated_at_ms = 0;
+};
+
+void change(Counter& counter, std::int64_t value, std::int64_t now_ms) {
+  if (!counter.exists) counter.created_at_ms = now_ms;
+  counter.exists = counter.changed = true;
+  counter.value = value;
+  counter.updated_at_ms = now_ms;
+}
+
+Outcome increment(Counter& counter, std::int64_t delta, std::int64_t now_ms) {
+  Outcome outcome;
+  outcome.value = counter.exists ? counter.value : 0;
+  std::int64_t sum = 0;
+  if (__builtin_add_overflow(outcome.value, delta, &sum)) {
+    outcome.code = Code::kOutOfRange;
+    return outcome;
+  }
+  change(counter, sum, now_ms);
+  outcome.value = sum;
+  return outcome;
+}
+
+Outcome reset(Counter& counter, std::int64_t to, std::int64_t now_ms) {
+  Outcome outcome;
+  if (counter.exists) outcome.previous = counter.value;
+  change(counter, to, now_ms);
+  outcome.value = to;
+  return outcome;
+}
+
+Outcome remove(Counter& counter) {
+  Outcome outcome;
+  if (!counter.exists) {
+    outcome.code = Code::kMissing;
+    return outcome;
+  }
+  outcome.value = counter.value;
+  outcome.previous = counter.value;
+  counter.exists = false;
+  counter.changed = true;
+  return outcome;
+}
+
+Outcome report(const Counter& counter) {
+  Outcome outcome;
+  if (!counter.exists) outcome.code = Code::kMissing;
+  outcome.value = counter.value;
+  outcome.created_at_ms = counter.created_at_ms;
+  outcome.updated_at_ms = counter.updated_at_ms;
+  return outcome;
+}
+
+Outcome apply_to(Counter& counter, const Operation& operation, std::int64_t now_ms) {
+  switch (operation.kind) {
+    case OperationKind::kIncrement:
+      return increment(counter, operation.operand, now_ms);
+    case OperationKind::kReset:
+      return reset(counter, operation.operand, now_ms);
+    case OperationKind::kDelete:
+      return remove(counter);
+    case OperationKind::kReport:
+      break;
+  }
+  return report(counter);
+}
+
+// The connection with its prepared statements; made anew after an I/O error.
+struct Connection {
+  explicit Connection(const std::string& path)
+      : database(path, SQLite::OPEN_READWRITE) {}
+
+  void prepare() {
+    read_begin.emplace(database, "BEGIN");
+    write_begin.emplace(database, "BEGIN IMMEDIATE");
+    commit.emplace(database, "COMMIT");
+    version.emplace(database, "PRAGMA user_version");
+    select.emplace(database, "SELECT value, created_at, updated_at FROM counters WHERE name = ?1");
+    upsert.emplace(database,
+                   "INSERT INTO counters (name, value, created_at, updated_at) "
+                   "VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO UPDATE SET value = ?2, "
+                   "created_at = ?3, updated_at = ?4");
+    erase.emplace(database, "DELETE FROM counters WHERE name = ?1");
+    list.emplace(database,
+                 "SELECT name, value FROM counters WHERE name >= ?1 AND name < ?2 "
+                 "ORDER BY name LIMIT ?3");
+  }
+
+  SQLite::Database database;
+  std::optional<SQLite::Statement> read_begin, write_begin, commit, version, select, upsert, erase,
+      list;
+};
+
+// Runs a statement that returns no rows; throws SQLite::Exception.
+void run(SQLite::Statement& statement) {
+  statement.exec();
+  statement.reset();
+}
+
+class SqliteStore : public Store {
+ public:
+  SqliteStore(std::string path, UniqueFd file, const struct stat& identity,
+              const StoreOptions& options)
+      : path_(std::move(path)),
+        device_(identity.st_dev),
+        inode_(identity.st_ino),
+        sync_(options.sync),
+        turn_(std::move(file)) {}
+
+  // Connects, makes or migrates the schema, and recovers. REQUIRES: nothing is open yet
+  Result<void> open(Deadline deadline);
+
+  Result<void> take_turn(Deadline deadline) override;
+  void yield_turn() override;
+  void apply(std::span<Step> batch, Deadline deadline) override;
+  Result<ListPage> list(const ListQuery& query, Deadline deadline) override;
+  Result<void> probe(Deadline deadline) override;
+  StoreStatus status() const override;
+
+ private:
+  Result<void> connect();
+  Result<void> try_to_connect();
+  Result<void> check_application();
+  void migrate(int from_version);
+  Result<void> recover();
+  Result<void> make_readable(Deadline deadline);
+  Result<void> check_file() const;
+  Result<void> check_version();
+  Result<void> change_counters(std::span<Step> batch);
+  Result<void> report_counters(std::span<Step> batch);
+  Counter& load(const std::string& name);
+  void write_changed();
+  Result<void> commit();
+  void roll_back();
+  int checkpoint(int mode);
+  Error failure(const SQLite::Exception& exception, std::string_view doing);
+  static int wait_while_busy(void* self, int tries);
+  static int note_log_size(void* self, sqlite3*, const char*, int frames);
+
+  const std::string path_;  // without symbolic links
+  const dev_t device_;
+  const ino_t inode_;
+  const Sync sync_;
+  FileTurn turn_;  // before connection_, so that it is closed after it
+  std::optional<Connection> connection_;
+  bool must_recover_ = false;  // after an I/O error: what is shown may not be on the disk
+  int log_frames_ = 0;         // as of our latest commit
+  int checkpoint_due_ = kCheckpointFrames;
+  Deadline deadline_;  // of the call that runs
+  std::unordered_map<std::string_view, Counter> counters_;  // of the batch that is applied
+};
+
+Result<void> SqliteStore::open(Deadline deadline) {
+  deadline_ = deadline;
+  if (const Result<void> turn = turn_.take(deadline); !turn) return turn.error();
+  Result<void> connected = connect();
+  turn_.yield();
+  return connected;
+}
+
+Result<void> SqliteStore::connect() {
+  Result<void> connected = try_to_connect();
+  if (!connected) connection_.reset();
+  return connected;
+}
+
+Result<void> SqliteStore::try_to_connect() {
+  connection_.reset();
+  const int recoveries = recoveries_seen;
+  try {
+    connection_.emplace(path_);
+    sqlite3* handle = connection_->database.getHandle();
+    sqlite3_busy_handler(handle, &wait_while_busy, this);
+    sqlite3_wal_autocheckpoint(handle, 0);
+    sqlite3_wal_hook(handle, &note_log_size, this);  // after it: both set the one hook
+    sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+    if (const Result<void> ours = check_application(); !ours) return ours.error();
+    connection_->database.exec(sync_ == Sync::kFull ? "PRAGMA synchronous = FULL"
+                                                    : "PRAGMA synchronous = NORMAL");
+    connection_->prepare();
+    if (must_recover_ || recoveries_seen != recoveries) return recover();
+  } catch (const SQLite::Exception& exception) {
+    const int code = exception.getErrorCode();
+    const bool passes = code == SQLITE_BUSY || code == SQLITE_IOERR || code == SQLITE_FULL;
+    return Error{passes ? Code::kUnavailable : Code::kConfig,
+                 "cannot open the database " + path_ + ": " + exception.what()};
+  }
+  return {};
+}
+
+// Refuses a database that is not ours or is newer than this program; makes or migrates the schema.
+Result<void> SqliteStore::check_application() {
+  SQLite::Database& database = connection_->database;
+  const int application = database.execAndGet("PRAGMA application_id").getInt();
+  const int version = database.execAndGet("PRAGMA user_version").getInt();
+  const bool blank = application == 0 && version == 0 &&
+                     database.execAndGet("SELECT count(*) FROM sqlite_schema").getInt() == 0;
+  if (!blank && application != kApplicationId) {
+    return Error{Code::kConfig, "the database " + path_ +
+                                    " belongs to another application; name another file with "
+                                    "--store sqlite:PATH"};
+  }
+  if (version > kSchemaVersion) {
+    return Error{Code::kConfig, "the database " + path_ + " has version " +
+                                    std::to_string(version) + ", this program knows versions to " +
+                                    std::to_string(kSchemaVersion) +
+                                    "; install a newer counterd"};
+  }
+  // Not inside a transaction: SQLite changes the journal mode only outside of one.
+  const std::string mode = database.execAndGet("PRAGMA journal_mode = WAL").getString();
+  if (mode != "wal") {
+    return Error{Code::kConfig, "the database " + path_ + " cannot use a write-ahead log"};
+  }
+  migrate(version);
+  return {};
+}
+
+void SqliteStore::migrate(int from_version) {
+  if (from_version == kSchemaVersion) return;
+  SQLite::Database& database = connection_->database;
+  database.exec("BEGIN IMMEDIATE");
+  database.exec(
+      "CREATE TABLE counters (name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL, "
+      "created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL) STRICT, WITHOUT ROWID");
+  database.exec("PRAGMA application_id = " + std::to_string(kApplicationId));
+  database.exec("PRAGMA user_version = " + std::to_string(kSchemaVersion));
+  database.exec("COMMIT");
+}
+
+// Moves the whole log into the database, synced, and empties it. What a failed fsync has left in
+// the page cache looks written, and a later fsync says it is: only writing it again, elsewhere,
+// makes it so.
+Result<void> SqliteStore::recover() {
+  const int code = checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
+  if (code != SQLITE_OK) {
+    must_recover_ = true;
+    return Error{Code::kUnavailable, "cannot recover the database " + path_ + ": " +
+                                         sqlite3_errstr(code)};
+  }
+  must_recover_ = false;
+  return {};
+}
+
+Result<void> SqliteStore::take_turn(Deadline deadline) {
+  deadline_ = deadline;
+  if (const Result<void> turn = turn_.take(deadline); !turn) return turn.error();
+  if (!must_recover_) return {};
+  Result<void> recovered = check_file();
+  if (recovered) recovered = connect();
+  if (!recovered) turn_.yield();
+  return recovered;
+}
+
+void SqliteStore::yield_turn() {
+  if (log_frames_ >= checkpoint_due_ && !must_recover_) {
+    const bool restart = log_frames_ >= kRestartFrames;
+    deadline_ = steady_clock::now() + kRestartPatience;
+    const int code = checkpoint(restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE);
+    if (code != SQLITE_OK && code != SQLITE_BUSY && code != SQLITE_LOCKED) must_recover_ = true;
+    checkpoint_due_ = log_frames_ + kCheckpointFrames;
+  }
+  turn_.yield();
+}
+
+// REQUIRES: the turn is held
+int SqliteStore::checkpoint(int mode) {
+  return sqlite3_wal_checkpoint_v2(connection_->database.getHandle(), nullptr, mode, nullptr,
+                                   nullptr);
+}
+
+// What a store that only reads must do first: recover, if that is due.
+Result<void> SqliteStore::make_readable(Deadline deadline) {
+  if (must_recover_) {
+    if (const Result<void> turn = take_turn(deadline); !turn) return turn.error();
+    turn_.yield();
+  }
+  deadline_ = deadline;
+  return check_file();
+}
+
+// Commits into a deleted or replaced file succeed without a word, so each batch looks.
+Result<void> SqliteStore::check_file() const {
+  struct stat now {};
+  if (stat(path_.c_str(), &now) != 0) {
+    return system_error(Code::kUnavailable, "the database " + path_ + " is gone", errno);
+  }
+  if (now.st_dev != device_ || now.st_ino != inode_) {
+    return Error{Code::kUnavailable, "the database " + path_ +
+                                         " was replaced by another file while it was in use; "
+                                         "put the first one back, or restart"};
+  }
+  if (now.st_nlink != 1) {
+    return Error{Code::kUnavailable,
+                 "the database " + path_ + " has got a hard link, which would split its log"};
+  }
+  return {};
+}
+
+// REQUIRES: a transaction is open
+Result<void> SqliteStore::check_version() {
+  SQLite::Statement& version = *connection_->version;
+  version.executeStep();
+  const int found = version.getColumn(0).getInt();
+  version.reset();
+  if (found == kSchemaVersion) return {};
+  return Error{Code::kUnavailable, "the database " + path_ + " was changed to version " +
+                                       std::to_string(found) + " while it was in use; restart"};
+}
+
+void SqliteStore::apply(std::span<Step> batch, Deadline deadline) {
+  deadline_ = deadline;
+  counters_.clear();
+  const Result<void> applied =
+      needs_turn(batch) ? change_counters(batch) : report_counters(batch);
+  if (applied) return;
+  roll_back();
+  fail_batch(batch, applied.error());
+}
+
+Result<void> SqliteStore::change_counters(std::span<Step> batch) {
+  if (const Result<void> file = check_file(); !file) return file.error();
+  try {
+    run(*connection_->write_begin);
+    if (const Result<void> version = check_version(); !version) return version.error();
+    const std::int64_t now_ms = unix_now_ms();
+    for (Step& step : batch) {
+      step.outcome = apply_to(load(step.operation.name), step.operation, now_ms);
+    }
+    write_changed();
+  } catch (const SQLite::Exception& exception) {
+    return failure(exception, "cannot change the database ");
+  }
+  return commit();
+}
+
+Result<void> SqliteStore::report_counters(std::span<Step> batch) {
+  if (const Result<void> readable = make_readable(deadline_); !readable) return readable.error();
+  try {
+    run(*connection_->read_begin);
+    for (Step& step : batch) step.outcome = report(load(step.operation.name));
+    run(*connection_->commit);
+  } catch (const SQLite::Exception& exception) {
+    return failure(exception, "cannot read the database ");
+  }
+  return {};
+}
+
+// The counter as the batch has made it so far. REQUIRES: `name` outlives the batch
+Counter& SqliteStore::load(const std::string& name) {
+  const auto [found, fresh] = counters_.try_emplace(name);
+  Counter& counter = found->second;
+  if (!fresh) return counter;
+  counter.name = &name;
+  SQLite::Statement& select = *connection_->select;
+  select.bindNoCopy(1, name);
+  if (select.executeStep()) {
+    counter.stored = counter.exists = true;
+    counter.value = select.getColumn(0).getInt64();
+    counter.created_at_ms = select.getColumn(1).getInt64();
+    counter.updated_at_ms = select.getColumn(2).getInt64();
+  }
+  select.reset();
+  return counter;
+}
+
+// One row for each counter that the batch has changed, however often.
+void SqliteStore::write_changed() {
+  for (const auto& [key, counter] : counters_) {
+    if (!counter.changed || (!counter.exists && !counter.stored)) continue;
+    SQLite::Statement& statement = counter.exists ? *connection_->upsert : *connection_->erase;
+    statement.bindNoCopy(1, *counter.name);
+    if (counter.exists) {
+      statement.bind(2, counter.value);
+      statement.bind(3, counter.created_at_ms);
+      statement.bind(4, counter.updated_at_ms);
+    }
+    run(statement);
+  }
+}
+
+// Whatever stops a COMMIT, the next start may find it in the log and complete it.
+Result<void> SqliteStore::commit() {
+  const int code = connection_->commit->tryExecuteStep();
+  connection_->commit->tryReset();
+  if (code == SQLITE_DONE) return {};
+  must_recover_ = true;
+  return Error{Code::kUnknown, "the commit to " + path_ + " failed: " + sqlite3_errstr(code)};
+}
+
+// Leaves no transaction open. A ROLLBACK that fails leaves none either (sqlite.org/lang_transaction).
+void SqliteStore::roll_back() {
+  if (!connection_) return;
+  sqlite3* handle = connection_->database.getHandle();
+  for (auto* statement : {&connection_->read_begin, &connection_->write_begin, &connection_->commit,
+                          &connection_->version, &connection_->select, &connection_->upsert,
+                          &connection_->erase, &connection_->list}) {
+    (*statement)->tryReset();
+  }
+  if (sqlite3_get_autocommit(handle) == 0) {
+    sqlite3_exec(handle, "ROLLBACK", nullptr, nullptr, nullptr);
+  }
+}
+
+// What `exception`, met before a commit, means: nothing has happened.
+Error SqliteStore::failure(const SQLite::Exception& exception, std::string_view doing) {
+  const int code = exception.getErrorCode();
+  if (code == SQLITE_IOERR || code == SQLITE_CORRUPT || code == SQLITE_NOTADB) {
+    must_recover_ = true;
+  }
+  return {Code::kUnavailable, std::string(doing) + path_ + ": " + exception.what()};
+}
+
+Result<ListPage> SqliteStore::list(const ListQuery& query, Deadline deadline) {
+  if (const Result<void> readable = make_readable(deadline); !readable) return readable.error();
+  // No name has a character below '-' or above 'z', so these bounds lie between names.
+  const std::string behind = query.after + '\x01';
+  const std::string& from = query.after.empty() || behind < query.prefix ? query.prefix : behind;
+  const std::string to = query.prefix + '\x7f';
+  ListPage page;
+  try {
+    SQLite::Statement& rows = *connection_->list;
+    rows.bindNoCopy(1, from);
+    rows.bindNoCopy(2, to);
+    rows.bind(3, static_cast<std::int64_t>(query.limit) + 1);
+    while (rows.executeStep()) {
+      if (page.rows.size() == query.limit) {
+        page.more = true;
+        break;
+      }
+      page.rows.push_back({rows.getColumn(0).getString(), rows.getColumn(1).getInt64()});
+    }
+    rows.reset();
+  } catch (const SQLite::Exception& exception) {
+    const Error error = failure(exception, "cannot read the database ");
+    roll_back();
+    return error;
+  }
+  return page;
+}
+
+Result<void> SqliteStore::probe(Deadline deadline) {
+  if (const Result<void> readable = make_readable(deadline); !readable) return readable.error();
+  try {
+    return check_version();
+  } catch (const SQLite::Exception& exception) {
+    const Error error = failure(exception, "cannot read the database ");
+    roll_back();
+    return error;
+  }
+}
+
+StoreStatus SqliteStore::status() const {
+  return {"sqlite", path_,
+          sync_ == Sync::kFull
+              ? "every change survives a crash of processes, system or power (synchronous=FULL)"
+              : "every change survives a crash of processes; a power failure may lose the latest "
+                "ones (synchronous=NORMAL)"};
+}
+
+// Another program may use the file without taking the turn: a shell that looks, a backup.
+int SqliteStore::wait_while_busy(void* self, int) {
+  if (steady_clock::now() >= static_cast<SqliteStore*>(self)->deadline_) return 0;
+  std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  return 1;
+}
+
+int SqliteStore::note_log_size(void* self, sqlite3*, const char*, int frames) {
+  auto* store = static_cast<SqliteStore*>(self);
+  if (frames < store->log_frames_) store->checkpoint_due_ = kCheckpointFrames;  // began anew
+  store->log_frames_ = frames;
+  return SQLITE_OK;
+}
+
+// The file's path without symbolic links, also if the file is yet to be made.
+Result<std::string> resolve(const std::string& path) {
+  std::error_code failure;
+  // Absolute first: weakly_canonical() leaves a relative path to a missing file relative.
+  const std::filesystem::path absolute = std::filesystem::absolute(path, failure);
+  const std::filesystem::path resolved =
+      failure ? absolute : std::filesystem::weakly_canonical(absolute, failure);
+  if (failure) return system_error(Code::kConfig, "the database " + path, failure.value());
+  const std::string directory = resolved.parent_path();
+  struct stat found {};
+  if (stat(directory.c_str(), &found) != 0) {
+    return system_error(Code::kConfig, "the folder " + directory + " of the database", errno);
+  }
+  if (access(directory.c_str(), W_OK | X_OK) != 0) {
+    return system_error(Code::kConfig,
+                        "the folder " + directory + " of the database must be writable", errno);
+  }
+  return resolved.string();
+}
+
+// Opens or makes the file. A new one is for its owner, or for a group where the folder is.
+Result<UniqueFd> open_file(const std::string& path, bool create) {
+  constexpr int kFlags = O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+  UniqueFd file(open(path.c_str(), kFlags));
+  if (!file && errno == ENOENT && create) {
+    struct stat folder {};
+    stat(std::filesystem::path(path).parent_path().c_str(), &folder);
+    const mode_t mode = (folder.st_mode & S_IWGRP) != 0 ? 0660 : 0600;
+    file = UniqueFd(open(path.c_str(), kFlags | O_CREAT | O_EXCL, mode));
+    if (file) fchmod(file.get(), mode);  // the umask may have taken the group away
+    if (!file && errno == EEXIST) file = UniqueFd(open(path.c_str(), kFlags));
+  }
+  if (!file) return system_error(Code::kConfig, "cannot open the database " + path, errno);
+  return file;
+}
+
+Result<struct stat> check_kind(const std::string& path, int file) {
+  struct stat found {};
+  struct statfs system {};
+  if (fstat(file, &found) != 0 || fstatfs(file, &system) != 0) {
+    return system_error(Code::kConfig, "cannot examine the database " + path, errno);
+  }
+  const auto refuse = [&](const std::string& why) {
+    return Error{Code::kConfig, "the database " + path + " " + why};
+  };
+  if (!S_ISREG(found.st_mode)) return refuse("is not a regular file");
+  if (found.st_nlink != 1) {
+    return refuse("has " + std::to_string(found.st_nlink) +
+                  " hard links, which would split its log; leave one");
+  }
+  if ((found.st_mode & S_IRWXO) != 0) {
+    return refuse("is open to every user, who could then hold its lock; run: chmod o= " + path);
+  }
+  if (const std::string_view name = network_file_system(system.f_type); !name.empty()) {
+    return refuse("is on a network file system (" + std::string(name) +
+                  "), where SQLite cannot share it safely; use a local disk or Redis");
+  }
+  return found;
+}
+
+}  // namespace
+
+std::string_view network_file_system(long type) {
+  struct Known {
+    unsigned long type;
+    std::string_view name;
+  };
+  // Those of linux/magic.h, and others from statfs(2) and the file systems' own sources.
+  constexpr std::array kKnown = {
+      Known{NFS_SUPER_MAGIC, "NFS"},      Known{SMB_SUPER_MAGIC, "SMB"},
+      Known{0xff534d42, "CIFS"},          Known{0xfe534d42, "SMB2"},
+      Known{AFS_SUPER_MAGIC, "AFS"},      Known{0x6b414653, "AFS"},
+      Known{CODA_SUPER_MAGIC, "Coda"},    Known{V9FS_MAGIC, "9P"},
+      Known{0x00c36400, "Ceph"},          Known{OCFS2_SUPER_MAGIC, "OCFS2"},
+      Known{0x0bd00bd0, "Lustre"},        Known{0x47504653, "GPFS"},
+      Known{0x01161970, "GFS2"},          Known{0x65735546, "FUSE"},
+  };
+  for (const Known& known : kKnown) {
+    if (static_cast<unsigned int>(type) == known.type) return known.name;
+  }
+  return {};
+}
+
+Result<std::unique_ptr<Store>> open_sqlite_store(const SqliteLocation& location,
+                                                 const StoreOptions& options) {
+  watch_for_recoveries();
+  const Result<std::string> path = resolve(location.path);
+  if (!path) return path.error();
+  if (options.require_durable && options.sync != Sync::kFull) {
+    return Error{Code::kConfig, "--require-durable needs --sync full"};
+  }
+  Result<UniqueFd> file = open_file(*path, options.create);
+  if (!file) return file.error();
+  const Result<struct stat> identity = check_kind(*path, file->get());
+  if (!identity) return identity.error();
+  auto store = std::make_unique<SqliteStore>(*path, std::move(*file), *identity, options);
+  if (const Result<void> opened = store->open(steady_clock::now() + options.timeout); !opened) {
+    return opened.error();
+  }
+  return std::unique_ptr<Store>(std::move(store));
+}
+
+}  // namespace counterd

@@ -1,0 +1,45 @@
+#include "common/store/store.h"
+
+#include <algorithm>
+
+#include "common/store/engines.h"
+
+namespace counterd {
+
+Result<std::unique_ptr<Store>> open_store(const StoreOptions& options) {
+  const Result<StoreLocation> location = parse_store_url(options.url);
+  if (!location) return location.error();
+  if (const auto* sqlite = std::get_if<SqliteLocation>(&*location)) {
+    return open_sqlite_store(*sqlite, options);
+  }
+  return open_redis_store(std::get<RedisLocation>(*location), options);
+}
+
+bool needs_turn(std::span<const Step> batch) {
+  return std::any_of(batch.begin(), batch.end(),
+                     [](const Step& step) { return changes_something(step.operation); });
+}
+
+void run_batch(Store& store, std::span<Step> batch, Deadline deadline) {
+  if (!needs_turn(batch)) {
+    store.apply(batch, deadline);
+    return;
+  }
+  if (const Result<void> turn = store.take_turn(deadline); !turn) {
+    fail_batch(batch, turn.error());
+    return;
+  }
+  store.apply(batch, deadline);
+  store.yield_turn();
+}
+
+void fail_batch(std::span<Step> batch, const Error& error) {
+  for (Step& step : batch) {
+    const bool unknown = error.code == Code::kUnknown && changes_something(step.operation);
+    step.outcome = {};
+    step.outcome.code = unknown ? Code::kUnknown : Code::kUnavailable;
+    step.outcome.detail = error.message;
+  }
+}
+
+}  // namespace counterd

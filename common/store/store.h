@@ -1,0 +1,124 @@
+// The store: where counts live. This header is the contract that every engine fulfils; each
+// sentence of it has a test in tests/store_contract_test.cc.
+//
+// Threads: a Store belongs to the thread that opened it or was handed it; no two threads call it
+// at the same time. Other stores on the same place, in any process, may be used at the same time.
+//
+// Crashes: an outcome kOk of a change is given only when the change is durable as far as
+// StoreStatus::durability says:
+//   sqlite, Sync::kFull    survives a crash of every process, of the system and of its power
+//   sqlite, Sync::kNormal  survives a crash of every process; a power failure may lose the latest
+//                          changes, never tear one
+//   redis                  survives what the server's own persistence survives; read at connect
+//
+// Counters: the whole signed 64-bit range is exact. A missing counter is begun at 0 by an
+// increment and made by a reset, whose outcome has no `previous`; report and delete of it are
+// kMissing. An increment beyond the range is kOutOfRange and leaves the value; the rest of the
+// batch goes on.
+//
+// Errors: kUnavailable means that nothing happened. kUnknown means that it may have happened, or
+// may still happen; only changes are ever unknown. Once a change has been handed to a server, or
+// its commit has begun, a failure is never kUnavailable. After a failed commit nothing is answered
+// until the store is known to hold on its disk what it shows.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "common/error.h"
+#include "common/operation.h"
+
+namespace counterd {
+
+using Deadline = std::chrono::steady_clock::time_point;
+
+enum class Sync : unsigned char { kFull, kNormal };
+
+struct StoreOptions {
+  std::string url;  // see store_url.h
+  // sqlite: see above.
+  Sync sync = Sync::kFull;
+  // sqlite: make the database if there is none. Off where a missing one means that it was lost.
+  bool create = true;
+  // redis: begins every key, so that several daemons can share a server.
+  std::string redis_prefix = "counterd:";
+  // redis: file whose first line is the password; empty: none.
+  std::string redis_password_file;
+  // Refuse a store whose acknowledged changes a power failure or an eviction could lose.
+  bool require_durable = false;
+  // The longest that a batch is worked on, lost connections included.
+  std::chrono::milliseconds timeout{5'000};
+};
+
+struct StoreStatus {
+  std::string engine;      // "sqlite" or "redis"
+  std::string location;    // path or address, without secrets
+  std::string durability;  // one phrase: which crash acknowledged changes survive
+};
+
+struct ListQuery {
+  std::string prefix;  // names that begin with it
+  std::string after;   // names behind it, in byte order; empty: from the first
+  std::size_t limit = 0;
+};
+
+struct ListPage {
+  struct Row {
+    std::string name;
+    std::int64_t value;
+  };
+  std::vector<Row> rows;  // sorted by name, bytewise
+  bool more = false;      // there are rows behind the last one
+};
+
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  // Waits for the right to change the store, which one Store at a time has, until `deadline` at
+  // the latest. kUnavailable: not got. The turn of a process that dies is free again.
+  virtual Result<void> take_turn(Deadline deadline) = 0;
+
+  // Gives the turn back, after the housekeeping that is due under it. Never fails: what
+  // housekeeping meets is answered by the next call.
+  // REQUIRES: the turn is held
+  virtual void yield_turn() = 0;
+
+  // Applies the steps in their order, as one unit as far as crashes go, and fills in every
+  // outcome. Returns by `deadline`, but for the time that the system takes over a write that it
+  // has begun. Steps on one counter see each other. Reports alone change nothing, take no turn and
+  // see one snapshot.
+  // REQUIRES: the turn is held if any step changes something
+  virtual void apply(std::span<Step> batch, Deadline deadline) = 0;
+
+  // One page of counters, one snapshot. kUnavailable otherwise.
+  virtual Result<ListPage> list(const ListQuery& query, Deadline deadline) = 0;
+
+  // Whether the store answers now. kUnavailable, or kConfig if only another configuration can
+  // help.
+  virtual Result<void> probe(Deadline deadline) = 0;
+
+  // What is known since the last successful probe; never waits.
+  virtual StoreStatus status() const = 0;
+};
+
+// Opens the store of `options.url`. An sqlite store is opened and, after a crash, recovered before
+// this returns; redis is connected to by the first call that needs it.
+// kConfig: it cannot be used as it is, and the message says what to do; kUnavailable: try again.
+Result<std::unique_ptr<Store>> open_store(const StoreOptions& options);
+
+// Whether any step of `batch` changes something, so that it needs the turn.
+bool needs_turn(std::span<const Step> batch);
+
+// Takes the turn if the batch needs it, applies it and yields the turn.
+void run_batch(Store& store, std::span<Step> batch, Deadline deadline);
+
+// Gives every step of `batch` the outcome `error`; reports get kUnavailable instead of kUnknown,
+// since they change nothing.
+void fail_batch(std::span<Step> batch, const Error& error);
+
+}  // namespace counterd

@@ -1,0 +1,482 @@
+#include "daemon/api.h"
+
+#include <arpa/inet.h>
+#include <httplib.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <optional>
+
+#include "common/counter_name.h"
+#include "common/json.h"
+#include "common/limits.h"
+#include "common/number.h"
+#include "common/version.h"
+
+namespace counterd {
+
+namespace {
+
+constexpr std::string_view kJson = "application/json";
+constexpr std::string_view kPlainText = "text/plain; charset=utf-8";
+
+using Parameters = std::vector<std::pair<std::string, std::string>>;
+
+// What a route's decode function sees of a request.
+struct Input {
+  std::string name;  // of the counter, in the path; checked
+  Parameters parameters;
+
+  const std::string* find(std::string_view name) const {
+    for (const auto& [key, value] : parameters) {
+      if (key == name) return &value;
+    }
+    return nullptr;
+  }
+};
+
+}  // namespace
+
+struct Route {
+  std::string_view method;
+  std::string_view path;  // "{name}" stands for one segment
+  std::vector<std::string_view> parameters;
+  Result<Question> (*decode)(const Input& input);
+  Response (*encode)(const Call& call, const Answer& answer, const Figures& figures);
+  bool gets_may_write = false;  // GET is another way to say POST, if the options allow
+};
+
+namespace {
+
+// --- decode, one function a route ---
+
+Result<std::int64_t> number_parameter(const Input& input, std::string_view name,
+                                      std::int64_t otherwise) {
+  const std::string* text = input.find(name);
+  if (text == nullptr) return otherwise;
+  return parse_int64(*text, name);
+}
+
+Result<Question> operation(OperationKind kind, const Input& input, std::string_view operand,
+                           std::int64_t otherwise) {
+  const Result<std::int64_t> number = number_parameter(input, operand, otherwise);
+  if (!number) return number.error();
+  return Question(Operation{kind, input.name, *number});
+}
+
+Result<Question> decode_increment(const Input& input) {
+  return operation(OperationKind::kIncrement, input, "by", 1);
+}
+
+Result<Question> decode_reset(const Input& input) {
+  return operation(OperationKind::kReset, input, "to", 0);
+}
+
+Result<Question> decode_delete(const Input& input) {
+  return Question(Operation{OperationKind::kDelete, input.name, 0});
+}
+
+Result<Question> decode_report(const Input& input) {
+  return Question(Operation{OperationKind::kReport, input.name, 0});
+}
+
+Result<Question> decode_list(const Input& input) {
+  ListQuery query;
+  query.limit = kDefaultListLimit;
+  if (const std::string* limit = input.find("limit")) {
+    const Result<std::int64_t> number =
+        parse_int64_within(*limit, "limit", 1, static_cast<std::int64_t>(kMaxListLimit));
+    if (!number) return number.error();
+    query.limit = static_cast<std::size_t>(*number);
+  }
+  if (const std::string* prefix = input.find("prefix")) query.prefix = *prefix;
+  if (const std::string* after = input.find("after")) query.after = *after;
+  for (const std::string& text : {query.prefix, query.after}) {
+    if (const Result<void> checked = check_name_prefix(text); !checked) return checked.error();
+  }
+  return Question(std::move(query));
+}
+
+Result<Question> decode_probe(const Input&) { return Question(Probe{}); }
+Result<Question> decode_nothing(const Input&) { return Question(Nothing{}); }
+
+// --- encode, one function a route ---
+
+void append_number(std::string& out, std::int64_t number) {
+  std::array<char, 21> digits{};
+  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr;
+  out.append(digits.data(), end);
+}
+
+void append_number(std::string& out, const std::optional<std::int64_t>& number) {
+  if (!number) {
+    out += "null";
+  } else {
+    append_number(out, *number);
+  }
+}
+
+Response json_response(std::string body) {
+  Response response;
+  response.content_type = kJson;
+  response.body = std::move(body);
+  return response;
+}
+
+Response text_response(std::int64_t value) {
+  Response response;
+  response.content_type = kPlainText;
+  append_number(response.body, value);
+  response.body += '\n';
+  return response;
+}
+
+Response refused(const Step& step) {
+  const Outcome& outcome = step.outcome;
+  std::string message = "counter " + step.operation.name;
+  switch (outcome.code) {
+    case Code::kMissing:
+      message += " does not exist";
+      break;
+    case Code::kOutOfRange:
+      message += " is " + std::to_string(outcome.value) + "; adding " +
+                 std::to_string(step.operation.operand) +
+                 " would leave the range of 64 bits; nothing was changed";
+      break;
+    default:
+      message += ": " + outcome.detail;
+      break;
+  }
+  return problem_response({outcome.code, message});
+}
+
+// `{"name":"…","value":…` of the step; a name needs no escaping.
+std::string name_and(std::string_view member, const Step& step, std::int64_t value) {
+  std::string body = R"({"name":")";
+  body.reserve(128);
+  body += step.operation.name;
+  body += R"(",")";
+  body += member;
+  body += R"(":)";
+  append_number(body, value);
+  return body;
+}
+
+Response encode_increment(const Call& call, const Answer& answer, const Figures&) {
+  const Step& step = std::get<Step>(answer);
+  if (step.outcome.code != Code::kOk) return refused(step);
+  if (call.plain_text) return text_response(step.outcome.value);
+  std::string body = name_and("value", step, step.outcome.value);
+  body += R"(,"applied":)";
+  append_number(body, step.operation.operand);
+  body += "}\n";
+  return json_response(std::move(body));
+}
+
+// The bare value of a reset or a delete is the one before, which the command line prints too.
+Response encode_reset(const Call& call, const Answer& answer, const Figures&) {
+  const Step& step = std::get<Step>(answer);
+  if (step.outcome.code != Code::kOk) return refused(step);
+  if (call.plain_text) return text_response(step.outcome.previous.value_or(0));
+  std::string body = name_and("value", step, step.outcome.value);
+  body += R"(,"previous":)";
+  append_number(body, step.outcome.previous);
+  body += "}\n";
+  return json_response(std::move(body));
+}
+
+Response encode_delete(const Call& call, const Answer& answer, const Figures&) {
+  const Step& step = std::get<Step>(answer);
+  if (step.outcome.code != Code::kOk) return refused(step);
+  if (call.plain_text) return text_response(step.outcome.value);
+  return json_response(name_and("previous", step, step.outcome.value) + "}\n");
+}
+
+Response encode_report(const Call& call, const Answer& answer, const Figures&) {
+  const Step& step = std::get<Step>(answer);
+  if (step.outcome.code != Code::kOk) return refused(step);
+  if (call.plain_text) return text_response(step.outcome.value);
+  return json_response(name_and("value", step, step.outcome.value) + R"(,"created_at":")" +
+                       format_timestamp(step.outcome.created_at_ms) + R"(","updated_at":")" +
+                       format_timestamp(step.outcome.updated_at_ms) +
+                       R"(","expires_at":null})" "\n");
+}
+
+// The seed's form of a report, on the default counter, which reads as 0 when it is missing.
+Response encode_seed_report(const Call& call, const Answer& answer, const Figures& figures) {
+  const Step& step = std::get<Step>(answer);
+  const Outcome& outcome = step.outcome;
+  if (outcome.code != Code::kOk && outcome.code != Code::kMissing) return refused(step);
+  const std::int64_t value = outcome.code == Code::kOk ? outcome.value : 0;
+  if (call.plain_text) return text_response(value);
+  std::string body = R"({"count":)";
+  append_number(body, value);
+  body += R"(,"current_process_id":)";
+  append_number(body, figures.pid);
+  body += "}\n";
+  return json_response(std::move(body));
+}
+
+Response encode_list(const Call&, const Answer& answer, const Figures&) {
+  const auto& page = std::get<Result<ListPage>>(answer);
+  if (!page) return problem_response(page.error());
+  std::string body = R"({"counters":[)";
+  for (const ListPage::Row& row : page->rows) {
+    if (&row != &page->rows.front()) body += ',';
+    body += R"({"name":")";
+    body += row.name;
+    body += R"(","value":)";
+    append_number(body, row.value);
+    body += '}';
+  }
+  body += R"(],"next":)";
+  body += page->more ? '"' + page->rows.back().name + '"' : "null";
+  body += "}\n";
+  return json_response(std::move(body));
+}
+
+Response encode_status(const Call&, const Answer& answer, const Figures& figures) {
+  const auto& status = std::get<Result<StoreStatus>>(answer);
+  if (!status) return problem_response(status.error());
+  std::string body = R"({"version":)";
+  append_json_string(body, kVersion);
+  body += R"(,"store":{"engine":)";
+  append_json_string(body, status->engine);
+  body += R"(,"location":)";
+  append_json_string(body, status->location);
+  body += R"(,"durability":)";
+  append_json_string(body, status->durability);
+  body += R"(},"worker":{"pid":)" + std::to_string(figures.pid) + R"(,"slot":)" +
+          std::to_string(figures.slot) + R"(,"started_at":")" +
+          format_timestamp(figures.started_at_ms) + R"(","connections":)" +
+          std::to_string(figures.connections) + R"(,"requests":)" +
+          std::to_string(figures.requests) + "}}\n";
+  return json_response(std::move(body));
+}
+
+Response encode_live(const Call&, const Answer&, const Figures&) {
+  return json_response("{\"live\":true}\n");
+}
+
+Response encode_ready(const Call&, const Answer& answer, const Figures&) {
+  const auto& status = std::get<Result<StoreStatus>>(answer);
+  return status ? json_response("{\"ready\":true}\n") : problem_response(status.error());
+}
+
+// --- the table ---
+
+const std::array kRoutes = {
+    Route{"POST", "/v1/counters/{name}/increment", {"by"}, decode_increment, encode_increment},
+    Route{"GET", "/v1/counters/{name}", {}, decode_report, encode_report},
+    Route{"POST", "/v1/counters/{name}/reset", {"to"}, decode_reset, encode_reset},
+    Route{"DELETE", "/v1/counters/{name}", {}, decode_delete, encode_delete},
+    Route{"GET", "/v1/counters", {"prefix", "after", "limit"}, decode_list, encode_list},
+    Route{"GET", "/v1/status", {}, decode_probe, encode_status},
+    Route{"GET", "/livez", {}, decode_nothing, encode_live},
+    Route{"GET", "/readyz", {}, decode_probe, encode_ready},
+    Route{"POST", "/increment", {"by"}, decode_increment, encode_increment, true},
+    Route{"GET", "/report", {}, decode_report, encode_seed_report},
+    Route{"POST", "/reset", {"to"}, decode_reset, encode_reset, true},
+};
+
+// --- from a request to a route and its input ---
+
+// The text between `path`'s slashes where `pattern` has "{name}", percent-encoded as it came;
+// nothing if they do not match. The target is split before it is decoded: a %2F is part of a name
+// (and no name may hold it), never a slash.
+std::optional<std::string_view> match(std::string_view pattern, std::string_view path) {
+  constexpr std::string_view kName = "{name}";
+  const std::size_t at = pattern.find(kName);
+  if (at == std::string_view::npos) {
+    return pattern == path ? std::optional<std::string_view>("") : std::nullopt;
+  }
+  const std::string_view behind = pattern.substr(at + kName.size());
+  if (path.size() < at + behind.size() || !path.starts_with(pattern.substr(0, at)) ||
+      !path.ends_with(behind)) {
+    return std::nullopt;
+  }
+  const std::string_view name = path.substr(at, path.size() - at - behind.size());
+  return name.find('/') == std::string_view::npos ? std::optional(name) : std::nullopt;
+}
+
+bool allows(const Route& route, std::string_view method, const ApiOptions& options) {
+  if (route.method == method) return true;
+  if (method == "HEAD") return route.method == "GET";
+  return method == "GET" && route.gets_may_write && options.allow_get_writes;
+}
+
+struct Found {
+  const Route* route = nullptr;
+  std::string_view name;
+  std::string allowed;  // the methods that the path knows, for the Allow field
+};
+
+Found find_route(std::string_view method, std::string_view path, const ApiOptions& options) {
+  Found found;
+  for (const Route& route : kRoutes) {
+    const std::optional<std::string_view> name = match(route.path, path);
+    if (!name) continue;
+    if (allows(route, method, options)) {
+      found.route = &route;
+      found.name = *name;
+      return found;
+    }
+    if (!found.allowed.empty()) found.allowed += ", ";
+    found.allowed += route.method;
+    if (route.method == "GET") found.allowed += ", HEAD";
+  }
+  return found;
+}
+
+Result<void> add_parameter(Parameters& parameters, const Route& route, const std::string& name,
+                           const std::string& value) {
+  if (std::find(route.parameters.begin(), route.parameters.end(), name) ==
+      route.parameters.end()) {
+    return Error{Code::kBadParameter, "unknown parameter " + quote_for_people(name)};
+  }
+  for (const auto& [known, unused] : parameters) {
+    if (known == name) {
+      return Error{Code::kBadParameter, "parameter " + quote_for_people(name) + " is given twice"};
+    }
+  }
+  parameters.emplace_back(name, value);
+  return {};
+}
+
+// The media type of a Content-Type field, in lower case, without its parameters.
+std::string media_type(const httplib::Request& head) {
+  std::string type = head.get_header_value("Content-Type");
+  type.resize(std::min(type.find(';'), type.size()));
+  while (type.ends_with(' ') || type.ends_with('\t')) type.pop_back();
+  std::transform(type.begin(), type.end(), type.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
+  return type;
+}
+
+Result<Parameters> body_parameters(const httplib::Request& head, std::string_view body) {
+  if (body.empty()) return Parameters();
+  if (head.method == "GET" || head.method == "HEAD") {
+    return Error{Code::kBadBody, "a " + head.method + " request has no body here"};
+  }
+  const std::string type = media_type(head);
+  if (type == kJson) return parse_flat_object(body);
+  if (type == "application/x-www-form-urlencoded") {
+    httplib::Params decoded;
+    httplib::detail::parse_query_text(std::string(body), decoded);
+    return Parameters(decoded.begin(), decoded.end());
+  }
+  return Error{Code::kUnsupportedMediaType,
+               "a body is application/json or application/x-www-form-urlencoded"};
+}
+
+Result<Parameters> gather_parameters(const httplib::Request& head, std::string_view body,
+                                     const Route& route) {
+  Parameters parameters;
+  for (const auto& [name, value] : head.params) {
+    if (const auto added = add_parameter(parameters, route, name, value); !added) {
+      return added.error();
+    }
+  }
+  const Result<Parameters> in_body = body_parameters(head, body);
+  if (!in_body) return in_body.error();
+  for (const auto& [name, value] : *in_body) {
+    if (const auto added = add_parameter(parameters, route, name, value); !added) {
+      return added.error();
+    }
+  }
+  return parameters;
+}
+
+bool is_address(const std::string& host) {
+  in6_addr unused{};
+  return inet_pton(AF_INET, host.c_str(), &unused) == 1 ||
+         inet_pton(AF_INET6, host.c_str(), &unused) == 1;
+}
+
+// Keeps other sites' pages in a browser of this host from reaching us: by a name that they point
+// at our address (Host), or by a request that they send here (Origin, Sec-Fetch-Site).
+Result<void> check_sender(const httplib::Request& head, const ApiOptions& options,
+                          bool changes_something) {
+  const std::string host = host_of(head.get_header_value("Host"));
+  const bool known =
+      std::find(options.hosts.begin(), options.hosts.end(), host) != options.hosts.end() ||
+      (options.any_address && is_address(host));
+  if (!known) {
+    return Error{Code::kForbidden, "Host " + quote_for_people(host) +
+                                       " is no address of this daemon; --allow-host allows a name"};
+  }
+  if (!changes_something) return {};
+  const std::string site = head.get_header_value("Sec-Fetch-Site");
+  if (head.has_header("Origin") || site == "cross-site" || site == "same-site") {
+    return Error{Code::kForbidden, "requests that a browser sends for a site change nothing here"};
+  }
+  return {};
+}
+
+bool wants_plain_text(const httplib::Request& head) {
+  const std::string accept = head.get_header_value("Accept");
+  return accept.find("text/plain") != std::string::npos &&
+         accept.find(kJson) == std::string::npos;
+}
+
+Result<Question> decode_for(const Found& found, const httplib::Request& head,
+                            std::string_view body) {
+  Input input;
+  input.name = kDefaultCounter;
+  if (!found.name.empty() || found.route->path.find("{name}") != std::string_view::npos) {
+    input.name = httplib::detail::decode_url(std::string(found.name), false);
+    if (const Result<void> name = check_counter_name(input.name); !name) return name.error();
+  }
+  Result<Parameters> parameters = gather_parameters(head, body, *found.route);
+  if (!parameters) return parameters.error();
+  input.parameters = std::move(*parameters);
+  return found.route->decode(input);
+}
+
+}  // namespace
+
+std::string host_of(std::string_view field_value) {
+  std::string_view host = field_value;
+  if (host.starts_with('[')) {
+    const std::size_t end = host.find(']');
+    if (end == std::string_view::npos) return {};
+    host = host.substr(1, end - 1);
+  } else {
+    host = host.substr(0, host.find(':'));
+  }
+  std::string lower(host);
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
+  return lower;
+}
+
+Decoded decode(const httplib::Request& head, std::string_view body, const ApiOptions& options) {
+  Decoded decoded{{nullptr, wants_plain_text(head), head.method == "HEAD"}, Question(Nothing{})};
+  const std::string_view target = head.target;
+  const Found found = find_route(head.method, target.substr(0, target.find('?')), options);
+  const bool changes = head.method == "POST" || head.method == "DELETE" ||
+                       (found.route != nullptr && found.route->gets_may_write);
+  if (const Result<void> sender = check_sender(head, options, changes); !sender) {
+    decoded.result = problem_response(sender.error());
+  } else if (found.route == nullptr && found.allowed.empty()) {
+    decoded.result = problem_response({Code::kNoRoute, "there is nothing at this path"});
+  } else if (found.route == nullptr) {
+    Response response =
+        problem_response({Code::kMethodNotAllowed, "this path knows " + found.allowed});
+    response.fields += "Allow: " + found.allowed + "\r\n";
+    decoded.result = std::move(response);
+  } else if (Result<Question> question = decode_for(found, head, body); !question) {
+    decoded.result = problem_response(question.error());
+  } else {
+    decoded.call.route = found.route;
+    decoded.result = std::move(*question);
+  }
+  return decoded;
+}
+
+Response encode(const Call& call, const Answer& answer, const Figures& figures) {
+  return call.route->encode(call, answer, figures);
+}
+
+}  // namespace counterd

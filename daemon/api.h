@@ -1,0 +1,68 @@
+// The HTTP interface: which request means what, and how the answer reads.
+//
+// decode() and encode() are pure: they touch no socket, no store and no clock. Each route is one
+// row of the table in api.cc, with one function for each direction.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "common/error.h"
+#include "common/operation.h"
+#include "common/store/store.h"
+#include "daemon/response.h"
+
+namespace httplib {
+struct Request;
+}
+
+namespace counterd {
+
+// What the worker counts about itself, for GET /v1/status.
+struct Figures {
+  int pid = 0;
+  int slot = 0;
+  std::int64_t started_at_ms = 0;  // Unix time
+  std::uint64_t connections = 0;   // open now
+  std::uint64_t requests = 0;      // whole requests received
+};
+
+struct ApiOptions {
+  std::vector<std::string> hosts;  // that Host may name, in lower case, without a port
+  bool any_address = false;        // Host may also name any IP address
+  bool allow_get_writes = false;   // the seed's GET /increment and GET /reset
+};
+
+struct Probe {};    // does the store answer?
+struct Nothing {};  // no question to the store
+
+// What a request asks of the store, and what the store answers.
+using Question = std::variant<Operation, ListQuery, Probe, Nothing>;
+using Answer = std::variant<Step, Result<ListPage>, Result<StoreStatus>, Nothing>;
+
+struct Route;
+
+// What is kept of a request until its answer is there.
+struct Call {
+  const Route* route = nullptr;  // null: the request was refused before a route was found
+  bool plain_text = false;       // the client wants the bare value (Accept: text/plain)
+  bool head_only = false;        // the method is HEAD
+};
+
+struct Decoded {
+  Call call;
+  std::variant<Question, Response> result;  // a Response: refused
+};
+
+Decoded decode(const httplib::Request& head, std::string_view body, const ApiOptions& options);
+
+Response encode(const Call& call, const Answer& answer, const Figures& figures);
+
+// The host part of a Host field's value in lower case, without brackets; empty if malformed.
+std::string host_of(std::string_view field_value);
+
+}  // namespace counterd

@@ -1,0 +1,271 @@
+#include "daemon/connection.h"
+
+#include <httplib.h>
+#include <sys/socket.h>
+
+#include <asio/steady_timer.hpp>
+#include <cerrno>
+
+#include "common/limits.h"
+#include "daemon/server.h"
+
+namespace counterd {
+namespace {
+
+// What an idle connection may keep of its buffers: most replies fit.
+constexpr std::size_t kKeptBuffer = 512;
+
+void release_if_large(std::string& buffer) {
+  if (buffer.empty() && buffer.capacity() > kKeptBuffer) std::string().swap(buffer);
+}
+
+bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
+
+}  // namespace
+
+Connection::Connection(Server& server, int socket)
+    : server_(server), socket_(server.loop(), socket) {}
+
+void Connection::start() { wait_for_input(); }
+
+void Connection::enter(Phase phase) { server_.move(*this, phase); }
+
+void Connection::wait_for_input() {
+  socket_.async_wait(asio::posix::stream_descriptor::wait_read,
+                     [self = shared_from_this()](const asio::error_code& failure) {
+                       if (!failure) self->read_input();
+                     });
+}
+
+void Connection::read_input() {
+  const std::span<char> scratch = server_.scratch();
+  const ssize_t size = recv(socket_.native_handle(), scratch.data(), scratch.size(), 0);
+  if (size > 0) {
+    if (phase_ != Phase::kLingering) {
+      serve_input({scratch.data(), static_cast<std::size_t>(size)});
+      return;
+    }
+    lingered_ += static_cast<std::size_t>(size);
+    if (lingered_ < kMaxLingerBytes) return wait_for_input();
+  } else if (size < 0 && would_block(errno)) {
+    return wait_for_input();
+  }
+  close();
+}
+
+// Takes what is whole of the input so far and `fresh`; keeps the rest.
+void Connection::serve_input(std::string_view fresh) {
+  const auto self = shared_from_this();  // may be closed on the way
+  round_ended_ = false;
+  if (input_.empty()) {
+    fresh.remove_prefix(serve_requests(fresh));
+    input_ = fresh;
+  } else {
+    input_ += fresh;
+    input_.erase(0, serve_requests(input_));
+  }
+  if (phase_ == Phase::kLingering) return;
+  if (!exchanges_.empty()) {
+    enter(Phase::kServing);
+    send_when_answered();
+    return;
+  }
+  release_if_large(input_);
+  if (input_.empty()) {
+    enter(Phase::kIdle);
+  } else if (phase_ != Phase::kReceiving) {
+    enter(Phase::kReceiving);  // and stays in it: the deadline is for the whole request
+  }
+  wait_for_input();
+}
+
+// Serves the whole requests that `input` begins with, up to the limit of one round; their size.
+std::size_t Connection::serve_requests(std::string_view input) {
+  std::size_t used = 0;
+  if (input.size() < needed_) return 0;
+  needed_ = 0;
+  while (!closing_ && !round_ended_ && used < input.size()) {
+    const std::size_t size = serve_request(input.substr(used));
+    if (size == 0) break;
+    used += size;
+    if (exchanges_.size() == kMaxPipelined) round_ended_ = true;
+  }
+  return used;
+}
+
+// Serves the first request of `input`; its size, or 0 if it is not whole yet or is refused.
+std::size_t Connection::serve_request(std::string_view input) {
+  const Result<std::optional<Head>> checked = check_head(input);
+  if (!checked) {
+    refuse(checked.error());
+    return 0;
+  }
+  if (!*checked) return 0;
+  const Head& head = **checked;
+  const std::size_t size = head.size + head.body_size;
+  if (input.size() < size) {
+    needed_ = size;
+    if (head.expects_continue && exchanges_.empty()) send_continue();
+    return 0;
+  }
+  continue_sent_ = false;
+  answer_request(head, input.substr(0, head.size), input.substr(head.size, head.body_size));
+  return size;
+}
+
+void Connection::answer_request(const Head& head, std::string_view head_text,
+                                std::string_view body) {
+  server_.count_request();
+  if (!head.keep_alive) closing_ = true;
+  const std::string filtered =
+      head.has_dropped_fields ? without_dropped_fields(head_text) : std::string();
+  const std::uint64_t number = first_number_ + exchanges_.size();
+  const auto use = [&](const httplib::Request& request) {
+    Decoded decoded = decode(request, body, server_.api_options());
+    exchanges_.push_back({decoded.call, head.http_1_0, false, {}});
+    ++unanswered_;
+    if (auto* refusal = std::get_if<Response>(&decoded.result)) {
+      settle(exchanges_.back(), std::move(*refusal));
+    } else {
+      ask(std::move(std::get<Question>(decoded.result)), number);
+    }
+  };
+  if (!server_.parser().parse(head.has_dropped_fields ? filtered : head_text, std::ref(use))) {
+    refuse({Code::kBadRequest, "the request head cannot be parsed"});
+  }
+}
+
+void Connection::ask(Question question, std::uint64_t number) {
+  Exchange& exchange = exchanges_.back();
+  if (std::holds_alternative<Nothing>(question)) {
+    settle(exchange, encode(exchange.call, Nothing{}, server_.figures()));
+    return;
+  }
+  // A page of a list is large: one at a time for each connection.
+  if (std::holds_alternative<ListQuery>(question)) round_ended_ = true;
+  if (std::holds_alternative<Probe>(question)) {
+    server_.after(kReadyTimeout, [self = shared_from_this(), number] {
+      self->finish(number, Result<StoreStatus>(
+                               Error{Code::kUnavailable, "the store does not answer in time"}));
+    });
+  }
+  if (!server_.batcher().submit(std::move(question), shared_from_this(), number)) {
+    settle(exchange,
+           problem_response({Code::kOverloaded, "too many operations wait for the store"}));
+  }
+}
+
+void Connection::finish(std::uint64_t number, Answer answer) {
+  const std::uint64_t index = number - first_number_;
+  if (number < first_number_ || index >= exchanges_.size()) return;
+  Exchange& exchange = exchanges_[index];
+  if (exchange.done) return;
+  settle(exchange, encode(exchange.call, answer, server_.figures()));
+  send_when_answered();
+}
+
+void Connection::settle(Exchange& exchange, Response response) {
+  exchange.response = std::move(response);
+  exchange.done = true;
+  --unanswered_;
+}
+
+// The head cannot be trusted, so neither can where the next request begins: the last response.
+void Connection::refuse(const Error& error) {
+  closing_ = true;
+  exchanges_.push_back({{}, false, true, problem_response(error)});
+}
+
+void Connection::send_continue() {
+  if (std::exchange(continue_sent_, true)) return;
+  constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+  // Nothing else is unwritten, so that a socket that does not take this much takes nothing.
+  if (send(socket_.native_handle(), kContinue.data(), kContinue.size(), MSG_NOSIGNAL) < 0) {
+    closing_ = true;
+  }
+}
+
+void Connection::send_when_answered() {
+  if (unanswered_ != 0 || exchanges_.empty() || !socket_.is_open()) return;
+  if (server_.draining()) closing_ = true;
+  for (const Exchange& exchange : exchanges_) {
+    const bool last = &exchange == &exchanges_.back();
+    const After after = last && closing_      ? After::kClose
+                        : exchange.http_1_0 ? After::kKeepAlive10
+                                            : After::kKeepAlive;
+    append_bytes(output_, exchange.response, after, exchange.call.head_only);
+  }
+  first_number_ += exchanges_.size();
+  exchanges_.clear();
+  if (exchanges_.capacity() > 4) std::vector<Exchange>().swap(exchanges_);
+  send_output();
+}
+
+void Connection::send_output() {
+  std::size_t sent = 0;
+  while (sent < output_.size()) {
+    const ssize_t size = send(socket_.native_handle(), output_.data() + sent,
+                              output_.size() - sent, MSG_NOSIGNAL);
+    if (size < 0 && !would_block(errno)) return close();
+    if (size < 0) break;
+    sent += static_cast<std::size_t>(size);
+  }
+  output_.erase(0, sent);
+  if (output_.empty()) return continue_after_output();
+  if (phase_ != Phase::kSending) enter(Phase::kSending);
+  socket_.async_wait(asio::posix::stream_descriptor::wait_write,
+                     [self = shared_from_this()](const asio::error_code& failure) {
+                       if (!failure) self->send_output();
+                     });
+}
+
+void Connection::continue_after_output() {
+  release_if_large(output_);
+  if (closing_) return linger();
+  if (!input_.empty() && round_ended_) return serve_input({});
+  if (server_.draining() && input_.empty()) return linger();
+  if (input_.empty()) {
+    enter(Phase::kIdle);
+  } else {
+    enter(Phase::kReceiving);
+  }
+  wait_for_input();
+}
+
+// Closing a socket with unread input resets the connection, and the client may never see what was
+// sent last. So: end our side, and read on for a moment.
+void Connection::linger() {
+  shutdown(socket_.native_handle(), SHUT_WR);
+  std::string().swap(input_);
+  enter(Phase::kLingering);
+  wait_for_input();
+}
+
+void Connection::time_out() {
+  if (phase_ != Phase::kReceiving) return close();
+  socket_.cancel();
+  refuse({Code::kRequestTimeout, "the request did not come within " +
+                                     std::to_string(kReceiveTimeout.count()) + " seconds"});
+  send_when_answered();
+}
+
+void Connection::drain() {
+  if (phase_ != Phase::kIdle) return;
+  // A client that has only just connected cannot know that it must try again: it gets its answer.
+  if (first_number_ == 0 && !server_.drain_is_late()) return;
+  // A request may have come already: look once more.
+  const std::span<char> scratch = server_.scratch();
+  const ssize_t size = recv(socket_.native_handle(), scratch.data(), scratch.size(), 0);
+  if (size <= 0) return close();
+  socket_.cancel();
+  serve_input({scratch.data(), static_cast<std::size_t>(size)});
+}
+
+void Connection::close() {
+  if (!socket_.is_open()) return;
+  asio::error_code ignored;
+  socket_.close(ignored);
+  server_.remove(*this);
+}
+
+}  // namespace counterd

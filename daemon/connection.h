@@ -1,0 +1,92 @@
+// One client's connection: bytes in, requests in their order to the store, responses in the same
+// order out, one write for all that were asked together.
+//
+// A connection is read only when everything it has asked is answered and written, so a client that
+// does not take its replies holds up nobody but itself. Between requests it is a socket in the
+// event loop and this object, without buffers.
+#pragma once
+
+#include <asio/posix/stream_descriptor.hpp>
+#include <list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "daemon/batcher.h"
+#include "daemon/head_check.h"
+#include "daemon/response.h"
+
+namespace counterd {
+
+class Server;
+
+// What a connection waits for; the server cuts off what waits too long (limits.h).
+enum class Phase : unsigned char {
+  kIdle,       // the first byte of a request
+  kReceiving,  // the rest of a request
+  kServing,    // the store; has no deadline of its own
+  kSending,    // the client to take its replies
+  kLingering,  // the client to read an error and close
+};
+inline constexpr std::size_t kPhases = 5;
+
+class Connection : public Waiter, public std::enable_shared_from_this<Connection> {
+ public:
+  Connection(Server& server, int socket);
+
+  // Begins to serve. Called once.
+  void start();
+  void finish(std::uint64_t number, Answer answer) override;
+
+  // Answers 408 to a request that has not come in time; closes.
+  void time_out();
+  // Ends the connection after what it has asked already; at once if that is nothing and it has
+  // been served before, or the drain is late.
+  void drain();
+  void close();
+
+ private:
+  friend class Server;
+
+  // A request until its response is written.
+  struct Exchange {
+    Call call;
+    bool http_1_0 = false;
+    bool done = false;
+    Response response;
+  };
+
+  void wait_for_input();
+  void read_input();
+  void serve_input(std::string_view fresh);
+  std::size_t serve_requests(std::string_view input);
+  std::size_t serve_request(std::string_view input);
+  void answer_request(const Head& head, std::string_view head_text, std::string_view body);
+  void send_continue();
+  void refuse(const Error& error);
+  void ask(Question question, std::uint64_t number);
+  void settle(Exchange& exchange, Response response);
+  void send_when_answered();
+  void send_output();
+  void continue_after_output();
+  void linger();
+  void enter(Phase phase);
+
+  Server& server_;
+  asio::posix::stream_descriptor socket_;
+  Phase phase_ = Phase::kIdle;
+  bool closing_ = false;            // no more requests are taken
+  bool continue_sent_ = false;      // for the request that is being received
+  bool round_ended_ = false;        // what is left of the input waits for the answers
+  std::uint32_t unanswered_ = 0;    // of exchanges_
+  std::uint64_t first_number_ = 0;  // of exchanges_.front()
+  std::size_t needed_ = 0;          // bytes of input before it is worth another look
+  std::size_t lingered_ = 0;        // bytes read and dropped
+  std::string input_;               // the beginning of a request; without memory while idle
+  std::string output_;              // unwritten
+  std::vector<Exchange> exchanges_;
+  std::list<std::shared_ptr<Connection>>::iterator place_;  // in the server's list of the phase
+  Deadline deadline_;                                       // of the phase
+};
+
+}  // namespace counterd

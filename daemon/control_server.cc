@@ -1,0 +1,116 @@
+#include "daemon/control_server.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "common/limits.h"
+
+namespace counterd {
+namespace {
+
+using std::chrono::steady_clock;
+
+bool is_allowed(int socket) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+         (peer.uid == geteuid() || peer.uid == 0);
+}
+
+bool is_ready(const std::vector<pollfd>& polled, int fd) {
+  return std::any_of(polled.begin(), polled.end(),
+                     [fd](const pollfd& one) { return one.fd == fd && one.revents != 0; });
+}
+
+}  // namespace
+
+Result<ControlServer> ControlServer::open(const std::vector<Endpoint>& endpoints) {
+  const Result<std::string> directory = control_directory();
+  if (!directory) return directory.error();
+  ControlServer server;
+  for (const Endpoint& endpoint : endpoints) {
+    const std::string path = *directory + "/" + control_socket_name(endpoint);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path.size() >= sizeof address.sun_path) {
+      return Error{Code::kConfig, "the control socket's path is too long: " + path};
+    }
+    path.copy(address.sun_path, path.size());
+    // The address itself is ours by now, so whoever made this socket is gone.
+    unlink(path.c_str());
+    UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+        listen(socket.get(), static_cast<int>(kMaxControlConnections)) != 0) {
+      return system_error(Code::kConfig, "cannot make the control socket " + path, errno);
+    }
+    server.listening_.push_back({std::move(socket), path});
+  }
+  return server;
+}
+
+void ControlServer::add_to(std::vector<pollfd>& polled) const {
+  for (const Listening& listening : listening_) {
+    const bool room = connections_.size() < kMaxControlConnections;
+    if (room) polled.push_back({listening.socket.get(), POLLIN, 0});
+  }
+  for (const Connection& connection : connections_) {
+    if (!connection.kept) polled.push_back({connection.socket.get(), POLLIN, 0});
+  }
+}
+
+void ControlServer::serve(const std::vector<pollfd>& polled, const Handler& handler) {
+  for (auto it = connections_.begin(); it != connections_.end();) {
+    const bool done = is_ready(polled, it->socket.get()) && !serve_connection(*it, handler);
+    it = done ? connections_.erase(it) : std::next(it);
+  }
+  for (const Listening& listening : listening_) {
+    if (is_ready(polled, listening.socket.get())) accept(listening);
+  }
+}
+
+void ControlServer::accept(const Listening& listening) {
+  UniqueFd socket(
+      accept4(listening.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (!socket) return;
+  if (!is_allowed(socket.get())) {
+    const std::string refusal =
+        encode(Error{Code::kNotAllowed, "the daemon belongs to another user"});
+    send(socket.get(), refusal.data(), refusal.size(), MSG_NOSIGNAL);
+    return;
+  }
+  connections_.push_back({std::move(socket), "", steady_clock::now() + kControlTimeout, false});
+}
+
+bool ControlServer::serve_connection(Connection& connection, const Handler& handler) {
+  std::array<char, kMaxControlRequestBytes> portion{};
+  const ssize_t size = recv(connection.socket.get(), portion.data(), portion.size(), 0);
+  if (size < 0) return errno == EAGAIN || errno == EINTR;
+  if (size == 0) return false;
+  connection.input.append(portion.data(), static_cast<std::size_t>(size));
+  const std::size_t end = connection.input.find('\n');
+  if (end == std::string::npos) return connection.input.size() < kMaxControlRequestBytes;
+  const Result<ControlRequest> request = decode_control_request(connection.input.substr(0, end));
+  const Result<DaemonInfo> answer = request ? handler(*request) : request.error();
+  const std::string reply = answer ? encode(*answer) : encode(answer.error());
+  send(connection.socket.get(), reply.data(), reply.size(), MSG_NOSIGNAL);
+  connection.kept = answer.ok() && request->command == "stop";
+  return connection.kept;
+}
+
+void ControlServer::expire() {
+  const auto now = steady_clock::now();
+  connections_.remove_if(
+      [now](const Connection& connection) { return !connection.kept && connection.deadline <= now; });
+}
+
+void ControlServer::close() {
+  for (const Listening& listening : listening_) unlink(listening.path.c_str());
+  listening_.clear();
+}
+
+}  // namespace counterd

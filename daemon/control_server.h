@@ -1,0 +1,58 @@
+// The supervisor's side of the control socket (common/control.h): for poll(), without waiting.
+#pragma once
+
+#include <poll.h>
+
+#include <chrono>
+#include <functional>
+#include <list>
+#include <string>
+#include <vector>
+
+#include "common/control.h"
+
+namespace counterd {
+
+class ControlServer {
+ public:
+  using Handler = std::function<Result<DaemonInfo>(const ControlRequest& request)>;
+
+  ControlServer() = default;
+  ControlServer(ControlServer&&) = default;
+  ControlServer& operator=(ControlServer&&) = default;
+
+  // Opens a control socket named for each of `endpoints`. kConfig.
+  static Result<ControlServer> open(const std::vector<Endpoint>& endpoints);
+
+  // Adds what is to be waited for, and then serves what is ready. The answer to "stop" is sent at
+  // once and its connection kept open: its end tells that the daemon has ended.
+  void add_to(std::vector<pollfd>& polled) const;
+  void serve(const std::vector<pollfd>& polled, const Handler& handler);
+  // Closes connections that say nothing. The time until the next may have to be, if any.
+  void expire();
+  bool has_connections() const { return !connections_.empty(); }
+
+  // Removes the sockets' names; the connections stay open.
+  void close();
+
+ private:
+  struct Listening {
+    UniqueFd socket;
+    std::string path;
+  };
+  struct Connection {
+    UniqueFd socket;
+    std::string input;
+    std::chrono::steady_clock::time_point deadline;
+    bool kept = false;  // answered, and open until the end
+  };
+
+  void accept(const Listening& listening);
+  // False: the connection is done with.
+  bool serve_connection(Connection& connection, const Handler& handler);
+
+  std::vector<Listening> listening_;
+  std::list<Connection> connections_;
+};
+
+}  // namespace counterd

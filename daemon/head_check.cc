@@ -1,0 +1,236 @@
+#include "daemon/head_check.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include "common/limits.h"
+
+namespace counterd {
+namespace {
+
+constexpr std::string_view kLineEnd = "\r\n";
+constexpr std::string_view kHeadEnd = "\r\n\r\n";
+constexpr std::size_t kMaxMethodLength = 32;
+
+// The characters of a token (RFC 9110, 5.6.2).
+constexpr std::array<bool, 256> kTokenCharacters = [] {
+  std::array<bool, 256> table{};
+  for (int c = '0'; c <= '9'; ++c) table[static_cast<std::size_t>(c)] = true;
+  for (int c = 'a'; c <= 'z'; ++c) table[static_cast<std::size_t>(c)] = true;
+  for (int c = 'A'; c <= 'Z'; ++c) table[static_cast<std::size_t>(c)] = true;
+  for (const char c : std::string_view("!#$%&'*+-.^_`|~")) {
+    table[static_cast<unsigned char>(c)] = true;
+  }
+  return table;
+}();
+
+bool is_token(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return kTokenCharacters[static_cast<unsigned char>(c)];
+  });
+}
+
+bool is_target(std::string_view text) {
+  return text.starts_with('/') && std::all_of(text.begin(), text.end(), [](char c) {
+    return c > ' ' && c <= '~' && c != '#';
+  });
+}
+
+// Field values hold visible characters, spaces, tabs and bytes beyond ASCII (RFC 9110, 5.5).
+bool is_field_value(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return (byte >= ' ' && byte != 0x7f) || byte == '\t';
+  });
+}
+
+char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
+
+// `name` is in lower case.
+bool is_named(std::string_view text, std::string_view name) {
+  return text.size() == name.size() &&
+         std::equal(text.begin(), text.end(), name.begin(),
+                    [](char a, char b) { return lower(a) == b; });
+}
+
+bool begins_with(std::string_view text, std::string_view start) {
+  return text.size() >= start.size() && is_named(text.substr(0, start.size()), start);
+}
+
+std::string_view trimmed(std::string_view text) {
+  constexpr std::string_view kSpace = " \t";
+  const std::size_t first = text.find_first_not_of(kSpace);
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
+}
+
+// Whether the comma-separated list `value` has the element `name`, in lower case.
+bool list_has(std::string_view value, std::string_view name) {
+  while (!value.empty()) {
+    const std::size_t comma = std::min(value.find(','), value.size());
+    if (is_named(trimmed(value.substr(0, comma)), name)) return true;
+    value.remove_prefix(std::min(comma + 1, value.size()));
+  }
+  return false;
+}
+
+Error refusal(Code code, std::string_view why) { return {code, std::string(why)}; }
+Error malformed(std::string_view why) { return refusal(Code::kBadRequest, why); }
+
+Result<void> check_request_line(std::string_view line, Head& head) {
+  const std::size_t method_end = std::min(line.find(' '), line.size());
+  if (method_end > kMaxMethodLength || !is_token(line.substr(0, method_end))) {
+    return malformed("the request line does not begin with a method");
+  }
+  const std::size_t version_start = line.rfind(' ');
+  if (version_start == std::string_view::npos || version_start <= method_end) {
+    return malformed("the request line is not METHOD TARGET VERSION");
+  }
+  const std::string_view target = line.substr(method_end + 1, version_start - method_end - 1);
+  const std::string_view version = line.substr(version_start + 1);
+  if (target.size() > kMaxTargetBytes) {
+    return refusal(Code::kTargetTooLong,
+                   "the target is longer than " + std::to_string(kMaxTargetBytes) + " bytes");
+  }
+  if (!is_target(target)) return malformed("the target is not a path in visible ASCII");
+  head.http_1_0 = version == "HTTP/1.0";
+  if (version != "HTTP/1.1" && !head.http_1_0) {
+    if (!version.starts_with("HTTP/")) return malformed("the request line names no HTTP version");
+    return refusal(Code::kVersionNotSupported, "this server speaks HTTP/1.1 and HTTP/1.0");
+  }
+  head.keep_alive = !head.http_1_0;
+  return {};
+}
+
+// What the fields that matter here have said so far.
+struct Seen {
+  bool host = false;
+  bool length = false;
+};
+
+Result<void> take_length(std::string_view value, Head& head, Seen& seen) {
+  if (std::exchange(seen.length, true)) return malformed("Content-Length is given twice");
+  const bool digits = !value.empty() && value.find_first_not_of("0123456789") == value.npos;
+  if (!digits) return malformed("Content-Length is not a number");
+  const auto parsed = std::from_chars(value.data(), value.data() + value.size(), head.body_size);
+  if (parsed.ec != std::errc() || head.body_size > kMaxBodyBytes) {
+    return refusal(Code::kBodyTooLarge,
+                   "the body is longer than " + std::to_string(kMaxBodyBytes) + " bytes");
+  }
+  return {};
+}
+
+Result<void> take_field(std::string_view name, std::string_view value, Head& head, Seen& seen) {
+  if (is_named(name, "content-length")) return take_length(value, head, seen);
+  if (is_named(name, "host")) {
+    if (std::exchange(seen.host, true)) return malformed("Host is given twice");
+  } else if (is_named(name, "connection")) {
+    if (list_has(value, "close")) head.keep_alive = false;
+    if (head.http_1_0 && list_has(value, "keep-alive")) head.keep_alive = true;
+  } else if (is_named(name, "range")) {
+    head.has_dropped_fields = true;
+  } else if (is_named(name, "expect")) {
+    if (!is_named(value, "100-continue")) {
+      return refusal(Code::kExpectationFailed, "the only expectation met is 100-continue");
+    }
+    head.expects_continue = head.has_dropped_fields = true;
+  } else if (is_named(name, "transfer-encoding")) {
+    return refusal(Code::kLengthRequired,
+                   "a body needs Content-Length; Transfer-Encoding is not accepted");
+  } else if (is_named(name, "content-encoding")) {
+    return refusal(Code::kUnsupportedMediaType, "encoded bodies are not accepted");
+  } else if (is_named(name, "content-type") && begins_with(value, "multipart/")) {
+    return refusal(Code::kUnsupportedMediaType, "multipart bodies are not accepted");
+  }
+  return {};
+}
+
+Result<void> check_field(std::string_view line, Head& head, Seen& seen) {
+  if (line.starts_with(' ') || line.starts_with('\t')) return malformed("a field is folded");
+  const std::size_t colon = line.find(':');
+  if (colon == std::string_view::npos) return malformed("a field has no colon");
+  if (!is_token(line.substr(0, colon))) {
+    return malformed("a field name has a space or another character that is not allowed");
+  }
+  const std::string_view value = trimmed(line.substr(colon + 1));
+  if (!is_field_value(value)) return malformed("a field value has a control character");
+  return take_field(line.substr(0, colon), value, head, seen);
+}
+
+// Calls `use` for each line of `head`, up to the empty one.
+template <class Use>
+void for_each_line(std::string_view head, Use use) {
+  while (!head.empty()) {
+    const std::size_t end = std::min(head.find(kLineEnd), head.size());
+    if (end == 0) return;
+    if (!use(head.substr(0, end))) return;
+    head.remove_prefix(std::min(end + kLineEnd.size(), head.size()));
+  }
+}
+
+Result<std::optional<Head>> check_whole_head(std::string_view text) {
+  Head head;
+  head.size = text.size();
+  Seen seen;
+  Result<void> checked;
+  std::size_t lines = 0;
+  for_each_line(text, [&](std::string_view line) {
+    if (lines++ == 0) {
+      checked = check_request_line(line, head);
+    } else if (lines > kMaxHeadFields + 1) {
+      checked = refusal(Code::kHeadTooLarge,
+                        "the head has more than " + std::to_string(kMaxHeadFields) + " fields");
+    } else {
+      checked = check_field(line, head, seen);
+    }
+    return checked.ok();
+  });
+  if (!checked) return checked.error();
+  if (!seen.host) return malformed("Host is missing");
+  return std::optional<Head>(head);
+}
+
+// What is wrong already with a head that has not ended yet.
+Result<std::optional<Head>> check_part_of_head(std::string_view text) {
+  const std::size_t line = std::min(text.find(kLineEnd), text.size());
+  if (line > kMaxTargetBytes + kMaxMethodLength + sizeof "  HTTP/1.1") {
+    return refusal(Code::kTargetTooLong,
+                   "the target is longer than " + std::to_string(kMaxTargetBytes) + " bytes");
+  }
+  if (text.size() >= kMaxHeadBytes) {
+    return refusal(Code::kHeadTooLarge,
+                   "the head is longer than " + std::to_string(kMaxHeadBytes) + " bytes");
+  }
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const bool bare_lf = text[at] == '\n' && (at == 0 || text[at - 1] != '\r');
+    const bool bare_cr = text[at] == '\r' && at + 1 < text.size() && text[at + 1] != '\n';
+    if (bare_lf || bare_cr || text[at] == '\0') {
+      return malformed("lines end with CR LF, and neither stands alone");
+    }
+  }
+  return std::optional<Head>();
+}
+
+}  // namespace
+
+Result<std::optional<Head>> check_head(std::string_view input) {
+  const std::string_view within = input.substr(0, kMaxHeadBytes);
+  if (within.starts_with(kLineEnd)) return malformed("the request begins with an empty line");
+  const std::size_t end = within.find(kHeadEnd);
+  if (end == std::string_view::npos) return check_part_of_head(within);
+  return check_whole_head(within.substr(0, end + kHeadEnd.size()));
+}
+
+std::string without_dropped_fields(std::string_view head) {
+  std::string kept;
+  kept.reserve(head.size());
+  for_each_line(head, [&](std::string_view line) {
+    const std::string_view name = line.substr(0, line.find(':'));
+    if (!is_named(name, "range") && !is_named(name, "expect")) kept.append(line).append(kLineEnd);
+    return true;
+  });
+  return kept.append(kLineEnd);
+}
+
+}  // namespace counterd

@@ -1,0 +1,275 @@
+#include "daemon/listeners.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "common/number.h"
+
+namespace counterd {
+namespace {
+
+// As many as the system allows (net.core.somaxconn).
+constexpr int kBacklog = 65'535;
+
+// The first descriptor that systemd hands over (sd_listen_fds(3)).
+constexpr int kFirstSystemdFd = 3;
+
+void set_option(const UniqueFd& socket, int level, int option) {
+  const int yes = 1;
+  setsockopt(socket.get(), level, option, &yes, sizeof yes);
+}
+
+Error cannot_listen(const Endpoint& endpoint, int number) {
+  const std::string what = "cannot listen on " + to_string(endpoint);
+  if (number == EADDRINUSE) {
+    return {Code::kConfig, what + ": the address is taken; end the program that has it, or choose "
+                                  "another with --listen"};
+  }
+  return system_error(Code::kConfig, what, number);
+}
+
+struct FreeAddresses {
+  void operator()(addrinfo* list) const { freeaddrinfo(list); }
+};
+using Addresses = std::unique_ptr<addrinfo, FreeAddresses>;
+
+Result<Addresses> resolve(const Endpoint& endpoint) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  const int failure = getaddrinfo(endpoint.host.c_str(), std::to_string(endpoint.port).c_str(),
+                                  &hints, &found);
+  if (failure != 0) {
+    return Error{Code::kConfig,
+                 "cannot listen on " + to_string(endpoint) + ": " + gai_strerror(failure)};
+  }
+  return Addresses(found);
+}
+
+Endpoint endpoint_of(const sockaddr_storage& address) {
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  Endpoint endpoint;
+  if (address.ss_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
+    inet_ntop(AF_INET, &v4.sin_addr, text.data(), text.size());
+    endpoint.port = ntohs(v4.sin_port);
+  } else {
+    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
+    inet_ntop(AF_INET6, &v6.sin6_addr, text.data(), text.size());
+    endpoint.port = ntohs(v6.sin6_port);
+  }
+  endpoint.host = text.data();
+  return endpoint;
+}
+
+// Whether a socket is the first on its address or joins others of ours.
+enum class Joining : unsigned char { kFirst, kJoins };
+
+// The first is bound without SO_REUSEPORT, so that it fails where another program listens, and
+// gets the option then, so that ours can join it.
+Result<UniqueFd> bind_tcp(const addrinfo& address, const Endpoint& endpoint, Joining joining) {
+  UniqueFd socket(::socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!socket) return cannot_listen(endpoint, errno);
+  set_option(socket, SOL_SOCKET, SO_REUSEADDR);
+  if (address.ai_family == AF_INET6) set_option(socket, IPPROTO_IPV6, IPV6_V6ONLY);
+  if (joining == Joining::kJoins) set_option(socket, SOL_SOCKET, SO_REUSEPORT);
+  if (bind(socket.get(), address.ai_addr, address.ai_addrlen) != 0) {
+    return cannot_listen(endpoint, errno);
+  }
+  set_option(socket, SOL_SOCKET, SO_REUSEPORT);
+  if (listen(socket.get(), kBacklog) != 0) return cannot_listen(endpoint, errno);
+  return socket;
+}
+
+sockaddr_un unix_address(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  return address;
+}
+
+// Removes the socket at `path` if nobody listens on it. Leaves whatever else is there.
+void remove_if_stale(const std::string& path) {
+  struct stat found {};
+  if (lstat(path.c_str(), &found) != 0 || !S_ISSOCK(found.st_mode)) return;
+  const sockaddr_un address = unix_address(path);
+  const UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
+      errno == ECONNREFUSED) {
+    unlink(path.c_str());
+  }
+}
+
+}  // namespace
+
+Listeners::~Listeners() = default;
+
+Result<Listeners> Listeners::open(const std::vector<Endpoint>& endpoints) {
+  Listeners listeners;
+  listeners.slots_.emplace_back();
+  for (const Endpoint& endpoint : endpoints) {
+    const Result<void> opened =
+        endpoint.is_unix() ? listeners.open_unix(endpoint) : listeners.open_tcp(endpoint);
+    if (!opened) {
+      listeners.close();
+      return opened.error();
+    }
+  }
+  return listeners;
+}
+
+Result<void> Listeners::open_unix(const Endpoint& endpoint) {
+  remove_if_stale(endpoint.path);
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const sockaddr_un address = unix_address(endpoint.path);
+  const mode_t mask = umask(0117);  // for the owner and the group
+  const int bound =
+      bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  const int failure = errno;
+  umask(mask);
+  if (bound != 0) return cannot_listen(endpoint, failure);
+  if (listen(socket.get(), kBacklog) != 0) return cannot_listen(endpoint, errno);
+  struct stat made {};
+  lstat(endpoint.path.c_str(), &made);
+  made_paths_.push_back(endpoint.path);
+  made_inodes_.push_back(made.st_ino);
+  endpoints_.push_back(endpoint);
+  shared_.push_back(std::move(socket));
+  return {};
+}
+
+// Each address of the name; with port 0 the first one's port serves for all.
+Result<void> Listeners::open_tcp(const Endpoint& endpoint) {
+  Endpoint wanted = endpoint;
+  const Result<Addresses> addresses = resolve(endpoint);
+  if (!addresses) return addresses.error();
+  for (const addrinfo* address = addresses->get(); address != nullptr; address = address->ai_next) {
+    sockaddr_storage bound{};
+    std::memcpy(&bound, address->ai_addr, address->ai_addrlen);
+    auto& port = bound.ss_family == AF_INET ? reinterpret_cast<sockaddr_in&>(bound).sin_port
+                                            : reinterpret_cast<sockaddr_in6&>(bound).sin6_port;
+    port = htons(static_cast<std::uint16_t>(wanted.port));
+    addrinfo numeric = *address;
+    numeric.ai_addr = reinterpret_cast<sockaddr*>(&bound);
+    Result<UniqueFd> socket = bind_tcp(numeric, wanted, Joining::kFirst);
+    if (!socket) return socket.error();
+    socklen_t size = sizeof bound;
+    getsockname(socket->get(), reinterpret_cast<sockaddr*>(&bound), &size);
+    const Endpoint actual = endpoint_of(bound);
+    wanted.port = actual.port;
+    endpoints_.push_back(actual);
+    tcp_.push_back(actual);
+    slots_.front().push_back(std::move(*socket));
+  }
+  return {};
+}
+
+Result<Listeners> Listeners::from_systemd() {
+  Listeners listeners;
+  const char* pid = std::getenv("LISTEN_PID");
+  const char* count = std::getenv("LISTEN_FDS");
+  if (pid == nullptr || count == nullptr || pid != std::to_string(getpid())) return listeners;
+  const auto number = parse_int64_within(count, "LISTEN_FDS", 1, 64);
+  if (!number) return Error{Code::kConfig, number.error().message};
+  listeners.slots_.emplace_back();
+  for (int fd = kFirstSystemdFd; fd < kFirstSystemdFd + static_cast<int>(*number); ++fd) {
+    sockaddr_storage address{};
+    socklen_t size = sizeof address;
+    int listening = 0;
+    socklen_t listening_size = sizeof listening;
+    if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &listening_size) != 0 ||
+        listening == 0) {
+      return Error{Code::kConfig, "descriptor " + std::to_string(fd) +
+                                      " from systemd is no listening stream socket; check "
+                                      "ListenStream= in the socket unit"};
+    }
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    listeners.shared_.emplace_back(fd);
+    Endpoint endpoint;
+    if (address.ss_family == AF_UNIX) {
+      endpoint.path = reinterpret_cast<sockaddr_un&>(address).sun_path;
+    } else {
+      endpoint = endpoint_of(address);
+    }
+    listeners.endpoints_.push_back(std::move(endpoint));
+  }
+  unsetenv("LISTEN_PID");
+  unsetenv("LISTEN_FDS");
+  unsetenv("LISTEN_FDNAMES");
+  return listeners;
+}
+
+Result<void> Listeners::add_slot() {
+  std::vector<UniqueFd> sockets;
+  for (const Endpoint& endpoint : tcp_) {
+    const Result<Addresses> address = resolve(endpoint);
+    if (!address) return address.error();
+    Result<UniqueFd> socket = bind_tcp(**address, endpoint, Joining::kJoins);
+    if (!socket) return socket.error();
+    sockets.push_back(std::move(*socket));
+  }
+  slots_.push_back(std::move(sockets));
+  return {};
+}
+
+void Listeners::remove_slot() { slots_.pop_back(); }
+
+void Listeners::route_to(std::size_t slots) {
+  // The kernel keeps the sockets of an address in the order in which they began to listen, so a
+  // slot's number is its place: A = random; A %= slots; return A.
+  std::array<sock_filter, 3> code = {
+      sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0,
+                  static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_RANDOM)},
+      sock_filter{BPF_ALU | BPF_MOD | BPF_K, 0, 0, static_cast<std::uint32_t>(slots)},
+      sock_filter{BPF_RET | BPF_A, 0, 0, 0}};
+  const sock_fprog program{code.size(), code.data()};
+  // Without it the kernel spreads by a hash over all slots, which serves as well until one goes.
+  for (const UniqueFd& socket : slots_.front()) {
+    setsockopt(socket.get(), SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program);
+  }
+}
+
+std::vector<int> Listeners::sockets_of(std::size_t slot) const {
+  std::vector<int> sockets;
+  for (const UniqueFd& socket : slots_[slot]) sockets.push_back(socket.get());
+  for (const UniqueFd& socket : shared_) sockets.push_back(socket.get());
+  return sockets;
+}
+
+bool Listeners::has_queued(std::size_t slot) const {
+  for (const UniqueFd& socket : slots_[slot]) {
+    pollfd polled{.fd = socket.get(), .events = POLLIN, .revents = 0};
+    if (poll(&polled, 1, 0) > 0) return true;
+  }
+  return false;
+}
+
+void Listeners::close() {
+  slots_.clear();
+  shared_.clear();
+  for (std::size_t i = 0; i < made_paths_.size(); ++i) {
+    struct stat now {};
+    if (lstat(made_paths_[i].c_str(), &now) == 0 && now.st_ino == made_inodes_[i]) {
+      unlink(made_paths_[i].c_str());
+    }
+  }
+  made_paths_.clear();
+}
+
+}  // namespace counterd

@@ -1,0 +1,48 @@
+#include <cstdio>
+#include <iostream>
+
+#include "common/log.h"
+#include "common/number.h"
+#include "daemon/options.h"
+#include "daemon/supervisor.h"
+#include "daemon/worker.h"
+
+namespace counterd {
+namespace {
+
+int fail(const Error& error) {
+  log_line(error.message);
+  return code_info(error.code).exit_status;
+}
+
+int finish(const Finished& finished) {
+  std::cout << finished.text << std::flush;
+  if (!std::cout) return fail({Code::kIo, "cannot write to standard output"});
+  return finished.exit_status;
+}
+
+int run(int argc, const char* const* argv) {
+  Result<std::variant<DaemonOptions, Finished>> options = read_options(argc, argv);
+  if (!options) return fail(options.error());
+  if (const auto* finished = std::get_if<Finished>(&*options)) return finish(*finished);
+  auto& daemon = std::get<DaemonOptions>(*options);
+  if (daemon.check_only) return finish({"the configuration is good\n", 0});
+  Result<Supervisor> supervisor = Supervisor::open(std::move(daemon));
+  if (!supervisor) return fail(supervisor.error());
+  return supervisor->run();
+}
+
+}  // namespace
+}  // namespace counterd
+
+int main(int argc, char** argv) {
+  // How the supervisor starts a worker: see daemon/worker.h.
+  if (argc == 4 && std::string_view(argv[1]) == "worker") {
+    const auto slot = counterd::parse_int64_within(argv[2], "slot", 0, 65'535);
+    const auto sockets = counterd::parse_int64_within(argv[3], "sockets", 0, 65'535);
+    if (slot && sockets) {
+      return counterd::run_worker(static_cast<int>(*slot), static_cast<int>(*sockets));
+    }
+  }
+  return counterd::run(argc, argv);
+}

@@ -1,0 +1,89 @@
+#include "daemon/response.h"
+
+#include <array>
+#include <charconv>
+#include <ctime>
+
+#include "common/json.h"
+
+namespace counterd {
+namespace {
+
+std::string_view reason(int status) {
+  switch (status) {
+    case 200: return "OK";
+    case 400: return "Bad Request";
+    case 403: return "Forbidden";
+    case 404: return "Not Found";
+    case 405: return "Method Not Allowed";
+    case 408: return "Request Timeout";
+    case 409: return "Conflict";
+    case 411: return "Length Required";
+    case 413: return "Content Too Large";
+    case 414: return "URI Too Long";
+    case 415: return "Unsupported Media Type";
+    case 417: return "Expectation Failed";
+    case 431: return "Request Header Fields Too Large";
+    case 503: return "Service Unavailable";
+    case 505: return "HTTP Version Not Supported";
+    default: return "Internal Server Error";
+  }
+}
+
+void append_number(std::string& out, std::size_t number) {
+  std::array<char, 20> digits{};
+  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr;
+  out.append(digits.data(), end);
+}
+
+// The Date field, which a server with a clock sends (RFC 9110, 6.6.1); made once a second.
+const std::string& date_field() {
+  static std::time_t made_at = 0;
+  static std::string field;
+  const std::time_t now = std::time(nullptr);
+  if (now != made_at) {
+    made_at = now;
+    std::tm parts{};
+    gmtime_r(&now, &parts);
+    std::array<char, 64> text{};
+    std::strftime(text.data(), text.size(), "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &parts);
+    field = text.data();
+  }
+  return field;
+}
+
+}  // namespace
+
+void append_bytes(std::string& out, const Response& response, After after, bool head_only) {
+  out += "HTTP/1.1 ";
+  append_number(out, static_cast<std::size_t>(response.status));
+  out += ' ';
+  out += reason(response.status);
+  out += "\r\nContent-Type: ";
+  out += response.content_type;
+  out += "\r\nContent-Length: ";
+  append_number(out, response.body.size());
+  out += "\r\nCache-Control: no-store\r\n";
+  out += date_field();
+  out += response.fields;
+  if (after == After::kClose) out += "Connection: close\r\n";
+  if (after == After::kKeepAlive10) out += "Connection: keep-alive\r\n";
+  out += "\r\n";
+  if (!head_only) out += response.body;
+}
+
+Response problem_response(const Error& error) {
+  const CodeInfo& info = code_info(error.code);
+  Response response;
+  response.status = info.http_status;
+  response.content_type = "application/problem+json";
+  response.body = R"({"type":")" + problem_type(error.code) + R"(","title":")" +
+                  std::string(info.title) + R"(","status":)" + std::to_string(info.http_status) +
+                  R"(,"detail":)";
+  append_json_string(response.body, error.message);
+  response.body += "}\n";
+  if (info.http_status == 503) response.fields = "Retry-After: 1\r\n";
+  return response;
+}
+
+}  // namespace counterd

@@ -1,0 +1,28 @@
+// What goes back to a client, and its bytes.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "common/error.h"
+
+namespace counterd {
+
+struct Response {
+  int status = 200;
+  std::string_view content_type;  // a literal
+  std::string body;
+  std::string fields;  // more header fields, each with its CR LF
+};
+
+// How a connection goes on behind a response.
+enum class After : unsigned char { kKeepAlive, kKeepAlive10, kClose };
+
+// Appends the response as HTTP/1.1 bytes (RFC 9112). For a HEAD request the body is left out, its
+// length is told all the same.
+void append_bytes(std::string& out, const Response& response, After after, bool head_only);
+
+// The problem document of `error` (RFC 9457): type, title, status, detail.
+Response problem_response(const Error& error);
+
+}  // namespace counterd

@@ -1,0 +1,169 @@
+#include "daemon/server.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <asio/post.hpp>
+#include <cerrno>
+#include <chrono>
+
+#include "common/limits.h"
+#include "common/log.h"
+
+namespace counterd {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr std::size_t kScratchBytes = 64 * 1024;
+
+// One listener does not keep the event loop from the others' requests.
+constexpr std::size_t kAcceptedAtOnce = 64;
+
+// Where descriptors or memory have run out, accept() fails at once and again: wait for a while.
+constexpr std::chrono::milliseconds kAcceptPause{100};
+
+// How long a drain waits for the first request of a connection that has only just been made.
+constexpr std::chrono::milliseconds kDrainPatience{1'000};
+
+constexpr std::array<std::chrono::seconds, kPhases> kTimeouts = {
+    kIdleTimeout, kReceiveTimeout, std::chrono::hours(24 * 365), kSendTimeout, kLingerTimeout};
+
+std::size_t index_of(Phase phase) { return static_cast<std::size_t>(phase); }
+
+}  // namespace
+
+Server::Server(asio::io_context& loop, Batcher& batcher, ApiOptions api_options, Figures figures,
+               std::size_t max_connections)
+    : loop_(loop),
+      batcher_(batcher),
+      api_options_(std::move(api_options)),
+      figures_(figures),
+      max_connections_(max_connections),
+      scratch_(kScratchBytes),
+      expiry_(loop),
+      pause_(loop) {}
+
+void Server::listen(UniqueFd socket) {
+  wait_to_accept(listeners_.emplace_back(loop_, socket.release()));
+}
+
+void Server::wait_to_accept(Listener& listener) {
+  listener.async_wait(Listener::wait_read, [this, &listener](const asio::error_code& failure) {
+    if (failure) return;
+    if (accept_queued(listener, kAcceptedAtOnce)) {
+      wait_to_accept(listener);
+    } else {
+      pause_accepting();
+    }
+  });
+}
+
+bool Server::accept_queued(Listener& listener, std::size_t most) {
+  for (std::size_t accepted = 0; accepted < most; ++accepted) {
+    if (figures_.connections >= max_connections_) return false;
+    const int socket =
+        accept4(listener.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (socket < 0) {
+      if (errno == EAGAIN || errno == EWOULDBLOCK) return true;
+      if (errno == ECONNABORTED || errno == EINTR || errno == EPROTO) continue;
+      log_line(system_error(Code::kIo, "cannot accept connections for now", errno).message);
+      return false;
+    }
+    const int yes = 1;
+    setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);  // fails on a Unix socket
+    auto connection = std::make_shared<Connection>(*this, socket);
+    List& idle = lists_[index_of(Phase::kIdle)];
+    connection->place_ = idle.insert(idle.end(), connection);
+    ++figures_.connections;
+    move(*connection, Phase::kIdle);
+    connection->start();
+  }
+  return true;
+}
+
+void Server::pause_accepting() {
+  paused_ = true;
+  pause_.expires_after(kAcceptPause);
+  pause_.async_wait([this](const asio::error_code& failure) {
+    if (!failure) resume_accepting();
+  });
+}
+
+// Every listener is asked again; those that were not paused have an operation pending and it does
+// no harm to replace it.
+void Server::resume_accepting() {
+  if (!std::exchange(paused_, false)) return;
+  for (Listener& listener : listeners_) {
+    listener.cancel();
+    wait_to_accept(listener);
+  }
+}
+
+void Server::move(Connection& connection, Phase phase) {
+  List& to = lists_[index_of(phase)];
+  to.splice(to.end(), lists_[index_of(connection.phase_)], connection.place_);
+  connection.phase_ = phase;
+  connection.deadline_ = steady_clock::now() + kTimeouts[index_of(phase)];
+  if (connection.deadline_ < armed_for_) arm(connection.deadline_);
+}
+
+void Server::remove(Connection& connection) {
+  const auto keep = connection.shared_from_this();
+  lists_[index_of(connection.phase_)].erase(connection.place_);
+  --figures_.connections;
+  if (draining_ && figures_.connections == 0 && drained_) {
+    asio::post(loop_, std::exchange(drained_, nullptr));
+  }
+}
+
+void Server::after(std::chrono::milliseconds delay, std::function<void()> then) {
+  auto timer = std::make_shared<asio::steady_timer>(loop_, delay);
+  timer->async_wait([timer, then = std::move(then)](const asio::error_code& failure) {
+    if (!failure) then();
+  });
+}
+
+void Server::arm(Deadline deadline) {
+  armed_for_ = deadline;
+  expiry_.expires_at(deadline);
+  expiry_.async_wait([this](const asio::error_code& failure) {
+    if (!failure) expire();
+  });
+}
+
+void Server::expire() {
+  armed_for_ = Deadline::max();
+  const Deadline now = steady_clock::now();
+  Deadline next = Deadline::max();
+  for (List& list : lists_) {
+    while (!list.empty() && list.front()->deadline_ <= now) {
+      const std::shared_ptr<Connection> connection = list.front();
+      connection->time_out();
+    }
+    if (!list.empty()) next = std::min(next, list.front()->deadline_);
+  }
+  if (next < armed_for_) arm(next);
+}
+
+void Server::drain(std::function<void()> done) {
+  draining_ = true;
+  drained_ = std::move(done);
+  for (Listener& listener : listeners_) accept_queued(listener, max_connections_);
+  listeners_.clear();
+  pause_.cancel();
+  drain_idle();
+  after(kDrainPatience, [this] {
+    drain_is_late_ = true;
+    drain_idle();
+  });
+  if (figures_.connections == 0 && drained_) asio::post(loop_, std::exchange(drained_, nullptr));
+}
+
+void Server::drain_idle() {
+  const List idle = lists_[index_of(Phase::kIdle)];
+  for (const std::shared_ptr<Connection>& connection : idle) connection->drain();
+}
+
+}  // namespace counterd

@@ -1,0 +1,83 @@
+// Accepts connections and holds what they share: the event loop's scratch memory, the parser, the
+// batcher and the deadlines.
+#pragma once
+
+#include <array>
+#include <asio/io_context.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+#include <asio/steady_timer.hpp>
+#include <functional>
+#include <list>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "common/unique_fd.h"
+#include "daemon/api.h"
+#include "daemon/batcher.h"
+#include "daemon/connection.h"
+#include "daemon/http_parser.h"
+
+namespace counterd {
+
+class Server {
+ public:
+  // `batcher` outlives the server. At `max_connections` accepting pauses.
+  Server(asio::io_context& loop, Batcher& batcher, ApiOptions api_options, Figures figures,
+         std::size_t max_connections);
+
+  // Serves the connections of a listening, non-blocking stream socket.
+  void listen(UniqueFd socket);
+
+  // Takes the connections that are queued already and stops listening; ends each connection after
+  // what it has asked. Calls `done` when none is left.
+  void drain(std::function<void()> done);
+
+  // For connections.
+  asio::io_context& loop() { return loop_; }
+  Batcher& batcher() { return batcher_; }
+  HttpParser& parser() { return parser_; }
+  const ApiOptions& api_options() const { return api_options_; }
+  const Figures& figures() const { return figures_; }
+  bool draining() const { return draining_; }
+  bool drain_is_late() const { return drain_is_late_; }
+  std::span<char> scratch() { return scratch_; }
+  void count_request() { ++figures_.requests; }
+  // Moves the connection into `phase`, with the deadline of that phase from now.
+  void move(Connection& connection, Phase phase);
+  void remove(Connection& connection);
+  // Calls `then` after `delay`.
+  void after(std::chrono::milliseconds delay, std::function<void()> then);
+
+ private:
+  using Listener = asio::posix::stream_descriptor;
+  using List = std::list<std::shared_ptr<Connection>>;
+
+  void wait_to_accept(Listener& listener);
+  // Accepts what is queued, `most` at most. False: accepting must pause.
+  bool accept_queued(Listener& listener, std::size_t most);
+  void pause_accepting();
+  void resume_accepting();
+  void drain_idle();
+  void expire();
+  void arm(Deadline deadline);
+
+  asio::io_context& loop_;
+  Batcher& batcher_;
+  HttpParser parser_;
+  const ApiOptions api_options_;
+  Figures figures_;
+  const std::size_t max_connections_;
+  std::vector<char> scratch_;
+  std::list<Listener> listeners_;
+  std::array<List, kPhases> lists_;  // in the order of their deadlines
+  asio::steady_timer expiry_;
+  Deadline armed_for_ = Deadline::max();
+  asio::steady_timer pause_;
+  bool paused_ = false;
+  bool draining_ = false;
+  bool drain_is_late_ = false;
+  std::function<void()> drained_;
+};
+
+}  // namespace counterd

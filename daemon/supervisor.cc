@@ -1,0 +1,354 @@
+#include "daemon/supervisor.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+
+#include "common/json.h"
+#include "common/limits.h"
+#include "common/log.h"
+#include "common/number.h"
+#include "common/version.h"
+#include "daemon/notify.h"
+
+namespace counterd {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kFirstPause{100};
+constexpr milliseconds kLongestPause{10'000};
+
+// What a worker may take beyond its own drain timeout before it is killed.
+constexpr milliseconds kKillPatience{2'000};
+
+Result<UniqueFd> take_over_signals() {
+  sigset_t all;
+  sigemptyset(&all);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGCHLD}) sigaddset(&all, number);
+  sigprocmask(SIG_BLOCK, &all, nullptr);
+  UniqueFd signals(signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!signals) return system_error(Code::kIo, "cannot wait for signals", errno);
+  return signals;
+}
+
+bool is_wildcard(const Endpoint& endpoint) {
+  return endpoint.host == "0.0.0.0" || endpoint.host == "::";
+}
+
+ApiOptions api_options(const DaemonOptions& options, const std::vector<Endpoint>& endpoints) {
+  ApiOptions api;
+  api.allow_get_writes = options.allow_get_writes;
+  api.hosts = options.allowed_hosts;
+  api.hosts.emplace_back("localhost");
+  for (const Endpoint& endpoint : endpoints) {
+    if (!endpoint.is_unix()) api.hosts.push_back(endpoint.host);
+    api.any_address = api.any_address || is_wildcard(endpoint);
+  }
+  return api;
+}
+
+std::string text_of(const std::vector<Endpoint>& endpoints) {
+  std::string text;
+  for (const Endpoint& endpoint : endpoints) text += (text.empty() ? "" : ", ") + to_url(endpoint);
+  return text;
+}
+
+}  // namespace
+
+Result<Supervisor> Supervisor::open(DaemonOptions options) {
+  Supervisor supervisor(std::move(options));
+  Result<UniqueFd> signals = take_over_signals();
+  if (!signals) return signals.error();
+  supervisor.signals_ = std::move(*signals);
+  supervisor.binary_ = UniqueFd(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  if (!supervisor.binary_) return system_error(Code::kIo, "cannot open /proc/self/exe", errno);
+  Result<Listeners> listeners = Listeners::from_systemd();
+  if (listeners && listeners->endpoints().empty()) {
+    listeners = Listeners::open(supervisor.options_.listen);
+  }
+  if (!listeners) return listeners.error();
+  supervisor.listeners_ = std::move(*listeners);
+  Result<ControlServer> control = ControlServer::open(supervisor.listeners_.endpoints());
+  if (!control) {
+    supervisor.listeners_.close();
+    return control.error();
+  }
+  supervisor.control_ = std::move(*control);
+  supervisor.wanted_ = static_cast<std::size_t>(supervisor.options_.workers);
+  const Result<void> written = supervisor.write_worker_setup(true);
+  if (!written) return written.error();
+  return supervisor;
+}
+
+Result<void> Supervisor::write_worker_setup(bool create_store) {
+  WorkerSetup setup;
+  setup.store = options_.store;
+  setup.store.create = create_store;
+  setup.api = api_options(options_, listeners_.endpoints());
+  setup.max_connections = static_cast<std::size_t>(options_.max_connections);
+  setup.drain_timeout = options_.drain_timeout;
+  Result<UniqueFd> file = write_setup(setup);
+  if (!file) return file.error();
+  setup_ = std::move(*file);
+  return {};
+}
+
+int Supervisor::run() {
+  slots_.emplace_back();
+  listeners_.route_to(1);
+  while (!ended_) {
+    start_due_workers();
+    wait();
+  }
+  control_.close();
+  listeners_.close();
+  return exit_status_;
+}
+
+void Supervisor::wait() {
+  std::vector<pollfd> polled = {{signals_.get(), POLLIN, 0}};
+  control_.add_to(polled);
+  for (const Slot& slot : slots_) {
+    if (slot.state == State::kStarting) polled.push_back({slot.process.lifeline.get(), POLLIN, 0});
+  }
+  poll(polled.data(), polled.size(), milliseconds_to_wait());
+  take_lifelines(polled);
+  control_.serve(polled, [this](const ControlRequest& request) { return answer(request); });
+  control_.expire();
+  if ((polled.front().revents & POLLIN) != 0) take_signals();
+  if (Clock::now() >= kill_at_) kill_all(SIGKILL);
+  if (!stopping_) adjust_slots();
+  end_when_empty();
+}
+
+int Supervisor::milliseconds_to_wait() const {
+  auto next = kill_at_;
+  for (const Slot& slot : slots_) {
+    if (slot.state == State::kWaiting && !stopping_) next = std::min(next, slot.start_at);
+  }
+  if (control_.has_connections()) next = std::min(next, Clock::now() + kControlTimeout);
+  if (next == Clock::time_point::max()) return -1;
+  const auto left = std::chrono::ceil<milliseconds>(next - Clock::now()).count();
+  return static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000));
+}
+
+void Supervisor::take_signals() {
+  signalfd_siginfo signal{};
+  while (read(signals_.get(), &signal, sizeof signal) == sizeof signal) {
+    if (signal.ssi_signo == SIGCHLD) {
+      reap();
+    } else if (signal.ssi_signo == SIGHUP) {
+      log_line("SIGHUP is ignored: restart the daemon to change its settings");
+    } else if (stopping_) {
+      kill_all(SIGKILL);
+    } else {
+      stop();
+    }
+  }
+}
+
+void Supervisor::reap() {
+  int status = 0;
+  for (pid_t pid = waitpid(-1, &status, WNOHANG); pid > 0; pid = waitpid(-1, &status, WNOHANG)) {
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+      if (slots_[i].process.pid == pid) take_end_of_worker(i, status);
+    }
+  }
+}
+
+void Supervisor::take_end_of_worker(std::size_t index, int status) {
+  Slot& slot = slots_[index];
+  const std::string name =
+      "worker " + std::to_string(index) + " (pid " + std::to_string(slot.process.pid) + ")";
+  const State state = slot.state;
+  slot.process = {};
+  enter(slot, State::kWaiting);
+  slot.start_at = Clock::now();
+  if (state == State::kDraining) return;
+  if (WIFEXITED(status) && WEXITSTATUS(status) == code_info(Code::kConfig).exit_status) {
+    exit_status_ = WEXITSTATUS(status);
+    if (!stopping_) stop();
+    return;
+  }
+  if (state == State::kStarting) {
+    slot.pause = slot.pause.count() == 0 ? kFirstPause : std::min(2 * slot.pause, kLongestPause);
+    slot.start_at += slot.pause;
+  }
+  if (stopping_) return;
+  log_line(name + (WIFSIGNALED(status)
+                       ? " was killed by signal " + std::to_string(WTERMSIG(status))
+                       : " ended with status " + std::to_string(WEXITSTATUS(status))) +
+           (state == State::kStarting
+                ? " while it started; next try in " + std::to_string(slot.pause.count()) + " ms"
+                : "; it is replaced"));
+}
+
+void Supervisor::take_lifelines(const std::vector<pollfd>& polled) {
+  for (Slot& slot : slots_) {
+    const int lifeline = slot.process.lifeline.get();
+    const bool readable = std::any_of(polled.begin(), polled.end(), [&](const pollfd& one) {
+      return one.fd == lifeline && (one.revents & POLLIN) != 0;
+    });
+    char byte = 0;
+    if (!readable || slot.state != State::kStarting || recv(lifeline, &byte, 1, 0) != 1) continue;
+    enter(slot, State::kReady);
+    slot.pause = milliseconds(0);
+    first_ready_ = true;
+    if (slot.retiring || stopping_) {
+      enter(slot, State::kDraining);
+      kill(slot.process.pid, SIGTERM);
+    }
+  }
+  if (!was_ready_ && !stopping_ && all_ready()) say_ready();
+}
+
+bool Supervisor::all_ready() const {
+  const auto ready = std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) {
+    return slot.state == State::kReady && !slot.retiring;
+  });
+  return static_cast<std::size_t>(ready) >= wanted_;
+}
+
+void Supervisor::say_ready() {
+  was_ready_ = true;
+  // From here on a missing database was lost, not yet to be made.
+  if (const Result<void> written = write_worker_setup(false); !written) {
+    log_line(written.error().message);
+  }
+  log_line("version " + std::string(kVersion) + " serves " + text_of(listeners_.endpoints()) +
+           " from " + options_.store.url);
+  tell_status();
+  notify_systemd("READY=1");
+  if (options_.ready_fd < 0) return;
+  const std::string line = "ready " + to_url(listeners_.endpoints().front()) + "\n";
+  [[maybe_unused]] const ssize_t written = write(options_.ready_fd, line.data(), line.size());
+  ::close(options_.ready_fd);
+}
+
+void Supervisor::tell_status() const {
+  notify_systemd("STATUS=" + std::to_string(wanted_) + " workers serve " +
+                 text_of(listeners_.endpoints()));
+}
+
+void Supervisor::start_due_workers() {
+  if (stopping_) return;
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    const bool idle = slots_[i].state == State::kWaiting;
+    const bool needed = !slots_[i].retiring || listeners_.has_queued(i);
+    if (idle && needed && slots_[i].start_at <= Clock::now()) start(i);
+  }
+}
+
+void Supervisor::start(std::size_t index) {
+  Slot& slot = slots_[index];
+  Result<WorkerProcess> process =
+      start_worker(binary_, setup_, index, listeners_.sockets_of(index));
+  if (!process) {
+    log_line(process.error().message);
+    slot.start_at = Clock::now() + kFirstPause;
+    return;
+  }
+  slot.process = std::move(*process);
+  enter(slot, State::kStarting);
+}
+
+// Brings the number of slots to what is wanted: from the end, so that a slot's number is its place
+// among the sockets of an address, and none is added while another is on its way out.
+void Supervisor::adjust_slots() {
+  while (slots_.size() > 1 && slots_.back().retiring && slots_.back().state == State::kWaiting &&
+         !listeners_.has_queued(slots_.size() - 1)) {
+    slots_.pop_back();
+    listeners_.remove_slot();
+  }
+  const std::size_t wanted = first_ready_ ? wanted_ : 1;
+  if (slots_.size() > wanted && !slots_[wanted].retiring) {
+    listeners_.route_to(wanted);
+    for (std::size_t i = wanted; i < slots_.size(); ++i) {
+      slots_[i].retiring = true;
+      if (slots_[i].state != State::kReady) continue;
+      enter(slots_[i], State::kDraining);
+      kill(slots_[i].process.pid, SIGTERM);
+    }
+  }
+  if (slots_.size() >= wanted || slots_.back().retiring) return;
+  while (slots_.size() < wanted) {
+    if (const Result<void> added = listeners_.add_slot(); !added) {
+      log_line(added.error().message);
+      wanted_ = slots_.size();
+      break;
+    }
+    slots_.emplace_back();
+  }
+  listeners_.route_to(slots_.size());
+  start_due_workers();
+}
+
+void Supervisor::stop() {
+  stopping_ = true;
+  notify_systemd("STOPPING=1\nSTATUS=finishing what is in flight");
+  listeners_.close();
+  kill_at_ = Clock::now() + options_.drain_timeout + kKillPatience;
+  for (Slot& slot : slots_) {
+    if (slot.state == State::kReady) enter(slot, State::kDraining);
+  }
+  kill_all(SIGTERM);
+}
+
+void Supervisor::kill_all(int signal) {
+  kill_at_ = signal == SIGKILL ? Clock::time_point::max() : kill_at_;
+  for (const Slot& slot : slots_) {
+    if (slot.process.pid > 0) kill(slot.process.pid, signal);
+  }
+}
+
+void Supervisor::end_when_empty() {
+  ended_ = stopping_ && std::all_of(slots_.begin(), slots_.end(),
+                                    [](const Slot& slot) { return slot.process.pid == 0; });
+}
+
+Result<DaemonInfo> Supervisor::answer(const ControlRequest& request) {
+  if (request.command == "scale") {
+    if (request.workers == 0) {
+      return Error{Code::kBadParameter, "scale needs the number of workers"};
+    }
+    if (stopping_) return Error{Code::kUnavailable, "the daemon is ending"};
+    wanted_ = static_cast<std::size_t>(request.workers);
+    adjust_slots();
+    tell_status();
+  } else if (request.command == "stop") {
+    if (!stopping_) stop();
+  } else if (request.command != "workers") {
+    return Error{Code::kBadParameter, "unknown command " + quote_for_people(request.command)};
+  }
+  return info();
+}
+
+DaemonInfo Supervisor::info() const {
+  DaemonInfo info;
+  info.pid = getpid();
+  info.ready = !stopping_ && all_ready();
+  info.arguments = options_.arguments;
+  for (const Endpoint& endpoint : listeners_.endpoints()) info.addresses.push_back(to_url(endpoint));
+  info.wanted = static_cast<int>(wanted_);
+  constexpr std::array kNames = {"waiting", "starting", "ready", "draining"};
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    const Slot& slot = slots_[i];
+    info.workers.push_back({slot.process.pid, static_cast<int>(i),
+                            kNames[static_cast<std::size_t>(slot.state)], slot.since_ms});
+  }
+  return info;
+}
+
+void Supervisor::enter(Slot& slot, State state) {
+  slot.state = state;
+  slot.since_ms = unix_now_ms();
+}
+
+}  // namespace counterd

@@ -1,0 +1,88 @@
+// Starts and replaces the workers. Knows nothing of counters: any process of the daemon can be
+// killed at any moment and nothing acknowledged is lost.
+//
+// One thread, which blocks all signals and waits in one place. A worker that dies is replaced at
+// once, on the same sockets; one that dies while it starts, after a pause that doubles to 10 s.
+// The first worker starts alone, so that what is wrong with the configuration is said once; a
+// worker that exits with 78 ends the daemon with 78. SIGTERM and SIGINT drain and end it with 0, a
+// second one kills the workers. SIGHUP is ignored.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/control.h"
+#include "common/unique_fd.h"
+#include "daemon/control_server.h"
+#include "daemon/listeners.h"
+#include "daemon/options.h"
+#include "daemon/worker.h"
+
+namespace counterd {
+
+class Supervisor {
+ public:
+  // Opens the sockets and pins the program's own image, from which every worker will be started,
+  // whatever becomes of the file. kConfig, kIo.
+  static Result<Supervisor> open(DaemonOptions options);
+
+  // Runs until the end; the exit status.
+  int run();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  enum class State : unsigned char { kWaiting, kStarting, kReady, kDraining };
+
+  // A place for a worker, with sockets of its own.
+  struct Slot {
+    State state = State::kWaiting;
+    std::int64_t since_ms = 0;
+    WorkerProcess process;
+    bool retiring = false;  // goes away when its worker has ended and its queue is empty
+    Clock::time_point start_at;
+    std::chrono::milliseconds pause{0};  // after the next death while starting
+  };
+
+  explicit Supervisor(DaemonOptions options) : options_(std::move(options)) {}
+
+  Result<void> write_worker_setup(bool create_store);
+  void wait();
+  int milliseconds_to_wait() const;
+  void take_signals();
+  void reap();
+  void take_end_of_worker(std::size_t slot, int status);
+  void take_lifelines(const std::vector<pollfd>& polled);
+  void start_due_workers();
+  void start(std::size_t slot);
+  void say_ready();
+  void adjust_slots();
+  void stop();
+  void kill_all(int signal);
+  void end_when_empty();
+  void tell_status() const;
+  Result<DaemonInfo> answer(const ControlRequest& request);
+  DaemonInfo info() const;
+  bool all_ready() const;
+  static void enter(Slot& slot, State state);
+
+  DaemonOptions options_;
+  Listeners listeners_;
+  ControlServer control_;
+  UniqueFd binary_;
+  UniqueFd signals_;
+  UniqueFd setup_;
+  std::vector<Slot> slots_;
+  std::size_t wanted_ = 0;   // workers there shall be
+  bool was_ready_ = false;   // all workers have served at once
+  bool first_ready_ = false;  // one worker has served
+  bool stopping_ = false;
+  bool ended_ = false;
+  int exit_status_ = 0;
+  Clock::time_point kill_at_ = Clock::time_point::max();
+};
+
+}  // namespace counterd

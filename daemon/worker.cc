@@ -1,0 +1,247 @@
+#include "daemon/worker.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <asio/io_context.hpp>
+#include <asio/signal_set.hpp>
+#include <cerrno>
+#include <csignal>
+#include <nlohmann/json.hpp>
+
+#include "common/limits.h"
+#include "common/log.h"
+#include "common/number.h"
+#include "daemon/server.h"
+
+namespace std::chrono {
+// For the setup's durations.
+static void to_json(nlohmann::json& json, const milliseconds& duration) { json = duration.count(); }
+static void from_json(const nlohmann::json& json, milliseconds& duration) {
+  duration = milliseconds(json.get<std::int64_t>());
+}
+}  // namespace std::chrono
+
+namespace counterd {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StoreOptions, url, sync, create, redis_prefix,
+                                   redis_password_file, require_durable, timeout)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ApiOptions, hosts, any_address, allow_get_writes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WorkerSetup, store, api, max_connections, drain_timeout)
+
+namespace {
+
+using std::chrono::milliseconds;
+
+// The descriptors that a worker is born with.
+constexpr int kSetupFd = 3;
+constexpr int kLifelineFd = 4;
+constexpr int kFirstSocketFd = 5;
+
+// Descriptors beside those of connections: store, log, event loop and the like.
+constexpr rlim_t kOtherDescriptors = 64;
+
+constexpr milliseconds kFirstProbePause{50};
+constexpr milliseconds kLongestProbePause{500};
+
+WorkerSetup read_setup() {
+  struct stat found {};
+  fstat(kSetupFd, &found);
+  std::vector<std::uint8_t> bytes(static_cast<std::size_t>(found.st_size));
+  const ssize_t size = pread(kSetupFd, bytes.data(), bytes.size(), 0);
+  bytes.resize(size < 0 ? 0 : static_cast<std::size_t>(size));
+  ::close(kSetupFd);
+  return nlohmann::json::from_cbor(bytes).get<WorkerSetup>();
+}
+
+// Raises the limit of descriptors to fit; the number of connections that it allows.
+std::size_t fit_descriptors(std::size_t connections) {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const rlim_t wanted = connections + kOtherDescriptors;
+  if (limit.rlim_cur < wanted) {
+    limit.rlim_cur = wanted;
+    if (limit.rlim_max < wanted) {
+      rlimit raised{wanted, wanted};
+      if (setrlimit(RLIMIT_NOFILE, &raised) == 0) return connections;
+      limit.rlim_cur = limit.rlim_max;
+    }
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+  return std::min<std::size_t>(connections, limit.rlim_cur - kOtherDescriptors);
+}
+
+void set_up_process() {
+  prctl(PR_SET_NAME, "counterd");  // execve by descriptor has made it a number
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGINT, SIG_IGN);  // Ctrl-C reaches all of a terminal's processes: the supervisor decides
+  signal(SIGHUP, SIG_IGN);
+  fcntl(kLifelineFd, F_SETFD, FD_CLOEXEC);
+}
+
+class Worker {
+ public:
+  Worker(int slot, const WorkerSetup& setup, std::unique_ptr<Store> store)
+      : batcher_(loop_, std::move(store), setup.store.timeout),
+        server_(loop_, batcher_, setup.api, figures(slot), fit_descriptors(setup.max_connections)),
+        drain_timeout_(setup.drain_timeout),
+        signals_(loop_, SIGTERM),
+        lifeline_(loop_, kLifelineFd),
+        readiness_(std::make_shared<Readiness>(*this)) {}
+
+  int run(int sockets) {
+    for (int i = 0; i < sockets; ++i) {
+      fcntl(kFirstSocketFd + i, F_SETFD, FD_CLOEXEC);
+      server_.listen(UniqueFd(kFirstSocketFd + i));
+    }
+    signals_.async_wait([this](const asio::error_code& failure, int) {
+      if (!failure) drain();
+    });
+    watch_lifeline();
+    readiness_->probe();
+    loop_.run();
+    if (cut_off_) _exit(exit_status_);  // the storage thread may be waiting for the store
+    return exit_status_;
+  }
+
+ private:
+  // Waits for the store's first answer.
+  class Readiness : public Waiter, public std::enable_shared_from_this<Readiness> {
+   public:
+    explicit Readiness(Worker& worker) : worker_(worker) {}
+    void probe() { worker_.batcher_.submit(Probe{}, shared_from_this(), 0); }
+    void finish(std::uint64_t, Answer answer) override {
+      const auto& status = std::get<Result<StoreStatus>>(answer);
+      if (status) return worker_.say_ready();
+      if (status.error().code == Code::kConfig) return worker_.give_up(status.error());
+      if (status.error().message != told_) log_line(told_ = status.error().message);
+      worker_.server_.after(pause_, [self = shared_from_this()] { self->probe(); });
+      pause_ = std::min(2 * pause_, kLongestProbePause);
+    }
+
+   private:
+    Worker& worker_;
+    std::string told_;
+    milliseconds pause_ = kFirstProbePause;
+  };
+
+  static Figures figures(int slot) {
+    Figures figures;
+    figures.pid = getpid();
+    figures.slot = slot;
+    figures.started_at_ms = unix_now_ms();
+    return figures;
+  }
+
+  void say_ready() {
+    // Where the supervisor is gone, the lifeline tells so too.
+    send(kLifelineFd, kReadyLine.data(), kReadyLine.size(), MSG_NOSIGNAL);
+  }
+
+  void give_up(const Error& error) {
+    log_line(error.message);
+    exit_status_ = code_info(error.code).exit_status;
+    cut_off_ = true;
+    loop_.stop();
+  }
+
+  void watch_lifeline() {
+    lifeline_.async_wait(asio::posix::stream_descriptor::wait_read,
+                         [this](const asio::error_code& failure) {
+                           if (failure) return;
+                           log_line("the supervisor is gone; this worker ends");
+                           drain();
+                         });
+  }
+
+  void drain() {
+    if (server_.draining()) return;
+    server_.drain([this] { loop_.stop(); });
+    server_.after(drain_timeout_, [this] {
+      log_line("cut off " + std::to_string(server_.figures().connections) +
+               " connections at the end of --drain-timeout");
+      cut_off_ = true;
+      loop_.stop();
+    });
+  }
+
+  asio::io_context loop_{1};
+  Batcher batcher_;
+  Server server_;
+  const milliseconds drain_timeout_;
+  asio::signal_set signals_;
+  asio::posix::stream_descriptor lifeline_;
+  std::shared_ptr<Readiness> readiness_;
+  int exit_status_ = 0;
+  bool cut_off_ = false;
+};
+
+// Puts `fds` at kSetupFd and up, marks all others to be closed, and becomes the worker. In the
+// child; never returns.
+[[noreturn]] void become_worker(const UniqueFd& binary, const std::vector<int>& fds, char** argv) {
+  const int first = kSetupFd;
+  const int behind = first + static_cast<int>(fds.size());
+  std::vector<int> copies;
+  const int image = fcntl(binary.get(), F_DUPFD_CLOEXEC, behind);
+  for (const int fd : fds) copies.push_back(fcntl(fd, F_DUPFD_CLOEXEC, behind));
+  for (std::size_t i = 0; i < copies.size(); ++i) dup2(copies[i], first + static_cast<int>(i));
+  close_range(static_cast<unsigned>(behind), ~0U, CLOSE_RANGE_CLOEXEC);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  unsetenv("NOTIFY_SOCKET");  // the supervisor speaks for the service
+  fexecve(image, argv, environ);
+  log_line(system_error(Code::kIo, "cannot start a worker", errno).message);
+  _exit(code_info(Code::kIo).exit_status);
+}
+
+}  // namespace
+
+Result<UniqueFd> write_setup(const WorkerSetup& setup) {
+  const std::vector<std::uint8_t> bytes = nlohmann::json::to_cbor(nlohmann::json(setup));
+  UniqueFd file(memfd_create("counterd-setup", MFD_CLOEXEC));
+  if (!file || write(file.get(), bytes.data(), bytes.size()) !=
+                   static_cast<ssize_t>(bytes.size())) {
+    return system_error(Code::kIo, "cannot write the workers' setup", errno);
+  }
+  return file;
+}
+
+Result<WorkerProcess> start_worker(const UniqueFd& binary, const UniqueFd& setup, std::size_t slot,
+                                   const std::vector<int>& sockets) {
+  std::array<int, 2> ends{};
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()) != 0) {
+    return system_error(Code::kIo, "cannot start a worker", errno);
+  }
+  UniqueFd ours(ends[0]);
+  const UniqueFd theirs(ends[1]);
+  std::vector<int> fds = {setup.get(), theirs.get()};
+  fds.insert(fds.end(), sockets.begin(), sockets.end());
+  std::vector<std::string> words = {"counterd", "worker", std::to_string(slot),
+                                    std::to_string(sockets.size())};
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  const pid_t pid = fork();
+  if (pid < 0) return system_error(Code::kIo, "cannot start a worker", errno);
+  if (pid == 0) become_worker(binary, fds, argv.data());
+  return WorkerProcess{pid, std::move(ours)};
+}
+
+int run_worker(int slot, int sockets) {
+  set_up_process();
+  const WorkerSetup setup = read_setup();
+  Result<std::unique_ptr<Store>> store = open_store(setup.store);
+  if (!store) {
+    log_line(store.error().message);
+    return code_info(store.error().code).exit_status;
+  }
+  return Worker(slot, setup, std::move(*store)).run(sockets);
+}
+
+}  // namespace counterd

@@ -1,0 +1,47 @@
+// A worker: a process that serves requests and holds no state of its own.
+//
+// It is started by the supervisor as `counterd worker SLOT SOCKETS`, with these descriptors: its
+// setup (a file in memory), its lifeline (a socket to the supervisor: "ready\n" goes out when it
+// serves and its store answers; its end means that the supervisor is gone), its listening sockets.
+// SIGTERM, and the end of the lifeline, make it drain: it finishes what it has been asked, then
+// exits with 0. It exits with 78 if only another configuration can help, with 69 if its store
+// cannot be opened for now.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "common/error.h"
+#include "common/store/store.h"
+#include "common/unique_fd.h"
+#include "daemon/api.h"
+
+namespace counterd {
+
+struct WorkerSetup {
+  StoreOptions store;
+  ApiOptions api;
+  std::size_t max_connections = 0;
+  std::chrono::milliseconds drain_timeout{0};
+};
+
+// A file in memory that holds `setup`. kIo.
+Result<UniqueFd> write_setup(const WorkerSetup& setup);
+
+// Starts a worker from the program image `binary`. `sockets` are its listening sockets. kIo.
+struct WorkerProcess {
+  pid_t pid = 0;
+  UniqueFd lifeline;  // readable: it is ready; at its end: it has ended
+};
+Result<WorkerProcess> start_worker(const UniqueFd& binary, const UniqueFd& setup, std::size_t slot,
+                                   const std::vector<int>& sockets);
+
+// What the line of a worker that is ready says.
+inline constexpr std::string_view kReadyLine = "ready\n";
+
+// The whole life of a worker process; its exit status.
+int run_worker(int slot, int sockets);
+
+}  // namespace counterd
