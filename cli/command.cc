@@ -1,5 +1,6 @@
 #include "cli/command.h"
 
+#include <algorithm>
 #include <iostream>
 
 #include "common/counter_name.h"
@@ -9,7 +10,7 @@ namespace counterd {
 Result<std::unique_ptr<Counters>> open_counters(const Globals& globals) {
   if (globals.store.url.empty()) return connect_to_server(globals.server);
   StoreOptions options = globals.store;
-  options.timeout = globals.timeout;
+  options.timeout = std::min<std::chrono::milliseconds>(globals.timeout, kMaxStoreTimeout);
   return use_store(options);
 }
 

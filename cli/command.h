@@ -19,6 +19,7 @@ struct Globals {
   Endpoint server;
   StoreOptions store;          // its url empty: the server is used
   bool server_given = false;   // by flag or environment
+  bool store_by_flag = false;
   std::chrono::milliseconds timeout{5'000};
   bool timeout_given = false;
   bool json = false;

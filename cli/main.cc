@@ -75,14 +75,17 @@ void read_environment(Words& words) {
 }
 
 Result<void> check_store(const Words& words, Globals& globals) {
+  if (!words.sync.empty() && words.sync != "full" && words.sync != "normal") {
+    return Error{Code::kUsage, "--sync is full or normal"};
+  }
+  if (const Result<void> checked = check_redis_prefix(words.redis_prefix); !checked) {
+    return Error{Code::kUsage, checked.error().message};
+  }
   if (words.store.empty()) return {};
   if (const auto location = parse_store_url(words.store); !location) {
     return Error{Code::kUsage, location.error().message};
   }
   globals.store.url = words.store;
-  if (!words.sync.empty() && words.sync != "full" && words.sync != "normal") {
-    return Error{Code::kUsage, "--sync is full or normal"};
-  }
   if (words.sync == "normal") globals.store.sync = Sync::kNormal;
   if (!words.redis_prefix.empty()) globals.store.redis_prefix = words.redis_prefix;
   globals.store.redis_password_file = words.redis_password_file;
@@ -139,12 +142,13 @@ int run(int argc, const char* const* argv) {
   app.allow_extras();
   app.footer("Exit status: 0 done, 1 refused by a limit, 2 no such counter, 64 usage, 65 bad data,\n"
              "69 nothing was applied, 74 output failed, 75 unknown, 77 not allowed, 78 "
-             "configuration.\nEvery option with a value can also come from the environment, "
+             "configuration.\nEvery option above with a value can also come from the environment, "
              "--server as COUNTERCTL_SERVER.\nSee counterctl(1).");
   add_globals(app, words, globals);
   std::vector<std::pair<CLI::App*, Run>> commands;
   for (const Command& command : kCommands) {
     CLI::App* sub = app.add_subcommand(command.name, command.help);
+    sub->footer("The options of counterctl itself may stand here too; see counterctl --help.");
     commands.emplace_back(sub, command.add(*sub));
   }
   try {
@@ -156,6 +160,7 @@ int run(int argc, const char* const* argv) {
     return fail({Code::kUsage, std::string(error.what()) + " (see counterctl --help)"});
   }
   if (const Result<void> checked = check_words(app); !checked) return end_with(checked);
+  globals.store_by_flag = !words.store.empty();
   read_environment(words);
   if (const Result<void> checked = check_globals(words, globals); !checked) return end_with(checked);
   for (const auto& [sub, run_command] : commands) {

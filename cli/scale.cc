@@ -16,7 +16,8 @@ Run add_scale(CLI::App& app) {
     if (!workers) return workers.error();
     const Result<DaemonInfo> info = scale_daemon(globals, static_cast<int>(*workers));
     if (!info) return info.error();
-    print_line(globals, std::to_string(*workers));
+    const std::string count = std::to_string(*workers);
+    print_line(globals, globals.json ? R"({"workers":)" + count + "}" : count);
     return {};
   };
 }

@@ -11,9 +11,11 @@
 #include <csignal>
 #include <filesystem>
 #include <iostream>
+#include <thread>
 
 #include "cli/command.h"
 #include "cli/daemon.h"
+#include "common/json.h"
 #include "common/limits.h"
 #include "common/number.h"
 #include "common/state_directory.h"
@@ -36,26 +38,77 @@ std::string find_daemon_program() {
   return !failure && access(beside.c_str(), X_OK) == 0 ? beside.string() : "counterd";
 }
 
+// `value` with its path, if it is one of `flag`'s that holds one, made absolute: the daemon does not
+// stay in the caller's folder, and the same words said elsewhere name another file.
+std::string with_absolute_path(std::string_view flag, const std::string& value) {
+  constexpr std::string_view kStore = "sqlite:";
+  constexpr std::string_view kSocket = "unix:";
+  std::string_view scheme;
+  if (flag == "--store" && value.starts_with(kStore)) {
+    scheme = kStore;
+  } else if (flag == "--listen" && value.starts_with(kSocket)) {
+    scheme = kSocket;
+  } else if (flag != "--config" && flag != "--redis-password-file") {
+    return value;
+  }
+  const std::string path = value.substr(scheme.size());
+  if (path.empty()) return value;  // for counterd to refuse
+  return std::string(scheme) + std::filesystem::absolute(path).lexically_normal().string();
+}
+
+// The flags as "--name=value", paths absolute, so that the same flags read the same.
+Words normalized(const Words& given) {
+  Words flags;
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    const std::size_t equals = given[i].find('=');
+    const std::string flag = given[i].substr(0, equals);
+    const bool takes_value = flag.starts_with("--") && flag != "--allow-get-writes" &&
+                             flag != "--require-durable" && flag != "--check-config";
+    if (equals != std::string::npos) {
+      flags.push_back(flag + "=" + with_absolute_path(flag, given[i].substr(equals + 1)));
+    } else if (takes_value && i + 1 < given.size()) {
+      flags.push_back(flag + "=" + with_absolute_path(flag, given[++i]));
+    } else {
+      flags.push_back(given[i]);
+    }
+  }
+  return flags;
+}
+
 // The address that the flags name first; that of the server, if they name none.
 Result<Endpoint> endpoint_of(const Globals& globals, const Words& flags) {
-  for (std::size_t i = 0; i < flags.size(); ++i) {
-    constexpr std::string_view kListen = "--listen=";
-    if (flags[i].starts_with(kListen)) return parse_endpoint(flags[i].substr(kListen.size()));
-    if (flags[i] == "--listen" && i + 1 < flags.size()) return parse_endpoint(flags[i + 1]);
+  constexpr std::string_view kListen = "--listen=";
+  for (const std::string& flag : flags) {
+    if (flag.starts_with(kListen)) return parse_endpoint(flag.substr(kListen.size()));
   }
   return globals.server;
 }
 
 // counterd's flags: those given, and what follows from counterctl's own options.
 Words daemon_flags(const Globals& globals, const Words& given) {
-  Words flags = given;
-  const bool names_address = std::any_of(given.begin(), given.end(), [](const std::string& word) {
-    return word == "--listen" || word.starts_with("--listen=") || word.starts_with("--config");
+  Words flags = normalized(given);
+  const bool names_address = std::any_of(flags.begin(), flags.end(), [](const std::string& flag) {
+    return flag.starts_with("--listen=") || flag.starts_with("--config=");
   });
   if (globals.server_given && !names_address) {
-    flags.insert(flags.end(), {"--listen", to_string(globals.server)});
+    flags.push_back("--listen=" + to_string(globals.server));
   }
   return flags;
+}
+
+// Two spawns at once would both find no daemon: the second waits for the first here.
+Result<UniqueFd> take_spawn_lock(const std::string& directory, Deadline deadline) {
+  constexpr std::chrono::milliseconds kPause{10};
+  const std::string path = directory + "/spawn.lock";
+  UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!lock) return system_error(Code::kConfig, "cannot open " + path, errno);
+  while (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (steady_clock::now() >= deadline) {
+      return Error{Code::kUnavailable, "another spawn holds " + path + " (see lslocks)"};
+    }
+    std::this_thread::sleep_for(kPause);
+  }
+  return lock;
 }
 
 Result<UniqueFd> open_log(const std::string& path) {
@@ -69,7 +122,8 @@ Result<UniqueFd> open_log(const std::string& path) {
 [[noreturn]] void become_daemon(const std::string& program, std::vector<char*>& argv,
                                 const UniqueFd& log, const UniqueFd& ready) {
   setsid();
-  signal(SIGHUP, SIG_DFL);
+  // Where the caller was it must be possible to remove the folder and unmount the disk.
+  if (chdir("/") != 0) _exit(code_info(Code::kIo).exit_status);
   const int null = open("/dev/null", O_RDONLY);
   dup2(null, STDIN_FILENO);
   dup2(log.get(), STDOUT_FILENO);
@@ -162,6 +216,19 @@ Result<Started> start_daemon(const Globals& globals, const Words& flags, int wor
   return Started{pid, url};
 }
 
+void print_started(const Globals& globals, const std::string& url, pid_t pid,
+                   const std::string& log_path) {
+  std::string line = url;
+  if (globals.json) {
+    line = R"({"url":")" + url + R"(","pid":)" + std::to_string(pid) + R"(,"log":)";
+    append_json_string(line, log_path);
+    line += '}';
+  }
+  print_line(globals, line);
+  if (globals.quiet || globals.json) return;
+  std::cerr << "counterctl: counterd is ready, pid " << pid << ", log " << log_path << '\n';
+}
+
 // A daemon with the same flags serves already: sees to `workers` more.
 Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, const Words& flags,
                             int workers) {
@@ -173,11 +240,16 @@ Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, co
   const int sum = std::min(daemon.wanted + workers, static_cast<int>(kMaxWorkers));
   const Result<DaemonInfo> scaled = scale_daemon(globals, sum);
   if (!scaled) return scaled.error();
-  print_line(globals, daemon.addresses.front());
-  if (!globals.quiet) {
-    std::cerr << "counterctl: counterd serves already, pid " << daemon.pid << ", and has " << sum
-              << " workers now\n";
+  if (globals.json) {
+    print_line(globals, R"({"url":")" + daemon.addresses.front() + R"(","pid":)" +
+                            std::to_string(daemon.pid) + R"(,"workers":)" + std::to_string(sum) +
+                            "}");
+    return {};
   }
+  print_line(globals, daemon.addresses.front());
+  if (globals.quiet) return {};
+  std::cerr << "counterctl: counterd serves already, pid " << daemon.pid << ", and has " << sum
+            << " workers now\n";
   return {};
 }
 
@@ -187,10 +259,8 @@ Result<void> spawn(Globals globals, const Words& given, int workers) {
   if (!endpoint) return endpoint.error();
   const Result<std::string> directory = state_directory();
   if (!directory) return directory.error();
-  // Two at once would both find no daemon: one waits for the other here.
-  const UniqueFd lock(
-      open((*directory + "/spawn.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  flock(lock.get(), LOCK_EX);
+  const Result<UniqueFd> lock = take_spawn_lock(*directory, globals.deadline());
+  if (!lock) return lock.error();
   globals.server = *endpoint;
   if (endpoint->is_unix() || endpoint->port != 0) {
     const auto daemon = ask_daemon(*endpoint, {"workers"}, globals.timeout);
@@ -201,11 +271,7 @@ Result<void> spawn(Globals globals, const Words& given, int workers) {
   const std::string log_path = *directory + "/" + name + ".log";
   const Result<Started> started = start_daemon(globals, flags, workers, log_path);
   if (!started) return started.error();
-  print_line(globals, started->url);
-  if (!globals.quiet) {
-    std::cerr << "counterctl: counterd is ready, pid " << started->pid << ", log " << log_path
-              << '\n';
-  }
+  print_started(globals, started->url, started->pid, log_path);
   return {};
 }
 
@@ -229,7 +295,7 @@ Run add_spawn(CLI::App& app) {
       if (!number) return number.error();
       workers = static_cast<int>(*number);
     }
-    if (!globals.store.url.empty()) {
+    if (globals.store_by_flag) {
       return Error{Code::kUsage,
                    "spawn takes the daemon's store behind --, as in: spawn -- --store URL"};
     }

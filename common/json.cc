@@ -58,6 +58,10 @@ class FlatObjectReader : public nlohmann::json_sax<Json> {
 }  // namespace
 
 Result<FlatObject> parse_flat_object(std::string_view text) {
+  // The parser would take a NUL for the end of the text.
+  if (text.find('\0') != std::string_view::npos) {
+    return Error{Code::kBadBody, "the body is not a flat JSON object: it has a NUL character"};
+  }
   FlatObjectReader reader;
   if (!Json::sax_parse(text.begin(), text.end(), &reader)) {
     return Error{Code::kBadBody, "the body is not a flat JSON object: " + reader.problem};

@@ -10,12 +10,12 @@
 
 namespace counterd {
 
-// The members of an object in their order; numbers and booleans as they are written.
+// The members of an object in their order; numbers and booleans as text. What a number means, and
+// whether it is one that fits, is for the caller to say, who knows the parameter's name.
 using FlatObject = std::vector<std::pair<std::string, std::string>>;
 
-// Reads one object whose members are strings, integers or booleans, each name once. kBadBody for
-// anything else: malformed text, another type, a nested value, a fraction, an integer beyond 64
-// bits, a repeated name.
+// Reads one object whose members are strings, numbers or booleans, each name once. kBadBody for
+// anything else: malformed text, another type, a nested value, a repeated name.
 Result<FlatObject> parse_flat_object(std::string_view text);
 
 // Appends `text` as a JSON string. Bytes that are not UTF-8 become U+FFFD.

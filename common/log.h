@@ -6,8 +6,7 @@
 namespace counterd {
 
 // Writes "counterd[PID]: " and `message` and a newline in one write, with control characters
-// replaced, so that no input forges a line. Under systemd (JOURNAL_STREAM) the journal adds the
-// rest.
+// replaced, so that no input forges a line. Time is added by whoever keeps the lines.
 void log_line(std::string_view message);
 
 }  // namespace counterd

@@ -10,6 +10,7 @@
 
 #include "common/counter_name.h"
 #include "common/json.h"
+#include "common/letter_case.h"
 #include "common/limits.h"
 #include "common/number.h"
 #include "common/version.h"
@@ -218,9 +219,14 @@ Response encode_seed_report(const Call& call, const Answer& answer, const Figure
   return json_response(std::move(body));
 }
 
+// To a client it is the same whether waiting or another configuration will help.
+Response store_away(const Error& error) {
+  return problem_response({Code::kUnavailable, error.message});
+}
+
 Response encode_list(const Call&, const Answer& answer, const Figures&) {
   const auto& page = std::get<Result<ListPage>>(answer);
-  if (!page) return problem_response(page.error());
+  if (!page) return store_away(page.error());
   std::string body = R"({"counters":[)";
   for (const ListPage::Row& row : page->rows) {
     if (&row != &page->rows.front()) body += ',';
@@ -238,7 +244,7 @@ Response encode_list(const Call&, const Answer& answer, const Figures&) {
 
 Response encode_status(const Call&, const Answer& answer, const Figures& figures) {
   const auto& status = std::get<Result<StoreStatus>>(answer);
-  if (!status) return problem_response(status.error());
+  if (!status) return store_away(status.error());
   std::string body = R"({"version":)";
   append_json_string(body, kVersion);
   body += R"(,"store":{"engine":)";
@@ -261,7 +267,7 @@ Response encode_live(const Call&, const Answer&, const Figures&) {
 
 Response encode_ready(const Call&, const Answer& answer, const Figures&) {
   const auto& status = std::get<Result<StoreStatus>>(answer);
-  return status ? json_response("{\"ready\":true}\n") : problem_response(status.error());
+  return status ? json_response("{\"ready\":true}\n") : store_away(status.error());
 }
 
 // --- the table ---
@@ -325,6 +331,7 @@ Found find_route(std::string_view method, std::string_view path, const ApiOption
     if (!found.allowed.empty()) found.allowed += ", ";
     found.allowed += route.method;
     if (route.method == "GET") found.allowed += ", HEAD";
+    if (route.gets_may_write && options.allow_get_writes) found.allowed += ", GET";
   }
   return found;
 }
@@ -349,9 +356,25 @@ std::string media_type(const httplib::Request& head) {
   std::string type = head.get_header_value("Content-Type");
   type.resize(std::min(type.find(';'), type.size()));
   while (type.ends_with(' ') || type.ends_with('\t')) type.pop_back();
-  std::transform(type.begin(), type.end(), type.begin(),
-                 [](unsigned char c) { return std::tolower(c); });
-  return type;
+  return lower_case(std::move(type));
+}
+
+// The pairs of a query or a form. httplib's own function drops a pair that is repeated to the
+// letter, which here is an error that must be seen.
+Parameters split_pairs(std::string_view text) {
+  Parameters pairs;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('&'), text.size());
+    const std::string_view pair = text.substr(0, end);
+    const std::size_t equals = std::min(pair.find('='), pair.size());
+    const auto decoded = [](std::string_view part) {
+      return httplib::detail::decode_url(std::string(part), true);
+    };
+    pairs.emplace_back(decoded(pair.substr(0, equals)),
+                       decoded(pair.substr(std::min(equals + 1, pair.size()))));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return pairs;
 }
 
 Result<Parameters> body_parameters(const httplib::Request& head, std::string_view body) {
@@ -362,9 +385,7 @@ Result<Parameters> body_parameters(const httplib::Request& head, std::string_vie
   const std::string type = media_type(head);
   if (type == kJson) return parse_flat_object(body);
   if (type == "application/x-www-form-urlencoded") {
-    httplib::Params decoded;
-    httplib::detail::parse_query_text(std::string(body), decoded);
-    return Parameters(decoded.begin(), decoded.end());
+    return split_pairs(body);
   }
   return Error{Code::kUnsupportedMediaType,
                "a body is application/json or application/x-www-form-urlencoded"};
@@ -373,7 +394,8 @@ Result<Parameters> body_parameters(const httplib::Request& head, std::string_vie
 Result<Parameters> gather_parameters(const httplib::Request& head, std::string_view body,
                                      const Route& route) {
   Parameters parameters;
-  for (const auto& [name, value] : head.params) {
+  const std::size_t query = std::min(head.target.find('?'), head.target.size() - 1);
+  for (const auto& [name, value] : split_pairs(std::string_view(head.target).substr(query + 1))) {
     if (const auto added = add_parameter(parameters, route, name, value); !added) {
       return added.error();
     }
@@ -445,10 +467,7 @@ std::string host_of(std::string_view field_value) {
   } else {
     host = host.substr(0, host.find(':'));
   }
-  std::string lower(host);
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](unsigned char c) { return std::tolower(c); });
-  return lower;
+  return lower_case(std::string(host));
 }
 
 Decoded decode(const httplib::Request& head, std::string_view body, const ApiOptions& options) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 
+#include "common/letter_case.h"
 #include "common/limits.h"
 
 namespace counterd {
@@ -45,13 +46,11 @@ bool is_field_value(std::string_view text) {
   });
 }
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
-
 // `name` is in lower case.
 bool is_named(std::string_view text, std::string_view name) {
   return text.size() == name.size() &&
          std::equal(text.begin(), text.end(), name.begin(),
-                    [](char a, char b) { return lower(a) == b; });
+                    [](char a, char b) { return lower_case(a) == b; });
 }
 
 bool begins_with(std::string_view text, std::string_view start) {

@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "common/json.h"
+#include "common/letter_case.h"
 #include "common/limits.h"
 #include "common/number.h"
 #include "common/store/store_url.h"
@@ -62,13 +63,7 @@ Result<void> set_sync(DaemonOptions& options, const std::string& value) {
 }
 
 Result<void> set_redis_prefix(DaemonOptions& options, const std::string& value) {
-  const bool printable =
-      std::all_of(value.begin(), value.end(), [](char c) { return c > ' ' && c <= '~'; });
-  if (value.size() > kMaxNameLength || !printable) {
-    return Error{Code::kConfig, quote_for_people(value) + " is not up to " +
-                                    std::to_string(kMaxNameLength) +
-                                    " visible ASCII characters"};
-  }
+  if (const Result<void> checked = check_redis_prefix(value); !checked) return checked.error();
   options.store.redis_prefix = value;
   return {};
 }
@@ -97,13 +92,10 @@ Result<void> set_allow_get_writes(DaemonOptions& options, const std::string& val
 }
 
 Result<void> set_allow_host(DaemonOptions& options, const std::string& value) {
-  std::string lower = value;
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](unsigned char c) { return std::tolower(c); });
   if (value.empty() || value.find_first_of(":/ ,") != std::string::npos) {
     return Error{Code::kConfig, quote_for_people(value) + " is not a host name without a port"};
   }
-  options.allowed_hosts.push_back(lower);
+  options.allowed_hosts.push_back(lower_case(value));
   return {};
 }
 
@@ -117,7 +109,7 @@ Result<void> set_max_connections(DaemonOptions& options, const std::string& valu
 Result<void> set_store_timeout(DaemonOptions& options, const std::string& value) {
   const auto duration = parse_duration(value, "timeout");
   if (!duration) return duration.error();
-  if (*duration > std::chrono::minutes(15)) {
+  if (*duration > kMaxStoreTimeout) {
     return Error{Code::kConfig, "the longest store timeout is 15m, a quarter of the time for "
                                 "which Redis knows a batch"};
   }
@@ -262,7 +254,7 @@ Result<void> fill_in_defaults(DaemonOptions& options) {
     options.store.url = *url;
   }
   if (options.workers == 0) options.workers = default_workers(options.store.url);
-  if (options.listen.empty() && std::getenv("LISTEN_FDS") == nullptr) {
+  if (options.listen.empty()) {
     options.listen.push_back(parse_endpoint(kDefaultEndpoint).value());
   }
   if (options.max_connections == 0) {

@@ -15,7 +15,7 @@ namespace counterd {
 
 struct DaemonOptions {
   int workers = 0;                // 1 to kMaxWorkers
-  std::vector<Endpoint> listen;   // empty: sockets from systemd
+  std::vector<Endpoint> listen;   // unless systemd hands over sockets
   StoreOptions store;
   std::vector<std::string> allowed_hosts;  // further names that Host may have
   bool allow_get_writes = false;

@@ -11,6 +11,7 @@
 #include <csignal>
 
 #include "common/json.h"
+#include "common/letter_case.h"
 #include "common/limits.h"
 #include "common/log.h"
 #include "common/number.h"
@@ -47,7 +48,10 @@ ApiOptions api_options(const DaemonOptions& options, const std::vector<Endpoint>
   api.allow_get_writes = options.allow_get_writes;
   api.hosts = options.allowed_hosts;
   api.hosts.emplace_back("localhost");
-  for (const Endpoint& endpoint : endpoints) {
+  for (const Endpoint& endpoint : options.listen) {  // as they were named
+    if (!endpoint.is_unix()) api.hosts.push_back(lower_case(endpoint.host));
+  }
+  for (const Endpoint& endpoint : endpoints) {  // as they were resolved
     if (!endpoint.is_unix()) api.hosts.push_back(endpoint.host);
     api.any_address = api.any_address || is_wildcard(endpoint);
   }

@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <sys/random.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -21,6 +22,7 @@
 #include <thread>
 
 #include "common/json.h"
+#include "common/limits.h"
 #include "common/number.h"
 #include "common/store/engines.h"
 
@@ -30,9 +32,8 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-// How long the server knows the latest batch of a session: at least four times --store-timeout,
-// which options.cc limits to 15 minutes.
-constexpr milliseconds kSessionLifetime = std::chrono::hours(1);
+// How long the server knows the latest batch of a session.
+constexpr milliseconds kSessionLifetime = 4 * kMaxStoreTimeout;
 
 constexpr milliseconds kFirstPause{5};
 constexpr milliseconds kLongestPause{100};
@@ -574,6 +575,14 @@ Result<std::string> make_session() {
 }
 
 }  // namespace
+
+Result<void> check_redis_prefix(std::string_view prefix) {
+  const bool visible =
+      std::all_of(prefix.begin(), prefix.end(), [](char c) { return c > ' ' && c <= '~'; });
+  if (visible && prefix.size() <= kMaxNameLength) return {};
+  return Error{Code::kConfig, "Redis prefix " + quote_for_people(prefix) + " is not up to " +
+                                  std::to_string(kMaxNameLength) + " visible ASCII characters"};
+}
 
 Result<std::unique_ptr<Store>> open_redis_store(const RedisLocation& location,
                                                 const StoreOptions& options) {

@@ -38,6 +38,9 @@ using Deadline = std::chrono::steady_clock::time_point;
 
 enum class Sync : unsigned char { kFull, kNormal };
 
+// The longest StoreOptions::timeout: a quarter of the time for which Redis knows a batch.
+inline constexpr std::chrono::minutes kMaxStoreTimeout{15};
+
 struct StoreOptions {
   std::string url;  // see store_url.h
   // sqlite: see above.
@@ -50,7 +53,7 @@ struct StoreOptions {
   std::string redis_password_file;
   // Refuse a store whose acknowledged changes a power failure or an eviction could lose.
   bool require_durable = false;
-  // The longest that a batch is worked on, lost connections included.
+  // The longest that a batch is worked on, lost connections included; to kMaxStoreTimeout.
   std::chrono::milliseconds timeout{5'000};
 };
 
@@ -110,6 +113,9 @@ class Store {
 // this returns; redis is connected to by the first call that needs it.
 // kConfig: it cannot be used as it is, and the message says what to do; kUnavailable: try again.
 Result<std::unique_ptr<Store>> open_store(const StoreOptions& options);
+
+// kConfig, unless `prefix` may begin the keys of a Redis store: up to 128 visible ASCII characters.
+Result<void> check_redis_prefix(std::string_view prefix);
 
 // Whether any step of `batch` changes something, so that it needs the turn.
 bool needs_turn(std::span<const Step> batch);
