@@ -1,0 +1,289 @@
+#include "daemon/api.h"
+
+#include <httplib.h>
+
+#include "common/number.h"
+#include "daemon/http_parser.h"
+#include "tests/catch.h"
+
+namespace counterd {
+namespace {
+
+ApiOptions local() {
+  ApiOptions options;
+  options.hosts = {"localhost", "127.0.0.1"};
+  return options;
+}
+
+Decoded decode_request(const std::string& line, const std::string& body = {},
+                       const std::string& fields = {}, const ApiOptions& options = local()) {
+  const bool has_host = fields.find("Host:") != std::string::npos;
+  const std::string head =
+      line + " HTTP/1.1\r\n" + (has_host ? "" : "Host: localhost:4747\r\n") + fields + "\r\n";
+  Decoded decoded;
+  HttpParser parser;
+  REQUIRE(parser.parse(head, [&](const httplib::Request& request) {
+    decoded = decode(request, body, options);
+  }));
+  return decoded;
+}
+
+const Operation& operation_of(const Decoded& decoded) {
+  const auto* question = std::get_if<Question>(&decoded.result);
+  REQUIRE(question != nullptr);
+  const auto* operation = std::get_if<Operation>(question);
+  REQUIRE(operation != nullptr);
+  return *operation;
+}
+
+// The status and the last part of the problem type.
+std::string refusal_of(const Decoded& decoded) {
+  const auto* response = std::get_if<Response>(&decoded.result);
+  REQUIRE(response != nullptr);
+  CHECK(response->content_type == "application/problem+json");
+  const std::string start = R"({"type":"urn:counterd:error:)";
+  REQUIRE(response->body.starts_with(start));
+  return std::to_string(response->status) + " " +
+         response->body.substr(start.size(), response->body.find('"', start.size()) - start.size());
+}
+
+constexpr const char* kJson = "Content-Type: application/json\r\n";
+constexpr const char* kForm = "Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\n";
+
+TEST_CASE("an increment adds 1, or what the query, a form or JSON says") {
+  const std::string line = "POST /v1/counters/hits/increment";
+  for (const Decoded& decoded :
+       {decode_request(line + "?by=-7"), decode_request(line, "by=-7", kForm),
+        decode_request(line, R"({"by":-7})", kJson), decode_request(line, R"({"by":"-7"})", kJson)}) {
+    const Operation& operation = operation_of(decoded);
+    CHECK(operation.kind == OperationKind::kIncrement);
+    CHECK(operation.name == "hits");
+    CHECK(operation.operand == -7);
+  }
+  CHECK(operation_of(decode_request(line)).operand == 1);
+  CHECK(operation_of(decode_request(line, "", kForm)).operand == 1);
+  CHECK(operation_of(decode_request(line, "{}", kJson)).operand == 1);
+}
+
+TEST_CASE("each route is the operation it names") {
+  CHECK(operation_of(decode_request("GET /v1/counters/a")).kind == OperationKind::kReport);
+  CHECK(operation_of(decode_request("HEAD /v1/counters/a")).kind == OperationKind::kReport);
+  CHECK(operation_of(decode_request("DELETE /v1/counters/a")).kind == OperationKind::kDelete);
+  const Operation reset = operation_of(decode_request("POST /v1/counters/a/reset?to=9"));
+  CHECK(reset.kind == OperationKind::kReset);
+  CHECK(reset.operand == 9);
+  CHECK(operation_of(decode_request("POST /v1/counters/a/reset")).operand == 0);
+  CHECK(operation_of(decode_request("POST /increment")).name == "count");
+  CHECK(operation_of(decode_request("POST /reset")).name == "count");
+  CHECK(operation_of(decode_request("GET /report")).name == "count");
+}
+
+TEST_CASE("the whole signed 64-bit range comes through every way in") {
+  for (const std::string number : {"9223372036854775807", "-9223372036854775808"}) {
+    const std::string line = "POST /v1/counters/a/reset";
+    CHECK(std::to_string(operation_of(decode_request(line + "?to=" + number)).operand) == number);
+    CHECK(std::to_string(operation_of(decode_request(line, "to=" + number, kForm)).operand) ==
+          number);
+    CHECK(std::to_string(
+              operation_of(decode_request(line, R"({"to":)" + number + "}", kJson)).operand) ==
+          number);
+  }
+}
+
+TEST_CASE("a number that is not written plainly is refused") {
+  const std::string line = "POST /v1/counters/a/increment";
+  for (const std::string bad : {"010", "1e3", "0x10", "%2B5", "9223372036854775808",
+                                "-9223372036854775809", "", "%201", "1%00", "-", "--1", "-0"}) {
+    INFO(bad);
+    CHECK(refusal_of(decode_request(line + "?by=" + bad)) == "400 bad-number");
+    CHECK(refusal_of(decode_request(line, "by=" + bad, kForm)) == "400 bad-number");
+  }
+  for (const std::string bad : {"1.0", "1e3", "9223372036854775808", "true", "\"\""}) {
+    INFO(bad);
+    CHECK(refusal_of(decode_request(line, R"({"by":)" + bad + "}", kJson)) == "400 bad-number");
+  }
+}
+
+TEST_CASE("a name that is none is refused, however it is written") {
+  for (const std::string& bad :
+       {std::string(), std::string(129, 'a'), std::string("..%2Fx"), std::string("a%2Fb"),
+        std::string("a%00b"), std::string("%C3%A9"), std::string("-a"), std::string("a%20b"),
+        std::string("a%"), std::string("a%zz")}) {
+    INFO(bad);
+    CHECK(refusal_of(decode_request("POST /v1/counters/" + bad + "/increment")) == "400 bad-name");
+  }
+  CHECK(refusal_of(decode_request("GET /v1/counters/")) == "400 bad-name");
+  CHECK(refusal_of(decode_request("POST /v1/counters/../x/increment")) == "404 no-route");
+  CHECK(operation_of(decode_request("GET /v1/counters/" + std::string(128, 'a'))).name.size() ==
+        128);
+  CHECK(operation_of(decode_request("GET /v1/counters/a%3Ab")).name == "a:b");
+}
+
+TEST_CASE("unknown routes are 404, known paths with other methods 405 with Allow") {
+  for (const std::string path : {"/", "/v1", "/v1/counters/a/b", "/v2/counters", "/Increment",
+                                 "/v1/counters/a/increment/", "//increment", "/v1/batch"}) {
+    INFO(path);
+    CHECK(refusal_of(decode_request("POST " + path)) == "404 no-route");
+  }
+  const Decoded decoded = decode_request("PUT /v1/counters/a");
+  CHECK(refusal_of(decoded) == "405 method-not-allowed");
+  CHECK(std::get<Response>(decoded.result).fields == "Allow: GET, HEAD, DELETE\r\n");
+  CHECK(refusal_of(decode_request("GET /v1/counters/a/increment")) == "405 method-not-allowed");
+  CHECK(refusal_of(decode_request("OPTIONS /report")) == "405 method-not-allowed");
+}
+
+TEST_CASE("a parameter is known and given once") {
+  const std::string line = "POST /v1/counters/a/increment";
+  CHECK(refusal_of(decode_request(line + "?bye=1")) == "400 bad-parameter");
+  CHECK(refusal_of(decode_request(line + "?by=1&by=1")) == "400 bad-parameter");
+  CHECK(refusal_of(decode_request(line + "?by=1", "by=1", kForm)) == "400 bad-parameter");
+  CHECK(refusal_of(decode_request(line + "?by=1", R"({"by":1})", kJson)) == "400 bad-parameter");
+  CHECK(refusal_of(decode_request(line, R"({"by":1,"by":1})", kJson)) == "400 bad-body");
+  CHECK(refusal_of(decode_request(line, R"({"to":1})", kJson)) == "400 bad-parameter");
+  CHECK(refusal_of(decode_request("GET /report?x=1")) == "400 bad-parameter");
+  CHECK(refusal_of(decode_request("GET /livez?x")) == "400 bad-parameter");
+}
+
+TEST_CASE("a body that is not a flat JSON object or a form is refused") {
+  const std::string line = "POST /v1/counters/a/increment";
+  for (const std::string bad : {"{", "[]", "1", "null", "{\"by\":[1]}", "{\"by\":{}}", "{\"by\":null}",
+                                "{\"by\":1}x", "{'by':1}", "\xff"}) {
+    INFO(bad);
+    CHECK(refusal_of(decode_request(line, bad, kJson)) == "400 bad-body");
+  }
+  CHECK(refusal_of(decode_request(line, "by=1")) == "415 unsupported-media-type");
+  CHECK(refusal_of(decode_request(line, "by=1", "Content-Type: text/plain\r\n")) ==
+        "415 unsupported-media-type");
+  CHECK(refusal_of(decode_request("GET /report", "by=1", kForm)) == "400 bad-body");
+}
+
+TEST_CASE("only addresses of ours are a Host") {
+  for (const std::string good : {"localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:4747"}) {
+    operation_of(decode_request("GET /report", "", "Host: " + good + "\r\n"));
+  }
+  for (const std::string bad : {"evil.example", "localhost.evil.example", "127.0.0.2", "[::1]", "",
+                                "[::1", "10.0.0.1:4747"}) {
+    INFO(bad);
+    CHECK(refusal_of(decode_request("GET /report", "", "Host: " + bad + "\r\n")) ==
+          "403 forbidden");
+  }
+  ApiOptions anywhere = local();
+  anywhere.any_address = true;
+  operation_of(decode_request("GET /report", "", "Host: [2001:db8::1]:80\r\n", anywhere));
+  CHECK(refusal_of(decode_request("GET /report", "", "Host: evil.example\r\n", anywhere)) ==
+        "403 forbidden");
+  ApiOptions named = local();
+  named.hosts.emplace_back("counter.example");
+  operation_of(decode_request("GET /report", "", "Host: Counter.example:80\r\n", named));
+}
+
+TEST_CASE("a request that a browser sends for a site changes nothing") {
+  for (const std::string fields : {"Origin: http://localhost:4747\r\n", "Origin: null\r\n",
+                                   "Sec-Fetch-Site: cross-site\r\n", "Sec-Fetch-Site: same-site\r\n"}) {
+    INFO(fields);
+    CHECK(refusal_of(decode_request("POST /increment", "", fields)) == "403 forbidden");
+    CHECK(refusal_of(decode_request("DELETE /v1/counters/a", "", fields)) == "403 forbidden");
+    operation_of(decode_request("GET /report", "", fields));
+  }
+  operation_of(decode_request("POST /increment", "", "Sec-Fetch-Site: none\r\n"));
+}
+
+TEST_CASE("GET changes something only where that was asked for, and on the seed paths alone") {
+  CHECK(refusal_of(decode_request("GET /increment")) == "405 method-not-allowed");
+  ApiOptions lenient = local();
+  lenient.allow_get_writes = true;
+  CHECK(operation_of(decode_request("GET /increment", "", "", lenient)).kind ==
+        OperationKind::kIncrement);
+  CHECK(operation_of(decode_request("GET /reset", "", "", lenient)).kind == OperationKind::kReset);
+  CHECK(refusal_of(decode_request("GET /v1/counters/a/increment", "", "", lenient)) ==
+        "405 method-not-allowed");
+  CHECK(refusal_of(decode_request("GET /increment", "", "Origin: x\r\n", lenient)) ==
+        "403 forbidden");
+}
+
+TEST_CASE("a list has a prefix, a place to go on from and a limit") {
+  const Decoded decoded = decode_request("GET /v1/counters?prefix=a.&after=a.b&limit=7");
+  const auto& query = std::get<ListQuery>(std::get<Question>(decoded.result));
+  CHECK(query.prefix == "a.");
+  CHECK(query.after == "a.b");
+  CHECK(query.limit == 7);
+  CHECK(refusal_of(decode_request("GET /v1/counters?limit=0")) == "400 bad-number");
+  CHECK(refusal_of(decode_request("GET /v1/counters?limit=1001")) == "400 bad-number");
+  CHECK(refusal_of(decode_request("GET /v1/counters?prefix=%2F")) == "400 bad-parameter");
+}
+
+Answer answer(const Operation& operation, Outcome outcome) { return Step{operation, outcome}; }
+
+std::string body_of(const std::string& line, const Outcome& outcome, const std::string& fields = {}) {
+  const Decoded decoded = decode_request(line, "", fields);
+  Figures figures;
+  figures.pid = 42;
+  return encode(decoded.call, answer(operation_of(decoded), outcome), figures).body;
+}
+
+TEST_CASE("outcomes read as the interface says") {
+  Outcome outcome;
+  outcome.value = -9223372036854775807 - 1;
+  outcome.created_at_ms = 0;
+  outcome.updated_at_ms = 1'700'000'000'007;
+  CHECK(body_of("POST /v1/counters/a/increment?by=-3", outcome) ==
+        "{\"name\":\"a\",\"value\":-9223372036854775808,\"applied\":-3}\n");
+  CHECK(body_of("GET /v1/counters/a", outcome) ==
+        "{\"name\":\"a\",\"value\":-9223372036854775808,\"created_at\":\"1970-01-01T00:00:00.000Z\","
+        "\"updated_at\":\"2023-11-14T22:13:20.007Z\",\"expires_at\":null}\n");
+  CHECK(body_of("POST /v1/counters/a/reset?to=5", outcome) ==
+        "{\"name\":\"a\",\"value\":-9223372036854775808,\"previous\":null}\n");
+  outcome.previous = 7;
+  outcome.value = 7;
+  CHECK(body_of("DELETE /v1/counters/a", outcome) == "{\"name\":\"a\",\"previous\":7}\n");
+  CHECK(body_of("GET /report", outcome) == "{\"count\":7,\"current_process_id\":42}\n");
+}
+
+TEST_CASE("Accept: text/plain gets the bare value") {
+  Outcome outcome;
+  outcome.value = 12;
+  outcome.previous = 11;
+  const std::string plain = "Accept: text/plain\r\n";
+  CHECK(body_of("POST /increment", outcome, plain) == "12\n");
+  CHECK(body_of("GET /report", outcome, plain) == "12\n");
+  CHECK(body_of("POST /reset?to=12", outcome, plain) == "11\n");
+  CHECK(body_of("GET /report", outcome, "Accept: text/plain, application/json\r\n").front() == '{');
+}
+
+TEST_CASE("a missing counter is 404, but the default one reads as 0 on the seed path") {
+  Outcome missing;
+  missing.code = Code::kMissing;
+  CHECK(body_of("GET /v1/counters/a", missing).find("\"status\":404") != std::string::npos);
+  CHECK(body_of("GET /v1/counters/count", missing).find("\"status\":404") != std::string::npos);
+  CHECK(body_of("GET /report", missing) == "{\"count\":0,\"current_process_id\":42}\n");
+}
+
+TEST_CASE("what the store could not do is 409 or 503, with a type of its own") {
+  const Decoded decoded = decode_request("POST /increment");
+  const auto encoded = [&](Code code) {
+    Outcome outcome;
+    outcome.code = code;
+    return encode(decoded.call, answer(operation_of(decoded), outcome), {});
+  };
+  CHECK(encoded(Code::kOutOfRange).status == 409);
+  CHECK(encoded(Code::kUnavailable).status == 503);
+  CHECK(encoded(Code::kUnavailable).fields == "Retry-After: 1\r\n");
+  CHECK(encoded(Code::kUnknown).status == 503);
+  CHECK(encoded(Code::kUnknown).body.find("urn:counterd:error:unknown-outcome") !=
+        std::string::npos);
+}
+
+TEST_CASE("a response is bytes with a length, and no body for HEAD") {
+  Response response;
+  response.content_type = "application/json";
+  response.body = "{}\n";
+  std::string bytes;
+  append_bytes(bytes, response, After::kClose, true);
+  CHECK(bytes.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                          "Content-Length: 3\r\n"));
+  CHECK(bytes.find("\r\nConnection: close\r\n") != std::string::npos);
+  CHECK(bytes.ends_with("\r\n\r\n"));
+}
+
+}  // namespace
+}  // namespace counterd

@@ -1,0 +1,24 @@
+// Catch2 in both of the versions that we build with: 2.13, one header, and 3.7, a library.
+//
+// Tests use what both have. Assertions belong to the test's own thread and process: other threads
+// and children give back what they saw.
+#pragma once
+
+#if __has_include(<catch2/catch_all.hpp>)
+#include <catch2/catch_all.hpp>
+#else
+#include <catch2/catch.hpp>
+#endif
+
+#include <ostream>
+
+#include "common/error.h"
+
+namespace counterd {
+
+// So that a failed comparison shows a word.
+inline std::ostream& operator<<(std::ostream& out, Code code) {
+  return out << code_info(code).type;
+}
+
+}  // namespace counterd

@@ -1,0 +1,50 @@
+// A real counterd for one test, with folders and a port of its own. It ends with its object.
+//
+// Throws when it fails, which fails the test.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "common/control.h"
+#include "common/unique_fd.h"
+#include "tests/temporary_directory.h"
+
+namespace counterd {
+
+class DaemonProcess {
+ public:
+  // Starts counterd with `arguments` and waits until it is ready. Without --listen it listens on a
+  // loopback port of its own, without --store on a database in directory().
+  explicit DaemonProcess(std::vector<std::string> arguments = {});
+  DaemonProcess(const DaemonProcess&) = delete;
+  DaemonProcess& operator=(const DaemonProcess&) = delete;
+  ~DaemonProcess();
+
+  // Starts it again, on the same address. REQUIRES: it does not run
+  void start();
+  // SIGTERM; waits for the end. The exit status, or minus the signal.
+  int stop();
+  // SIGKILL to the supervisor and every worker, as a crash of all would be; waits for the end.
+  void kill_all();
+
+  const TemporaryDirectory& directory() const { return directory_; }
+  const Endpoint& endpoint() const { return endpoint_; }
+  int port() const { return endpoint_.port; }
+  pid_t pid() const { return pid_; }
+  DaemonInfo info() const;
+  std::vector<pid_t> worker_pids() const;  // of those that are ready
+  std::string log() const;
+
+ private:
+  int wait_for_end();
+
+  TemporaryDirectory directory_;
+  std::vector<std::string> arguments_;
+  Endpoint endpoint_;
+  pid_t pid_ = 0;
+};
+
+}  // namespace counterd

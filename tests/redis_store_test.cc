@@ -1,0 +1,833 @@
+// What the redis engine promises beyond the contract: how it logs in, what it says of the server's
+// durability, and that a batch is applied exactly once whatever happens to its connection.
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <limits>
+#include <list>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#include "common/unique_fd.h"
+#include "tests/catch.h"
+#include "tests/redis_server.h"
+#include "tests/steps.h"
+
+namespace counterd {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr std::int64_t kBeyondDoubles = 9'007'199'254'740'993;  // 2^53 + 1
+
+StoreOptions options_for(const std::string& url) {
+  StoreOptions options;
+  options.url = url;
+  return options;
+}
+
+// A file with the password, for --redis-password-file.
+std::string password_file(const RedisServer& server, const std::string& text) {
+  const std::string path = server.directory() / "password";
+  std::ofstream(path) << text;
+  chmod(path.c_str(), 0600);
+  return path;
+}
+
+milliseconds time_of(const std::function<void()>& action) {
+  const auto start = steady_clock::now();
+  action();
+  return std::chrono::duration_cast<milliseconds>(steady_clock::now() - start);
+}
+
+Error probe_error(Store& store) {
+  const Result<void> probed = store.probe(patiently());
+  if (probed) throw std::runtime_error("the store answered the probe");
+  return probed.error();
+}
+
+// A Unix socket in front of the server's, that does to the next batch what a network may do.
+class Proxy {
+ public:
+  enum class Fault : unsigned char {
+    kNone,
+    kCutBeforeRequest,  // the batch never reaches the server
+    kCutAfterRequest,   // the batch is on its way, the connection is lost
+    kCutBeforeReply,    // the server has answered, the answer is lost
+    kHoldRequest,       // the connection is lost, the batch is stuck until release_held()
+    kTellWhenForwarded,  // nothing happens to it
+  };
+
+  explicit Proxy(const RedisServer& server)
+      : path_(server.directory() / "proxy.sock"), server_path_(server.socket_path()) {
+    listener_ = UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const sockaddr_un address = address_of(path_);
+    if (!listener_ ||
+        bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+        listen(listener_.get(), 16) != 0) {
+      fail("proxy");
+    }
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) fail("pipe2");
+    stop_reader_ = UniqueFd(ends[0]);
+    stop_writer_ = UniqueFd(ends[1]);
+    thread_ = std::thread([this] { serve(); });
+  }
+  Proxy(const Proxy&) = delete;
+  Proxy& operator=(const Proxy&) = delete;
+  ~Proxy() {
+    stop_writer_.reset();
+    thread_.join();
+  }
+
+  std::string url() const { return "redis+unix://" + path_; }
+
+  // The next `times` script calls meet `fault`, each on the connection that it comes by.
+  void arm(Fault fault, int times = 1) {
+    const std::lock_guard lock(mutex_);
+    fault_ = fault;
+    times_ = times;
+    faults_seen_ = 0;
+  }
+
+  // Until that many of them have.
+  bool wait_for_faults(int count = 1) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_until(lock, patiently(), [&] { return faults_seen_ >= count; });
+  }
+  int faults_seen() {
+    const std::lock_guard lock(mutex_);
+    return faults_seen_;
+  }
+
+  // Sends what was held to the server and gives its reply.
+  std::string release_held() {
+    const std::lock_guard lock(mutex_);
+    if (!held_connection_) throw std::runtime_error("nothing is held");
+    send_all(held_connection_.get(), held_request_);
+    return read_some(held_connection_.get());
+  }
+
+ private:
+  struct Pair {
+    UniqueFd client, server;
+    bool cut_at_reply = false;
+  };
+
+  [[noreturn]] static void fail(const char* what) {
+    throw std::system_error(errno, std::generic_category(), what);
+  }
+  static sockaddr_un address_of(const std::string& path) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path.size() >= sizeof address.sun_path) throw std::runtime_error("path too long: " + path);
+    std::memcpy(address.sun_path, path.data(), path.size());
+    return address;
+  }
+  static void send_all(int to, std::string_view bytes) {
+    while (!bytes.empty()) {
+      const ssize_t sent = send(to, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (sent <= 0) return;
+      bytes.remove_prefix(static_cast<std::size_t>(sent));
+    }
+  }
+  static std::string read_some(int from) {
+    std::array<char, 65'536> bytes{};
+    const ssize_t size = recv(from, bytes.data(), bytes.size(), 0);
+    return {bytes.data(), size > 0 ? static_cast<std::size_t>(size) : 0};
+  }
+
+  void serve() {
+    std::list<Pair> pairs;
+    for (;;) {
+      std::vector<pollfd> polled = {{stop_reader_.get(), POLLIN, 0}, {listener_.get(), POLLIN, 0}};
+      for (const Pair& pair : pairs) {
+        polled.push_back({pair.client.get(), POLLIN, 0});
+        polled.push_back({pair.server.get(), POLLIN, 0});
+      }
+      if (poll(polled.data(), polled.size(), -1) < 0) continue;
+      if (polled[0].revents != 0) return;
+      std::size_t place = 2;
+      for (auto pair = pairs.begin(); pair != pairs.end(); place += 2) {
+        bool lives = true;
+        if (polled[place].revents != 0) lives = forward_request(*pair);
+        if (lives && polled[place + 1].revents != 0) lives = forward_reply(*pair);
+        pair = lives ? std::next(pair) : pairs.erase(pair);
+      }
+      if (polled[1].revents != 0) accept_one(pairs);
+    }
+  }
+
+  void accept_one(std::list<Pair>& pairs) {
+    Pair pair;
+    pair.client = UniqueFd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    pair.server = UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const sockaddr_un address = address_of(server_path_);
+    if (connect(pair.server.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
+        0) {
+      pairs.push_back(std::move(pair));
+    }
+  }
+
+  // False: the connection is over.
+  bool forward_request(Pair& pair) {
+    const std::string request = read_some(pair.client.get());
+    if (request.empty()) return false;
+    const Fault fault = contains(request, "EVALSHA") ? take_fault() : Fault::kNone;
+    if (fault == Fault::kHoldRequest) {
+      const std::lock_guard lock(mutex_);
+      held_request_ = request;
+      held_connection_ = std::move(pair.server);
+    }
+    const bool forwards = fault != Fault::kCutBeforeRequest && fault != Fault::kHoldRequest;
+    if (forwards) send_all(pair.server.get(), request);
+    if (fault != Fault::kNone) note_fault();
+    pair.cut_at_reply = fault == Fault::kCutBeforeReply;
+    return forwards && fault != Fault::kCutAfterRequest;
+  }
+
+  bool forward_reply(Pair& pair) {
+    const std::string reply = read_some(pair.server.get());
+    if (reply.empty() || pair.cut_at_reply) return false;
+    send_all(pair.client.get(), reply);
+    return true;
+  }
+
+  Fault take_fault() {
+    const std::lock_guard lock(mutex_);
+    return times_ > 0 && --times_ >= 0 ? fault_ : Fault::kNone;
+  }
+  void note_fault() {
+    const std::lock_guard lock(mutex_);
+    ++faults_seen_;
+    changed_.notify_all();
+  }
+
+  const std::string path_;
+  const std::string server_path_;
+  UniqueFd listener_, stop_reader_, stop_writer_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  Fault fault_ = Fault::kNone;
+  int times_ = 0;
+  int faults_seen_ = 0;
+  std::string held_request_;
+  UniqueFd held_connection_;
+  std::thread thread_;
+};
+
+}  // namespace
+
+TEST_CASE("Redis is reached by TCP and by a Unix socket, and both are the same store", "[redis]") {
+  const RedisServer server({}, RedisServer::Tcp::kYes);
+  const auto by_tcp = open_or_throw(options_for(server.tcp_url()));
+  const auto by_socket = open_or_throw(options_for(server.url()));
+  CHECK(run_one(*by_tcp, increment_of("a", kBeyondDoubles)).value == kBeyondDoubles);
+  CHECK(run_one(*by_socket, increment_of("a")).value == kBeyondDoubles + 1);
+  CHECK(value_of(*by_tcp, "a") == kBeyondDoubles + 1);
+  CHECK(by_tcp->status().location == "127.0.0.1:" + std::to_string(server.port()) + " database 0");
+  CHECK(by_socket->status().location == server.socket_path() + " database 0");
+}
+
+TEST_CASE("opening a Redis store does not need the server", "[redis]") {
+  RedisServer server;
+  server.stop();
+  const auto store = open_or_throw(options_for(server.url()));
+  CHECK(store->status().engine == "redis");
+  CHECK(probe_error(*store).code == Code::kUnavailable);
+  server.start();
+  CHECK(store->probe(patiently()).ok());
+}
+
+TEST_CASE("the default user logs in with the password of the file's first line", "[redis]") {
+  const RedisServer server({"--requirepass", "correct horse"});
+  StoreOptions options = options_for(server.url());
+  const char* text = GENERATE("correct horse", "correct horse\n", "correct horse\nsecond line\n");
+  options.redis_password_file = password_file(server, text);
+  const auto store = open_or_throw(options);
+  CHECK(store->probe(patiently()).ok());
+  CHECK(run_one(*store, increment_of("a")).value == 1);
+}
+
+TEST_CASE("a wrong password is a wrong configuration and stays secret", "[redis]") {
+  const RedisServer server({"--requirepass", "correct"});
+  StoreOptions options = options_for(server.url());
+  options.redis_password_file = password_file(server, "hunter2\n");
+  const auto store = open_or_throw(options);
+  const Error error = probe_error(*store);
+  CHECK(error.code == Code::kConfig);
+  CHECK(contains(error.message, "--redis-password-file"));
+  CHECK_FALSE(contains(error.message, "hunter2"));
+  const Outcome outcome = run_one(*store, increment_of("a"));
+  CHECK(outcome.code == Code::kUnavailable);
+  CHECK_FALSE(contains(outcome.detail, "hunter2"));
+  CHECK(server.command({"EXISTS", "counterd:c:a"}, {"AUTH", "correct"}) == "0");
+}
+
+TEST_CASE("a password that is missing or not asked for is a wrong configuration", "[redis]") {
+  const RedisServer guarded({"--requirepass", "correct"});
+  CHECK(probe_error(*open_or_throw(options_for(guarded.url()))).code == Code::kConfig);
+  const RedisServer open;
+  StoreOptions options = options_for(open.url());
+  options.redis_password_file = password_file(open, "hunter2\n");
+  const Error error = probe_error(*open_or_throw(options));
+  CHECK(error.code == Code::kConfig);
+  CHECK_FALSE(contains(error.message, "hunter2"));
+}
+
+TEST_CASE("a user of the server's ACL logs in with name and password", "[redis]") {
+  const TemporaryDirectory directory;
+  const std::string acl = directory / "users.acl";
+  std::ofstream(acl) << "user default off\n"
+                     << "user alice on >correct ~counterd:* &* +@all\n";
+  const RedisServer server({"--aclfile", acl});
+  StoreOptions options = options_for("redis+unix://alice@" + server.socket_path());
+  options.redis_password_file = password_file(server, "correct\n");
+  const auto store = open_or_throw(options);
+  REQUIRE(store->probe(patiently()));
+  // Within her keys alone: the ones that numbers beyond 2^53 need are among them.
+  CHECK(run_one(*store, increment_of("a", kBeyondDoubles)).value == kBeyondDoubles);
+  CHECK(run_one(*store, increment_of("a", kBeyondDoubles)).value == 2 * kBeyondDoubles);
+  CHECK(value_of(*store, "a") == 2 * kBeyondDoubles);
+
+  options.url = "redis+unix://bob@" + server.socket_path();
+  CHECK(probe_error(*open_or_throw(options)).code == Code::kConfig);
+}
+
+TEST_CASE("a user may not touch what the ACL denies, and is told so", "[redis]") {
+  const RedisServer server;
+  server.command({"ACL", "SETUSER", "alice", "on", ">correct", "~elsewhere:*", "+@all"});
+  StoreOptions options = options_for("redis+unix://alice@" + server.socket_path());
+  options.redis_password_file = password_file(server, "correct\n");
+  const auto store = open_or_throw(options);
+  const Outcome outcome = run_one(*store, increment_of("a"));
+  CHECK(outcome.code == Code::kUnavailable);
+  CHECK_FALSE(outcome.detail.empty());
+  CHECK(server.command({"KEYS", "*"}).empty());
+  options.redis_prefix = "elsewhere:";
+  CHECK(run_one(*open_or_throw(options), increment_of("a")).value == 1);
+}
+
+TEST_CASE("a user without a password, and a password file without one, are refused", "[redis]") {
+  const RedisServer server;
+  const auto code_of = [](const StoreOptions& options) {
+    const Result<std::unique_ptr<Store>> store = open_store(options);
+    return store ? Code::kOk : store.error().code;
+  };
+  CHECK(code_of(options_for("redis+unix://alice@" + server.socket_path())) == Code::kConfig);
+  StoreOptions options = options_for(server.url());
+  options.redis_password_file = server.directory() / "missing";
+  CHECK(code_of(options) == Code::kConfig);
+  for (const char* text : {"", "\n", "\nsecond line\n"}) {
+    options.redis_password_file = password_file(server, text);
+    CHECK(code_of(options) == Code::kConfig);
+  }
+}
+
+TEST_CASE("databases of one server are different stores", "[redis]") {
+  const RedisServer server({}, RedisServer::Tcp::kYes);
+  const auto zero = open_or_throw(options_for(server.url()));
+  const auto three = open_or_throw(options_for(server.url() + "?db=3"));
+  const auto three_by_tcp = open_or_throw(options_for(server.tcp_url() + "/3"));
+  CHECK(run_one(*zero, increment_of("a", 5)).value == 5);
+  CHECK(run_one(*three, increment_of("a", 7)).value == 7);
+  CHECK(value_of(*three_by_tcp, "a") == 7);
+  CHECK(value_of(*zero, "a") == 5);
+  CHECK(contains(three->status().location, "database 3"));
+}
+
+TEST_CASE("a database that the server does not have is a wrong configuration", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url() + "?db=16"));
+  const Error error = probe_error(*store);
+  CHECK(error.code == Code::kConfig);
+  CHECK(contains(error.message, "database"));
+}
+
+TEST_CASE("prefixes keep two stores of one database apart", "[redis]") {
+  const RedisServer server;
+  StoreOptions options = options_for(server.url());
+  const auto first = open_or_throw(options);
+  options.redis_prefix = "other:";
+  const auto second = open_or_throw(options);
+  run_one(*first, increment_of("a", 5));
+  run_one(*second, increment_of("b", 7));
+  CHECK_FALSE(value_of(*first, "b").has_value());
+  CHECK_FALSE(value_of(*second, "a").has_value());
+  const Result<ListPage> page = second->list({"", "", 10}, patiently());
+  REQUIRE(page);
+  REQUIRE(page->rows.size() == 1);
+  CHECK(page->rows[0].name == "b");
+  CHECK(server.command({"EXISTS", "counterd:c:a", "other:c:b"}) == "2");
+}
+
+TEST_CASE("status says what the server's settings make durable", "[redis]") {
+  struct Case {
+    std::vector<std::string> arguments;
+    const char* phrase;
+    bool durable;
+  };
+  const std::vector<std::string> always = {"--appendonly", "yes", "--appendfsync", "always"};
+  const auto always_and = [&](const std::string& name, const std::string& value) {
+    std::vector<std::string> arguments = always;
+    arguments.insert(arguments.end(), {name, value});
+    return arguments;
+  };
+  for (const Case& kind :
+       {Case{{}, "appendonly no", false}, Case{{"--appendonly", "yes"}, "appendfsync everysec", false},
+        Case{{"--appendonly", "yes", "--appendfsync", "no"}, "appendfsync no", false},
+        Case{always, "every change survives a crash of processes, system or power", true},
+        Case{always_and("--no-appendfsync-on-rewrite", "yes"), "rewrite", false},
+        Case{always_and("--maxmemory-policy", "allkeys-lru"), "can be evicted", false}}) {
+    CAPTURE(kind.phrase);
+    const RedisServer server(kind.arguments);
+    StoreOptions options = options_for(server.url());
+    const auto store = open_or_throw(options);
+    REQUIRE(store->probe(patiently()));
+    CHECK(contains(store->status().durability, kind.phrase));
+    CHECK((contains(store->status().durability, "evicted") == contains(kind.phrase, "evicted")));
+
+    options.require_durable = true;
+    const auto strict = open_or_throw(options);
+    const Result<void> probed = strict->probe(patiently());
+    CHECK(probed.ok() == kind.durable);
+    CHECK((run_one(*strict, increment_of("a")).code == Code::kOk) == kind.durable);
+    if (probed) continue;
+    CHECK(probed.error().code == Code::kConfig);
+    CHECK(contains(probed.error().message, kind.phrase));
+    CHECK(contains(probed.error().message, "--require-durable"));
+    CHECK(server.command({"EXISTS", "counterd:c:a"}) == "0");
+  }
+}
+
+TEST_CASE("where CONFIG is denied the durability is unverified and not enough", "[redis]") {
+  const RedisServer server({"--appendonly", "yes", "--appendfsync", "always"});
+  server.command({"ACL", "SETUSER", "alice", "on", ">correct", "~*", "+@all", "-config"});
+  StoreOptions options = options_for("redis+unix://alice@" + server.socket_path());
+  options.redis_password_file = password_file(server, "correct\n");
+  const auto store = open_or_throw(options);
+  REQUIRE(store->probe(patiently()));
+  CHECK(contains(store->status().durability, "unverified"));
+  CHECK(run_one(*store, increment_of("a")).value == 1);
+  options.require_durable = true;
+  CHECK(probe_error(*open_or_throw(options)).code == Code::kConfig);
+}
+
+TEST_CASE("a store that loses its connection looks at the durability again", "[redis]") {
+  const RedisServer server({"--appendonly", "yes", "--appendfsync", "always"});
+  StoreOptions options = options_for(server.url());
+  options.require_durable = true;
+  const auto store = open_or_throw(options);
+  REQUIRE(store->probe(patiently()));
+  server.command({"CONFIG", "SET", "appendfsync", "everysec"});
+  server.command({"CLIENT", "KILL", "TYPE", "normal"});
+  CHECK(probe_error(*store).code == Code::kConfig);
+}
+
+TEST_CASE("a server that forgot the scripts is given them again", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  for (int i = 1; i <= 3; ++i) {
+    CHECK(run_one(*store, increment_of("a")).value == i);
+    CHECK(store->list({"", "", 10}, patiently())->rows.size() == 1);
+    server.command({"SCRIPT", "FLUSH"});
+  }
+  CHECK(value_of(*store, "a") == 3);
+}
+
+TEST_CASE("a server that syncs every write loses nothing when it is killed between batches",
+          "[redis]") {
+  RedisServer server({"--appendonly", "yes", "--appendfsync", "always"});
+  const auto store = open_or_throw(options_for(server.url()));
+  for (int i = 1; i <= 3; ++i) {
+    REQUIRE(run_one(*store, increment_of("a")).value == 2 * i - 1);
+    server.kill();
+    server.start();
+    REQUIRE(run_one(*store, increment_of("a")).value == 2 * i);
+  }
+}
+
+TEST_CASE("a connection that the server has closed meanwhile is made anew", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  const auto close_it = [&] { server.command({"CLIENT", "KILL", "TYPE", "normal"}); };
+  CHECK(run_one(*store, increment_of("a")).value == 1);
+  close_it();
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+  close_it();
+  CHECK(run_one(*store, report_of("a")).value == 2);
+  close_it();
+  CHECK(store->list({"", "", 10}, patiently()).ok());
+  close_it();
+  CHECK(store->probe(patiently()).ok());
+}
+
+TEST_CASE("a server that comes back within the deadline is used without an error", "[redis]") {
+  RedisServer server({"--appendonly", "yes", "--appendfsync", "always"});
+  Proxy proxy(server);
+  const auto store = open_or_throw(options_for(proxy.url()));
+  REQUIRE(run_one(*store, increment_of("a")).value == 1);
+  // The batch is cut off first, so that it is in the middle of its attempts when the server goes.
+  proxy.arm(Proxy::Fault::kCutBeforeRequest);
+  Outcome outcome;
+  std::thread other([&] { outcome = run_one(*store, increment_of("a")); });
+  CHECK(proxy.wait_for_faults());
+  server.restart();
+  other.join();
+  CHECK(outcome.code == Code::kOk);
+  CHECK(outcome.value == 2);
+  CHECK(value_of(*store, "a") == 2);
+}
+
+TEST_CASE("while the server is away batches fail at once, and later work by themselves",
+          "[redis]") {
+  RedisServer server({"--appendonly", "yes", "--appendfsync", "always"}, RedisServer::Tcp::kYes);
+  server.stop();
+  for (const std::string& url : {server.url(), server.tcp_url()}) {
+    const auto store = open_or_throw(options_for(url));
+    for (int i = 0; i < 3; ++i) {
+      const milliseconds took = time_of([&] {
+        const std::vector<Outcome> outcomes = run(*store, {increment_of("a"), report_of("a")});
+        CHECK(outcomes[0].code == Code::kUnavailable);
+        CHECK(outcomes[1].code == Code::kUnavailable);
+        CHECK(contains(outcomes[0].detail, "Redis at "));
+      });
+      CHECK(took < milliseconds(1'000));
+      CHECK(run_one(*store, report_of("a")).code == Code::kUnavailable);
+      CHECK(store->list({"", "", 10}, patiently()).error().code == Code::kUnavailable);
+      CHECK(probe_error(*store).code == Code::kUnavailable);
+    }
+    server.start();
+    CHECK(run_one(*store, increment_of(url)).value == 1);
+    CHECK(store->probe(patiently()).ok());
+    server.stop();
+  }
+}
+
+TEST_CASE("a server that goes away under an open store is never answered for", "[redis]") {
+  RedisServer server({"--appendonly", "yes", "--appendfsync", "always"});
+  const auto store = open_or_throw(options_for(server.url()));
+  REQUIRE(run_one(*store, increment_of("a")).value == 1);
+  server.stop();
+  // The first batch meets the old connection, so it may be told to be unknown.
+  const Code first = run_one(*store, increment_of("a"), after(milliseconds(200))).code;
+  CHECK((first == Code::kUnavailable || first == Code::kUnknown));
+  CHECK(run_one(*store, increment_of("a"), after(milliseconds(200))).code == Code::kUnavailable);
+  server.start();
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+}
+
+TEST_CASE("a server that is paused and goes on in time applies the batch once", "[redis]") {
+  const RedisServer server;
+  Proxy proxy(server);
+  const auto store = open_or_throw(options_for(proxy.url()));
+  REQUIRE(run_one(*store, increment_of("a", 0)).value == 0);  // so that it is connected
+  for (int i = 1; i <= 5; ++i) {
+    proxy.arm(Proxy::Fault::kTellWhenForwarded);
+    server.pause();
+    Outcome outcome;
+    std::thread other([&] { outcome = run_one(*store, increment_of("a", kBeyondDoubles)); });
+    CHECK(proxy.wait_for_faults());  // the batch waits in the server's socket
+    server.resume();
+    other.join();
+    CHECK(outcome.code == Code::kOk);
+    CHECK(outcome.value == i * kBeyondDoubles);
+  }
+}
+
+TEST_CASE("a server that is paused beyond the deadline leaves the batch unknown, never doubled",
+          "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  std::int64_t before = 0;
+  for (int round = 0; round < 5; ++round) {
+    REQUIRE(run_one(*store, increment_of("a")).value == before + 1);
+    ++before;
+    server.pause();
+    Outcome outcome;
+    const milliseconds took = time_of([&] {
+      const std::vector<Outcome> outcomes =
+          run(*store, {increment_of("a"), report_of("a")}, after(milliseconds(150)));
+      outcome = outcomes[0];
+      CHECK(outcomes[1].code == Code::kUnavailable);  // a report is never unknown
+    });
+    CHECK(outcome.code == Code::kUnknown);
+    CHECK(took < milliseconds(1'150));
+    // The next one finds no connection and gets none: nothing of it has gone out.
+    CHECK(run_one(*store, increment_of("a"), after(milliseconds(50))).code == Code::kUnavailable);
+    server.resume();
+    const Outcome next = run_one(*store, increment_of("a"));
+    REQUIRE(next.code == Code::kOk);
+    CHECK(next.value >= before + 1);
+    CHECK(next.value <= before + 2);  // the unknown one, once at most
+    before = next.value;
+    // A copy that was still on its way has been refused, or counted above.
+    server.command({"PING"});
+    CHECK(value_of(*store, "a") == before);
+  }
+}
+
+TEST_CASE("a store's own timeout ends a batch before a later deadline", "[redis]") {
+  const RedisServer server;
+  StoreOptions options = options_for(server.url());
+  options.timeout = milliseconds(100);
+  const auto store = open_or_throw(options);
+  REQUIRE(run_one(*store, increment_of("a")).value == 1);
+  server.pause();
+  const milliseconds took =
+      time_of([&] { CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown); });
+  server.resume();
+  CHECK(took < milliseconds(1'100));
+}
+
+TEST_CASE("a batch whose connection is cut is answered and applied exactly once", "[redis]") {
+  const RedisServer server;
+  Proxy proxy(server);
+  const auto store = open_or_throw(options_for(proxy.url()));
+  const Proxy::Fault fault =
+      GENERATE(Proxy::Fault::kCutBeforeRequest, Proxy::Fault::kCutAfterRequest,
+               Proxy::Fault::kCutBeforeReply);
+  CAPTURE(static_cast<int>(fault));
+  std::int64_t expected = kBeyondDoubles;
+  run_one(*store, reset_of("a", expected));
+  for (int i = 1; i <= 20; ++i) {
+    const int cuts = 1 + i % 3;
+    proxy.arm(fault, cuts);
+    const std::vector<Outcome> outcomes =
+        run(*store, {increment_of("a"), increment_of("b"), reset_of("c", i), report_of("a"),
+                     increment_of("made"), delete_of("made"), report_of("missing")});
+    CHECK(proxy.faults_seen() == cuts);
+    ++expected;
+    REQUIRE(outcomes[0].code == Code::kOk);
+    CHECK(outcomes[0].value == expected);
+    CHECK(outcomes[1].value == i);
+    CHECK(outcomes[2].value == i);
+    CHECK(outcomes[2].previous.has_value() == (i > 1));
+    CHECK(outcomes[2].previous.value_or(0) == i - 1);
+    CHECK(outcomes[3].value == expected);
+    CHECK(outcomes[4].value == 1);
+    CHECK(outcomes[5].code == Code::kOk);
+    CHECK(outcomes[6].code == Code::kMissing);
+    CHECK(value_of(*store, "a") == expected);
+  }
+}
+
+TEST_CASE("a copy of a batch that was stuck on its way is not applied late", "[redis]") {
+  const RedisServer server;
+  Proxy proxy(server);
+  const auto store = open_or_throw(options_for(proxy.url()));
+  REQUIRE(run_one(*store, increment_of("a")).value == 1);
+
+  // It comes while its second copy is the latest batch: answered as that one was.
+  proxy.arm(Proxy::Fault::kHoldRequest);
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+  const std::string again = proxy.release_held();
+  CHECK(contains(again, "k 2 "));
+  CHECK(value_of(*store, "a") == 2);
+
+  // It comes after later batches: refused.
+  proxy.arm(Proxy::Fault::kHoldRequest);
+  CHECK(run_one(*store, increment_of("a")).value == 3);
+  CHECK(run_one(*store, increment_of("a")).value == 4);
+  const std::string late = proxy.release_held();
+  CHECK(late.starts_with("-STALE"));
+  CHECK(value_of(*store, "a") == 4);
+}
+
+TEST_CASE("a batch given up as unknown is not applied after later ones", "[redis]") {
+  const RedisServer server;
+  Proxy proxy(server);
+  const auto store = open_or_throw(options_for(proxy.url()));
+  REQUIRE(run_one(*store, increment_of("a")).value == 1);
+  // Every copy of it is lost, the last one only stuck.
+  proxy.arm(Proxy::Fault::kHoldRequest, 1'000);
+  CHECK(run_one(*store, increment_of("a"), after(milliseconds(100))).code == Code::kUnknown);
+  proxy.arm(Proxy::Fault::kNone, 0);
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+  CHECK(proxy.release_held().starts_with("-STALE"));
+  CHECK(value_of(*store, "a") == 2);
+}
+
+TEST_CASE("a batch of reports whose connection is cut is unavailable, and the next one works",
+          "[redis]") {
+  const RedisServer server;
+  Proxy proxy(server);
+  const auto store = open_or_throw(options_for(proxy.url()));
+  run_one(*store, increment_of("a", 5));
+  for (int i = 0; i < 5; ++i) {
+    proxy.arm(Proxy::Fault::kCutBeforeReply);
+    const Code code = run_one(*store, report_of("a")).code;
+    CHECK((code == Code::kUnavailable || code == Code::kOk));
+    proxy.arm(Proxy::Fault::kNone, 0);
+    CHECK(value_of(*store, "a") == 5);
+  }
+}
+
+TEST_CASE("two stores whose connections are cut again and again lose and double nothing",
+          "[redis]") {
+  constexpr int kBatches = 150;
+  const RedisServer server;
+  Proxy proxy(server);
+  std::atomic<bool> stop{false};
+  std::atomic<int> failures{0};
+  std::atomic<int> batches{0};
+  std::vector<std::thread> threads;
+  for (int number = 0; number < 2; ++number) {
+    threads.emplace_back([&] {
+      try {
+        const auto store = open_or_throw(options_for(proxy.url()));
+        for (int i = 0; i < kBatches; ++i) {
+          for (const Outcome& outcome :
+               run(*store, {increment_of("a", kBeyondDoubles), increment_of("b")})) {
+            if (outcome.code != Code::kOk) ++failures;
+          }
+          ++batches;
+        }
+      } catch (...) {
+        ++failures;
+      }
+    });
+  }
+  std::thread vandal([&] {
+    constexpr std::array kFaults = {Proxy::Fault::kCutAfterRequest, Proxy::Fault::kCutBeforeReply,
+                                    Proxy::Fault::kCutBeforeRequest};
+    for (std::size_t i = 0; !stop; ++i) {
+      const int before = batches;
+      proxy.arm(kFaults[i % kFaults.size()]);
+      // Not every attempt, or no batch would ever be through.
+      while (!stop && (proxy.faults_seen() == 0 || batches == before)) {
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+      }
+    }
+  });
+  for (std::thread& thread : threads) thread.join();
+  stop = true;
+  vandal.join();
+  CHECK(failures == 0);
+  const auto store = open_or_throw(options_for(server.url()));
+  CHECK(value_of(*store, "b") == 2 * kBatches);
+  CHECK(value_of(*store, "a") == 2 * kBatches * kBeyondDoubles);
+}
+
+TEST_CASE("a key of another type in a counter's place fails the batch and changes nothing",
+          "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  run_one(*store, increment_of("good"));
+  server.command({"SET", "counterd:c:bad", "text"});
+  const std::vector<Outcome> outcomes =
+      run(*store, {increment_of("good"), increment_of("bad"), increment_of("fresh")});
+  for (const Outcome& outcome : outcomes) CHECK(outcome.code == Code::kUnavailable);
+  CHECK(contains(outcomes[0].detail, "WRONGTYPE"));
+  CHECK(value_of(*store, "good") == 1);
+  CHECK_FALSE(value_of(*store, "fresh").has_value());
+  CHECK(server.command({"GET", "counterd:c:bad"}) == "text");
+  CHECK(run_one(*store, report_of("bad")).code == Code::kUnavailable);
+  CHECK(run_one(*store, increment_of("good")).value == 2);
+}
+
+TEST_CASE("a list of names in another type's key fails the batch and changes nothing", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  server.command({"SET", "counterd:names", "text"});
+  CHECK(run_one(*store, increment_of("a")).code == Code::kUnavailable);
+  CHECK(server.command({"EXISTS", "counterd:c:a"}) == "0");
+  CHECK(store->list({"", "", 10}, patiently()).error().code == Code::kUnavailable);
+}
+
+TEST_CASE("a stored value that is no counter's fails the batch and changes nothing", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  run_one(*store, increment_of("good"));
+  const std::string value = GENERATE("abc", "", "1.5", "1e3", " 1", "1 ", "+1", "0x10", "--1", "-",
+                                     "nan", "9223372036854775808", "-9223372036854775809",
+                                     "99999999999999999999999");
+  CAPTURE(value);
+  server.command({"HSET", "counterd:c:bad", "v", value, "c", "1", "u", "1"});
+  const std::vector<Outcome> outcomes =
+      run(*store, {increment_of("good"), increment_of("bad"), increment_of("fresh")});
+  for (const Outcome& outcome : outcomes) CHECK(outcome.code == Code::kUnavailable);
+  CHECK(server.command({"HGET", "counterd:c:good", "v"}) == "1");
+  CHECK(server.command({"HGET", "counterd:c:bad", "v"}) == value);
+  CHECK(server.command({"EXISTS", "counterd:c:fresh"}) == "0");
+  CHECK(run_one(*store, report_of("bad")).code == Code::kUnavailable);
+  CHECK(run_one(*store, increment_of("good")).value == 2);
+}
+
+TEST_CASE("a server without memory to spare refuses the batch whole", "[redis]") {
+  const RedisServer server({"--maxmemory-policy", "noeviction"});
+  const auto store = open_or_throw(options_for(server.url()));
+  run_one(*store, increment_of("a", kBeyondDoubles));
+  server.command({"CONFIG", "SET", "maxmemory", "1"});
+  // With and without the detour that numbers beyond 2^53 take.
+  for (const std::int64_t by : {std::int64_t{1}, -kBeyondDoubles}) {
+    const std::vector<Outcome> outcomes = run(*store, {increment_of("b"), increment_of("a", by)});
+    CHECK(outcomes[0].code == Code::kUnavailable);
+    CHECK(outcomes[1].code == Code::kUnavailable);
+    CHECK(contains(outcomes[0].detail, "OOM"));
+  }
+  server.command({"CONFIG", "SET", "maxmemory", "0"});
+  CHECK(value_of(*store, "a") == kBeyondDoubles);
+  CHECK_FALSE(value_of(*store, "b").has_value());
+  CHECK(run_one(*store, increment_of("a")).value == kBeyondDoubles + 1);
+}
+
+TEST_CASE("a store that is closed in good order leaves no key but its counters'", "[redis]") {
+  const RedisServer server;
+  {
+    const auto store = open_or_throw(options_for(server.url()));
+    run(*store, {increment_of("a"), increment_of("b", kBeyondDoubles)});
+    run(*store, {increment_of("b", kBeyondDoubles), delete_of("a"), report_of("b")});
+    CHECK_FALSE(server.command({"KEYS", "counterd:s:*"}).empty());
+  }
+  CHECK(server.command({"KEYS", "counterd:s:*"}).empty());
+  CHECK(server.command({"EXISTS", "counterd:c:b", "counterd:names"}) == "2");
+  CHECK(server.command({"DBSIZE"}) == "2");
+}
+
+TEST_CASE("reports leave no key", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  run(*store, {report_of("a"), report_of("b")});
+  CHECK(server.command({"DBSIZE"}) == "0");
+}
+
+TEST_CASE("one key for a session is all that batches leave, and it expires", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  for (int i = 0; i < 50; ++i) run_one(*store, increment_of("a"));
+  const std::string key = server.command({"KEYS", "counterd:s:*"});
+  REQUIRE(key.starts_with("counterd:s:"));
+  CHECK_FALSE(contains(key, "\n"));
+  const long lifetime_ms = std::stol(server.command({"PTTL", key}));
+  CHECK(lifetime_ms > 0);
+  CHECK(lifetime_ms <= 3'600'000);
+}
+
+TEST_CASE("a session whose copies may be on their way is remembered after it is closed",
+          "[redis]") {
+  const RedisServer server;
+  Proxy proxy(server);
+  {
+    const auto store = open_or_throw(options_for(proxy.url()));
+    proxy.arm(Proxy::Fault::kHoldRequest);
+    REQUIRE(run_one(*store, increment_of("a")).value == 1);
+  }
+  CHECK(contains(proxy.release_held(), "k 1 "));
+  CHECK(server.command({"HGET", "counterd:c:a", "v"}) == "1");
+}
+
+}  // namespace counterd

@@ -1,0 +1,327 @@
+// The server as a client on the wire sees it: a real daemon, raw bytes.
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <csignal>
+#include <fstream>
+
+#include "common/limits.h"
+#include "tests/catch.h"
+#include "tests/daemon_process.h"
+#include "tests/http_socket.h"
+
+namespace counterd {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using std::chrono::steady_clock;
+
+std::string increment(const std::string& fields = {}) {
+  return request("POST", "/v1/counters/a/increment", {}, fields);
+}
+
+std::string value_of_a(const DaemonProcess& daemon) {
+  HttpSocket client(daemon.endpoint());
+  const auto reply = client.ask(request("GET", "/v1/counters/a", {}, "Accept: text/plain\r\n"));
+  return reply ? reply->body : "no reply";
+}
+
+// Resident memory in KiB.
+long resident(pid_t pid) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmRSS:")) return std::stol(line.substr(6));
+  }
+  return 0;
+}
+
+int threads_of(pid_t pid) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("Threads:")) return std::stoi(line.substr(8));
+  }
+  return 0;
+}
+
+TEST_CASE("requests in one write are answered in their order, on one connection") {
+  const DaemonProcess daemon({"--workers", "1"});
+  HttpSocket client(daemon.endpoint());
+  std::string bytes;
+  for (int i = 0; i < 500; ++i) bytes += increment() + request("GET", "/livez");
+  REQUIRE(client.send(bytes));
+  for (int i = 1; i <= 500; ++i) {
+    const auto counted = client.receive();
+    REQUIRE(counted);
+    CHECK(counted->body ==
+          "{\"name\":\"a\",\"value\":" + std::to_string(i) + ",\"applied\":1}\n");
+    const auto live = client.receive();
+    REQUIRE(live);
+    CHECK(live->body == "{\"live\":true}\n");
+  }
+}
+
+TEST_CASE("a pipeline sees its own changes") {
+  const DaemonProcess daemon({"--workers", "1"});
+  HttpSocket client(daemon.endpoint());
+  REQUIRE(client.send(increment() + request("GET", "/v1/counters") +
+                      request("DELETE", "/v1/counters/a") + request("GET", "/v1/counters/a")));
+  CHECK(client.receive()->status == 200);
+  CHECK(client.receive()->body == "{\"counters\":[{\"name\":\"a\",\"value\":1}],\"next\":null}\n");
+  CHECK(client.receive()->status == 200);
+  CHECK(client.receive()->status == 404);
+}
+
+TEST_CASE("a request may come in any pieces") {
+  const DaemonProcess daemon({"--workers", "1"});
+  HttpSocket client(daemon.endpoint());
+  const std::string bytes =
+      request("POST", "/v1/counters/a/increment", R"({"by":5})", "Content-Type: application/json\r\n");
+  for (const char byte : bytes) REQUIRE(client.send({&byte, 1}));
+  CHECK(client.receive()->status == 200);
+  for (const char byte : bytes + bytes) REQUIRE(client.send({&byte, 1}));
+  CHECK(client.receive()->body.find("\"value\":10") != std::string::npos);
+  CHECK(client.receive()->body.find("\"value\":15") != std::string::npos);
+}
+
+TEST_CASE("a refused request gets its error, then the end of the connection, and changes nothing") {
+  const DaemonProcess daemon({"--workers", "1"});
+  struct Bad {
+    std::string bytes;
+    int status;
+  };
+  const std::string line = "POST /v1/counters/a/increment HTTP/1.1\r\nHost: localhost\r\n";
+  const std::vector<Bad> all = {
+      {line + "Transfer-Encoding: chunked\r\n\r\n5\r\nby=10\r\n0\r\n\r\n", 411},
+      {line + "Content-Length: 2\r\nContent-Length: 3\r\n\r\nby=10", 400},
+      {line + "Content-Length: x\r\n\r\n", 400},
+      {"POST /v1/counters/a/increment HTTP/1.1\r\n\r\n", 400},
+      {line + "Host: localhost\r\n\r\n", 400},
+      {line + "A: b\nC: d\r\n\r\n", 400},
+      {line + "A: b\rC\r\n\r\n", 400},
+      {line + std::string("A: \0\r\n\r\n", 8), 400},
+      {line + "A : b\r\n\r\n", 400},
+      {line + "A: b\r\n c\r\n\r\n", 400},
+      {line + "Content-Encoding: gzip\r\n\r\n", 415},
+      {line + "Content-Type: multipart/form-data; boundary=" + std::string(8'000, 'x') + "\r\n\r\n",
+       415},
+      {line + "Expect: 200-ok\r\n\r\n", 417},
+      {line + "Content-Length: 1048577\r\n\r\n" + std::string(200'000, 'x'), 413},
+      {"POST /v1/counters/a/increment?" + std::string(16 * 1024, 'x') + " HTTP/1.1\r\n", 414},
+      {line + "A: " + std::string(17 * 1024, 'x') + "\r\n\r\n", 431},
+      {"POST /v1/counters/a/increment HTTP/3.0\r\nHost: localhost\r\n\r\n", 505},
+      {"\x16\x03\x01\x02\x01\x01", 0},  // TLS: waits for more, like any beginning
+  };
+  for (const Bad& bad : all) {
+    INFO(bad.bytes.substr(0, 100));
+    if (bad.status == 0) continue;
+    HttpSocket client(daemon.endpoint());
+    REQUIRE(client.send(bad.bytes));
+    const auto reply = client.receive();
+    REQUIRE(reply);
+    CHECK(reply->status == bad.status);
+    CHECK(reply->closes());
+    CHECK(reply->fields.at("content-type") == "application/problem+json");
+    CHECK(client.ends());
+  }
+  CHECK(value_of_a(daemon).find("\"status\":404") != std::string::npos);
+}
+
+TEST_CASE("a bad name, number or parameter on the wire gets its error and changes nothing") {
+  const DaemonProcess daemon({"--workers", "1"});
+  HttpSocket client(daemon.endpoint());
+  for (const std::string target :
+       {"/v1/counters//increment", "/v1/counters/..%2Fx/increment", "/v1/counters/a%2Fb/increment",
+        "/v1/counters/a%00/increment", "/v1/counters/%C3%A9/increment",
+        "/v1/counters/a/increment?by=010", "/v1/counters/a/increment?by=9223372036854775808",
+        "/v1/counters/a/increment?by=1&by=2", "/v1/counters/a/increment?max=1", "/increment?by="}) {
+    INFO(target);
+    const auto reply = client.ask(request("POST", target));
+    REQUIRE(reply);
+    CHECK(reply->status == 400);
+    CHECK(!reply->closes());
+  }
+  CHECK(client.ask(request("POST", "/v1/counters/" + std::string(129, 'a') + "/increment"))
+            ->status == 400);
+  CHECK(client.ask(request("PATCH", "/v1/counters/a"))->status == 405);
+  CHECK(client.ask(request("POST", "/nowhere"))->status == 404);
+  CHECK(client.ask(request("GET", "/v1/counters"))->body == "{\"counters\":[],\"next\":null}\n");
+}
+
+TEST_CASE("16 KiB of Range are dropped, on every method") {
+  const DaemonProcess daemon({"--workers", "1"});
+  for (const std::string method : {"GET", "POST", "DELETE"}) {
+    HttpSocket client(daemon.endpoint());
+    std::string ranges = "Range: bytes=0-0";
+    while (ranges.size() < 15 * 1024) ranges += ",0-0";
+    const std::string target =
+        method == "POST" ? "/v1/counters/a/increment" : std::string("/v1/counters/a");
+    REQUIRE(client.ask(request("POST", "/v1/counters/a/increment")));
+    const auto reply = client.ask(request(method, target, {}, ranges + "\r\n"));
+    REQUIRE(reply);
+    CHECK(reply->status == 200);
+  }
+}
+
+TEST_CASE("100-continue is answered before the body, and only if it is still to come") {
+  const DaemonProcess daemon({"--workers", "1"});
+  HttpSocket client(daemon.endpoint());
+  const std::string whole = request("POST", "/v1/counters/a/increment", "by=4",
+                                    "Expect: 100-continue\r\n"
+                                    "Content-Type: application/x-www-form-urlencoded\r\n");
+  REQUIRE(client.send(whole.substr(0, whole.size() - 4)));
+  CHECK(client.receive()->status == 100);
+  REQUIRE(client.send("by=4"));
+  CHECK(client.receive()->body.find("\"value\":4,") != std::string::npos);
+  CHECK(client.ask(whole)->status == 200);
+}
+
+TEST_CASE("HEAD tells a length and sends no body; HTTP/1.0 closes unless it asks not to") {
+  const DaemonProcess daemon({"--workers", "1"});
+  HttpSocket client(daemon.endpoint());
+  REQUIRE(client.send(request("HEAD", "/livez")));
+  const auto head = client.receive(seconds(10), true);
+  CHECK(head->fields.at("content-length") == "14");
+  CHECK(client.ask(request("GET", "/livez"))->body.size() == 14);
+  CHECK(!client.ask("GET /livez HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n")
+             ->closes());
+  CHECK(client.ask("GET /livez HTTP/1.0\r\nHost: localhost\r\n\r\n")->closes());
+  CHECK(client.ends());
+}
+
+TEST_CASE("a client that ends its side after a request gets its reply") {
+  const DaemonProcess daemon({"--workers", "1"});
+  HttpSocket client(daemon.endpoint());
+  REQUIRE(client.send(increment()));
+  client.end_sending();
+  CHECK(client.receive()->status == 200);
+  CHECK(client.ends());
+}
+
+TEST_CASE("a body of the largest size is read, one byte more is refused at its head") {
+  const DaemonProcess daemon({"--workers", "1"});
+  HttpSocket client(daemon.endpoint());
+  const std::string spaces(kMaxBodyBytes - 2, ' ');
+  const auto reply = client.ask(request("POST", "/v1/counters/a/increment", "{" + spaces + "}",
+                                        "Content-Type: application/json\r\n"));
+  REQUIRE(reply);
+  CHECK(reply->status == 200);
+}
+
+TEST_CASE("a byte a second and replies that nobody reads are cut off, and disturb nobody") {
+  const DaemonProcess daemon({"--workers", "1"});
+  const auto began = steady_clock::now();
+  HttpSocket slow(daemon.endpoint());
+  REQUIRE(slow.send("POST /v1/counters/a/inc"));
+  // Ten pages of a list, asked for again and again, are more than the sockets hold.
+  HttpSocket other(daemon.endpoint());
+  for (int i = 0; i < 1'000; ++i) {
+    const std::string name = "n" + std::to_string(i) + std::string(100, 'x');
+    REQUIRE(other.send(request("POST", "/v1/counters/" + name + "/increment")));
+  }
+  for (int i = 0; i < 1'000; ++i) REQUIRE(other.receive()->status == 200);
+  HttpSocket deaf(daemon.endpoint());
+  const int small = 4096;
+  setsockopt(deaf.fd(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+  std::string lists;
+  for (int i = 0; i < 200; ++i) lists += request("GET", "/v1/counters?limit=1000");
+  REQUIRE(deaf.send(lists));
+  milliseconds longest{0};
+  bool cut_off = false;
+  while (!cut_off && steady_clock::now() - began < kReceiveTimeout + seconds(8)) {
+    const auto asked = steady_clock::now();
+    REQUIRE(other.ask(increment())->status == 200);
+    longest = std::max(longest, std::chrono::duration_cast<milliseconds>(steady_clock::now() - asked));
+    slow.send("r");
+    cut_off = !slow.receive_some(milliseconds(250)).empty();
+  }
+  CHECK(cut_off);
+  CHECK(steady_clock::now() - began > kReceiveTimeout - seconds(1));
+  CHECK(longest < seconds(2));
+  // What was in the sockets is still there to be read, then the connection has ended.
+  std::size_t received = 0;
+  while (const auto reply = deaf.receive(seconds(5))) ++received;
+  CHECK(received < 200);
+}
+
+TEST_CASE("ten thousand idle connections cost sockets: no threads, at most 4 KiB each") {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  REQUIRE(limit.rlim_max >= 10'100);
+  const DaemonProcess daemon({"--workers", "1"});
+  const pid_t worker = daemon.worker_pids().at(0);
+  HttpSocket first(daemon.endpoint());
+  REQUIRE(first.ask(increment()));
+  const long before = resident(worker);
+  CHECK(before < 16 * 1024);
+  std::vector<HttpSocket> idle;
+  for (int i = 0; i < 10'000; ++i) {
+    idle.emplace_back(daemon.endpoint());
+    REQUIRE(idle.back().ask(increment()));
+  }
+  const long each = (resident(worker) - before) * 1024 / 10'000;
+  CHECK(each < 4096);
+  CHECK(threads_of(worker) <= 3);
+  for (HttpSocket& client : idle) REQUIRE(client.ask(request("GET", "/livez")));
+  CHECK(value_of_a(daemon) == "10001\n");
+}
+
+TEST_CASE("at the limit of connections others wait, and get in when one leaves") {
+  const DaemonProcess daemon({"--workers", "1", "--max-connections", "2"});
+  HttpSocket first(daemon.endpoint());
+  HttpSocket third(daemon.endpoint());
+  {
+    HttpSocket second(daemon.endpoint());
+    REQUIRE(first.ask(increment()));
+    // Which of the two was accepted second is for the queue to say; both come in the end.
+    REQUIRE(second.send(increment()));
+    REQUIRE(third.send(increment()));
+    first.end_sending();
+    CHECK(second.receive());
+  }
+  CHECK(third.receive());
+}
+
+TEST_CASE("SIGTERM: what is in flight is answered with Connection: close, idle ones end") {
+  DaemonProcess daemon({"--workers", "1"});
+  HttpSocket idle(daemon.endpoint());
+  REQUIRE(idle.ask(increment()));
+  HttpSocket receiving(daemon.endpoint());
+  const std::string half = request("POST", "/v1/counters/a/increment", "by=4",
+                                   "Content-Type: application/x-www-form-urlencoded\r\n");
+  REQUIRE(receiving.ask(half));
+  REQUIRE(receiving.send(half.substr(0, half.size() - 1)));
+  HttpSocket fresh(daemon.endpoint());
+  kill(daemon.pid(), SIGTERM);
+  CHECK(idle.ends());
+  REQUIRE(fresh.send(increment()));
+  REQUIRE(receiving.send("4"));
+  const auto last = receiving.receive();
+  REQUIRE(last);
+  CHECK(last->status == 200);
+  CHECK(last->closes());
+  const auto newest = fresh.receive();
+  REQUIRE(newest);
+  CHECK(newest->closes());
+  CHECK(daemon.stop() == 0);
+  daemon.start();
+  CHECK(value_of_a(daemon) == "10\n");
+}
+
+TEST_CASE("readyz says within a second that the store does not answer, and livez lives") {
+  TemporaryDirectory directory;
+  const std::string store = "sqlite:" + (directory / "counters.db");
+  const DaemonProcess daemon({"--workers", "1", "--store", store});
+  HttpSocket client(daemon.endpoint());
+  CHECK(client.ask(request("GET", "/readyz"))->status == 200);
+  std::filesystem::remove(directory / "counters.db");
+  CHECK(client.ask(request("GET", "/readyz"))->status == 503);
+  CHECK(client.ask(request("GET", "/livez"))->status == 200);
+  CHECK(client.ask(increment())->status == 503);
+  CHECK(!std::filesystem::exists(directory / "counters.db"));
+}
+
+}  // namespace
+}  // namespace counterd

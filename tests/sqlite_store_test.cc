@@ -1,0 +1,827 @@
+// What the sqlite engine promises beyond the contract: its turn, its file, its log, and what it
+// refuses. Tampering is done with SQLite's own interface, as another program would.
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sqlite3.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <thread>
+
+#include "common/store/engines.h"
+#include "tests/catch.h"
+#include "tests/child_process.h"
+#include "tests/steps.h"
+#include "tests/temporary_directory.h"
+
+namespace counterd {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+class Place {
+ public:
+  StoreOptions options() const {
+    StoreOptions options;
+    options.url = "sqlite:" + path();
+    return options;
+  }
+  std::unique_ptr<Store> open() const { return open_or_throw(options()); }
+  // The error that opening meets. Throws if it meets none.
+  Error refusal(const StoreOptions& options) const {
+    const Result<std::unique_ptr<Store>> store = open_store(options);
+    if (store) throw std::runtime_error("the store was opened");
+    return store.error();
+  }
+  Error refusal() const { return refusal(options()); }
+
+  std::string path() const { return directory_ / "counters.db"; }
+  std::string log_path() const { return path() + "-wal"; }
+  std::uintmax_t log_size() const {
+    std::error_code missing;
+    const std::uintmax_t size = fs::file_size(log_path(), missing);
+    return missing ? 0 : size;
+  }
+  const TemporaryDirectory& directory() const { return directory_; }
+
+ private:
+  TemporaryDirectory directory_;
+};
+
+// The engine listens to SQLite's log, which can be arranged only before SQLite is used at all.
+void let_the_engine_be_first() {
+  static const bool done = [] {
+    Place().open();
+    return true;
+  }();
+  static_cast<void>(done);
+}
+
+// Another program's connection.
+class Foreigner {
+ public:
+  explicit Foreigner(const std::string& path) {
+    let_the_engine_be_first();
+    if (sqlite3_open(path.c_str(), &handle_) != SQLITE_OK) fail();
+    // Like a careful one, so that what a test sees of the log is the engine's doing.
+    sqlite3_db_config(handle_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  }
+  Foreigner(const Foreigner&) = delete;
+  Foreigner& operator=(const Foreigner&) = delete;
+  ~Foreigner() { sqlite3_close(handle_); }
+
+  void run(const std::string& sql) {
+    if (sqlite3_exec(handle_, sql.c_str(), nullptr, nullptr, nullptr) != SQLITE_OK) fail();
+  }
+  std::string ask(const std::string& sql) {
+    std::string answer;
+    const auto take = [](void* to, int, char** values, char**) {
+      *static_cast<std::string*>(to) = values[0] == nullptr ? "" : values[0];
+      return 0;
+    };
+    if (sqlite3_exec(handle_, sql.c_str(), take, &answer, nullptr) != SQLITE_OK) fail();
+    return answer;
+  }
+
+ private:
+  [[noreturn]] void fail() { throw std::runtime_error(sqlite3_errmsg(handle_)); }
+  sqlite3* handle_ = nullptr;
+};
+
+milliseconds time_of(const std::function<void()>& action) {
+  const auto start = steady_clock::now();
+  action();
+  return std::chrono::duration_cast<milliseconds>(steady_clock::now() - start);
+}
+
+mode_t mode_of(const std::string& path) {
+  struct stat found {};
+  if (stat(path.c_str(), &found) != 0) throw std::runtime_error("no " + path);
+  return found.st_mode & 07777;
+}
+
+std::string contents_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void write_file(const std::string& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+  chmod(path.c_str(), 0600);
+}
+
+}  // namespace
+
+TEST_CASE("one store at a time has the turn", "[sqlite]") {
+  const Place place;
+  const auto first = place.open();
+  const auto second = place.open();
+  REQUIRE(first->take_turn(patiently()));
+  const Result<void> refused = second->take_turn(after(milliseconds(30)));
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == Code::kUnavailable);
+  CHECK(run_one(*second, increment_of("a"), after(milliseconds(30))).code == Code::kUnavailable);
+  first->yield_turn();
+  REQUIRE(second->take_turn(patiently()));
+  CHECK_FALSE(first->take_turn(after(milliseconds(30))));
+  second->yield_turn();
+  CHECK(run_one(*first, increment_of("a")).value == 1);
+}
+
+TEST_CASE("the wait for the turn ends at its deadline", "[sqlite]") {
+  const Place place;
+  const auto first = place.open();
+  const auto second = place.open();
+  REQUIRE(first->take_turn(patiently()));
+  for (const int patience_ms : {0, 1, 50, 300}) {
+    CAPTURE(patience_ms);
+    const milliseconds took =
+        time_of([&] { CHECK_FALSE(second->take_turn(after(milliseconds(patience_ms)))); });
+    CHECK(took >= milliseconds(patience_ms));
+    CHECK(took < milliseconds(patience_ms + 1'000));
+  }
+  CHECK_FALSE(second->take_turn(steady_clock::now() - std::chrono::hours(1)));
+  first->yield_turn();
+}
+
+TEST_CASE("who waits for the turn gets it when it is yielded", "[sqlite]") {
+  const Place place;
+  const auto holder = place.open();
+  REQUIRE(holder->take_turn(patiently()));
+  std::atomic<bool> waits{false};
+  bool got = false;
+  std::thread waiter([&] {
+    const auto store = open_store([&] {
+      StoreOptions options = place.options();
+      options.timeout = std::chrono::seconds(20);
+      return options;
+    }());
+    waits = true;
+    got = store.ok();
+  });
+  CHECK_FALSE(waits);  // opening takes the turn too
+  holder->yield_turn();
+  waiter.join();
+  CHECK(got);
+}
+
+TEST_CASE("opening waits for the turn no longer than the store's timeout", "[sqlite]") {
+  const Place place;
+  const auto holder = place.open();
+  REQUIRE(holder->take_turn(patiently()));
+  StoreOptions options = place.options();
+  options.timeout = milliseconds(50);
+  Error error{};
+  CHECK(time_of([&] { error = place.refusal(options); }) < milliseconds(2'000));
+  CHECK(error.code == Code::kUnavailable);
+  holder->yield_turn();
+}
+
+TEST_CASE("the turn of a killed process is free again", "[sqlite]") {
+  const Place place;
+  ChildProcess child([&](int output) {
+    const auto store = place.open();
+    if (!store->take_turn(patiently())) return 1;
+    if (write(output, "t", 1) != 1) return 2;
+    for (;;) pause();
+  });
+  REQUIRE(child.wait_for_byte());
+  StoreOptions options = place.options();
+  options.timeout = milliseconds(50);
+  CHECK(place.refusal(options).code == Code::kUnavailable);
+  child.send(SIGKILL);
+  CHECK(child.wait() == -SIGKILL);
+  const auto store = place.open();
+  CHECK(run_one(*store, increment_of("a")).value == 1);
+}
+
+TEST_CASE("a stopped process that has the turn makes others unavailable until it goes on",
+          "[sqlite]") {
+  const Place place;
+  ChildProcess child([&](int) {
+    const auto store = place.open();
+    run_one(*store, increment_of("a"));
+    if (!store->take_turn(patiently())) return 1;
+    raise(SIGSTOP);
+    store->yield_turn();
+    return 0;
+  });
+  // Not opened yet: the stopped child has the turn, which opening needs.
+  REQUIRE(child.wait_until_stopped());
+  StoreOptions options = place.options();
+  options.timeout = milliseconds(200);
+  const Error error = place.refusal(options);
+  CHECK(error.code == Code::kUnavailable);
+  CHECK(contains(error.message, "stopped"));
+  child.send(SIGCONT);
+  const auto store = place.open();
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+  CHECK(child.wait() == 0);
+}
+
+TEST_CASE("an open store meets a stopped holder of the turn at its deadline", "[sqlite]") {
+  const Place place;
+  { place.open(); }
+  ChildProcess child([&](int output) {
+    const auto store = place.open();
+    if (write(output, "o", 1) != 1) return 1;
+    raise(SIGSTOP);
+    if (!store->take_turn(patiently())) return 2;
+    raise(SIGSTOP);
+    store->yield_turn();
+    return 0;
+  });
+  REQUIRE(child.wait_for_byte());
+  REQUIRE(child.wait_until_stopped());
+  const auto store = place.open();
+  CHECK(run_one(*store, increment_of("a")).value == 1);
+  child.send(SIGCONT);
+  while (store->take_turn(after(milliseconds(20))).ok()) {  // until the child has it
+    store->yield_turn();
+    std::this_thread::yield();
+  }
+  const milliseconds took = time_of([&] {
+    const Outcome outcome = run_one(*store, increment_of("a"), after(milliseconds(200)));
+    CHECK(outcome.code == Code::kUnavailable);
+    CHECK(contains(outcome.detail, "stopped"));
+  });
+  CHECK(took < milliseconds(1'200));
+  CHECK(value_of(*store, "a") == 1);  // reports go on
+  REQUIRE(child.wait_until_stopped());
+  child.send(SIGCONT);
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+  CHECK(child.wait() == 0);
+}
+
+TEST_CASE("the database and its log are for their owner alone", "[sqlite]") {
+  const mode_t umask_before = umask(0);
+  const Place place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a"));
+  umask(umask_before);
+  CHECK(mode_of(place.path()) == 0600);
+  CHECK(mode_of(place.log_path()) == 0600);
+  CHECK(mode_of(place.path() + "-shm") == 0600);
+}
+
+TEST_CASE("in a folder that its group may write to, the group may use the database", "[sqlite]") {
+  const Place place;
+  REQUIRE(chmod(place.directory().path().c_str(), 02770) == 0);
+  const mode_t umask_before = umask(077);
+  const auto store = place.open();
+  run_one(*store, increment_of("a"));
+  umask(umask_before);
+  CHECK(mode_of(place.path()) == 0660);
+  CHECK(mode_of(place.log_path()) == 0660);
+  CHECK(mode_of(place.path() + "-shm") == 0660);
+}
+
+TEST_CASE("an empty file becomes a database", "[sqlite]") {
+  const Place place;
+  write_file(place.path(), "");
+  CHECK(run_one(*place.open(), increment_of("a")).value == 1);
+}
+
+TEST_CASE("a database may be named by a relative path, made or not", "[sqlite]") {
+  const TemporaryDirectory directory;
+  const fs::path before = fs::current_path();
+  fs::current_path(directory.path());
+  StoreOptions options;
+  options.url = "sqlite:relative.db";
+  for (int i = 1; i <= 2; ++i) {
+    const Result<std::unique_ptr<Store>> store = open_store(options);
+    CHECK(store.ok());
+    if (!store) continue;
+    CHECK((*store)->status().location == directory / "relative.db");
+    fs::current_path(before);  // where the process goes later must not matter
+    CHECK(run_one(**store, increment_of("a")).value == i);
+    fs::current_path(directory.path());
+  }
+  fs::current_path(before);
+}
+
+TEST_CASE("the path of a database is not read as anything else", "[sqlite]") {
+  const TemporaryDirectory directory;
+  for (const char* name : {"a b.db", "x?mode=memory", "x%20y", "#1", "file:z", "'q'"}) {
+    CAPTURE(name);
+    StoreOptions options;
+    options.url = "sqlite:" + (directory / name);
+    CHECK(run_one(*open_or_throw(options), increment_of("a")).value == 1);
+    CHECK(fs::exists(directory / name));
+  }
+}
+
+TEST_CASE("a database reached by a symbolic link is the same one", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  fs::create_symlink(place.path(), place.directory() / "link.db");
+  StoreOptions options;
+  options.url = "sqlite:" + (place.directory() / "link.db");
+  const auto by_link = open_or_throw(options);
+  CHECK(by_link->status().location == place.path());
+  REQUIRE(store->take_turn(patiently()));
+  CHECK_FALSE(by_link->take_turn(after(milliseconds(20))));
+  store->yield_turn();
+  CHECK(run_one(*store, increment_of("a")).value == 1);
+  CHECK(run_one(*by_link, increment_of("a")).value == 2);
+  CHECK_FALSE(fs::exists(place.directory() / "link.db-wal"));
+}
+
+TEST_CASE("a missing database is not made where it must be there", "[sqlite]") {
+  const Place place;
+  StoreOptions options = place.options();
+  options.create = false;
+  const Error error = place.refusal(options);
+  CHECK(error.code == Code::kConfig);
+  CHECK(contains(error.message, place.path()));
+  CHECK_FALSE(fs::exists(place.path()));
+  { place.open(); }
+  CHECK(run_one(*open_or_throw(options), increment_of("a")).value == 1);
+}
+
+TEST_CASE("a database in a missing folder is refused", "[sqlite]") {
+  const TemporaryDirectory directory;
+  StoreOptions options;
+  options.url = "sqlite:" + (directory / "missing") + "/counters.db";
+  const Result<std::unique_ptr<Store>> store = open_store(options);
+  REQUIRE_FALSE(store);
+  CHECK(store.error().code == Code::kConfig);
+  CHECK(contains(store.error().message, "folder"));
+  CHECK(contains(store.error().message, directory / "missing"));
+  CHECK_FALSE(fs::exists(directory / "missing"));
+}
+
+TEST_CASE("a folder is no database", "[sqlite]") {
+  const Place place;
+  fs::create_directory(place.path());
+  const Error error = place.refusal();
+  CHECK(error.code == Code::kConfig);
+  CHECK(contains(error.message, "irectory"));
+}
+
+TEST_CASE("a device and a FIFO are no database, and nothing waits for them", "[sqlite]") {
+  const Place place;
+  StoreOptions options;
+  options.url = "sqlite:/dev/null";
+  CHECK(place.refusal(options).code == Code::kConfig);
+  REQUIRE(mkfifo(place.path().c_str(), 0600) == 0);
+  const Error error = place.refusal();
+  CHECK(error.code == Code::kConfig);
+  CHECK(contains(error.message, "regular file"));
+}
+
+TEST_CASE("a file that is no database is refused and left as it is", "[sqlite]") {
+  const Place place;
+  const std::string text(8'192, 'x');
+  write_file(place.path(), text);
+  const Error error = place.refusal();
+  CHECK(error.code == Code::kConfig);
+  CHECK(contains(error.message, "not a database"));
+  CHECK(contents_of(place.path()) == text);
+}
+
+TEST_CASE("a database of another application is refused and left as it is", "[sqlite]") {
+  const Place place;
+  const char* kind = GENERATE("PRAGMA application_id = 1234", "CREATE TABLE t (x)",
+                              "PRAGMA user_version = 1", "PRAGMA user_version = 77");
+  CAPTURE(kind);
+  Foreigner(place.path()).run(kind);
+  chmod(place.path().c_str(), 0600);
+  const std::string before = contents_of(place.path());
+  const Error error = place.refusal();
+  CHECK(error.code == Code::kConfig);
+  CHECK(contains(error.message, "another application"));
+  CHECK(contents_of(place.path()) == before);
+  CHECK_FALSE(fs::exists(place.log_path()));
+}
+
+TEST_CASE("a database of a newer version is refused and left as it is", "[sqlite]") {
+  const Place place;
+  { place.open(); }
+  Foreigner(place.path()).run("PRAGMA user_version = 2");
+  const Error error = place.refusal();
+  CHECK(error.code == Code::kConfig);
+  CHECK(contains(error.message, "version 2"));
+  CHECK(contains(error.message, "newer counterd"));
+  CHECK(Foreigner(place.path()).ask("PRAGMA user_version") == "2");
+}
+
+TEST_CASE("a database with a hard link is refused", "[sqlite]") {
+  const Place place;
+  { run_one(*place.open(), increment_of("a")); }
+  fs::create_hard_link(place.path(), place.directory() / "second.db");
+  const Error error = place.refusal();
+  CHECK(error.code == Code::kConfig);
+  CHECK(contains(error.message, "hard link"));
+  fs::remove(place.directory() / "second.db");
+  CHECK(run_one(*place.open(), increment_of("a")).value == 2);
+}
+
+TEST_CASE("a database that every user may open is refused", "[sqlite]") {
+  const Place place;
+  { place.open(); }
+  for (const mode_t mode : {0604, 0602, 0666}) {
+    CAPTURE(mode);
+    chmod(place.path().c_str(), mode);
+    const Error error = place.refusal();
+    CHECK(error.code == Code::kConfig);
+    CHECK(contains(error.message, "every user"));
+    CHECK(contains(error.message, "chmod"));
+  }
+  chmod(place.path().c_str(), 0640);
+  CHECK(place.open() != nullptr);
+}
+
+TEST_CASE("a store that must be durable refuses Sync::kNormal and makes no file", "[sqlite]") {
+  const Place place;
+  StoreOptions options = place.options();
+  options.require_durable = true;
+  options.sync = Sync::kNormal;
+  const Error error = place.refusal(options);
+  CHECK(error.code == Code::kConfig);
+  CHECK(contains(error.message, "--sync full"));
+  CHECK_FALSE(fs::exists(place.path()));
+  options.sync = Sync::kFull;
+  CHECK(open_or_throw(options)->probe(patiently()).ok());
+}
+
+TEST_CASE("status tells the two kinds of durability apart", "[sqlite]") {
+  const Place place;
+  CHECK(contains(place.open()->status().durability, "power (synchronous=FULL)"));
+  StoreOptions options = place.options();
+  options.sync = Sync::kNormal;
+  CHECK(contains(open_or_throw(options)->status().durability, "power failure may lose"));
+}
+
+TEST_CASE("network file systems are known by their type, local ones are not", "[sqlite]") {
+  CHECK(network_file_system(NFS_SUPER_MAGIC) == "NFS");
+  CHECK(network_file_system(static_cast<std::int32_t>(0xff534d42)) == "CIFS");  // as 32 bits sign it
+  CHECK(network_file_system(0xfe534d42) == "SMB2");
+  CHECK(network_file_system(SMB_SUPER_MAGIC) == "SMB");
+  CHECK(network_file_system(V9FS_MAGIC) == "9P");
+  CHECK(network_file_system(0x65735546) == "FUSE");
+  CHECK(network_file_system(0x00c36400) == "Ceph");
+  for (const long local : {long{EXT4_SUPER_MAGIC}, long{TMPFS_MAGIC}, long{BTRFS_SUPER_MAGIC},
+                           long{OVERLAYFS_SUPER_MAGIC}, 0x58465342L /* XFS */, 0x2fc12fc1L /* ZFS */,
+                           0L}) {
+    CAPTURE(local);
+    CHECK(network_file_system(local).empty());
+  }
+}
+
+namespace {
+
+// The open store says that it is unavailable, whatever it is asked.
+void check_all_unavailable(Store& store) {
+  CHECK(run_one(store, increment_of("a")).code == Code::kUnavailable);
+  CHECK(run_one(store, reset_of("a")).code == Code::kUnavailable);
+  CHECK(run_one(store, report_of("a")).code == Code::kUnavailable);
+  const Result<void> probed = store.probe(patiently());
+  REQUIRE_FALSE(probed);
+  CHECK(probed.error().code == Code::kUnavailable);
+  const Result<ListPage> page = store.list({"", "", 10}, patiently());
+  REQUIRE_FALSE(page);
+  CHECK(page.error().code == Code::kUnavailable);
+}
+
+}  // namespace
+
+TEST_CASE("a database deleted under an open store is noticed and not made anew", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a"));
+  fs::rename(place.path(), place.directory() / "away");
+  check_all_unavailable(*store);
+  CHECK_FALSE(fs::exists(place.path()));
+  fs::rename(place.directory() / "away", place.path());
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+}
+
+TEST_CASE("a database replaced under an open store is noticed and not written to", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a", 5));
+  fs::rename(place.path(), place.directory() / "away");
+  write_file(place.path(), "");
+  check_all_unavailable(*store);
+  CHECK(contains(run_one(*store, increment_of("a")).detail, "replaced"));
+  CHECK(fs::file_size(place.path()) == 0);
+  fs::rename(place.directory() / "away", place.path());
+  CHECK(run_one(*store, increment_of("a")).value == 6);
+}
+
+TEST_CASE("a hard link made under an open store stops it", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a"));
+  fs::create_hard_link(place.path(), place.directory() / "second");
+  check_all_unavailable(*store);
+  fs::remove(place.directory() / "second");
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+}
+
+TEST_CASE("a database that becomes newer under an open store is not changed any more",
+          "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a"));
+  Foreigner foreigner(place.path());
+  foreigner.run("PRAGMA user_version = 2");
+  const Outcome outcome = run_one(*store, increment_of("a"));
+  CHECK(outcome.code == Code::kUnavailable);
+  CHECK(contains(outcome.detail, "version 2"));
+  CHECK(store->probe(patiently()).error().code == Code::kUnavailable);
+  CHECK(foreigner.ask("SELECT value FROM counters") == "1");
+  foreigner.run("PRAGMA user_version = 1");
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+}
+
+TEST_CASE("another program's write transaction delays changes to the deadline, not reports",
+          "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a"));
+  Foreigner foreigner(place.path());
+  foreigner.run("BEGIN IMMEDIATE");
+  const milliseconds took = time_of([&] {
+    const std::vector<Outcome> outcomes =
+        run(*store, {increment_of("a"), report_of("a")}, after(milliseconds(200)));
+    CHECK(outcomes[0].code == Code::kUnavailable);
+    CHECK(outcomes[1].code == Code::kUnavailable);
+  });
+  CHECK(took >= milliseconds(200));
+  CHECK(took < milliseconds(1'200));
+  CHECK(value_of(*store, "a") == 1);
+  foreigner.run("COMMIT");
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+}
+
+TEST_CASE("another program's write transaction that ends in time delays changes only", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  Foreigner foreigner(place.path());
+  foreigner.run("BEGIN IMMEDIATE");
+  std::atomic<bool> asks{false};
+  std::thread other([&] {
+    while (!asks) std::this_thread::yield();
+    foreigner.run("COMMIT");
+  });
+  asks = true;
+  CHECK(run_one(*store, increment_of("a")).value == 1);
+  other.join();
+}
+
+TEST_CASE("another program's reader delays no change and loses none", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a"));
+  Foreigner foreigner(place.path());
+  foreigner.run("BEGIN");
+  CHECK(foreigner.ask("SELECT value FROM counters") == "1");
+  for (int i = 2; i <= 2'000; ++i) REQUIRE(run_one(*store, increment_of("a")).value == i);
+  CHECK(foreigner.ask("SELECT value FROM counters") == "1");
+  foreigner.run("COMMIT");
+  CHECK(foreigner.ask("SELECT value FROM counters") == "2000");
+}
+
+TEST_CASE("the schema is strict and the database is sound after use", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  run(*store, {increment_of("a", 5), reset_of("b"), delete_of("b")});
+  Foreigner foreigner(place.path());
+  CHECK(foreigner.ask("PRAGMA journal_mode") == "wal");
+  CHECK(foreigner.ask("PRAGMA integrity_check") == "ok");
+  CHECK(foreigner.ask("PRAGMA user_version") == "1");
+  CHECK(foreigner.ask("PRAGMA application_id") == std::to_string(0x636e7464));
+  CHECK_THROWS(foreigner.run("UPDATE counters SET value = 1.5"));
+  CHECK_THROWS(foreigner.run("UPDATE counters SET value = 9223372036854775807 + 1"));
+}
+
+TEST_CASE("no acknowledged change is missing after writers are killed, again and again",
+          "[sqlite]") {
+  constexpr int kWriters = 3;
+  const Place place;
+  std::vector<std::int64_t> counted(kWriters, 0);
+  for (int round = 1; round <= 12; ++round) {
+    std::vector<std::unique_ptr<ChildProcess>> writers;
+    for (int number = 0; number < kWriters; ++number) {
+      writers.push_back(std::make_unique<ChildProcess>([&, number](int output) {
+        const auto store = place.open();
+        const std::string own = "own" + std::to_string(number);
+        for (std::int64_t spread = 0;; ++spread) {
+          // Other rows too, so that checkpoints are due while the killing goes on.
+          std::vector<Step> steps = {increment_of(own), increment_of("all")};
+          for (int i = 0; i < 40; ++i) {
+            steps.push_back(increment_of("row" + std::to_string((spread * 40 + i) % 4'000)));
+          }
+          const std::vector<Outcome> outcomes = run(*store, std::move(steps));
+          if (outcomes[0].code != Code::kOk) return 1;
+          const std::int64_t value = outcomes[0].value;
+          if (write(output, &value, sizeof value) != sizeof value) return 2;
+        }
+      }));
+    }
+    // The first one decides when: later in each round, so that the log is met at every size.
+    std::vector<std::int64_t> acknowledged = counted;
+    while (acknowledged[0] < counted[0] + 10 * round &&
+           writers[0]->read(&acknowledged[0], sizeof acknowledged[0])) {
+    }
+    for (const auto& writer : writers) writer->send(SIGKILL);
+    for (std::size_t i = 0; i < kWriters; ++i) {
+      while (writers[i]->read(&acknowledged[i], sizeof acknowledged[i])) {
+      }
+      REQUIRE(writers[i]->wait() == -SIGKILL);
+    }
+    const auto store = place.open();
+    std::int64_t sum = 0;
+    for (std::size_t i = 0; i < kWriters; ++i) {
+      counted[i] = value_of(*store, "own" + std::to_string(i)).value_or(0);
+      CAPTURE(round, i, acknowledged[i], counted[i]);
+      CHECK(counted[i] >= acknowledged[i]);
+      CHECK(counted[i] <= acknowledged[i] + 1);
+      sum += counted[i];
+    }
+    CHECK(value_of(*store, "all").value_or(0) == sum);
+  }
+  CHECK(Foreigner(place.path()).ask("PRAGMA integrity_check") == "ok");
+}
+
+TEST_CASE("closing the last store leaves the log, opening moves it into the database", "[sqlite]") {
+  const Place place;
+  auto first = place.open();
+  auto second = place.open();
+  for (int i = 0; i < 10; ++i) run_one(*first, increment_of("a"));
+  second.reset();
+  CHECK(place.log_size() > 0);
+  first.reset();
+  CHECK(place.log_size() > 0);
+
+  first = place.open();
+  CHECK(fs::exists(place.log_path()));
+  CHECK(place.log_size() == 0);
+  CHECK(value_of(*first, "a") == 10);
+  CHECK(run_one(*first, increment_of("a")).value == 11);
+
+  const std::uintmax_t size = place.log_size();
+  second = place.open();  // finds the log in use, so there is nothing to recover
+  CHECK(place.log_size() == size);
+}
+
+TEST_CASE("the log that a killed process leaves is moved into the database by the next one",
+          "[sqlite]") {
+  const Place place;
+  ChildProcess child([&](int output) {
+    const auto store = place.open();
+    for (int i = 0; i < 100; ++i) run_one(*store, increment_of("a"));
+    if (write(output, "d", 1) != 1) return 1;
+    for (;;) pause();
+  });
+  REQUIRE(child.wait_for_byte());
+  child.send(SIGKILL);
+  child.wait();
+  CHECK(place.log_size() > 0);
+  const auto store = place.open();
+  CHECK(place.log_size() == 0);
+  CHECK(value_of(*store, "a") == 100);
+}
+
+namespace {
+
+constexpr int kManyBatches = 20'000;
+constexpr std::uintmax_t kFrameBytes = 4'096 + 24;
+
+void increment_many_times(Store& store) {
+  for (int i = 1; i <= kManyBatches; ++i) {
+    const Outcome outcome = run_one(store, increment_of("a"));
+    if (outcome.value != i) throw std::runtime_error("at " + std::to_string(i) + outcome.detail);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("the log stays small, however many batches", "[sqlite]") {
+  const Place place;
+  StoreOptions options = place.options();
+  options.sync = Sync::kNormal;  // the same log, sooner
+  const auto store = open_or_throw(options);
+  increment_many_times(*store);
+  CHECK(place.log_size() > 0);
+  CHECK(place.log_size() < 1'500 * kFrameBytes);
+}
+
+TEST_CASE("the log stays bounded while others read without a pause", "[sqlite]") {
+  const Place place;
+  StoreOptions options = place.options();
+  options.sync = Sync::kNormal;
+  const auto store = open_or_throw(options);
+  std::atomic<bool> stop{false};
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> readers;
+  readers.emplace_back([&] {
+    try {
+      const auto own = open_or_throw(options);
+      std::int64_t latest = 0;
+      while (!stop) {
+        const std::int64_t value = value_of(*own, "a").value_or(0);
+        if (std::exchange(latest, value) > value) ++wrong;
+      }
+    } catch (...) {
+      ++wrong;
+    }
+  });
+  // Two that overlap, so that there is not one moment without a reader of the log.
+  readers.emplace_back([&] {
+    try {
+      std::array<Foreigner, 2> pair = {Foreigner(place.path()), Foreigner(place.path())};
+      const auto look = [](Foreigner& reader) {
+        reader.run("BEGIN");
+        reader.ask("SELECT count(*) FROM counters");
+      };
+      look(pair[0]);
+      while (!stop) {
+        look(pair[1]);
+        pair[0].run("COMMIT");
+        look(pair[0]);
+        pair[1].run("COMMIT");
+      }
+    } catch (...) {
+      ++wrong;
+    }
+  });
+  std::string failure;
+  try {
+    increment_many_times(*store);
+  } catch (const std::exception& exception) {
+    failure = exception.what();
+  }
+  stop = true;
+  for (std::thread& reader : readers) reader.join();
+  CHECK(failure.empty());
+  CHECK(wrong == 0);
+  CHECK(place.log_size() < 10'000 * kFrameBytes);
+}
+
+TEST_CASE("the log is bounded where two stores take turns", "[sqlite]") {
+  const Place place;
+  StoreOptions options = place.options();
+  options.sync = Sync::kNormal;
+  const auto first = open_or_throw(options);
+  const auto second = open_or_throw(options);
+  for (int i = 1; i <= kManyBatches; i += 2) {
+    REQUIRE(run_one(*first, increment_of("a")).value == i);
+    REQUIRE(run_one(*second, increment_of("a")).value == i + 1);
+  }
+  CHECK(place.log_size() < 3'000 * kFrameBytes);
+}
+
+TEST_CASE("where the log cannot grow, nothing acknowledged is lost and it works again later",
+          "[sqlite]") {
+  const Place place;
+  struct Seen {
+    std::int64_t before = 0;
+    std::int64_t unknown = 0;
+    std::int64_t refused = 0;
+    std::int64_t then = 0;
+    std::int64_t others = 0;  // outcomes that should not be
+  };
+  ChildProcess child([&](int output) {
+    signal(SIGXFSZ, SIG_IGN);
+    const auto store = place.open();
+    Seen seen;
+    for (int i = 0; i < 5; ++i) seen.before = run_one(*store, increment_of("a")).value;
+    // The next frame ends beyond this, whichever of the writes it needs fails.
+    const rlimit full{.rlim_cur = place.log_size() + 100, .rlim_max = RLIM_INFINITY};
+    setrlimit(RLIMIT_FSIZE, &full);
+    for (int i = 0; i < 5; ++i) {
+      const Code code = run_one(*store, increment_of("a"), after(milliseconds(300))).code;
+      if (code == Code::kUnknown) ++seen.unknown;
+      else if (code == Code::kUnavailable) ++seen.refused;
+      else ++seen.others;
+    }
+    const rlimit free{.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+    setrlimit(RLIMIT_FSIZE, &free);
+    const Outcome outcome = run_one(*store, increment_of("a"));
+    if (outcome.code != Code::kOk) ++seen.others;
+    seen.then = outcome.value;
+    return write(output, &seen, sizeof seen) == sizeof seen ? 0 : 1;
+  });
+  Seen seen;
+  REQUIRE(child.read(&seen, sizeof seen));
+  CHECK(child.wait() == 0);
+  CHECK(seen.others == 0);
+  CHECK(seen.refused + seen.unknown == 5);
+  CHECK(seen.then >= seen.before + 1);
+  CHECK(seen.then <= seen.before + 1 + seen.unknown);
+  CHECK(value_of(*place.open(), "a") == seen.then);
+}
+
+}  // namespace counterd

@@ -1,0 +1,65 @@
+// Short words for what store tests do all the time.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/store/store.h"
+
+namespace counterd {
+
+inline Step increment_of(std::string name, std::int64_t by = 1) {
+  return {{OperationKind::kIncrement, std::move(name), by}, {}};
+}
+inline Step reset_of(std::string name, std::int64_t to = 0) {
+  return {{OperationKind::kReset, std::move(name), to}, {}};
+}
+inline Step delete_of(std::string name) { return {{OperationKind::kDelete, std::move(name), 0}, {}}; }
+inline Step report_of(std::string name) { return {{OperationKind::kReport, std::move(name), 0}, {}}; }
+
+inline Deadline after(std::chrono::milliseconds time) {
+  return std::chrono::steady_clock::now() + time;
+}
+// Far enough that only what hangs reaches it.
+inline Deadline patiently() { return after(std::chrono::seconds(20)); }
+
+// Throws, which fails the test or the child, unless the store opens.
+inline std::unique_ptr<Store> open_or_throw(const StoreOptions& options) {
+  Result<std::unique_ptr<Store>> store = open_store(options);
+  if (!store) throw std::runtime_error(store.error().message);
+  return std::move(*store);
+}
+
+// Runs the steps as one batch.
+inline std::vector<Outcome> run(Store& store, std::vector<Step> steps,
+                                Deadline deadline = patiently()) {
+  run_batch(store, steps, deadline);
+  std::vector<Outcome> outcomes;
+  for (Step& step : steps) outcomes.push_back(std::move(step.outcome));
+  return outcomes;
+}
+
+inline Outcome run_one(Store& store, Step step, Deadline deadline = patiently()) {
+  std::vector<Step> steps;
+  steps.push_back(std::move(step));
+  return run(store, std::move(steps), deadline).front();
+}
+
+// The counter's value; nothing: it is missing. Throws when the store does not answer.
+inline std::optional<std::int64_t> value_of(Store& store, const std::string& name) {
+  const Outcome outcome = run_one(store, report_of(name));
+  if (outcome.code == Code::kMissing) return std::nullopt;
+  if (outcome.code != Code::kOk) throw std::runtime_error(outcome.detail);
+  return outcome.value;
+}
+
+inline bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
+
+}  // namespace counterd

@@ -1,0 +1,824 @@
+// The contract of common/store/store.h, promise by promise, on every engine. A new engine is one
+// harness here and its name in ON_EVERY_ENGINE.
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdlib>
+#include <limits>
+#include <map>
+#include <random>
+#include <thread>
+
+#include "common/limits.h"
+#include "common/number.h"
+#include "tests/catch.h"
+#include "tests/child_process.h"
+#include "tests/redis_server.h"
+#include "tests/steps.h"
+#include "tests/temporary_directory.h"
+
+namespace counterd {
+namespace {
+
+constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kMin = std::numeric_limits<std::int64_t>::min();
+
+__extension__ using Wide = __int128;  // holds every sum of two counters
+
+// A place for a store, which any number of stores may be opened on.
+class SqlitePlace {
+ public:
+  static constexpr const char* kEngine = "sqlite";
+  StoreOptions options() const {
+    StoreOptions options;
+    options.url = "sqlite:" + location();
+    return options;
+  }
+  std::string location() const { return directory_ / "counters.db"; }
+  std::unique_ptr<Store> open() const { return open_or_throw(options()); }
+
+ private:
+  TemporaryDirectory directory_;
+};
+
+class RedisPlace {
+ public:
+  static constexpr const char* kEngine = "redis";
+  StoreOptions options() const {
+    StoreOptions options;
+    options.url = server_.url();
+    return options;
+  }
+  std::string location() const { return server_.socket_path() + " database 0"; }
+  std::unique_ptr<Store> open() const { return open_or_throw(options()); }
+
+ private:
+  RedisServer server_;
+};
+
+#define ON_EVERY_ENGINE(name) TEMPLATE_TEST_CASE(name, "[store]", SqlitePlace, RedisPlace)
+
+std::vector<std::string> names_in(const ListPage& page) {
+  std::vector<std::string> names;
+  for (const ListPage::Row& row : page.rows) names.push_back(row.name);
+  return names;
+}
+
+ListPage list(Store& store, const std::string& prefix, const std::string& after = "",
+              std::size_t limit = kMaxListLimit) {
+  Result<ListPage> page = store.list({prefix, after, limit}, patiently());
+  if (!page) throw std::runtime_error(page.error().message);
+  return std::move(*page);
+}
+
+using Names = std::vector<std::string>;
+
+void make_counters(Store& store, const Names& names) {
+  std::vector<Step> steps;
+  for (const std::string& name : names) steps.push_back(increment_of(name));
+  for (const Outcome& outcome : run(store, std::move(steps))) REQUIRE(outcome.code == Code::kOk);
+}
+
+// Until the wall clock shows another millisecond than `then`.
+std::int64_t wait_for_clock_after(std::int64_t then) {
+  while (unix_now_ms() <= then) std::this_thread::yield();
+  return unix_now_ms();
+}
+
+unsigned choose_seed() {
+  const char* given = std::getenv("COUNTERD_TEST_SEED");
+  return given != nullptr ? static_cast<unsigned>(std::strtoul(given, nullptr, 10))
+                          : std::random_device()();
+}
+
+}  // namespace
+
+ON_EVERY_ENGINE("an increment of a missing counter begins at 0") {
+  const TestType place;
+  const auto store = place.open();
+  const Outcome outcome = run_one(*store, increment_of("a", 5));
+  CHECK(outcome.code == Code::kOk);
+  CHECK(outcome.value == 5);
+  CHECK(value_of(*store, "a") == 5);
+  CHECK(run_one(*store, increment_of("b", -7)).value == -7);
+  CHECK(run_one(*store, increment_of("zero", 0)).code == Code::kOk);
+  CHECK(value_of(*store, "zero") == 0);
+}
+
+ON_EVERY_ENGINE("increments add up, whatever their sign") {
+  const TestType place;
+  const auto store = place.open();
+  CHECK(run_one(*store, increment_of("a", 10)).value == 10);
+  CHECK(run_one(*store, increment_of("a", -25)).value == -15);
+  CHECK(run_one(*store, increment_of("a", 0)).value == -15);
+  CHECK(run_one(*store, increment_of("a", 15)).value == 0);
+  CHECK(value_of(*store, "a") == 0);
+}
+
+ON_EVERY_ENGINE("a reset of a missing counter makes it and has no previous") {
+  const TestType place;
+  const auto store = place.open();
+  const Outcome outcome = run_one(*store, reset_of("a", 3));
+  CHECK(outcome.code == Code::kOk);
+  CHECK(outcome.value == 3);
+  CHECK_FALSE(outcome.previous.has_value());
+  CHECK(value_of(*store, "a") == 3);
+}
+
+ON_EVERY_ENGINE("a reset tells the value before it") {
+  const TestType place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a", 41));
+  const Outcome outcome = run_one(*store, reset_of("a", -2));
+  CHECK(outcome.code == Code::kOk);
+  CHECK(outcome.value == -2);
+  CHECK(outcome.previous == 41);
+  CHECK(run_one(*store, reset_of("a", 0)).previous == -2);
+  CHECK(run_one(*store, reset_of("a", 0)).previous == 0);
+}
+
+ON_EVERY_ENGINE("report and delete of a missing counter are missing and make nothing") {
+  const TestType place;
+  const auto store = place.open();
+  CHECK(run_one(*store, report_of("a")).code == Code::kMissing);
+  CHECK(run_one(*store, delete_of("a")).code == Code::kMissing);
+  CHECK(run_one(*store, report_of("a")).code == Code::kMissing);
+  CHECK(list(*store, "").rows.empty());
+}
+
+ON_EVERY_ENGINE("a deleted counter is missing, and begins at 0 again") {
+  const TestType place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a", 9));
+  const Outcome outcome = run_one(*store, delete_of("a"));
+  CHECK(outcome.code == Code::kOk);
+  CHECK(outcome.value == 9);
+  CHECK_FALSE(value_of(*store, "a").has_value());
+  CHECK(list(*store, "").rows.empty());
+  CHECK(run_one(*store, delete_of("a")).code == Code::kMissing);
+  CHECK(run_one(*store, increment_of("a")).value == 1);
+}
+
+ON_EVERY_ENGINE("overflow leaves the value unchanged and the rest of the batch goes on") {
+  const TestType place;
+  const auto store = place.open();
+  run(*store, {reset_of("top", kMax), reset_of("bottom", kMin)});
+  const std::vector<Outcome> outcomes =
+      run(*store, {increment_of("before"), increment_of("top", 1), increment_of("bottom", -1),
+                   increment_of("top", kMax), increment_of("bottom", kMin), increment_of("after"),
+                   increment_of("top", -1), report_of("bottom")});
+  for (const std::size_t refused : {1U, 2U, 3U, 4U}) {
+    CHECK(outcomes[refused].code == Code::kOutOfRange);
+  }
+  CHECK(outcomes[1].value == kMax);
+  CHECK(outcomes[2].value == kMin);
+  CHECK(outcomes[0].code == Code::kOk);
+  CHECK(outcomes[5].code == Code::kOk);
+  CHECK(outcomes[6].value == kMax - 1);
+  CHECK(outcomes[7].value == kMin);
+  CHECK(value_of(*store, "top") == kMax - 1);
+  CHECK(value_of(*store, "bottom") == kMin);
+  CHECK(value_of(*store, "before") == 1);
+  CHECK(value_of(*store, "after") == 1);
+}
+
+ON_EVERY_ENGINE("a batch of refused increments alone changes nothing") {
+  const TestType place;
+  const auto store = place.open();
+  run_one(*store, reset_of("a", kMax));
+  const Outcome before = run_one(*store, report_of("a"));
+  wait_for_clock_after(before.updated_at_ms);
+  CHECK(run_one(*store, increment_of("a", 1)).code == Code::kOutOfRange);
+  const Outcome after = run_one(*store, report_of("a"));
+  CHECK(after.value == kMax);
+  CHECK(after.updated_at_ms == before.updated_at_ms);
+}
+
+ON_EVERY_ENGINE("the whole signed 64-bit range is exact") {
+  const TestType place;
+  const auto store = place.open();
+  std::vector<std::int64_t> values;
+  for (const std::int64_t around : {std::int64_t{0}, std::int64_t{1} << 31, std::int64_t{1} << 32,
+                                    std::int64_t{1} << 52, std::int64_t{1} << 53,
+                                    std::int64_t{1} << 54, std::int64_t{1} << 62}) {
+    for (std::int64_t by = -2; by <= 2; ++by) {
+      values.push_back(around + by);
+      values.push_back(-around + by);
+    }
+  }
+  for (std::int64_t by = 0; by < 3; ++by) {
+    values.push_back(kMax - by);
+    values.push_back(kMin + by);
+  }
+
+  for (const std::int64_t start : values) {
+    std::vector<Step> steps;
+    for (const std::int64_t delta : values) {
+      steps.push_back(reset_of("a", start));
+      steps.push_back(increment_of("a", delta));
+      steps.push_back(report_of("a"));
+    }
+    const std::vector<Outcome> outcomes = run(*store, std::move(steps));
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const Wide exact = static_cast<Wide>(start) + values[i];
+      const bool fits = exact >= kMin && exact <= kMax;
+      const std::int64_t expected = fits ? static_cast<std::int64_t>(exact) : start;
+      CAPTURE(start, values[i]);
+      REQUIRE(outcomes[3 * i].value == start);
+      REQUIRE(outcomes[3 * i + 1].code == (fits ? Code::kOk : Code::kOutOfRange));
+      REQUIRE(outcomes[3 * i + 1].value == expected);
+      REQUIRE(outcomes[3 * i + 2].value == expected);
+    }
+    // Once more as stored, by every way that reads it.
+    run_one(*store, reset_of("a", start));
+    REQUIRE(value_of(*store, "a") == start);
+    REQUIRE(list(*store, "a").rows.at(0).value == start);
+    REQUIRE(run_one(*store, reset_of("a", 0)).previous == start);
+    run_one(*store, reset_of("a", start));
+    REQUIRE(run_one(*store, delete_of("a")).value == start);
+  }
+}
+
+namespace {
+
+// What a store should do, in the plainest form.
+class Model {
+ public:
+  Outcome apply(const Operation& operation) {
+    Outcome outcome;
+    const auto found = values_.find(operation.name);
+    const bool exists = found != values_.end();
+    const std::int64_t value = exists ? found->second : 0;
+    outcome.value = value;
+    switch (operation.kind) {
+      case OperationKind::kIncrement: {
+        const Wide sum = static_cast<Wide>(value) + operation.operand;
+        if (sum < kMin || sum > kMax) {
+          outcome.code = Code::kOutOfRange;
+        } else {
+          outcome.value = values_[operation.name] = static_cast<std::int64_t>(sum);
+        }
+        break;
+      }
+      case OperationKind::kReset:
+        if (exists) outcome.previous = value;
+        outcome.value = values_[operation.name] = operation.operand;
+        break;
+      case OperationKind::kDelete:
+        if (!exists) outcome.code = Code::kMissing;
+        values_.erase(operation.name);
+        break;
+      case OperationKind::kReport:
+        if (!exists) outcome.code = Code::kMissing;
+        break;
+    }
+    return outcome;
+  }
+  const std::map<std::string, std::int64_t>& values() const { return values_; }
+
+ private:
+  std::map<std::string, std::int64_t> values_;
+};
+
+class RandomSteps {
+ public:
+  explicit RandomSteps(unsigned seed) : engine_(seed) {}
+
+  std::size_t below(std::size_t end) {
+    return std::uniform_int_distribution<std::size_t>(0, end - 1)(engine_);
+  }
+  std::vector<Step> batch() {
+    std::vector<Step> steps;
+    for (std::size_t size = 1 + below(50); size > 0; --size) steps.push_back(step());
+    return steps;
+  }
+
+ private:
+  Step step() {
+    static const std::array<std::string, 5> kNames = {"a", "b", "a.b", "A:1", "zz-9"};
+    const std::string& name = kNames[below(kNames.size())];
+    const std::size_t kind = below(10);
+    if (kind < 6) return increment_of(name, number());
+    if (kind < 7) return reset_of(name, number());
+    return kind < 8 ? delete_of(name) : report_of(name);
+  }
+  // Of every size, and often where doubles end and where 64 bits end.
+  std::int64_t number() {
+    const auto near = static_cast<std::int64_t>(below(7)) - 3;
+    switch (below(5)) {
+      case 0:
+        return near;
+      case 1:
+        return (std::int64_t{1} << 53) * (below(2) == 0 ? 1 : -1) + near;
+      case 2:
+        return below(2) == 0 ? kMax - std::abs(near) : kMin + std::abs(near);
+      default:
+        return std::uniform_int_distribution<std::int64_t>(kMin, kMax)(engine_) >> below(64);
+    }
+  }
+
+  std::mt19937_64 engine_;
+};
+
+bool is_same(const Outcome& found, const Outcome& expected, const Operation& operation) {
+  if (found.code != expected.code) return false;
+  if (found.code == Code::kMissing) return true;
+  if (operation.kind == OperationKind::kReset && found.previous != expected.previous) return false;
+  return found.value == expected.value;
+}
+
+}  // namespace
+
+ON_EVERY_ENGINE("random batches do what a plain model does") {
+  const unsigned seed = choose_seed();
+  INFO("repeat with COUNTERD_TEST_SEED=" << seed);
+  const TestType place;
+  auto store = place.open();
+  const auto other = place.open();
+  RandomSteps random(seed);
+  Model model;
+  for (int batch = 0; batch < 300; ++batch) {
+    std::vector<Step> steps = random.batch();
+    run_batch(random.below(3) == 0 ? *other : *store, steps, patiently());
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+      const Operation& operation = steps[i].operation;
+      const Outcome expected = model.apply(operation);
+      CAPTURE(batch, i, static_cast<int>(operation.kind), operation.name, operation.operand,
+              steps[i].outcome.detail, steps[i].outcome.code, steps[i].outcome.value,
+              expected.code, expected.value);
+      REQUIRE(is_same(steps[i].outcome, expected, operation));
+    }
+    if (random.below(40) == 0) {
+      store.reset();
+      store = place.open();
+    }
+  }
+  const ListPage page = list(*store, "");
+  REQUIRE(page.rows.size() == model.values().size());
+  for (const ListPage::Row& row : page.rows) {
+    CAPTURE(row.name);
+    REQUIRE(model.values().count(row.name) == 1);
+    CHECK(row.value == model.values().at(row.name));
+  }
+}
+
+ON_EVERY_ENGINE("steps of one batch are applied in order and see each other") {
+  const TestType place;
+  const auto store = place.open();
+  const std::vector<Outcome> outcomes =
+      run(*store, {report_of("a"), increment_of("a", 2), report_of("a"), increment_of("a", 3),
+                   reset_of("a", 10), increment_of("a"), delete_of("a"), report_of("a"),
+                   reset_of("a", 4), delete_of("a"), delete_of("a"), increment_of("a", 6)});
+  CHECK(outcomes[0].code == Code::kMissing);
+  CHECK(outcomes[1].value == 2);
+  CHECK(outcomes[2].value == 2);
+  CHECK(outcomes[3].value == 5);
+  CHECK(outcomes[4].previous == 5);
+  CHECK(outcomes[5].value == 11);
+  CHECK(outcomes[6].value == 11);
+  CHECK(outcomes[7].code == Code::kMissing);
+  CHECK_FALSE(outcomes[8].previous.has_value());
+  CHECK(outcomes[9].value == 4);
+  CHECK(outcomes[10].code == Code::kMissing);
+  CHECK(outcomes[11].value == 6);
+  CHECK(value_of(*store, "a") == 6);
+}
+
+ON_EVERY_ENGINE("a counter made and deleted in one batch leaves nothing") {
+  const TestType place;
+  const auto store = place.open();
+  run(*store, {increment_of("a"), delete_of("a")});
+  CHECK_FALSE(value_of(*store, "a").has_value());
+  CHECK(list(*store, "").rows.empty());
+}
+
+ON_EVERY_ENGINE("a batch that deletes and makes a counter again keeps it in the list") {
+  const TestType place;
+  const auto store = place.open();
+  run_one(*store, reset_of("a", 8));
+  run(*store, {delete_of("a"), increment_of("a", 2)});
+  CHECK(value_of(*store, "a") == 2);
+  CHECK(names_in(list(*store, "")) == Names{"a"});
+}
+
+ON_EVERY_ENGINE("an empty batch is applied") {
+  const TestType place;
+  const auto store = place.open();
+  CHECK(run(*store, {}).empty());
+  CHECK(run_one(*store, increment_of("a")).value == 1);
+}
+
+ON_EVERY_ENGINE("reports, lists and probes need no turn") {
+  const TestType place;
+  const auto holder = place.open();
+  const auto reader = place.open();
+  run_one(*holder, increment_of("a", 3));
+  REQUIRE(holder->take_turn(patiently()));
+  CHECK(value_of(*reader, "a") == 3);
+  CHECK(names_in(list(*reader, "")) == Names{"a"});
+  CHECK(reader->probe(patiently()).ok());
+  holder->yield_turn();
+}
+
+ON_EVERY_ENGINE("a turn is yielded unused and taken again") {
+  const TestType place;
+  const auto store = place.open();
+  for (int i = 0; i < 3; ++i) {
+    REQUIRE(store->take_turn(patiently()));
+    store->yield_turn();
+  }
+  CHECK(run_one(*store, increment_of("a")).value == 1);
+}
+
+ON_EVERY_ENGINE("one turn may serve several batches") {
+  const TestType place;
+  const auto store = place.open();
+  REQUIRE(store->take_turn(patiently()));
+  for (int i = 1; i <= 3; ++i) {
+    std::vector<Step> steps = {increment_of("a")};
+    store->apply(steps, patiently());
+    CHECK(steps[0].outcome.value == i);
+  }
+  store->yield_turn();
+  const auto other = place.open();
+  CHECK(run_one(*other, increment_of("a")).value == 4);
+}
+
+ON_EVERY_ENGINE("a batch of reports is one snapshot, and so is a page of a list") {
+  const TestType place;
+  const auto store = place.open();
+  run(*store, {reset_of("left", 0), reset_of("right", 0)});
+  std::atomic<bool> stop{false};
+  std::atomic<bool> failed{false};
+  std::thread writer([&] {
+    try {
+      const auto own = place.open();
+      while (!stop) {
+        for (const Outcome& outcome : run(*own, {increment_of("left"), increment_of("right")})) {
+          if (outcome.code != Code::kOk) failed = true;
+        }
+      }
+    } catch (...) {
+      failed = true;
+    }
+  });
+  // Enough of both: looks, and looks that found something new.
+  int torn = 0;
+  int looks = 0;
+  int news = 0;
+  std::int64_t latest = 0;
+  const Deadline deadline = patiently();
+  while ((looks < 1'000 || news < 100) && !failed && std::chrono::steady_clock::now() < deadline) {
+    const std::vector<Outcome> outcomes = run(*store, {report_of("left"), report_of("right")});
+    const ListPage page = list(*store, "");
+    if (outcomes[0].code != Code::kOk || outcomes[0].value != outcomes[1].value) ++torn;
+    if (page.rows.size() != 2 || page.rows[0].value != page.rows[1].value) ++torn;
+    if (std::exchange(latest, outcomes[0].value) != outcomes[0].value) ++news;
+    ++looks;
+  }
+  stop = true;
+  writer.join();
+  CHECK_FALSE(failed);
+  CHECK(torn == 0);
+  CHECK(looks >= 1'000);
+  CHECK(news >= 100);
+}
+
+ON_EVERY_ENGINE("a list is sorted by name, bytewise") {
+  const TestType place;
+  const auto store = place.open();
+  make_counters(*store, {"b", "a.b", "a", "Z", "a:b", "0", "aa", "A", "a-b", "a_b", "a0", "10", "9"});
+  const Names sorted = {"0", "10", "9",   "A",   "Z",   "a", "a-b",
+                        "a.b", "a0", "a:b", "a_b", "aa", "b"};
+  CHECK(std::is_sorted(sorted.begin(), sorted.end()));
+  const ListPage page = list(*store, "");
+  CHECK(names_in(page) == sorted);
+  CHECK_FALSE(page.more);
+}
+
+ON_EVERY_ENGINE("an empty store lists nothing") {
+  const TestType place;
+  const auto store = place.open();
+  for (const char* prefix : {"", "a"}) {
+    const ListPage page = list(*store, prefix);
+    CHECK(page.rows.empty());
+    CHECK_FALSE(page.more);
+  }
+}
+
+ON_EVERY_ENGINE("a prefix selects the names that begin with it, itself among them") {
+  const TestType place;
+  const auto store = place.open();
+  const std::string longest(kMaxNameLength, 'z');
+  make_counters(*store, {"a", "a.b", "a:b", "a-z", "aa", "A", "0", "b", "ab", longest, "z"});
+  CHECK(names_in(list(*store, "a")) == Names{"a", "a-z", "a.b", "a:b", "aa", "ab"});
+  CHECK(names_in(list(*store, "a.")) == Names{"a.b"});
+  CHECK(names_in(list(*store, "a.b")) == Names{"a.b"});
+  CHECK(names_in(list(*store, "a.b.")).empty());
+  CHECK(names_in(list(*store, "A")) == Names{"A"});
+  CHECK(names_in(list(*store, "0")) == Names{"0"});
+  CHECK(names_in(list(*store, "z")) == Names{"z", longest});
+  CHECK(names_in(list(*store, longest)) == Names{longest});
+  CHECK(names_in(list(*store, "c")).empty());
+}
+
+ON_EVERY_ENGINE("a list goes on after the name given, and says whether there is more") {
+  const TestType place;
+  const auto store = place.open();
+  Names names;
+  for (char c = 'a'; c <= 'j'; ++c) names.push_back(std::string("p") + c);
+  make_counters(*store, names);
+  make_counters(*store, {"o", "q"});
+
+  Names seen;
+  std::string after;
+  for (int pages = 1;; ++pages) {
+    const ListPage page = list(*store, "p", after, 3);
+    for (const ListPage::Row& row : page.rows) seen.push_back(row.name);
+    if (!page.more) {
+      CHECK(pages == 4);
+      break;
+    }
+    REQUIRE(page.rows.size() == 3);
+    after = page.rows.back().name;
+  }
+  CHECK(seen == names);
+
+  CHECK_FALSE(list(*store, "p", "", 10).more);
+  CHECK(list(*store, "p", "", 9).more);
+  CHECK_FALSE(list(*store, "p", "pa", 9).more);
+  // Where `after` is no counter, before or behind all that the prefix selects, or its own end.
+  CHECK(names_in(list(*store, "p", "pbb", 2)) == Names{"pc", "pd"});
+  CHECK(names_in(list(*store, "p", "b", 2)) == Names{"pa", "pb"});
+  CHECK(names_in(list(*store, "p", "pj", 2)).empty());
+  CHECK(names_in(list(*store, "p", "q", 2)).empty());
+  CHECK(names_in(list(*store, "", "pi", 5)) == Names{"pj", "q"});
+  CHECK(names_in(list(*store, "", "q", 5)).empty());
+}
+
+ON_EVERY_ENGINE("after a name come the names that begin with it") {
+  const TestType place;
+  const auto store = place.open();
+  make_counters(*store, {"a", "a-", "a.b", "aa", "b"});
+  CHECK(names_in(list(*store, "", "a")) == Names{"a-", "a.b", "aa", "b"});
+  CHECK(names_in(list(*store, "a", "a")) == Names{"a-", "a.b", "aa"});
+}
+
+ON_EVERY_ENGINE("a page holds as many rows as the longest list allows") {
+  const TestType place;
+  const auto store = place.open();
+  Names names;
+  for (std::size_t i = 0; i <= kMaxListLimit; ++i) names.push_back(std::to_string(100'000 + i));
+  make_counters(*store, {names.begin(), names.begin() + 500});
+  make_counters(*store, {names.begin() + 500, names.end()});
+  const ListPage page = list(*store, "");
+  CHECK(page.rows.size() == kMaxListLimit);
+  CHECK(page.more);
+  CHECK(names_in(list(*store, "", page.rows.back().name)) == Names{names.back()});
+}
+
+ON_EVERY_ENGINE("names of 128 characters and their neighbours are different counters") {
+  const TestType place;
+  const auto store = place.open();
+  const std::string longest(kMaxNameLength, 'n');
+  std::string other = longest;
+  other.back() = 'o';
+  CHECK(run_one(*store, increment_of(longest, 1)).value == 1);
+  CHECK(run_one(*store, increment_of(other, 2)).value == 2);
+  CHECK(run_one(*store, increment_of(longest.substr(1), 3)).value == 3);
+  CHECK(run_one(*store, increment_of("N", 4)).value == 4);
+  CHECK(run_one(*store, increment_of("n", 5)).value == 5);
+  CHECK(value_of(*store, longest) == 1);
+  CHECK(value_of(*store, other) == 2);
+  CHECK(list(*store, "").rows.size() == 5);
+}
+
+ON_EVERY_ENGINE("a batch of the greatest size is applied") {
+  const TestType place;
+  const auto store = place.open();
+  std::vector<Step> one(kMaxBatchOperations, increment_of("same"));
+  const std::vector<Outcome> same = run(*store, std::move(one));
+  for (std::size_t i = 0; i < same.size(); ++i) {
+    REQUIRE(same[i].value == static_cast<std::int64_t>(i) + 1);
+  }
+  std::vector<Step> many;
+  for (std::size_t i = 0; i < kMaxBatchOperations; ++i) {
+    many.push_back(reset_of(std::string(120, 'x') + std::to_string(i), static_cast<std::int64_t>(i)));
+  }
+  for (const Outcome& outcome : run(*store, std::move(many))) REQUIRE(outcome.code == Code::kOk);
+  CHECK(value_of(*store, std::string(120, 'x') + "999") == 999);
+  CHECK(list(*store, "x").rows.size() == kMaxBatchOperations);
+}
+
+ON_EVERY_ENGINE("two stores on one place see each other's changes at once") {
+  const TestType place;
+  const auto first = place.open();
+  const auto second = place.open();
+  for (int i = 1; i <= 20; i += 2) {
+    CHECK(run_one(*first, increment_of("a")).value == i);
+    CHECK(value_of(*second, "a") == i);
+    CHECK(run_one(*second, increment_of("a")).value == i + 1);
+    CHECK(list(*first, "").rows.at(0).value == i + 1);
+  }
+}
+
+ON_EVERY_ENGINE("threads with a store each lose no increment and count none twice") {
+  constexpr int kThreads = 4;
+  constexpr int kBatches = 150;
+  const TestType place;
+  std::atomic<int> failures{0};
+  std::vector<std::vector<std::int64_t>> seen(kThreads);
+  std::vector<std::thread> threads;
+  for (int number = 0; number < kThreads; ++number) {
+    threads.emplace_back([&, number] {
+      try {
+        const auto store = place.open();
+        for (int batch = 0; batch < kBatches; ++batch) {
+          for (const Outcome& outcome :
+               run(*store, {increment_of("a"), increment_of("b", 2), increment_of("a")})) {
+            if (outcome.code != Code::kOk) ++failures;
+          }
+          seen[static_cast<std::size_t>(number)].push_back(
+              run_one(*store, increment_of("c")).value);
+        }
+      } catch (...) {
+        ++failures;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(failures == 0);
+  const auto store = place.open();
+  CHECK(value_of(*store, "a") == 2 * kThreads * kBatches);
+  CHECK(value_of(*store, "b") == 2 * kThreads * kBatches);
+  // Each value was given to one of them, once.
+  std::vector<std::int64_t> all;
+  for (const auto& values : seen) all.insert(all.end(), values.begin(), values.end());
+  std::sort(all.begin(), all.end());
+  REQUIRE(all.size() == kThreads * kBatches);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    REQUIRE(all[i] == static_cast<std::int64_t>(i) + 1);
+  }
+}
+
+ON_EVERY_ENGINE("processes with a store each lose no increment, also where all of them begin it") {
+  constexpr int kProcesses = 4;
+  constexpr int kBatches = 150;
+  const TestType place;
+  std::vector<std::unique_ptr<ChildProcess>> children;
+  for (int i = 0; i < kProcesses; ++i) {
+    children.push_back(std::make_unique<ChildProcess>([&](int) {
+      const auto store = place.open();
+      for (int batch = 0; batch < kBatches; ++batch) {
+        for (const Outcome& outcome : run(*store, {increment_of("a"), increment_of("b", -3)})) {
+          if (outcome.code != Code::kOk) return 1;
+        }
+      }
+      return 0;
+    }));
+  }
+  for (const auto& child : children) CHECK(child->wait() == 0);
+  const auto store = place.open();
+  CHECK(value_of(*store, "a") == kProcesses * kBatches);
+  CHECK(value_of(*store, "b") == -3 * kProcesses * kBatches);
+}
+
+ON_EVERY_ENGINE("the batch of a killed process is applied whole or not at all") {
+  const TestType place;
+  std::int64_t total = 0;
+  for (int round = 1; round <= 8; ++round) {
+    std::int64_t acknowledged = 0;
+    ChildProcess child([&](int output) {
+      const auto store = place.open();
+      for (;;) {
+        const std::vector<Outcome> outcomes =
+            run(*store, {increment_of("a"), increment_of("b"), increment_of("c")});
+        if (outcomes[2].code != Code::kOk) return 1;
+        if (write(output, &outcomes[2].value, sizeof outcomes[2].value) < 0) return 2;
+      }
+    });
+    while (acknowledged < total + 5 * round && child.read(&acknowledged, sizeof acknowledged)) {
+    }
+    child.send(SIGKILL);
+    while (child.read(&acknowledged, sizeof acknowledged)) {
+    }
+    CHECK(child.wait() == -SIGKILL);
+    const auto store = place.open();
+    const std::vector<Outcome> found = run(*store, {report_of("a"), report_of("b"), report_of("c")});
+    CHECK(found[0].value == found[1].value);
+    CHECK(found[1].value == found[2].value);
+    // What was acknowledged, and at most the one batch whose answer nobody saw.
+    CHECK(found[2].value >= acknowledged);
+    CHECK(found[2].value <= acknowledged + 1);
+    total = found[2].value;
+  }
+}
+
+ON_EVERY_ENGINE("what one store has acknowledged, one that is opened later sees") {
+  const TestType place;
+  auto store = place.open();
+  run(*store, {increment_of("a", 7), reset_of("b", kMin), increment_of("gone"), delete_of("gone")});
+  const auto beside = place.open();
+  CHECK(value_of(*beside, "a") == 7);
+  store.reset();
+  const auto later = place.open();
+  CHECK(value_of(*later, "a") == 7);
+  CHECK(value_of(*later, "b") == kMin);
+  CHECK(names_in(list(*later, "")) == Names{"a", "b"});
+}
+
+ON_EVERY_ENGINE("a store can be handed to another thread") {
+  const TestType place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a"));
+  std::int64_t value = 0;
+  std::thread([&] { value = run_one(*store, increment_of("a")).value; }).join();
+  CHECK(value == 2);
+  CHECK(run_one(*store, increment_of("a")).value == 3);
+}
+
+ON_EVERY_ENGINE("a counter knows when it was made and when it was changed last") {
+  const TestType place;
+  const auto store = place.open();
+  const std::int64_t begin = unix_now_ms();
+  run_one(*store, increment_of("a"));
+  const Outcome made = run_one(*store, report_of("a"));
+  CHECK(made.created_at_ms >= begin);
+  CHECK(made.created_at_ms <= unix_now_ms());
+  CHECK(made.updated_at_ms == made.created_at_ms);
+
+  for (const Step& change : {increment_of("a", 2), reset_of("a", 1), increment_of("a", 0)}) {
+    const Outcome before = run_one(*store, report_of("a"));
+    const std::int64_t then = wait_for_clock_after(before.updated_at_ms);
+    run_one(*store, change);
+    const Outcome changed = run_one(*store, report_of("a"));
+    CHECK(changed.created_at_ms == made.created_at_ms);
+    CHECK(changed.updated_at_ms >= then);
+  }
+
+  const Outcome last = run_one(*store, report_of("a"));
+  const std::int64_t later = wait_for_clock_after(last.updated_at_ms);
+  CHECK(run_one(*store, report_of("a")).updated_at_ms == last.updated_at_ms);  // looking is free
+  run_one(*store, delete_of("a"));
+  run_one(*store, increment_of("a"));
+  CHECK(run_one(*store, report_of("a")).created_at_ms >= later);
+}
+
+ON_EVERY_ENGINE("a counter that a batch deletes and makes again is new") {
+  const TestType place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a"));
+  const std::int64_t then = wait_for_clock_after(run_one(*store, report_of("a")).updated_at_ms);
+  run(*store, {delete_of("a"), reset_of("a", 5)});
+  CHECK(run_one(*store, report_of("a")).created_at_ms >= then);
+}
+
+ON_EVERY_ENGINE("status says engine, place and durability") {
+  const TestType place;
+  const auto store = place.open();
+  REQUIRE(store->probe(patiently()));
+  const StoreStatus status = store->status();
+  CHECK(status.engine == TestType::kEngine);
+  CHECK(status.location == place.location());
+  CHECK_FALSE(status.durability.empty());
+}
+
+ON_EVERY_ENGINE("a store on a fresh place answers a probe") {
+  const TestType place;
+  const auto store = place.open();
+  CHECK(store->probe(patiently()).ok());
+  CHECK(store->probe(patiently()).ok());
+}
+
+TEST_CASE("a batch needs the turn if a step changes something") {
+  CHECK_FALSE(needs_turn({}));
+  CHECK_FALSE(needs_turn(std::vector<Step>{report_of("a"), report_of("b")}));
+  for (const Step& change : {increment_of("a", 0), reset_of("a"), delete_of("a")}) {
+    CHECK(needs_turn(std::vector<Step>{report_of("a"), change, report_of("a")}));
+  }
+}
+
+TEST_CASE("reports of a failed batch are unavailable, only changes are unknown") {
+  std::vector<Step> steps = {increment_of("a"), report_of("a"), reset_of("a"), delete_of("a")};
+  steps[1].outcome.value = 12;
+  fail_batch(steps, {Code::kUnknown, "the wire was cut"});
+  CHECK(steps[0].outcome.code == Code::kUnknown);
+  CHECK(steps[1].outcome.code == Code::kUnavailable);
+  CHECK(steps[2].outcome.code == Code::kUnknown);
+  CHECK(steps[3].outcome.code == Code::kUnknown);
+  CHECK(steps[1].outcome.value == 0);
+  CHECK(steps[0].outcome.detail == "the wire was cut");
+
+  fail_batch(steps, {Code::kUnavailable, "nobody there"});
+  for (const Step& step : steps) CHECK(step.outcome.code == Code::kUnavailable);
+}
+
+TEST_CASE("a store with a URL that is none is refused") {
+  StoreOptions options;
+  options.url = "postgres://localhost/counters";
+  const Result<std::unique_ptr<Store>> store = open_store(options);
+  REQUIRE_FALSE(store);
+  CHECK(store.error().code == Code::kConfig);
+}
+
+}  // namespace counterd
