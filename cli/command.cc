@@ -14,10 +14,10 @@ Result<std::unique_ptr<Counters>> open_counters(const Globals& globals) {
   return use_store(options);
 }
 
-Result<std::string> name_or_default(const std::string& given) {
-  if (given.empty()) return std::string(kDefaultCounter);
-  if (const Result<void> checked = check_counter_name(given); !checked) return checked.error();
-  return given;
+Result<std::string> name_or_default(const std::optional<std::string>& given) {
+  if (!given) return std::string(kDefaultCounter);
+  if (const Result<void> checked = check_counter_name(*given); !checked) return checked.error();
+  return *given;
 }
 
 Error error_of(const Step& step) {

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cli/counters.h"
@@ -17,8 +18,8 @@ namespace counterd {
 // The options that every command takes.
 struct Globals {
   Endpoint server;
-  StoreOptions store;          // its url empty: the server is used
-  bool server_given = false;   // by flag or environment
+  StoreOptions store;         // its url empty: the server is used
+  bool server_given = false;  // by flag or environment
   bool store_by_flag = false;
   std::chrono::milliseconds timeout{5'000};
   bool timeout_given = false;
@@ -48,8 +49,9 @@ Run add_scale(CLI::App& app);
 Run add_stop(CLI::App& app);
 Run add_status(CLI::App& app);
 
-// The name that a command was given, checked; kDefaultCounter for none.
-Result<std::string> name_or_default(const std::string& given);
+// The name that a command was given, checked; kDefaultCounter for none. An empty one is refused: it
+// is what a script's unset variable gives, and must not count something else.
+Result<std::string> name_or_default(const std::optional<std::string>& given);
 
 // Runs one operation and returns its outcome; an Error unless it is kOk.
 Result<Outcome> run_operation(const Globals& globals, Operation operation);

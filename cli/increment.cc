@@ -5,7 +5,7 @@ namespace counterd {
 
 Run add_increment(CLI::App& app) {
   struct Options {
-    std::string name;
+    std::optional<std::string> name;
     std::string by = "1";
   };
   auto options = std::make_shared<Options>();
@@ -16,8 +16,7 @@ Run add_increment(CLI::App& app) {
     if (!name) return name.error();
     const Result<std::int64_t> by = parse_int64(options->by, "--by");
     if (!by) return by.error();
-    const Result<Outcome> outcome =
-        run_operation(globals, {OperationKind::kIncrement, *name, *by});
+    const Result<Outcome> outcome = run_operation(globals, {OperationKind::kIncrement, *name, *by});
     if (!outcome) return outcome.error();
     const std::string value = std::to_string(outcome->value);
     print_line(globals, globals.json ? R"({"name":")" + *name + R"(","value":)" + value +

@@ -1,6 +1,8 @@
 #include <array>
+#include <csignal>
 #include <cstdlib>
 #include <iostream>
+#include <optional>
 
 #include "cli/command.h"
 #include "common/json.h"
@@ -32,7 +34,7 @@ constexpr std::array kCommands = {
 
 // The global options as they are given, before they are checked.
 struct Words {
-  std::string server, store, timeout, sync, redis_prefix, redis_password_file;
+  std::optional<std::string> server, store, timeout, sync, redis_prefix, redis_password_file;
   bool require_durable = false;
 };
 
@@ -62,12 +64,12 @@ void add_globals(CLI::App& app, Words& words, Globals& globals) {
 // What the flags leave open comes from the environment. A server or a store on the command line
 // beats both in the environment, where a store beats a server.
 void read_environment(Words& words) {
-  const auto take = [](std::string& word, const char* name) {
+  const auto take = [](std::optional<std::string>& word, const char* name) {
     const char* value = std::getenv(name);
-    if (word.empty() && value != nullptr) word = value;
+    if (!word && value != nullptr && *value != '\0') word = value;
   };
-  if (words.server.empty()) take(words.store, "COUNTERCTL_STORE");
-  if (words.store.empty()) take(words.server, "COUNTERCTL_SERVER");
+  if (!words.server) take(words.store, "COUNTERCTL_STORE");
+  if (!words.store) take(words.server, "COUNTERCTL_SERVER");
   take(words.timeout, "COUNTERCTL_TIMEOUT");
   take(words.sync, "COUNTERCTL_SYNC");
   take(words.redis_prefix, "COUNTERCTL_REDIS_PREFIX");
@@ -75,32 +77,33 @@ void read_environment(Words& words) {
 }
 
 Result<void> check_store(const Words& words, Globals& globals) {
-  if (!words.sync.empty() && words.sync != "full" && words.sync != "normal") {
+  if (words.sync && words.sync != "full" && words.sync != "normal") {
     return Error{Code::kUsage, "--sync is full or normal"};
   }
-  if (const Result<void> checked = check_redis_prefix(words.redis_prefix); !checked) {
+  const std::string prefix = words.redis_prefix.value_or(globals.store.redis_prefix);
+  if (const Result<void> checked = check_redis_prefix(prefix); !checked) {
     return Error{Code::kUsage, checked.error().message};
   }
-  if (words.store.empty()) return {};
-  if (const auto location = parse_store_url(words.store); !location) {
+  if (!words.store) return {};
+  if (const auto location = parse_store_url(*words.store); !location) {
     return Error{Code::kUsage, location.error().message};
   }
-  globals.store.url = words.store;
+  globals.store.url = *words.store;
   if (words.sync == "normal") globals.store.sync = Sync::kNormal;
-  if (!words.redis_prefix.empty()) globals.store.redis_prefix = words.redis_prefix;
-  globals.store.redis_password_file = words.redis_password_file;
+  globals.store.redis_prefix = prefix;
+  globals.store.redis_password_file = words.redis_password_file.value_or("");
   globals.store.require_durable = words.require_durable;
   return {};
 }
 
 Result<void> check_globals(const Words& words, Globals& globals) {
-  globals.server_given = !words.server.empty();
+  globals.server_given = words.server.has_value();
   const Result<Endpoint> server =
-      parse_server(globals.server_given ? words.server : kDefaultEndpoint);
+      parse_server(words.server.value_or(std::string(kDefaultEndpoint)));
   if (!server) return server.error();
   globals.server = *server;
-  if (!words.timeout.empty()) {
-    const auto timeout = parse_duration(words.timeout, "--timeout");
+  if (words.timeout) {
+    const auto timeout = parse_duration(*words.timeout, "--timeout");
     if (!timeout) return timeout.error();
     globals.timeout = *timeout;
     globals.timeout_given = true;
@@ -117,7 +120,8 @@ Result<void> check_words(const CLI::App& app) {
   if (unknown.empty()) return Error{Code::kUsage, "a command is missing" + see};
   const std::string word = quote_for_people(unknown.front());
   if (unknown.front().starts_with('-')) return Error{Code::kUsage, "unknown option " + word + see};
-  return Error{Code::kUsage, (has_command ? "unexpected argument " : "unknown command ") + word + see};
+  return Error{Code::kUsage,
+               (has_command ? "unexpected argument " : "unknown command ") + word + see};
 }
 
 int fail(const Error& error) {
@@ -140,10 +144,11 @@ int run(int argc, const char* const* argv) {
   app.require_subcommand(0, 1);
   app.fallthrough();
   app.allow_extras();
-  app.footer("Exit status: 0 done, 1 refused by a limit, 2 no such counter, 64 usage, 65 bad data,\n"
-             "69 nothing was applied, 74 output failed, 75 unknown, 77 not allowed, 78 "
-             "configuration.\nEvery option above with a value can also come from the environment, "
-             "--server as COUNTERCTL_SERVER.\nSee counterctl(1).");
+  app.footer(
+      "Exit status: 0 done, 1 refused by a limit, 2 no such counter, 64 usage, 65 bad data,\n"
+      "69 nothing was applied, 74 output failed, 75 unknown, 77 not allowed, 78 "
+      "configuration.\nEvery option above with a value can also come from the environment, "
+      "--server as COUNTERCTL_SERVER.\nSee counterctl(1).");
   add_globals(app, words, globals);
   std::vector<std::pair<CLI::App*, Run>> commands;
   for (const Command& command : kCommands) {
@@ -160,9 +165,10 @@ int run(int argc, const char* const* argv) {
     return fail({Code::kUsage, std::string(error.what()) + " (see counterctl --help)"});
   }
   if (const Result<void> checked = check_words(app); !checked) return end_with(checked);
-  globals.store_by_flag = !words.store.empty();
+  globals.store_by_flag = words.store.has_value();
   read_environment(words);
-  if (const Result<void> checked = check_globals(words, globals); !checked) return end_with(checked);
+  if (const Result<void> checked = check_globals(words, globals); !checked)
+    return end_with(checked);
   for (const auto& [sub, run_command] : commands) {
     if (sub->parsed()) return end_with(run_command(globals));
   }
@@ -172,4 +178,13 @@ int run(int argc, const char* const* argv) {
 }  // namespace
 }  // namespace counterd
 
-int main(int argc, char** argv) { return counterd::run(argc, argv); }
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // a peer that is gone is an error to report
+  try {
+    return counterd::run(argc, argv);
+  } catch (const std::exception& exception) {
+    // Out of memory, at most: nobody knows what has been done by then.
+    std::cerr << "counterctl: " << exception.what() << '\n';
+    return counterd::code_info(counterd::Code::kUnknown).exit_status;
+  }
+}

@@ -29,8 +29,7 @@ Result<std::vector<Step>> read_names(const std::vector<std::string>& names) {
 
 Run add_report(CLI::App& app) {
   auto names = std::make_shared<std::vector<std::string>>();
-  app.add_option("names", *names, "the counters (default: count, 0 if missing)")
-      ->type_name("NAME");
+  app.add_option("names", *names, "the counters (default: count, 0 if missing)")->type_name("NAME");
   return [names](const Globals& globals) -> Result<void> {
     const bool by_default = names->empty();
     Result<std::vector<Step>> steps =

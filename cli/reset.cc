@@ -5,7 +5,7 @@ namespace counterd {
 
 Run add_reset(CLI::App& app) {
   struct Options {
-    std::string name;
+    std::optional<std::string> name;
     std::string to = "0";
   };
   auto options = std::make_shared<Options>();

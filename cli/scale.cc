@@ -11,8 +11,8 @@ Run add_scale(CLI::App& app) {
       ->type_name("N")
       ->required();
   return [number](const Globals& globals) -> Result<void> {
-    const Result<std::int64_t> workers = parse_int64_within(
-        *number, "number of workers", 1, static_cast<std::int64_t>(kMaxWorkers));
+    const Result<std::int64_t> workers =
+        parse_int64_within(*number, "number of workers", 1, static_cast<std::int64_t>(kMaxWorkers));
     if (!workers) return workers.error();
     const Result<DaemonInfo> info = scale_daemon(globals, static_cast<int>(*workers));
     if (!info) return info.error();

@@ -95,8 +95,8 @@ Error ServerCounters::failure(httplib::Error error, bool changes) const {
                           error == httplib::Error::ConnectionTimeout ||
                           error == httplib::Error::BindIPAddress;
   if (never_sent) {
-    return {Code::kUnavailable, "nothing answers at " + to_url(server_) +
-                                    "; start a daemon with: counterctl spawn"};
+    return {Code::kUnavailable,
+            "nothing answers at " + to_url(server_) + "; start a daemon with: counterctl spawn"};
   }
   return {changes ? Code::kUnknown : Code::kUnavailable,
           "the connection to " + to_url(server_) + " was lost before the answer" +
@@ -160,10 +160,10 @@ Outcome ServerCounters::apply_one(const Operation& operation, Deadline deadline)
 }
 
 Result<ListPage> ServerCounters::list(const ListQuery& query, Deadline deadline) {
-  const Result<Json> body =
-      ask("GET", "/v1/counters?prefix=" + query.prefix + "&after=" + query.after +
-                     "&limit=" + std::to_string(query.limit),
-          false, deadline);
+  const Result<Json> body = ask("GET",
+                                "/v1/counters?prefix=" + query.prefix + "&after=" + query.after +
+                                    "&limit=" + std::to_string(query.limit),
+                                false, deadline);
   if (!body) return body.error();
   ListPage page;
   try {
@@ -185,9 +185,10 @@ Result<CountersStatus> ServerCounters::status(Deadline deadline) {
     return found != object.end() && found->is_string() ? found->get<std::string>() : "";
   };
   const Json store = body->value("store", Json::object());
-  return CountersStatus{to_url(server_), text(*body, "version"),
-                        {text(store, "engine"), text(store, "location"),
-                         text(store, "durability")}};
+  return CountersStatus{
+      to_url(server_),
+      text(*body, "version"),
+      {text(store, "engine"), text(store, "location"), text(store, "durability")}};
 }
 
 }  // namespace

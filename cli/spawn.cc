@@ -38,8 +38,8 @@ std::string find_daemon_program() {
   return !failure && access(beside.c_str(), X_OK) == 0 ? beside.string() : "counterd";
 }
 
-// `value` with its path, if it is one of `flag`'s that holds one, made absolute: the daemon does not
-// stay in the caller's folder, and the same words said elsewhere name another file.
+// `value` with its path, if it is one of `flag`'s that holds one, made absolute: the daemon does
+// not stay in the caller's folder, and the same words said elsewhere name another file.
 std::string with_absolute_path(std::string_view flag, const std::string& value) {
   constexpr std::string_view kStore = "sqlite:";
   constexpr std::string_view kSocket = "unix:";
@@ -136,12 +136,11 @@ Result<UniqueFd> open_log(const std::string& path) {
   close_range(kReadyFd + 1, ~0U, 0);
   execvp(program.c_str(), argv.data());
   const std::string message = "cannot run " + program + "\n";
-  [[maybe_unused]] const ssize_t written =
-      write(STDERR_FILENO, message.data(), message.size());
+  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, message.data(), message.size());
   _exit(code_info(Code::kIo).exit_status);
 }
 
-// Waits for the line "ready URL"; the URL. Empty: the daemon has ended, or time is up.
+// Waits for the line "ready URL"; the URL. Empty: the daemon ends, or time is up.
 std::string wait_until_ready(const UniqueFd& ready, Deadline deadline) {
   std::string line;
   while (!line.ends_with('\n')) {
@@ -166,10 +165,15 @@ std::string log_since(const std::string& path, off_t start) {
   return {text.data(), size > 0 ? static_cast<std::size_t>(size) : 0};
 }
 
-// Why the daemon with `pid` is not ready.
-Error failure_of(pid_t pid, const std::string& log_path, off_t log_start) {
+// Why the daemon with `pid` is not ready. One that ends may do so a moment after its pipe has.
+Error failure_of(pid_t pid, const std::string& log_path, off_t log_start, Deadline deadline) {
+  constexpr std::chrono::milliseconds kPause{5};
   int status = 0;
-  if (waitpid(pid, &status, WNOHANG) != pid) {
+  pid_t ended = 0;
+  while ((ended = waitpid(pid, &status, WNOHANG)) == 0 && steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(kPause);
+  }
+  if (ended != pid) {
     return {Code::kUnknown, "the daemon (pid " + std::to_string(pid) +
                                 ") was started and is not ready yet; its log is " + log_path};
   }
@@ -211,8 +215,9 @@ Result<Started> start_daemon(const Globals& globals, const Words& flags, int wor
   if (pid < 0) return system_error(Code::kIo, "cannot start the daemon", errno);
   if (pid == 0) become_daemon(program, argv, *log, to_daemon);
   to_daemon.reset();
-  const std::string url = wait_until_ready(ready, globals.deadline());
-  if (url.empty()) return failure_of(pid, log_path, log_start);
+  const Deadline deadline = globals.deadline();
+  const std::string url = wait_until_ready(ready, deadline);
+  if (url.empty()) return failure_of(pid, log_path, log_start, deadline);
   return Started{pid, url};
 }
 
@@ -289,9 +294,8 @@ Run add_spawn(CLI::App& app) {
   return [options](const Globals& globals) -> Result<void> {
     int workers = 0;
     if (!options->workers.empty()) {
-      const Result<std::int64_t> number =
-          parse_int64_within(options->workers, "--workers", 1,
-                             static_cast<std::int64_t>(kMaxWorkers));
+      const Result<std::int64_t> number = parse_int64_within(
+          options->workers, "--workers", 1, static_cast<std::int64_t>(kMaxWorkers));
       if (!number) return number.error();
       workers = static_cast<int>(*number);
     }

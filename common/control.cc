@@ -43,8 +43,7 @@ std::vector<std::string> directories_of_user() {
   if (!by_systemd.empty()) found.push_back(by_systemd.substr(0, by_systemd.find(':')));
   const std::string by_session = environment("XDG_RUNTIME_DIR");
   if (by_session.starts_with('/')) found.push_back(by_session + "/counterd");
-  found.push_back(geteuid() == 0 ? "/run/counterd"
-                                 : "/tmp/counterd-" + std::to_string(geteuid()));
+  found.push_back(geteuid() == 0 ? "/run/counterd" : "/tmp/counterd-" + std::to_string(geteuid()));
   return found;
 }
 
@@ -105,7 +104,9 @@ std::string encode(const ControlRequest& request) {
   return one_line(document);
 }
 
-std::string encode(const DaemonInfo& info) { return one_line(Json(info)); }
+std::string encode(const DaemonInfo& info) {
+  return one_line(Json(info));
+}
 
 std::string encode(const Error& error) {
   return one_line({{"error", {{"code", problem_type(error.code)}, {"message", error.message}}}});
@@ -119,8 +120,8 @@ Result<ControlRequest> decode_control_request(std::string_view line) {
     if (name == "command") {
       request.command = value;
     } else if (name == "workers") {
-      const Result<std::int64_t> number = parse_int64_within(
-          value, "number of workers", 1, static_cast<std::int64_t>(kMaxWorkers));
+      const Result<std::int64_t> number =
+          parse_int64_within(value, "number of workers", 1, static_cast<std::int64_t>(kMaxWorkers));
       if (!number) return number.error();
       request.workers = static_cast<int>(*number);
     } else {
@@ -159,8 +160,7 @@ Result<std::string> control_directory() {
 }
 
 std::string control_socket_name(const Endpoint& endpoint) {
-  return (endpoint.is_unix() ? "unix-" + hash_of(endpoint.path) : to_string(endpoint)) +
-         ".control";
+  return (endpoint.is_unix() ? "unix-" + hash_of(endpoint.path) : to_string(endpoint)) + ".control";
 }
 
 Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& request,
@@ -181,8 +181,8 @@ Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& re
     if (whole) reply.append(portion.data(), static_cast<std::size_t>(size));
   }
   if (!whole) {
-    return Error{Code::kUnavailable, "the daemon at " + to_string(endpoint) +
-                                         " did not answer on its control socket"};
+    return Error{Code::kUnavailable,
+                 "the daemon at " + to_string(endpoint) + " did not answer on its control socket"};
   }
   if (connection != nullptr) *connection = std::move(*found);
   return decode_control_reply(reply);

@@ -21,12 +21,13 @@ Error bad_endpoint(std::string_view text, std::string_view why) {
 Result<Endpoint> parse_path(std::string_view text) {
   const std::string_view path = text.substr(kUnix.size());
   if (path.empty()) return bad_endpoint(text, "the path is missing");
-  if (path.find('\0') != std::string_view::npos) return bad_endpoint(text, "it has a NUL character");
+  if (path.find('\0') != std::string_view::npos)
+    return bad_endpoint(text, "it has a NUL character");
   Endpoint endpoint;
   endpoint.path = std::filesystem::absolute(path).lexically_normal();
   if (endpoint.path.size() > kMaxSocketPath) {
-    return bad_endpoint(text, "the path is longer than " + std::to_string(kMaxSocketPath) +
-                                  " bytes");
+    return bad_endpoint(text,
+                        "the path is longer than " + std::to_string(kMaxSocketPath) + " bytes");
   }
   return endpoint;
 }

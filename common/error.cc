@@ -52,7 +52,9 @@ static_assert(table_is_in_order(), "code_info() finds a row by its place");
 
 }  // namespace
 
-const CodeInfo& code_info(Code code) { return kCodes[static_cast<std::size_t>(code)]; }
+const CodeInfo& code_info(Code code) {
+  return kCodes[static_cast<std::size_t>(code)];
+}
 
 std::string problem_type(Code code) {
   return std::string(kTypePrefix).append(code_info(code).type);

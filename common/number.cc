@@ -11,8 +11,7 @@ namespace counterd {
 namespace {
 
 Error bad_number(std::string_view text, std::string_view what, const std::string& rule) {
-  return {Code::kBadNumber,
-          std::string(what) + " " + quote_for_people(text) + " is not " + rule};
+  return {Code::kBadNumber, std::string(what) + " " + quote_for_people(text) + " is not " + rule};
 }
 
 bool has_strict_form(std::string_view text) {
@@ -46,7 +45,7 @@ Result<std::int64_t> parse_int64(std::string_view text, std::string_view what) {
 
 Result<std::int64_t> parse_int64_within(std::string_view text, std::string_view what,
                                         std::int64_t least, std::int64_t most) {
-  const Result<std::int64_t> value = parse_int64(text, what);
+  Result<std::int64_t> value = parse_int64(text, what);
   if (!value || *value < least || *value > most) {
     return bad_number(
         text, what, "a whole number from " + std::to_string(least) + " to " + std::to_string(most));

@@ -99,8 +99,12 @@ Result<Question> decode_list(const Input& input) {
   return Question(std::move(query));
 }
 
-Result<Question> decode_probe(const Input&) { return Question(Probe{}); }
-Result<Question> decode_nothing(const Input&) { return Question(Nothing{}); }
+Result<Question> decode_probe(const Input&) {
+  return Question(Probe{});
+}
+Result<Question> decode_nothing(const Input&) {
+  return Question(Nothing{});
+}
 
 // --- encode, one function a route ---
 
@@ -201,7 +205,8 @@ Response encode_report(const Call& call, const Answer& answer, const Figures&) {
   return json_response(name_and("value", step, step.outcome.value) + R"(,"created_at":")" +
                        format_timestamp(step.outcome.created_at_ms) + R"(","updated_at":")" +
                        format_timestamp(step.outcome.updated_at_ms) +
-                       R"(","expires_at":null})" "\n");
+                       R"(","expires_at":null})"
+                       "\n");
 }
 
 // The seed's form of a report, on the default counter, which reads as 0 when it is missing.
@@ -338,8 +343,7 @@ Found find_route(std::string_view method, std::string_view path, const ApiOption
 
 Result<void> add_parameter(Parameters& parameters, const Route& route, const std::string& name,
                            const std::string& value) {
-  if (std::find(route.parameters.begin(), route.parameters.end(), name) ==
-      route.parameters.end()) {
+  if (std::find(route.parameters.begin(), route.parameters.end(), name) == route.parameters.end()) {
     return Error{Code::kBadParameter, "unknown parameter " + quote_for_people(name)};
   }
   for (const auto& [known, unused] : parameters) {
@@ -438,8 +442,7 @@ Result<void> check_sender(const httplib::Request& head, const ApiOptions& option
 
 bool wants_plain_text(const httplib::Request& head) {
   const std::string accept = head.get_header_value("Accept");
-  return accept.find("text/plain") != std::string::npos &&
-         accept.find(kJson) == std::string::npos;
+  return accept.find("text/plain") != std::string::npos && accept.find(kJson) == std::string::npos;
 }
 
 Result<Question> decode_for(const Found& found, const httplib::Request& head,

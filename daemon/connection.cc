@@ -19,16 +19,22 @@ void release_if_large(std::string& buffer) {
   if (buffer.empty() && buffer.capacity() > kKeptBuffer) std::string().swap(buffer);
 }
 
-bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
+bool would_block(int error) {
+  return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
+}
 
 }  // namespace
 
 Connection::Connection(Server& server, int socket)
     : server_(server), socket_(server.loop(), socket) {}
 
-void Connection::start() { wait_for_input(); }
+void Connection::start() {
+  wait_for_input();
+}
 
-void Connection::enter(Phase phase) { server_.move(*this, phase); }
+void Connection::enter(Phase phase) {
+  server_.move(*this, phase);
+}
 
 void Connection::wait_for_input() {
   socket_.async_wait(asio::posix::stream_descriptor::wait_read,
@@ -190,7 +196,7 @@ void Connection::send_when_answered() {
   if (server_.draining()) closing_ = true;
   for (const Exchange& exchange : exchanges_) {
     const bool last = &exchange == &exchanges_.back();
-    const After after = last && closing_      ? After::kClose
+    const After after = last && closing_    ? After::kClose
                         : exchange.http_1_0 ? After::kKeepAlive10
                                             : After::kKeepAlive;
     append_bytes(output_, exchange.response, after, exchange.call.head_only);
@@ -204,8 +210,8 @@ void Connection::send_when_answered() {
 void Connection::send_output() {
   std::size_t sent = 0;
   while (sent < output_.size()) {
-    const ssize_t size = send(socket_.native_handle(), output_.data() + sent,
-                              output_.size() - sent, MSG_NOSIGNAL);
+    const ssize_t size =
+        send(socket_.native_handle(), output_.data() + sent, output_.size() - sent, MSG_NOSIGNAL);
     if (size < 0 && !would_block(errno)) return close();
     if (size < 0) break;
     sent += static_cast<std::size_t>(size);

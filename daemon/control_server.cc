@@ -74,8 +74,7 @@ void ControlServer::serve(const std::vector<pollfd>& polled, const Handler& hand
 }
 
 void ControlServer::accept(const Listening& listening) {
-  UniqueFd socket(
-      accept4(listening.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  UniqueFd socket(accept4(listening.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!socket) return;
   if (!is_allowed(socket.get())) {
     const std::string refusal =
@@ -104,8 +103,9 @@ bool ControlServer::serve_connection(Connection& connection, const Handler& hand
 
 void ControlServer::expire() {
   const auto now = steady_clock::now();
-  connections_.remove_if(
-      [now](const Connection& connection) { return !connection.kept && connection.deadline <= now; });
+  connections_.remove_if([now](const Connection& connection) {
+    return !connection.kept && connection.deadline <= now;
+  });
 }
 
 void ControlServer::close() {

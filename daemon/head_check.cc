@@ -34,8 +34,8 @@ bool is_token(std::string_view text) {
 
 bool is_target(std::string_view text) {
   return text.starts_with('/') && std::all_of(text.begin(), text.end(), [](char c) {
-    return c > ' ' && c <= '~' && c != '#';
-  });
+           return c > ' ' && c <= '~' && c != '#';
+         });
 }
 
 // Field values hold visible characters, spaces, tabs and bytes beyond ASCII (RFC 9110, 5.5).
@@ -74,8 +74,12 @@ bool list_has(std::string_view value, std::string_view name) {
   return false;
 }
 
-Error refusal(Code code, std::string_view why) { return {code, std::string(why)}; }
-Error malformed(std::string_view why) { return refusal(Code::kBadRequest, why); }
+Error refusal(Code code, std::string_view why) {
+  return {code, std::string(why)};
+}
+Error malformed(std::string_view why) {
+  return refusal(Code::kBadRequest, why);
+}
 
 Result<void> check_request_line(std::string_view line, Head& head) {
   const std::size_t method_end = std::min(line.find(' '), line.size());

@@ -18,8 +18,8 @@ struct Head {
   std::size_t size = 0;       // bytes of the head, its empty line included
   std::size_t body_size = 0;  // bytes of the body behind it, 0 to kMaxBodyBytes
   bool http_1_0 = false;
-  bool keep_alive = true;         // what the client wishes (RFC 9112, 9.3)
-  bool expects_continue = false;  // it waits for 100 before it sends the body (RFC 9110, 10.1.1)
+  bool keep_alive = true;           // what the client wishes (RFC 9112, 9.3)
+  bool expects_continue = false;    // it waits for 100 before it sends the body (RFC 9110, 10.1.1)
   bool has_dropped_fields = false;  // Range or Expect: see without_dropped_fields()
 };
 

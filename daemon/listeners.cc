@@ -35,8 +35,9 @@ void set_option(const UniqueFd& socket, int level, int option) {
 Error cannot_listen(const Endpoint& endpoint, int number) {
   const std::string what = "cannot listen on " + to_string(endpoint);
   if (number == EADDRINUSE) {
-    return {Code::kConfig, what + ": the address is taken; end the program that has it, or choose "
-                                  "another with --listen"};
+    return {Code::kConfig, what +
+                               ": the address is taken; end the program that has it, or choose "
+                               "another with --listen"};
   }
   return system_error(Code::kConfig, what, number);
 }
@@ -51,8 +52,8 @@ Result<Addresses> resolve(const Endpoint& endpoint) {
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   addrinfo* found = nullptr;
-  const int failure = getaddrinfo(endpoint.host.c_str(), std::to_string(endpoint.port).c_str(),
-                                  &hints, &found);
+  const int failure =
+      getaddrinfo(endpoint.host.c_str(), std::to_string(endpoint.port).c_str(), &hints, &found);
   if (failure != 0) {
     return Error{Code::kConfig,
                  "cannot listen on " + to_string(endpoint) + ": " + gai_strerror(failure)};
@@ -137,8 +138,7 @@ Result<void> Listeners::open_unix(const Endpoint& endpoint) {
   UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   const sockaddr_un address = unix_address(endpoint.path);
   const mode_t mask = umask(0117);  // for the owner and the group
-  const int bound =
-      bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  const int bound = bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
   const int failure = errno;
   umask(mask);
   if (bound != 0) return cannot_listen(endpoint, failure);
@@ -228,7 +228,9 @@ Result<void> Listeners::add_slot() {
   return {};
 }
 
-void Listeners::remove_slot() { slots_.pop_back(); }
+void Listeners::remove_slot() {
+  slots_.pop_back();
+}
 
 void Listeners::route_to(std::size_t slots) {
   // The kernel keeps the sockets of an address in the order in which they began to listen, so a

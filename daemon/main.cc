@@ -37,6 +37,7 @@ int run(int argc, const char* const* argv) {
 
 int main(int argc, char** argv) {
   // How the supervisor starts a worker: see daemon/worker.h.
+  // An exception there ends the worker, and the supervisor replaces it.
   if (argc == 4 && std::string_view(argv[1]) == "worker") {
     const auto slot = counterd::parse_int64_within(argv[2], "slot", 0, 65'535);
     const auto sockets = counterd::parse_int64_within(argv[3], "sockets", 0, 65'535);
@@ -44,5 +45,9 @@ int main(int argc, char** argv) {
       return counterd::run_worker(static_cast<int>(*slot), static_cast<int>(*sockets));
     }
   }
-  return counterd::run(argc, argv);
+  try {
+    return counterd::run(argc, argv);
+  } catch (const std::exception& exception) {  // out of memory, at most
+    return counterd::fail({counterd::Code::kIo, exception.what()});
+  }
 }

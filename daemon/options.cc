@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <functional>
 
 #include "common/json.h"
@@ -22,7 +23,7 @@ using Values = std::vector<std::string>;
 // One thing to set, whatever it is set by. CLI11 only splits command lines and files into words:
 // what the words mean is read here, strictly, and the same for every source.
 struct Setting {
-  std::string name;  // --name, COUNTERD_NAME, name = in a file
+  std::string name;        // --name, COUNTERD_NAME, name = in a file
   std::string value_name;  // empty: a flag
   std::string help;
   Result<void> (*set)(DaemonOptions& options, const std::string& value);
@@ -41,8 +42,7 @@ Result<void> set_listen(DaemonOptions& options, const std::string& value) {
   Result<Endpoint> endpoint = parse_endpoint(value);
   if (!endpoint) return endpoint.error();
   if (options.listen.size() == kMaxListenAddresses) {
-    return Error{Code::kConfig,
-                 "more than " + std::to_string(kMaxListenAddresses) + " addresses"};
+    return Error{Code::kConfig, "more than " + std::to_string(kMaxListenAddresses) + " addresses"};
   }
   options.listen.push_back(std::move(*endpoint));
   return {};
@@ -110,8 +110,9 @@ Result<void> set_store_timeout(DaemonOptions& options, const std::string& value)
   const auto duration = parse_duration(value, "timeout");
   if (!duration) return duration.error();
   if (*duration > kMaxStoreTimeout) {
-    return Error{Code::kConfig, "the longest store timeout is 15m, a quarter of the time for "
-                                "which Redis knows a batch"};
+    return Error{Code::kConfig,
+                 "the longest store timeout is 15m, a quarter of the time for "
+                 "which Redis knows a batch"};
   }
   options.store.timeout = *duration;
   return {};
@@ -136,8 +137,8 @@ const std::vector<Setting>& settings() {
       {"workers", "N", "worker processes, 1 to 256 (default: the CPUs; at most 2 on sqlite)",
        set_workers},
       {"listen", "ADDRESS",
-       "HOST:PORT, [IPv6]:PORT or unix:PATH; may be repeated (default: 127.0.0.1:4747)",
-       set_listen, true},
+       "HOST:PORT, [IPv6]:PORT or unix:PATH; may be repeated (default: 127.0.0.1:4747)", set_listen,
+       true},
       {"store", "URL",
        "sqlite:PATH, redis://[user@]host[:port][/db] or redis+unix://[user@]PATH[?db=N] "
        "(default: sqlite: in the state directory)",
@@ -154,8 +155,7 @@ const std::vector<Setting>& settings() {
        set_store_timeout},
       {"drain-timeout", "TIME", "longest wait for requests at the end (default: 10s)",
        set_drain_timeout},
-      {"max-connections", "N", "connections of each worker (default: 16000)",
-       set_max_connections},
+      {"max-connections", "N", "connections of each worker (default: 16000)", set_max_connections},
       {"allow-host", "NAME", "a name that the Host of requests may have; may be repeated",
        set_allow_host, true},
       {"allow-get-writes", "", "let GET /increment and GET /reset change the default counter",
@@ -173,7 +173,9 @@ std::string environment_name(const Setting& setting) {
   return name;
 }
 
-Values split_at_commas(const std::string& text) { return CLI::detail::split(text, ','); }
+Values split_at_commas(const std::string& text) {
+  return CLI::detail::split(text, ',');
+}
 
 // Where the values of a setting come from, for messages, and what they are.
 struct Source {
@@ -185,6 +187,11 @@ using Sources = std::map<std::string, Source>;  // by Setting::name
 
 Result<void> read_file(const std::string& path, Sources& sources) {
   std::vector<CLI::ConfigItem> items;
+  std::error_code ignored;
+  // CLI11 takes a directory for an empty file.
+  if (std::filesystem::is_directory(path, ignored)) {
+    return Error{Code::kConfig, "the file " + quote_for_people(path) + " is a directory"};
+  }
   try {
     items = CLI::ConfigINI().from_file(path);
   } catch (const CLI::Error& error) {
@@ -193,8 +200,12 @@ Result<void> read_file(const std::string& path, Sources& sources) {
   for (const CLI::ConfigItem& item : items) {
     const auto known = std::find_if(settings().begin(), settings().end(),
                                     [&](const Setting& it) { return it.name == item.name; });
-    if (known == settings().end() || !item.parents.empty() || item.name == "ready-fd") {
-      return Error{Code::kConfig, path + ": unknown setting " + quote_for_people(item.fullname())};
+    if (!item.parents.empty()) {
+      return Error{Code::kConfig,
+                   path + ": unknown section " + quote_for_people(item.parents.front())};
+    }
+    if (known == settings().end() || item.name == "ready-fd") {
+      return Error{Code::kConfig, path + ": unknown setting " + quote_for_people(item.name)};
     }
     sources.try_emplace(item.name, Source{path + ": " + item.name, item.inputs});
   }
@@ -301,8 +312,9 @@ Result<std::variant<DaemonOptions, Finished>> read_options(int argc, const char*
   std::map<std::string, Values> flags;
   for (const Setting& setting : settings()) {
     if (setting.value_name.empty()) {
-      app.add_flag_callback("--" + setting.name,
-                            [&flags, &setting] { flags[setting.name] = {"true"}; }, setting.help);
+      app.add_flag_callback(
+          "--" + setting.name, [&flags, &setting] { flags[setting.name] = {"true"}; },
+          setting.help);
     } else {
       app.add_option("--" + setting.name, flags[setting.name], setting.help)
           ->type_name(setting.value_name)
@@ -310,8 +322,9 @@ Result<std::variant<DaemonOptions, Finished>> read_options(int argc, const char*
           ->take_all();
     }
   }
-  app.footer("Every setting can also come from the environment, --redis-prefix as "
-             "COUNTERD_REDIS_PREFIX, and from the file, without the dashes. See counterd(8).");
+  app.footer(
+      "Every setting can also come from the environment, --redis-prefix as "
+      "COUNTERD_REDIS_PREFIX, and from the file, without the dashes. See counterd(8).");
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {

@@ -14,15 +14,15 @@
 namespace counterd {
 
 struct DaemonOptions {
-  int workers = 0;                // 1 to kMaxWorkers
-  std::vector<Endpoint> listen;   // unless systemd hands over sockets
+  int workers = 0;               // 1 to kMaxWorkers
+  std::vector<Endpoint> listen;  // unless systemd hands over sockets
   StoreOptions store;
   std::vector<std::string> allowed_hosts;  // further names that Host may have
   bool allow_get_writes = false;
   int max_connections = 0;  // of each worker
   std::chrono::milliseconds drain_timeout{0};
-  int ready_fd = -1;        // gets "ready URL\n" when the daemon serves; -1: none
-  bool check_only = false;  // --check-config
+  int ready_fd = -1;                   // gets "ready URL\n" when the daemon serves; -1: none
+  bool check_only = false;             // --check-config
   std::vector<std::string> arguments;  // as given, without --workers
 };
 

@@ -30,7 +30,9 @@ constexpr std::chrono::milliseconds kDrainPatience{1'000};
 constexpr std::array<std::chrono::seconds, kPhases> kTimeouts = {
     kIdleTimeout, kReceiveTimeout, std::chrono::hours(24 * 365), kSendTimeout, kLingerTimeout};
 
-std::size_t index_of(Phase phase) { return static_cast<std::size_t>(phase); }
+std::size_t index_of(Phase phase) {
+  return static_cast<std::size_t>(phase);
+}
 
 }  // namespace
 

@@ -186,9 +186,9 @@ void Supervisor::take_end_of_worker(std::size_t index, int status) {
     slot.start_at += slot.pause;
   }
   if (stopping_) return;
-  log_line(name + (WIFSIGNALED(status)
-                       ? " was killed by signal " + std::to_string(WTERMSIG(status))
-                       : " ended with status " + std::to_string(WEXITSTATUS(status))) +
+  log_line(name +
+           (WIFSIGNALED(status) ? " was killed by signal " + std::to_string(WTERMSIG(status))
+                                : " ended with status " + std::to_string(WEXITSTATUS(status))) +
            (state == State::kStarting
                 ? " while it started; next try in " + std::to_string(slot.pause.count()) + " ms"
                 : "; it is replaced"));
@@ -339,7 +339,8 @@ DaemonInfo Supervisor::info() const {
   info.pid = getpid();
   info.ready = !stopping_ && all_ready();
   info.arguments = options_.arguments;
-  for (const Endpoint& endpoint : listeners_.endpoints()) info.addresses.push_back(to_url(endpoint));
+  for (const Endpoint& endpoint : listeners_.endpoints())
+    info.addresses.push_back(to_url(endpoint));
   info.wanted = static_cast<int>(wanted_);
   constexpr std::array kNames = {"waiting", "starting", "ready", "draining"};
   for (std::size_t i = 0; i < slots_.size(); ++i) {

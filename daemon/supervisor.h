@@ -76,8 +76,8 @@ class Supervisor {
   UniqueFd signals_;
   UniqueFd setup_;
   std::vector<Slot> slots_;
-  std::size_t wanted_ = 0;   // workers there shall be
-  bool was_ready_ = false;   // all workers have served at once
+  std::size_t wanted_ = 0;    // workers there shall be
+  bool was_ready_ = false;    // all workers have served at once
   bool first_ready_ = false;  // one worker has served
   bool stopping_ = false;
   bool ended_ = false;

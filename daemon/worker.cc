@@ -21,7 +21,9 @@
 
 namespace std::chrono {
 // For the setup's durations.
-static void to_json(nlohmann::json& json, const milliseconds& duration) { json = duration.count(); }
+static void to_json(nlohmann::json& json, const milliseconds& duration) {
+  json = duration.count();
+}
 static void from_json(const nlohmann::json& json, milliseconds& duration) {
   duration = milliseconds(json.get<std::int64_t>());
 }
@@ -187,6 +189,7 @@ class Worker {
   const int first = kSetupFd;
   const int behind = first + static_cast<int>(fds.size());
   std::vector<int> copies;
+  copies.reserve(fds.size());
   const int image = fcntl(binary.get(), F_DUPFD_CLOEXEC, behind);
   for (const int fd : fds) copies.push_back(fcntl(fd, F_DUPFD_CLOEXEC, behind));
   for (std::size_t i = 0; i < copies.size(); ++i) dup2(copies[i], first + static_cast<int>(i));
@@ -205,8 +208,8 @@ class Worker {
 Result<UniqueFd> write_setup(const WorkerSetup& setup) {
   const std::vector<std::uint8_t> bytes = nlohmann::json::to_cbor(nlohmann::json(setup));
   UniqueFd file(memfd_create("counterd-setup", MFD_CLOEXEC));
-  if (!file || write(file.get(), bytes.data(), bytes.size()) !=
-                   static_cast<ssize_t>(bytes.size())) {
+  if (!file ||
+      write(file.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
     return system_error(Code::kIo, "cannot write the workers' setup", errno);
   }
   return file;
@@ -225,6 +228,7 @@ Result<WorkerProcess> start_worker(const UniqueFd& binary, const UniqueFd& setup
   std::vector<std::string> words = {"counterd", "worker", std::to_string(slot),
                                     std::to_string(sockets.size())};
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   const pid_t pid = fork();

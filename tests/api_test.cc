@@ -22,9 +22,8 @@ Decoded decode_request(const std::string& line, const std::string& body = {},
       line + " HTTP/1.1\r\n" + (has_host ? "" : "Host: localhost:4747\r\n") + fields + "\r\n";
   Decoded decoded;
   HttpParser parser;
-  REQUIRE(parser.parse(head, [&](const httplib::Request& request) {
-    decoded = decode(request, body, options);
-  }));
+  REQUIRE(parser.parse(
+      head, [&](const httplib::Request& request) { decoded = decode(request, body, options); }));
   return decoded;
 }
 
@@ -54,7 +53,8 @@ TEST_CASE("an increment adds 1, or what the query, a form or JSON says") {
   const std::string line = "POST /v1/counters/hits/increment";
   for (const Decoded& decoded :
        {decode_request(line + "?by=-7"), decode_request(line, "by=-7", kForm),
-        decode_request(line, R"({"by":-7})", kJson), decode_request(line, R"({"by":"-7"})", kJson)}) {
+        decode_request(line, R"({"by":-7})", kJson),
+        decode_request(line, R"({"by":"-7"})", kJson)}) {
     const Operation& operation = operation_of(decoded);
     CHECK(operation.kind == OperationKind::kIncrement);
     CHECK(operation.name == "hits");
@@ -146,8 +146,8 @@ TEST_CASE("a parameter is known and given once") {
 
 TEST_CASE("a body that is not a flat JSON object or a form is refused") {
   const std::string line = "POST /v1/counters/a/increment";
-  for (const std::string bad : {"{", "[]", "1", "null", "{\"by\":[1]}", "{\"by\":{}}", "{\"by\":null}",
-                                "{\"by\":1}x", "{'by':1}", "\xff"}) {
+  for (const std::string bad : {"{", "[]", "1", "null", "{\"by\":[1]}", "{\"by\":{}}",
+                                "{\"by\":null}", "{\"by\":1}x", "{'by':1}", "\xff"}) {
     INFO(bad);
     CHECK(refusal_of(decode_request(line, bad, kJson)) == "400 bad-body");
   }
@@ -178,8 +178,9 @@ TEST_CASE("only addresses of ours are a Host") {
 }
 
 TEST_CASE("a request that a browser sends for a site changes nothing") {
-  for (const std::string fields : {"Origin: http://localhost:4747\r\n", "Origin: null\r\n",
-                                   "Sec-Fetch-Site: cross-site\r\n", "Sec-Fetch-Site: same-site\r\n"}) {
+  for (const std::string fields :
+       {"Origin: http://localhost:4747\r\n", "Origin: null\r\n", "Sec-Fetch-Site: cross-site\r\n",
+        "Sec-Fetch-Site: same-site\r\n"}) {
     INFO(fields);
     CHECK(refusal_of(decode_request("POST /increment", "", fields)) == "403 forbidden");
     CHECK(refusal_of(decode_request("DELETE /v1/counters/a", "", fields)) == "403 forbidden");
@@ -212,9 +213,12 @@ TEST_CASE("a list has a prefix, a place to go on from and a limit") {
   CHECK(refusal_of(decode_request("GET /v1/counters?prefix=%2F")) == "400 bad-parameter");
 }
 
-Answer answer(const Operation& operation, Outcome outcome) { return Step{operation, outcome}; }
+Answer answer(const Operation& operation, Outcome outcome) {
+  return Step{operation, outcome};
+}
 
-std::string body_of(const std::string& line, const Outcome& outcome, const std::string& fields = {}) {
+std::string body_of(const std::string& line, const Outcome& outcome,
+                    const std::string& fields = {}) {
   const Decoded decoded = decode_request(line, "", fields);
   Figures figures;
   figures.pid = 42;
@@ -228,9 +232,10 @@ TEST_CASE("outcomes read as the interface says") {
   outcome.updated_at_ms = 1'700'000'000'007;
   CHECK(body_of("POST /v1/counters/a/increment?by=-3", outcome) ==
         "{\"name\":\"a\",\"value\":-9223372036854775808,\"applied\":-3}\n");
-  CHECK(body_of("GET /v1/counters/a", outcome) ==
-        "{\"name\":\"a\",\"value\":-9223372036854775808,\"created_at\":\"1970-01-01T00:00:00.000Z\","
-        "\"updated_at\":\"2023-11-14T22:13:20.007Z\",\"expires_at\":null}\n");
+  CHECK(
+      body_of("GET /v1/counters/a", outcome) ==
+      "{\"name\":\"a\",\"value\":-9223372036854775808,\"created_at\":\"1970-01-01T00:00:00.000Z\","
+      "\"updated_at\":\"2023-11-14T22:13:20.007Z\",\"expires_at\":null}\n");
   CHECK(body_of("POST /v1/counters/a/reset?to=5", outcome) ==
         "{\"name\":\"a\",\"value\":-9223372036854775808,\"previous\":null}\n");
   outcome.previous = 7;
@@ -279,8 +284,9 @@ TEST_CASE("a response is bytes with a length, and no body for HEAD") {
   response.body = "{}\n";
   std::string bytes;
   append_bytes(bytes, response, After::kClose, true);
-  CHECK(bytes.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-                          "Content-Length: 3\r\n"));
+  CHECK(
+      bytes.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                        "Content-Length: 3\r\n"));
   CHECK(bytes.find("\r\nConnection: close\r\n") != std::string::npos);
   CHECK(bytes.ends_with("\r\n\r\n"));
 }

@@ -19,9 +19,9 @@ bool is_name_character(char c) {
 }  // namespace
 
 TEST_CASE("letters, digits and four signs make a name", "[name]") {
-  for (const std::string_view good : {"a"sv, "A"sv, "0"sv, "9"sv, "count"sv, "a.b"sv, "a..b"sv,
-                                      "a:b"sv, "a_b"sv, "a-b"sv, "a-"sv, "a."sv, "1.2.3"sv,
-                                      "orders:2026-01-31.failed_Total"sv}) {
+  for (const std::string_view good :
+       {"a"sv, "A"sv, "0"sv, "9"sv, "count"sv, "a.b"sv, "a..b"sv, "a:b"sv, "a_b"sv, "a-b"sv, "a-"sv,
+        "a."sv, "1.2.3"sv, "orders:2026-01-31.failed_Total"sv}) {
     CAPTURE(quote_for_people(good));
     CHECK(check_counter_name(good).ok());
     CHECK(check_name_prefix(good).ok());
@@ -51,9 +51,11 @@ TEST_CASE("a name holds no other byte, and only some begin it", "[name]") {
 
 TEST_CASE("what could escape a path, a shell or a line is no name", "[name]") {
   for (const std::string_view bad :
-       {"."sv, ".."sv, "../x"sv, "a/b"sv, "a%2fb"sv, "-x"sv, "--help"sv, ":a"sv, "_a"sv, " a"sv,
-        "a "sv, "a b"sv, "a\n"sv, "a\0"sv, "a\0b"sv, "\0"sv, "a*"sv, "$a"sv, "a;b"sv, "a'b"sv,
-        "\"a\""sv, "a\\b"sv, "n\xC3\xA4me"sv, "\xF0\x9F\x98\x80"sv, "a\xFF"sv}) {
+       {"."sv,      ".."sv,  "../x"sv,  "a/b"sv,  "a%2fb"sv,       "-x"sv,
+        "--help"sv, ":a"sv,  "_a"sv,    " a"sv,   "a "sv,          "a b"sv,
+        "a\n"sv,    "a\0"sv, "a\0b"sv,  "\0"sv,   "a*"sv,          "$a"sv,
+        "a;b"sv,    "a'b"sv, "\"a\""sv, "a\\b"sv, "n\xC3\xA4me"sv, "\xF0\x9F\x98\x80"sv,
+        "a\xFF"sv}) {
     CAPTURE(quote_for_people(bad));
     const Result<void> checked = check_counter_name(bad);
     REQUIRE_FALSE(checked);

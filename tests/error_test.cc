@@ -10,7 +10,9 @@ namespace counterd {
 namespace {
 
 constexpr int kCodes = static_cast<int>(Code::kIo) + 1;
-Code code_at(int place) { return static_cast<Code>(place); }
+Code code_at(int place) {
+  return static_cast<Code>(place);
+}
 
 }  // namespace
 

@@ -19,7 +19,9 @@ constexpr int kCounters = 10;
 constexpr int kClients = 64;
 constexpr int kWorkers = 5;
 
-std::string target(int counter) { return "/v1/counters/c" + std::to_string(counter); }
+std::string target(int counter) {
+  return "/v1/counters/c" + std::to_string(counter);
+}
 
 struct Tally {
   std::array<long, kCounters> sent{};
@@ -96,8 +98,7 @@ Tally run_clients(const Endpoint& endpoint, const std::function<bool()>& more,
   std::vector<Tally> tallies(kClients);
   std::vector<std::thread> threads;
   for (int i = 0; i < kClients; ++i) {
-    threads.emplace_back(
-        [&, i] { tallies[i] = run_client(endpoint, i, more, killed); });
+    threads.emplace_back([&, i] { tallies[i] = run_client(endpoint, i, more, killed); });
   }
   Tally sum;
   for (int i = 0; i < kClients; ++i) {
@@ -147,7 +148,8 @@ void survives_killed_workers(const DaemonProcess& daemon) {
     kill_workers(daemon, 50, killed);
     more = false;
   });
-  const Tally tally = run_clients(daemon.endpoint(), [&] { return more.load(); }, killed);
+  const Tally tally = run_clients(
+      daemon.endpoint(), [&] { return more.load(); }, killed);
   killer.join();
   CHECK(tally.errors > 0);
   CHECK(tally.errors_of_the_living == 0);

@@ -76,7 +76,9 @@ bool HttpSocket::send(std::string_view bytes) {
   return true;
 }
 
-void HttpSocket::end_sending() { shutdown(socket_.get(), SHUT_WR); }
+void HttpSocket::end_sending() {
+  shutdown(socket_.get(), SHUT_WR);
+}
 
 bool HttpSocket::fill(steady_clock::time_point deadline) {
   pollfd polled{.fd = socket_.get(), .events = POLLIN, .revents = 0};
@@ -97,8 +99,7 @@ std::optional<Reply> HttpSocket::receive(milliseconds timeout, bool head_only) {
   }
   Reply reply = read_head(std::string_view(input_).substr(0, end + 4));
   const bool interim = reply.status < 200;
-  const std::size_t size =
-      interim || head_only ? 0 : std::stoul(reply.fields.at("content-length"));
+  const std::size_t size = interim || head_only ? 0 : std::stoul(reply.fields.at("content-length"));
   while (input_.size() < end + 4 + size) {
     if (!fill(deadline)) return std::nullopt;
   }

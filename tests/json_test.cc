@@ -16,14 +16,12 @@ std::string as_json(std::string_view text) {
 }  // namespace
 
 TEST_CASE("a flat object gives its members in their order", "[json]") {
-  const Result<FlatObject> members = parse_flat_object(
-      R"( { "name" : "a.b", "by":-5,"clamp":true , "other":false,"empty":"" } )");
+  const Result<FlatObject> members =
+      parse_flat_object(R"( { "name" : "a.b", "by":-5,"clamp":true , "other":false,"empty":"" } )");
   REQUIRE(members);
-  CHECK(*members == FlatObject{{"name", "a.b"},
-                               {"by", "-5"},
-                               {"clamp", "true"},
-                               {"other", "false"},
-                               {"empty", ""}});
+  CHECK(*members ==
+        FlatObject{
+            {"name", "a.b"}, {"by", "-5"}, {"clamp", "true"}, {"other", "false"}, {"empty", ""}});
   CHECK(parse_flat_object("{}")->empty());
   CHECK(parse_flat_object(" \t\r\n{ } \n")->empty());
 }
@@ -48,15 +46,51 @@ TEST_CASE("strings are unescaped", "[json]") {
 }
 
 TEST_CASE("whatever is not one flat object is refused", "[json]") {
-  for (const std::string_view bad :
-       {""sv, " "sv, "null"sv, "true"sv, "5"sv, "\"a\""sv, "[]"sv, "[{}]"sv, "{"sv, "}"sv, "{]"sv,
-        "{\"a\"}"sv, "{\"a\":}"sv, "{\"a\":1,}"sv, "{,}"sv, "{a:1}"sv, "{'a':1}"sv, "{\"a\" 1}"sv,
-        "{\"a\":1 \"b\":2}"sv, "{1:2}"sv, "{\"a\":{}}"sv, "{\"a\":{\"b\":1}}"sv, "{\"a\":[]}"sv,
-        "{\"a\":[1]}"sv, "{\"a\":null}"sv, "{\"a\":1}x"sv, "{\"a\":1}{}"sv, "{\"a\":1},"sv,
-        "{\"a\":1}}"sv, "{\"a\":tru}"sv, "{\"a\":True}"sv, "{\"a\":\"b}"sv, "{\"a\":\"\\x\"}"sv,
-        "{\"a\":\"\\ud800\"}"sv, "{\"a\":\"b\nc\"}"sv, "{/**/\"a\":1}"sv, "{\"a\":1}//"sv,
-        "{\"a\":\"\xFF\"}"sv, "{\"\xC3\":1}"sv, "{\"a\":1,\"a\":1}"sv, "{\"a\":1,\"b\":2,\"a\":3}"sv,
-        "{\"a\":1,\"\\u0061\":2}"sv, "{\"a\":1}\0"sv, "{\"a\":1}\0{\"b\":2}"sv, "\0{}"sv}) {
+  for (const std::string_view bad : {""sv,
+                                     " "sv,
+                                     "null"sv,
+                                     "true"sv,
+                                     "5"sv,
+                                     "\"a\""sv,
+                                     "[]"sv,
+                                     "[{}]"sv,
+                                     "{"sv,
+                                     "}"sv,
+                                     "{]"sv,
+                                     "{\"a\"}"sv,
+                                     "{\"a\":}"sv,
+                                     "{\"a\":1,}"sv,
+                                     "{,}"sv,
+                                     "{a:1}"sv,
+                                     "{'a':1}"sv,
+                                     "{\"a\" 1}"sv,
+                                     "{\"a\":1 \"b\":2}"sv,
+                                     "{1:2}"sv,
+                                     "{\"a\":{}}"sv,
+                                     "{\"a\":{\"b\":1}}"sv,
+                                     "{\"a\":[]}"sv,
+                                     "{\"a\":[1]}"sv,
+                                     "{\"a\":null}"sv,
+                                     "{\"a\":1}x"sv,
+                                     "{\"a\":1}{}"sv,
+                                     "{\"a\":1},"sv,
+                                     "{\"a\":1}}"sv,
+                                     "{\"a\":tru}"sv,
+                                     "{\"a\":True}"sv,
+                                     "{\"a\":\"b}"sv,
+                                     "{\"a\":\"\\x\"}"sv,
+                                     "{\"a\":\"\\ud800\"}"sv,
+                                     "{\"a\":\"b\nc\"}"sv,
+                                     "{/**/\"a\":1}"sv,
+                                     "{\"a\":1}//"sv,
+                                     "{\"a\":\"\xFF\"}"sv,
+                                     "{\"\xC3\":1}"sv,
+                                     "{\"a\":1,\"a\":1}"sv,
+                                     "{\"a\":1,\"b\":2,\"a\":3}"sv,
+                                     "{\"a\":1,\"\\u0061\":2}"sv,
+                                     "{\"a\":1}\0"sv,
+                                     "{\"a\":1}\0{\"b\":2}"sv,
+                                     "\0{}"sv}) {
     CAPTURE(quote_for_people(bad));
     const Result<FlatObject> members = parse_flat_object(bad);
     REQUIRE_FALSE(members);
@@ -66,9 +100,9 @@ TEST_CASE("whatever is not one flat object is refused", "[json]") {
 }
 
 TEST_CASE("a number that is no 64-bit integer comes as it is written", "[json]") {
-  for (const char* number : {"1.5", "1.0", "1e3", "1E3", "-1.5", "0.0", "-0.0",
-                             "18446744073709551616", "-9223372036854775809",
-                             "99999999999999999999"}) {
+  for (const char* number :
+       {"1.5", "1.0", "1e3", "1E3", "-1.5", "0.0", "-0.0", "18446744073709551616",
+        "-9223372036854775809", "99999999999999999999"}) {
     CAPTURE(number);
     const Result<FlatObject> members = parse_flat_object(std::string("{\"by\":") + number + "}");
     REQUIRE(members);
@@ -77,7 +111,8 @@ TEST_CASE("a number that is no 64-bit integer comes as it is written", "[json]")
 }
 
 TEST_CASE("what JSON does not call a number is refused", "[json]") {
-  for (const char* bad : {"010", "+1", "0x10", "-", "1.", ".5", "--1", "NaN", "Infinity", "1e400"}) {
+  for (const char* bad :
+       {"010", "+1", "0x10", "-", "1.", ".5", "--1", "NaN", "Infinity", "1e400"}) {
     CAPTURE(bad);
     const Result<FlatObject> members = parse_flat_object(std::string("{\"by\":") + bad + "}");
     REQUIRE_FALSE(members);
@@ -95,8 +130,7 @@ TEST_CASE("deep nesting ends at its first level", "[json]") {
 
 TEST_CASE("an error names no more of a hostile name than a line holds", "[json]") {
   const std::string name(10'000, 'n');
-  const Result<FlatObject> members =
-      parse_flat_object("{\"" + name + "\":1,\"" + name + "\":2}");
+  const Result<FlatObject> members = parse_flat_object("{\"" + name + "\":1,\"" + name + "\":2}");
   REQUIRE_FALSE(members);
   CHECK(members.error().message.size() < 200);
 }

@@ -76,8 +76,8 @@ std::string run_on(redisContext* context, const std::vector<std::string>& argume
     values.push_back(argument.data());
     lengths.push_back(argument.size());
   }
-  auto* reply = static_cast<redisReply*>(redisCommandArgv(
-      context, static_cast<int>(values.size()), values.data(), lengths.data()));
+  auto* reply = static_cast<redisReply*>(
+      redisCommandArgv(context, static_cast<int>(values.size()), values.data(), lengths.data()));
   if (reply == nullptr) throw std::runtime_error(std::string("redis: ") + context->errstr);
   std::string text = as_text(*reply);
   freeReplyObject(reply);
@@ -99,7 +99,9 @@ RedisServer::RedisServer(std::vector<std::string> arguments, Tcp tcp)
   start();
 }
 
-RedisServer::~RedisServer() { kill(); }
+RedisServer::~RedisServer() {
+  kill();
+}
 
 void RedisServer::start() {
   for (int attempt = 1; attempt <= kStartAttempts; ++attempt) {
@@ -126,11 +128,21 @@ bool RedisServer::try_to_start() {
 
 void RedisServer::spawn() {
   unlink(socket_path().c_str());  // a killed server leaves it
-  std::vector<std::string> words = {
-      "redis-server",  "--bind", "127.0.0.1",    "--port", std::to_string(port_),
-      "--unixsocket",  socket_path(),            "--dir",  directory_.path(),
-      "--logfile",     directory_ / "redis.log", "--save", "",
-      "--daemonize",   "no"};
+  std::vector<std::string> words = {"redis-server",
+                                    "--bind",
+                                    "127.0.0.1",
+                                    "--port",
+                                    std::to_string(port_),
+                                    "--unixsocket",
+                                    socket_path(),
+                                    "--dir",
+                                    directory_.path(),
+                                    "--logfile",
+                                    directory_ / "redis.log",
+                                    "--save",
+                                    "",
+                                    "--daemonize",
+                                    "no"};
   words.insert(words.end(), arguments_.begin(), arguments_.end());
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
@@ -179,7 +191,9 @@ void RedisServer::stop() {
   end(SIGTERM);
 }
 
-void RedisServer::kill() { end(SIGKILL); }
+void RedisServer::kill() {
+  end(SIGKILL);
+}
 
 void RedisServer::restart() {
   stop();

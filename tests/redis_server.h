@@ -39,7 +39,8 @@ class RedisServer {
   std::string tcp_url() const { return "redis://127.0.0.1:" + std::to_string(port_); }
 
   // Runs a command on a connection of its own, for which `login` (AUTH and its arguments, if any)
-  // comes first. Replies as text: arrays with a newline between, nil as "(nil)", errors as they are.
+  // comes first. Replies as text: arrays with a newline between, nil as "(nil)", errors as they
+  // are.
   std::string command(const std::vector<std::string>& arguments,
                       const std::vector<std::string>& login = {}) const;
 

@@ -64,10 +64,10 @@ class Proxy {
  public:
   enum class Fault : unsigned char {
     kNone,
-    kCutBeforeRequest,  // the batch never reaches the server
-    kCutAfterRequest,   // the batch is on its way, the connection is lost
-    kCutBeforeReply,    // the server has answered, the answer is lost
-    kHoldRequest,       // the connection is lost, the batch is stuck until release_held()
+    kCutBeforeRequest,   // the batch never reaches the server
+    kCutAfterRequest,    // the batch is on its way, the connection is lost
+    kCutBeforeReply,     // the server has answered, the answer is lost
+    kHoldRequest,        // the connection is lost, the batch is stuck until release_held()
     kTellWhenForwarded,  // nothing happens to it
   };
 
@@ -387,7 +387,8 @@ TEST_CASE("status says what the server's settings make durable", "[redis]") {
     return arguments;
   };
   for (const Case& kind :
-       {Case{{}, "appendonly no", false}, Case{{"--appendonly", "yes"}, "appendfsync everysec", false},
+       {Case{{}, "appendonly no", false},
+        Case{{"--appendonly", "yes"}, "appendfsync everysec", false},
         Case{{"--appendonly", "yes", "--appendfsync", "no"}, "appendfsync no", false},
         Case{always, "every change survives a crash of processes, system or power", true},
         Case{always_and("--no-appendfsync-on-rewrite", "yes"), "rewrite", false},
@@ -752,9 +753,9 @@ TEST_CASE("a stored value that is no counter's fails the batch and changes nothi
   const RedisServer server;
   const auto store = open_or_throw(options_for(server.url()));
   run_one(*store, increment_of("good"));
-  const std::string value = GENERATE("abc", "", "1.5", "1e3", " 1", "1 ", "+1", "0x10", "--1", "-",
-                                     "nan", "9223372036854775808", "-9223372036854775809",
-                                     "99999999999999999999999");
+  const std::string value =
+      GENERATE("abc", "", "1.5", "1e3", " 1", "1 ", "+1", "0x10", "--1", "-", "nan",
+               "9223372036854775808", "-9223372036854775809", "99999999999999999999999");
   CAPTURE(value);
   server.command({"HSET", "counterd:c:bad", "v", value, "c", "1", "u", "1"});
   const std::vector<Outcome> outcomes =

@@ -53,8 +53,7 @@ TEST_CASE("requests in one write are answered in their order, on one connection"
   for (int i = 1; i <= 500; ++i) {
     const auto counted = client.receive();
     REQUIRE(counted);
-    CHECK(counted->body ==
-          "{\"name\":\"a\",\"value\":" + std::to_string(i) + ",\"applied\":1}\n");
+    CHECK(counted->body == "{\"name\":\"a\",\"value\":" + std::to_string(i) + ",\"applied\":1}\n");
     const auto live = client.receive();
     REQUIRE(live);
     CHECK(live->body == "{\"live\":true}\n");
@@ -75,8 +74,8 @@ TEST_CASE("a pipeline sees its own changes") {
 TEST_CASE("a request may come in any pieces") {
   const DaemonProcess daemon({"--workers", "1"});
   HttpSocket client(daemon.endpoint());
-  const std::string bytes =
-      request("POST", "/v1/counters/a/increment", R"({"by":5})", "Content-Type: application/json\r\n");
+  const std::string bytes = request("POST", "/v1/counters/a/increment", R"({"by":5})",
+                                    "Content-Type: application/json\r\n");
   for (const char byte : bytes) REQUIRE(client.send({&byte, 1}));
   CHECK(client.receive()->status == 200);
   for (const char byte : bytes + bytes) REQUIRE(client.send({&byte, 1}));
@@ -141,8 +140,9 @@ TEST_CASE("a bad name, number or parameter on the wire gets its error and change
     CHECK(reply->status == 400);
     CHECK(!reply->closes());
   }
-  CHECK(client.ask(request("POST", "/v1/counters/" + std::string(129, 'a') + "/increment"))
-            ->status == 400);
+  CHECK(
+      client.ask(request("POST", "/v1/counters/" + std::string(129, 'a') + "/increment"))->status ==
+      400);
   CHECK(client.ask(request("PATCH", "/v1/counters/a"))->status == 405);
   CHECK(client.ask(request("POST", "/nowhere"))->status == 404);
   CHECK(client.ask(request("GET", "/v1/counters"))->body == "{\"counters\":[],\"next\":null}\n");
@@ -231,7 +231,8 @@ TEST_CASE("a byte a second and replies that nobody reads are cut off, and distur
   while (!cut_off && steady_clock::now() - began < kReceiveTimeout + seconds(8)) {
     const auto asked = steady_clock::now();
     REQUIRE(other.ask(increment())->status == 200);
-    longest = std::max(longest, std::chrono::duration_cast<milliseconds>(steady_clock::now() - asked));
+    longest =
+        std::max(longest, std::chrono::duration_cast<milliseconds>(steady_clock::now() - asked));
     slow.send("r");
     cut_off = !slow.receive_some(milliseconds(250)).empty();
   }

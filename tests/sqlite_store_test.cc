@@ -14,6 +14,7 @@
 #include <functional>
 #include <iterator>
 #include <thread>
+#include <utility>
 
 #include "common/store/engines.h"
 #include "tests/catch.h"
@@ -464,15 +465,16 @@ TEST_CASE("status tells the two kinds of durability apart", "[sqlite]") {
 
 TEST_CASE("network file systems are known by their type, local ones are not", "[sqlite]") {
   CHECK(network_file_system(NFS_SUPER_MAGIC) == "NFS");
-  CHECK(network_file_system(static_cast<std::int32_t>(0xff534d42)) == "CIFS");  // as 32 bits sign it
+  CHECK(network_file_system(static_cast<std::int32_t>(0xff534d42)) ==
+        "CIFS");  // as 32 bits sign it
   CHECK(network_file_system(0xfe534d42) == "SMB2");
   CHECK(network_file_system(SMB_SUPER_MAGIC) == "SMB");
   CHECK(network_file_system(V9FS_MAGIC) == "9P");
   CHECK(network_file_system(0x65735546) == "FUSE");
   CHECK(network_file_system(0x00c36400) == "Ceph");
-  for (const long local : {long{EXT4_SUPER_MAGIC}, long{TMPFS_MAGIC}, long{BTRFS_SUPER_MAGIC},
-                           long{OVERLAYFS_SUPER_MAGIC}, 0x58465342L /* XFS */, 0x2fc12fc1L /* ZFS */,
-                           0L}) {
+  for (const long local :
+       {long{EXT4_SUPER_MAGIC}, long{TMPFS_MAGIC}, long{BTRFS_SUPER_MAGIC},
+        long{OVERLAYFS_SUPER_MAGIC}, 0x58465342L /* XFS */, 0x2fc12fc1L /* ZFS */, 0L}) {
     CAPTURE(local);
     CHECK(network_file_system(local).empty());
   }
@@ -529,8 +531,7 @@ TEST_CASE("a hard link made under an open store stops it", "[sqlite]") {
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
-TEST_CASE("a database that becomes newer under an open store is not changed any more",
-          "[sqlite]") {
+TEST_CASE("a database that becomes newer under an open store is not changed any more", "[sqlite]") {
   const Place place;
   const auto store = place.open();
   run_one(*store, increment_of("a"));
@@ -718,7 +719,7 @@ TEST_CASE("the log stays small, however many batches", "[sqlite]") {
   CHECK(place.log_size() < 1'500 * kFrameBytes);
 }
 
-TEST_CASE("the log stays bounded while others read without a pause", "[sqlite]") {
+TEST_CASE("the log begins anew although others read without a pause", "[sqlite]") {
   const Place place;
   StoreOptions options = place.options();
   options.sync = Sync::kNormal;
@@ -738,13 +739,15 @@ TEST_CASE("the log stays bounded while others read without a pause", "[sqlite]")
       ++wrong;
     }
   });
-  // Two that overlap, so that there is not one moment without a reader of the log.
+  // Two that overlap, so that there is not one moment without a reader of the log, each for longer
+  // than a batch takes and shorter than the store waits.
   readers.emplace_back([&] {
     try {
       std::array<Foreigner, 2> pair = {Foreigner(place.path()), Foreigner(place.path())};
       const auto look = [](Foreigner& reader) {
         reader.run("BEGIN");
         reader.ask("SELECT count(*) FROM counters");
+        std::this_thread::sleep_for(milliseconds(2));
       };
       look(pair[0]);
       while (!stop) {
@@ -757,17 +760,25 @@ TEST_CASE("the log stays bounded while others read without a pause", "[sqlite]")
       ++wrong;
     }
   });
-  std::string failure;
-  try {
-    increment_many_times(*store);
-  } catch (const std::exception& exception) {
-    failure = exception.what();
+  // Until many batches in a row have not made the file longer: they were written from its start.
+  // On a busy machine a reader can be off the CPU for longer than the store waits for it, so this
+  // asks for the end of the growth, not for one size.
+  constexpr int kMostBatches = 4 * kManyBatches;
+  std::uintmax_t longest = 0;
+  int batches_since = 0;
+  int batches = 0;
+  bool ok = true;
+  while (ok && batches_since < 2'000 && batches < kMostBatches) {
+    ok = run_one(*store, increment_of("a")).value == ++batches;
+    const std::uintmax_t before = std::exchange(longest, place.log_size());
+    batches_since = before == longest ? batches_since + 1 : 0;
   }
   stop = true;
   for (std::thread& reader : readers) reader.join();
-  CHECK(failure.empty());
+  CHECK(ok);
   CHECK(wrong == 0);
-  CHECK(place.log_size() < 10'000 * kFrameBytes);
+  CHECK(batches < kMostBatches);
+  CHECK(longest > 0);
 }
 
 TEST_CASE("the log is bounded where two stores take turns", "[sqlite]") {
@@ -803,9 +814,12 @@ TEST_CASE("where the log cannot grow, nothing acknowledged is lost and it works 
     setrlimit(RLIMIT_FSIZE, &full);
     for (int i = 0; i < 5; ++i) {
       const Code code = run_one(*store, increment_of("a"), after(milliseconds(300))).code;
-      if (code == Code::kUnknown) ++seen.unknown;
-      else if (code == Code::kUnavailable) ++seen.refused;
-      else ++seen.others;
+      if (code == Code::kUnknown)
+        ++seen.unknown;
+      else if (code == Code::kUnavailable)
+        ++seen.refused;
+      else
+        ++seen.others;
     }
     const rlimit free{.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
     setrlimit(RLIMIT_FSIZE, &free);

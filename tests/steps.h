@@ -19,14 +19,20 @@ inline Step increment_of(std::string name, std::int64_t by = 1) {
 inline Step reset_of(std::string name, std::int64_t to = 0) {
   return {{OperationKind::kReset, std::move(name), to}, {}};
 }
-inline Step delete_of(std::string name) { return {{OperationKind::kDelete, std::move(name), 0}, {}}; }
-inline Step report_of(std::string name) { return {{OperationKind::kReport, std::move(name), 0}, {}}; }
+inline Step delete_of(std::string name) {
+  return {{OperationKind::kDelete, std::move(name), 0}, {}};
+}
+inline Step report_of(std::string name) {
+  return {{OperationKind::kReport, std::move(name), 0}, {}};
+}
 
 inline Deadline after(std::chrono::milliseconds time) {
   return std::chrono::steady_clock::now() + time;
 }
 // Far enough that only what hangs reaches it.
-inline Deadline patiently() { return after(std::chrono::seconds(20)); }
+inline Deadline patiently() {
+  return after(std::chrono::seconds(20));
+}
 
 // Throws, which fails the test or the child, unless the store opens.
 inline std::unique_ptr<Store> open_or_throw(const StoreOptions& options) {

@@ -198,9 +198,9 @@ ON_EVERY_ENGINE("the whole signed 64-bit range is exact") {
   const TestType place;
   const auto store = place.open();
   std::vector<std::int64_t> values;
-  for (const std::int64_t around : {std::int64_t{0}, std::int64_t{1} << 31, std::int64_t{1} << 32,
-                                    std::int64_t{1} << 52, std::int64_t{1} << 53,
-                                    std::int64_t{1} << 54, std::int64_t{1} << 62}) {
+  for (const std::int64_t around :
+       {std::int64_t{0}, std::int64_t{1} << 31, std::int64_t{1} << 32, std::int64_t{1} << 52,
+        std::int64_t{1} << 53, std::int64_t{1} << 54, std::int64_t{1} << 62}) {
     for (std::int64_t by = -2; by <= 2; ++by) {
       values.push_back(around + by);
       values.push_back(-around + by);
@@ -344,8 +344,8 @@ ON_EVERY_ENGINE("random batches do what a plain model does") {
       const Operation& operation = steps[i].operation;
       const Outcome expected = model.apply(operation);
       CAPTURE(batch, i, static_cast<int>(operation.kind), operation.name, operation.operand,
-              steps[i].outcome.detail, steps[i].outcome.code, steps[i].outcome.value,
-              expected.code, expected.value);
+              steps[i].outcome.detail, steps[i].outcome.code, steps[i].outcome.value, expected.code,
+              expected.value);
       REQUIRE(is_same(steps[i].outcome, expected, operation));
     }
     if (random.below(40) == 0) {
@@ -487,9 +487,9 @@ ON_EVERY_ENGINE("a batch of reports is one snapshot, and so is a page of a list"
 ON_EVERY_ENGINE("a list is sorted by name, bytewise") {
   const TestType place;
   const auto store = place.open();
-  make_counters(*store, {"b", "a.b", "a", "Z", "a:b", "0", "aa", "A", "a-b", "a_b", "a0", "10", "9"});
-  const Names sorted = {"0", "10", "9",   "A",   "Z",   "a", "a-b",
-                        "a.b", "a0", "a:b", "a_b", "aa", "b"};
+  make_counters(*store,
+                {"b", "a.b", "a", "Z", "a:b", "0", "aa", "A", "a-b", "a_b", "a0", "10", "9"});
+  const Names sorted = {"0", "10", "9", "A", "Z", "a", "a-b", "a.b", "a0", "a:b", "a_b", "aa", "b"};
   CHECK(std::is_sorted(sorted.begin(), sorted.end()));
   const ListPage page = list(*store, "");
   CHECK(names_in(page) == sorted);
@@ -603,7 +603,8 @@ ON_EVERY_ENGINE("a batch of the greatest size is applied") {
   }
   std::vector<Step> many;
   for (std::size_t i = 0; i < kMaxBatchOperations; ++i) {
-    many.push_back(reset_of(std::string(120, 'x') + std::to_string(i), static_cast<std::int64_t>(i)));
+    many.push_back(
+        reset_of(std::string(120, 'x') + std::to_string(i), static_cast<std::int64_t>(i)));
   }
   for (const Outcome& outcome : run(*store, std::move(many))) REQUIRE(outcome.code == Code::kOk);
   CHECK(value_of(*store, std::string(120, 'x') + "999") == 999);
@@ -704,7 +705,8 @@ ON_EVERY_ENGINE("the batch of a killed process is applied whole or not at all") 
     }
     CHECK(child.wait() == -SIGKILL);
     const auto store = place.open();
-    const std::vector<Outcome> found = run(*store, {report_of("a"), report_of("b"), report_of("c")});
+    const std::vector<Outcome> found =
+        run(*store, {report_of("a"), report_of("b"), report_of("c")});
     CHECK(found[0].value == found[1].value);
     CHECK(found[1].value == found[2].value);
     // What was acknowledged, and at most the one batch whose answer nobody saw.

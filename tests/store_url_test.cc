@@ -60,15 +60,14 @@ TEST_CASE("a redis URL takes IPv6 addresses in brackets", "[store_url]") {
   CHECK(full.host == "fe80::1%eth0");
   CHECK(full.port == 7000);
   CHECK(full.database == 2);
-  for (const char* bad : {"redis://[::1", "redis://[]", "redis://[::1]7000", "redis://[::1]:",
-                          "redis://::1", "redis://[::1]:x"}) {
+  for (const char* bad : {"redis://[::1", "redis://[]", "redis://[::1]7000",
+                          "redis://[::1]:", "redis://::1", "redis://[::1]:x"}) {
     CAPTURE(bad);
     CHECK_FALSE(parse_store_url(bad));
   }
 }
 
-TEST_CASE("a redis+unix URL holds an absolute path and may hold user and database",
-          "[store_url]") {
+TEST_CASE("a redis+unix URL holds an absolute path and may hold user and database", "[store_url]") {
   const RedisLocation plain = redis_at("redis+unix:///run/redis/redis.sock");
   CHECK(plain.socket_path == "/run/redis/redis.sock");
   CHECK(plain.host.empty());
@@ -81,14 +80,39 @@ TEST_CASE("a redis+unix URL holds an absolute path and may hold user and databas
 }
 
 TEST_CASE("a URL that is not complete or not known is refused", "[store_url]") {
-  for (const std::string_view bad :
-       {""sv, "sqlite"sv, "sqlite:"sv, "redis"sv, "redis:"sv, "redis:/"sv, "redis://"sv,
-        "redis://@"sv, "redis:///0"sv, "redis://:6379"sv, "redis://u@"sv, "redis://u@:6379"sv,
-        "redis+unix:"sv, "redis+unix://"sv, "redis+unix://run/r.sock"sv, "redis+unix://?db=1"sv,
-        "redis+unix://u@"sv, "redis+unix://u@run"sv, "redis+unix:///r?db"sv, "redis+unix:///r?"sv,
-        "redis+unix:///r?db="sv, "redis+unix:///r?DB=1"sv, "redis+unix:///r?db=1&x=2"sv,
-        "rediss://h"sv, "REDIS://h"sv, "Sqlite:/x"sv, "postgres://h/db"sv, "/var/lib/x.db"sv,
-        "counters.db"sv, " sqlite:/x"sv, "memory:"sv, "sqlite:/x\0y"sv, "redis://h\0"sv}) {
+  for (const std::string_view bad : {""sv,
+                                     "sqlite"sv,
+                                     "sqlite:"sv,
+                                     "redis"sv,
+                                     "redis:"sv,
+                                     "redis:/"sv,
+                                     "redis://"sv,
+                                     "redis://@"sv,
+                                     "redis:///0"sv,
+                                     "redis://:6379"sv,
+                                     "redis://u@"sv,
+                                     "redis://u@:6379"sv,
+                                     "redis+unix:"sv,
+                                     "redis+unix://"sv,
+                                     "redis+unix://run/r.sock"sv,
+                                     "redis+unix://?db=1"sv,
+                                     "redis+unix://u@"sv,
+                                     "redis+unix://u@run"sv,
+                                     "redis+unix:///r?db"sv,
+                                     "redis+unix:///r?"sv,
+                                     "redis+unix:///r?db="sv,
+                                     "redis+unix:///r?DB=1"sv,
+                                     "redis+unix:///r?db=1&x=2"sv,
+                                     "rediss://h"sv,
+                                     "REDIS://h"sv,
+                                     "Sqlite:/x"sv,
+                                     "postgres://h/db"sv,
+                                     "/var/lib/x.db"sv,
+                                     "counters.db"sv,
+                                     " sqlite:/x"sv,
+                                     "memory:"sv,
+                                     "sqlite:/x\0y"sv,
+                                     "redis://h\0"sv}) {
     CAPTURE(quote_for_people(bad));
     const Result<StoreLocation> location = parse_store_url(bad);
     REQUIRE_FALSE(location);
@@ -98,8 +122,8 @@ TEST_CASE("a URL that is not complete or not known is refused", "[store_url]") {
 }
 
 TEST_CASE("ports and databases are numbers in their range", "[store_url]") {
-  for (const std::string bad : {"0", "65536", "-1", "+1", "01", "1e3", "0x10", " 1", "1 ", "x",
-                                "99999999999999999999"}) {
+  for (const std::string bad :
+       {"0", "65536", "-1", "+1", "01", "1e3", "0x10", " 1", "1 ", "x", "99999999999999999999"}) {
     CAPTURE(bad);
     CHECK_FALSE(parse_store_url("redis://h:" + bad));
     CHECK_FALSE(parse_store_url("redis://[::1]:" + bad));

@@ -3,9 +3,9 @@
 #if !__has_include(<catch2/catch_all.hpp>)
 #define CATCH_CONFIG_RUNNER
 #endif
-#include "tests/catch.h"
-
 #include <csignal>
+
+#include "tests/catch.h"
 
 int main(int argc, char** argv) {
   // As both programs do: a peer that is gone shall be an error, not the end of the process.

@@ -38,7 +38,9 @@ Result<void> FileTurn::take(Deadline deadline) {
   return wait(deadline);
 }
 
-void FileTurn::yield() { flock(file_.get(), LOCK_UN); }
+void FileTurn::yield() {
+  flock(file_.get(), LOCK_UN);
+}
 
 Result<void> FileTurn::wait(Deadline deadline) {
   arm(deadline);

@@ -158,8 +158,12 @@ using Context = std::unique_ptr<redisContext, FreeContext>;
 using Reply = std::unique_ptr<redisReply, FreeReply>;
 using Arguments = std::vector<std::string>;
 
-std::string_view text_of(const redisReply& reply) { return {reply.str, reply.len}; }
-bool is_error(const Reply& reply) { return reply->type == REDIS_REPLY_ERROR; }
+std::string_view text_of(const redisReply& reply) {
+  return {reply.str, reply.len};
+}
+bool is_error(const Reply& reply) {
+  return reply->type == REDIS_REPLY_ERROR;
+}
 bool is_error(const Reply& reply, std::string_view kind) {
   return is_error(reply) && text_of(*reply).starts_with(kind);
 }
@@ -213,7 +217,7 @@ class RedisStore : public Store {
   const StoreOptions options_;
   const std::string password_;
   const std::string session_;
-  std::uint64_t sequence_ = 0;   // of the latest batch with changes
+  std::uint64_t sequence_ = 0;    // of the latest batch with changes
   bool copies_may_wait_ = false;  // a copy of a batch may still be on its way
   std::string durability_ = "not connected yet";
   Context context_;
@@ -239,11 +243,10 @@ timeval remaining(Deadline deadline) {
 
 Result<void> RedisStore::connect(Deadline deadline) {
   if (context_) return {};
-  Context context(location_.host.empty()
-                      ? redisConnectUnixWithTimeout(location_.socket_path.c_str(),
-                                                    remaining(deadline))
-                      : redisConnectWithTimeout(location_.host.c_str(), location_.port,
-                                                remaining(deadline)));
+  Context context(
+      location_.host.empty()
+          ? redisConnectUnixWithTimeout(location_.socket_path.c_str(), remaining(deadline))
+          : redisConnectWithTimeout(location_.host.c_str(), location_.port, remaining(deadline)));
   if (!context) return unavailable("out of memory");
   if (context->err != 0) return unavailable(context->errstr);
   // hiredis's own timeout is for each read; ours is for the whole exchange.
@@ -319,12 +322,14 @@ Result<void> RedisStore::read_durability(Deadline deadline) {
     durability_ =
         "a crash of the system during a rewrite loses changes (no-appendfsync-on-rewrite yes)";
   } else {
-    durability_ = "every change survives a crash of processes, system or power (appendfsync always)";
+    durability_ =
+        "every change survives a crash of processes, system or power (appendfsync always)";
   }
-  if (verified && evicts) durability_ += "; counters can be evicted (maxmemory-policy " + eviction + ")";
+  if (verified && evicts)
+    durability_ += "; counters can be evicted (maxmemory-policy " + eviction + ")";
   if (!options_.require_durable || durable) return {};
-  return Error{Code::kConfig, "Redis at " + place() + " is not durable, as --require-durable asks: " +
-                                  durability_};
+  return Error{Code::kConfig, "Redis at " + place() +
+                                  " is not durable, as --require-durable asks: " + durability_};
 }
 
 bool RedisStore::wait_for(short events, Deadline deadline) const {
@@ -349,7 +354,7 @@ Result<Reply> RedisStore::exchange(const Arguments& arguments, Deadline deadline
     lengths.push_back(argument.size());
   }
   const auto lost = [this](std::string_view why) {
-    const Error error = unavailable(why);
+    Error error = unavailable(why);
     context_.reset();
     return error;
   };
@@ -372,8 +377,7 @@ Result<Reply> RedisStore::exchange(const Arguments& arguments, Deadline deadline
   }
 }
 
-Result<Reply> RedisStore::command(const Arguments& arguments, Deadline deadline,
-                                  Attempt& attempt) {
+Result<Reply> RedisStore::command(const Arguments& arguments, Deadline deadline, Attempt& attempt) {
   if (const Result<void> connected = connect(deadline); !connected) return connected.error();
   return exchange(arguments, deadline, attempt);
 }
@@ -469,9 +473,7 @@ bool read_int64(std::string_view text, std::int64_t& value) {
 
 bool read_outcome(std::string_view line, Outcome& outcome) {
   const std::string_view code = take_until(line, ' ');
-  outcome.code = code == "k"   ? Code::kOk
-                 : code == "m" ? Code::kMissing
-                               : Code::kOutOfRange;
+  outcome.code = code == "k" ? Code::kOk : code == "m" ? Code::kMissing : Code::kOutOfRange;
   std::int64_t previous = 0;
   if (!read_int64(take_until(line, ' '), outcome.value)) return false;
   const std::string_view before = take_until(line, ' ');
@@ -497,9 +499,8 @@ void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
   if (changes) ++sequence_;
   Attempt attempt;
   const Arguments arguments = describe(batch, changes);
-  const Result<Reply> reply = changes
-                                  ? run_until_known(arguments, deadline, attempt)
-                                  : look(&apply_script_, arguments, deadline);
+  const Result<Reply> reply = changes ? run_until_known(arguments, deadline, attempt)
+                                      : look(&apply_script_, arguments, deadline);
   if (!reply) {
     if (changes && attempt.sent) copies_may_wait_ = true;
     fail_batch(batch, {attempt.sent ? Code::kUnknown : Code::kUnavailable, reply.error().message});
@@ -589,8 +590,9 @@ Result<std::unique_ptr<Store>> open_redis_store(const RedisLocation& location,
   Result<std::string> password = read_password(options.redis_password_file);
   if (!password) return password.error();
   if (password->empty() && !location.user.empty()) {
-    return Error{Code::kConfig, "a Redis user needs a password: name a file with "
-                                "--redis-password-file"};
+    return Error{Code::kConfig,
+                 "a Redis user needs a password: name a file with "
+                 "--redis-password-file"};
   }
   Result<std::string> session = make_session();
   if (!session) return session.error();

@@ -39,14 +39,15 @@ constexpr std::chrono::milliseconds kRestartPatience{20};
 // Counts, for this thread, the logs that SQLite found left over by a crash and read again.
 thread_local int recoveries_seen = 0;
 
-void watch_for_recoveries() {
+// Begins to count. False: SQLite was in use in this process before, and does not tell any more.
+bool watch_for_recoveries() {
   static const int configured = sqlite3_config(
       SQLITE_CONFIG_LOG,
       +[](void*, int code, const char*) {
         if (code == SQLITE_NOTICE_RECOVER_WAL) ++recoveries_seen;
       },
       nullptr);
-  static_cast<void>(configured);
+  return configured == SQLITE_OK;
 }
 
 struct Counter {
@@ -125,8 +126,7 @@ Outcome apply_to(Counter& counter, const Operation& operation, std::int64_t now_
 
 // The connection with its prepared statements; made anew after an I/O error.
 struct Connection {
-  explicit Connection(const std::string& path)
-      : database(path, SQLite::OPEN_READWRITE) {}
+  explicit Connection(const std::string& path) : database(path, SQLite::OPEN_READWRITE) {}
 
   void prepare() {
     read_begin.emplace(database, "BEGIN");
@@ -204,7 +204,7 @@ class SqliteStore : public Store {
   bool must_recover_ = false;  // after an I/O error: what is shown may not be on the disk
   int log_frames_ = 0;         // as of our latest commit
   int checkpoint_due_ = kCheckpointFrames;
-  Deadline deadline_;  // of the call that runs
+  Deadline deadline_;                                       // of the call that runs
   std::unordered_map<std::string_view, Counter> counters_;  // of the batch that is applied
 };
 
@@ -224,6 +224,7 @@ Result<void> SqliteStore::connect() {
 
 Result<void> SqliteStore::try_to_connect() {
   connection_.reset();
+  const bool watching = watch_for_recoveries();
   const int recoveries = recoveries_seen;
   try {
     connection_.emplace(path_);
@@ -236,7 +237,7 @@ Result<void> SqliteStore::try_to_connect() {
     connection_->database.exec(sync_ == Sync::kFull ? "PRAGMA synchronous = FULL"
                                                     : "PRAGMA synchronous = NORMAL");
     connection_->prepare();
-    if (must_recover_ || recoveries_seen != recoveries) return recover();
+    if (must_recover_ || !watching || recoveries_seen != recoveries) return recover();
   } catch (const SQLite::Exception& exception) {
     const int code = exception.getErrorCode();
     const bool passes = code == SQLITE_BUSY || code == SQLITE_IOERR || code == SQLITE_FULL;
@@ -261,8 +262,7 @@ Result<void> SqliteStore::check_application() {
   if (version > kSchemaVersion) {
     return Error{Code::kConfig, "the database " + path_ + " has version " +
                                     std::to_string(version) + ", this program knows versions to " +
-                                    std::to_string(kSchemaVersion) +
-                                    "; install a newer counterd"};
+                                    std::to_string(kSchemaVersion) + "; install a newer counterd"};
   }
   // Not inside a transaction: SQLite changes the journal mode only outside of one.
   const std::string mode = database.execAndGet("PRAGMA journal_mode = WAL").getString();
@@ -292,8 +292,8 @@ Result<void> SqliteStore::recover() {
   const int code = checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
   if (code != SQLITE_OK) {
     must_recover_ = true;
-    return Error{Code::kUnavailable, "cannot recover the database " + path_ + ": " +
-                                         sqlite3_errstr(code)};
+    return Error{Code::kUnavailable,
+                 "cannot recover the database " + path_ + ": " + sqlite3_errstr(code)};
   }
   must_recover_ = false;
   return {};
@@ -312,7 +312,8 @@ Result<void> SqliteStore::take_turn(Deadline deadline) {
 void SqliteStore::yield_turn() {
   if (log_frames_ >= checkpoint_due_ && !must_recover_) {
     const bool restart = log_frames_ >= kRestartFrames;
-    deadline_ = steady_clock::now() + kRestartPatience;
+    // The longer the log has become, the longer it is worth to wait.
+    deadline_ = steady_clock::now() + kRestartPatience * (log_frames_ / kRestartFrames);
     const int code = checkpoint(restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE);
     if (code != SQLITE_OK && code != SQLITE_BUSY && code != SQLITE_LOCKED) must_recover_ = true;
     checkpoint_due_ = log_frames_ + kCheckpointFrames;
@@ -368,8 +369,7 @@ Result<void> SqliteStore::check_version() {
 void SqliteStore::apply(std::span<Step> batch, Deadline deadline) {
   deadline_ = deadline;
   counters_.clear();
-  const Result<void> applied =
-      needs_turn(batch) ? change_counters(batch) : report_counters(batch);
+  const Result<void> applied = needs_turn(batch) ? change_counters(batch) : report_counters(batch);
   if (applied) return;
   roll_back();
   fail_batch(batch, applied.error());
@@ -445,7 +445,8 @@ Result<void> SqliteStore::commit() {
   return Error{Code::kUnknown, "the commit to " + path_ + " failed: " + sqlite3_errstr(code)};
 }
 
-// Leaves no transaction open. A ROLLBACK that fails leaves none either (sqlite.org/lang_transaction).
+// Leaves no transaction open. A ROLLBACK that fails leaves none either
+// (sqlite.org/lang_transaction).
 void SqliteStore::roll_back() {
   if (!connection_) return;
   sqlite3* handle = connection_->database.getHandle();
@@ -598,13 +599,11 @@ std::string_view network_file_system(long type) {
   };
   // Those of linux/magic.h, and others from statfs(2) and the file systems' own sources.
   constexpr std::array kKnown = {
-      Known{NFS_SUPER_MAGIC, "NFS"},      Known{SMB_SUPER_MAGIC, "SMB"},
-      Known{0xff534d42, "CIFS"},          Known{0xfe534d42, "SMB2"},
-      Known{AFS_SUPER_MAGIC, "AFS"},      Known{0x6b414653, "AFS"},
-      Known{CODA_SUPER_MAGIC, "Coda"},    Known{V9FS_MAGIC, "9P"},
-      Known{0x00c36400, "Ceph"},          Known{OCFS2_SUPER_MAGIC, "OCFS2"},
-      Known{0x0bd00bd0, "Lustre"},        Known{0x47504653, "GPFS"},
-      Known{0x01161970, "GFS2"},          Known{0x65735546, "FUSE"},
+      Known{NFS_SUPER_MAGIC, "NFS"},     Known{SMB_SUPER_MAGIC, "SMB"}, Known{0xff534d42, "CIFS"},
+      Known{0xfe534d42, "SMB2"},         Known{AFS_SUPER_MAGIC, "AFS"}, Known{0x6b414653, "AFS"},
+      Known{CODA_SUPER_MAGIC, "Coda"},   Known{V9FS_MAGIC, "9P"},       Known{0x00c36400, "Ceph"},
+      Known{OCFS2_SUPER_MAGIC, "OCFS2"}, Known{0x0bd00bd0, "Lustre"},   Known{0x47504653, "GPFS"},
+      Known{0x01161970, "GFS2"},         Known{0x65735546, "FUSE"},
   };
   for (const Known& known : kKnown) {
     if (static_cast<unsigned int>(type) == known.type) return known.name;
@@ -614,7 +613,6 @@ std::string_view network_file_system(long type) {
 
 Result<std::unique_ptr<Store>> open_sqlite_store(const SqliteLocation& location,
                                                  const StoreOptions& options) {
-  watch_for_recoveries();
   const Result<std::string> path = resolve(location.path);
   if (!path) return path.error();
   if (options.require_durable && options.sync != Sync::kFull) {

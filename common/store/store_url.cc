@@ -28,8 +28,7 @@ std::string without_secrets(std::string_view url) {
 
 Error bad_url(std::string_view url, std::string_view why) {
   return {Code::kConfig, "store " + quote_for_people(without_secrets(url)) + ": " +
-                             std::string(why) +
-                             "; a store is " + std::string(kForms)};
+                             std::string(why) + "; a store is " + std::string(kForms)};
 }
 
 Result<int> parse_port_or_database(std::string_view text, std::string_view what, int least) {
@@ -80,9 +79,8 @@ Result<void> read_host_and_port(std::string_view url, std::string_view authority
 
 Result<StoreLocation> parse_redis(std::string_view url, std::string_view rest) {
   RedisLocation location;
-  const std::size_t slash = rest.find('/', rest.rfind('@') == std::string_view::npos
-                                               ? 0
-                                               : rest.rfind('@'));
+  const std::size_t slash =
+      rest.find('/', rest.rfind('@') == std::string_view::npos ? 0 : rest.rfind('@'));
   std::string_view authority = rest.substr(0, slash);
   Result<std::string> user = take_user(authority, authority.rfind('@'));
   if (!user) return user.error();

@@ -1,0 +1,673 @@
+#!/usr/bin/env bats
+# What counterctl promises to a shell: the output, the exit status, the environment; the same
+# wherever the counters are.
+
+# shellcheck disable=SC2030,SC2031,SC2154,SC2034
+
+load environment
+
+# Accepts connections and never answers.
+silent_server='
+import socket
+listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+print(listener.getsockname()[1])
+kept = []
+while True:
+    kept.append(listener.accept())'
+
+# Answers one byte at a time and never ends.
+trickling_server='
+import socket, threading, time
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1])
+def trickle(connection):
+    try:
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while True:
+            connection.sendall(b" ")
+            time.sleep(0.05)
+    except OSError:
+        pass
+while True:
+    threading.Thread(target=trickle, args=(listener.accept()[0],), daemon=True).start()'
+
+# Some other HTTP server.
+other_server='
+import http.server
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *unused):
+        pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Quiet)
+print(server.server_port)
+server.serve_forever()'
+
+# Two files with one JSON object a line, the same objects.
+same_json='
+import json, sys
+got, want = ([json.loads(line) for line in open(name)] for name in sys.argv[1:])
+sys.exit(0 if got == want else "got %r, wanted %r" % (got, want))'
+
+# Runs the function on empty counters of every kind of place, by `ctl`.
+for_each_place() {
+  for_places "http unix sqlite redis" "$1"
+}
+
+# The same for one server and one store, where more would tell no more.
+for_both_ways() {
+  for_places "http sqlite" "$1"
+}
+
+for_places() {
+  local name
+  for name in $1; do
+    echo "place: $name"
+    "open_$name"
+    "$2"
+  done
+}
+
+open_http() {
+  start_daemon --store "sqlite:$dir/http.db"
+  place=(--server "$url")
+}
+
+open_unix() {
+  start_redis
+  start_daemon --listen "unix:$dir/daemon.sock" --store "redis+unix://$redis_socket" \
+    --redis-prefix of-a-daemon:
+  place=(--server "unix:$dir/daemon.sock")
+}
+
+open_sqlite() {
+  place=(--store "sqlite:$dir/direct.db")
+}
+
+open_redis() {
+  [[ -S $dir/redis.sock ]] || start_redis
+  place=(--store "redis+unix://$redis_socket")
+}
+
+assert_prints() {
+  local wanted=$1
+  shift
+  try ctl "$@"
+  assert_status 0
+  assert_output "$wanted"
+  assert_equal "$stderr" ""
+}
+
+expect_json() {
+  echo "$1" >>"$dir/wanted"
+  ctl --json "${@:2}" >>"$dir/got"
+}
+
+# --- the commands, wherever the counters are ---
+
+check_increment() {
+  assert_prints 1 increment jobs
+  assert_prints 2 increment jobs
+  assert_prints 42 increment jobs --by 40
+  assert_prints -8 increment jobs --by -50
+  assert_prints -8 increment jobs --by 0
+  assert_prints -9 increment jobs --by=-1
+  assert_prints 1 increment "$(printf '%0128d' 7)"
+  assert_prints 1 increment a.b_c:d-E9
+  ctl increment bytes >"$dir/bytes"
+  assert_equal "$(od -An -c "$dir/bytes" | tr -d ' ')" '1\n'
+}
+
+@test "increment prints the new value, alone on its line" {
+  for_each_place check_increment
+}
+
+check_report() {
+  ctl -q increment a --by 5
+  ctl -q increment b --by -6
+  assert_prints 5 report a
+  assert_prints $'a\t5\nb\t-6' report a b
+  assert_prints $'b\t-6\na\t5\nb\t-6' report b a b
+  try ctl report missing
+  assert_refused 2
+  assert_stderr_has missing
+  try ctl report a missing b
+  assert_status 2
+  assert_output $'a\t5\nb\t-6'
+  assert_stderr_has missing
+  try ctl report gone a lost
+  assert_status 2
+  assert_output $'a\t5'
+  assert_stderr_has gone
+  assert_stderr_has lost
+}
+
+@test "report prints one value bare, several with their names, and says which are missing" {
+  for_each_place check_report
+}
+
+check_default() {
+  assert_prints 0 report
+  try ctl report count
+  assert_refused 2
+  assert_prints 1 increment
+  assert_prints 11 increment --by 10
+  assert_prints 11 report
+  assert_prints 11 report count
+  assert_prints 11 reset
+  assert_prints 0 report
+  assert_prints 0 reset --to 3
+  assert_prints $'count\t3' list
+}
+
+@test "a command without a name works on the counter count, which reads as 0 while missing" {
+  for_each_place check_default
+}
+
+check_reset() {
+  assert_prints 0 reset fresh
+  assert_prints 0 report fresh
+  assert_prints 0 reset other --to 7
+  assert_prints 7 reset other --to -3
+  assert_prints -3 report other
+  assert_prints -3 reset other
+  assert_prints 0 report other
+}
+
+@test "reset prints the value before, 0 for a missing counter, and makes it" {
+  for_each_place check_reset
+}
+
+check_delete() {
+  ctl -q increment a --by 9
+  assert_prints 9 delete a
+  try ctl report a
+  assert_refused 2
+  try ctl delete a
+  assert_refused 2
+  assert_stderr_has a
+  assert_prints 1 increment a
+}
+
+@test "delete prints the value before and says what is missing" {
+  for_each_place check_delete
+}
+
+check_list() {
+  local name
+  assert_prints "" list
+  for name in b B a10 a2 a: a.x a 9; do ctl -q reset "$name" --to 1; done
+  assert_prints $'9\t1\nB\t1\na\t1\na.x\t1\na10\t1\na2\t1\na:\t1\nb\t1' list
+  assert_prints $'a\t1\na.x\t1\na10\t1\na2\t1\na:\t1' list --prefix a
+  assert_prints $'a10\t1' list --prefix=a1
+  assert_prints "" list --prefix zzz
+}
+
+@test "list prints all counters sorted by their bytes, or those with a prefix" {
+  for_each_place check_list
+}
+
+assert_lists_many() {
+  place=("$@")
+  ctl list >"$dir/listed"
+  diff <(printf 'c%04d\t1\n' {1..2100}) "$dir/listed"
+  ctl list --prefix c2 >"$dir/listed"
+  diff <(printf 'c%04d\t1\n' {2000..2100}) "$dir/listed"
+  assert_equal "$(ctl --json list | wc -l)" 2100
+}
+
+@test "list prints more counters than one page holds, each once" {
+  start_redis
+  start_daemon --listen "unix:$dir/daemon.sock" --store "redis+unix://$redis_socket"
+  curl -sf --unix-socket "$dir/daemon.sock" -X POST -o /dev/null \
+    'http://localhost/v1/counters/c[0001-2100]/increment'
+  start_daemon --sync normal
+  curl -sf -X POST -o /dev/null "$url/v1/counters/c[0001-2100]/increment"
+  assert_lists_many --server "$url"
+  assert_lists_many --server "unix:$dir/daemon.sock"
+  assert_lists_many --store "sqlite:$database"
+  assert_lists_many --store "redis+unix://$redis_socket"
+}
+
+check_json() {
+  rm -f "$dir/wanted" "$dir/got"
+  expect_json '{"name":"a","value":9007199254740993,"applied":9007199254740993}' \
+    increment a --by 9007199254740993
+  expect_json '{"name":"a","value":9007199254740993}' report a
+  expect_json '{"name":"count","value":0}' report
+  expect_json '{"name":"b","value":-9223372036854775808,"previous":null}' \
+    reset b --to -9223372036854775808
+  expect_json '{"name":"b","value":4,"previous":-9223372036854775808}' reset b --to 4
+  expect_json $'{"name":"b","value":4}\n{"name":"a","value":9007199254740993}' report b a
+  expect_json $'{"name":"a","value":9007199254740993}\n{"name":"b","value":4}' list
+  expect_json '{"name":"b","previous":4}' delete b
+  "$python" -c "$same_json" "$dir/got" "$dir/wanted"
+  ctl --json status >"$dir/status"
+  "$python" -c '
+import json, sys
+status = json.load(sys.stdin)
+for name in ("engine", "location", "durability"):
+    assert status["store"][name], status
+assert status["version"], status' <"$dir/status"
+}
+
+@test "--json prints one valid object a line, with every digit" {
+  for_each_place check_json
+}
+
+@test "--json is valid for the commands of a host's daemon" {
+  start_daemon --workers 2
+  place=(--server "$url")
+  ctl --json workers >"$dir/workers"
+  "$python" -c '
+import json, sys
+workers = [json.loads(line) for line in sys.stdin]
+assert len(workers) == 2, workers
+assert {worker["slot"] for worker in workers} == {0, 1}, workers
+assert all(worker["state"] == "ready" and worker["pid"] > 1 for worker in workers), workers' \
+    <"$dir/workers"
+  ctl --json scale 1 >"$dir/scaled"
+  "$python" -m json.tool "$dir/scaled" >/dev/null
+}
+
+check_status() {
+  try ctl status
+  assert_status 0
+  assert_output_has durability
+  case ${place[1]} in
+    *redis* | unix:*) assert_output_has redis ;;
+    *) assert_output_has sqlite ;;
+  esac
+}
+
+@test "status names the store and how durable it is" {
+  for_each_place check_status
+}
+
+check_quiet() {
+  local arguments
+  for arguments in "increment a" "report a" "report" "reset a" "list" "status" "delete a"; do
+    # shellcheck disable=SC2086
+    try ctl -q $arguments
+    assert_status 0
+    assert_silence
+    # shellcheck disable=SC2086
+    ctl -q increment a
+  done
+  try ctl --quiet report missing
+  assert_refused 2
+}
+
+@test "-q prints nothing but errors" {
+  for_both_ways check_quiet
+}
+
+check_range() {
+  assert_prints 9223372036854775807 increment top --by 9223372036854775807
+  try ctl increment top
+  assert_refused 1
+  assert_stderr_has 9223372036854775807
+  assert_prints 9223372036854775807 report top
+  assert_prints -1 increment top --by -9223372036854775808
+  assert_prints -9223372036854775808 increment bottom --by -9223372036854775808
+  try ctl increment bottom --by -1
+  assert_refused 1
+  assert_prints -9223372036854775808 report bottom
+  assert_prints -9223372036854775808 reset bottom --to 9223372036854775807
+  assert_prints 9223372036854775807 delete bottom
+  assert_prints 0 reset middle --to 9007199254740993
+  assert_prints 9007199254740994 increment middle
+  assert_prints -9007199254740993 increment middle --by -18014398509481987
+}
+
+@test "the whole 64-bit range is exact, and overflow exits 1 and leaves the value" {
+  for_each_place check_range
+}
+
+check_bad_numbers() {
+  local number
+  ctl -q reset a --to 5
+  for number in 010 00 -0 -01 1e3 1.0 0x10 +5 5x ' 5' '5 ' - -- 1_000 1,000 inf ٥ \
+    9223372036854775808 -9223372036854775809 99999999999999999999; do
+    echo "number: '$number'"
+    try ctl increment a "--by=$number"
+    assert_refused 65
+    try ctl reset a "--to=$number"
+    assert_refused 65
+  done
+  for number in 010 +5 ' 5' 9223372036854775808; do
+    try ctl increment a --by "$number"
+    assert_refused 65
+    try ctl reset new --to "$number"
+    assert_refused 65
+  done
+  assert_prints $'a\t5' list
+}
+
+@test "a malformed number exits 65 and changes nothing" {
+  for_places http check_bad_numbers
+}
+
+@test "an empty number is a malformed one, however it is given" {
+  place=(--store "sqlite:$dir/empty.db")
+  ctl -q reset a --to 5
+  try ctl increment a --by ''
+  assert_refused 65
+  try ctl reset a --to ''
+  assert_refused 65
+  # With '=' the value is not empty but missing, which is a matter of usage.
+  try ctl increment a --by=
+  assert_refused 64
+  try ctl reset a --to=
+  assert_refused 64
+  assert_prints 5 report a
+}
+
+check_bad_names() {
+  local name command
+  for name in "$(printf '%0129d' 7)" ../x a/b a%2Fb é $'a\nb' $'a\nb\n' 'a b' .a :a _a '*' 'a?by=9' \
+    'a#' $'\xff' $'a\x1b[31m'; do
+    for command in increment report reset delete; do
+      echo "$command '$name'"
+      try ctl "$command" "$name"
+      assert_refused 65
+      assert_stderr_lines 1
+    done
+    try ctl report a "$name"
+    assert_refused 65
+  done
+  try ctl list --prefix a/b
+  assert_refused 65
+  assert_prints "" list
+}
+
+@test "a malformed name exits 65 and changes nothing" {
+  for_places http check_bad_names
+}
+
+# As of a variable that a script has forgotten to set.
+@test "an empty name is a malformed one, not the default counter" {
+  local command
+  place=(--store "sqlite:$dir/empty.db")
+  ctl -q reset --to 5
+  for command in increment report reset delete; do
+    echo "$command"
+    try ctl "$command" ""
+    assert_refused 65
+  done
+  try ctl report count ""
+  assert_refused 65
+  assert_prints $'count\t5' list
+}
+
+check_names_of_commands() {
+  local name
+  for name in increment report reset delete list status spawn workers scale stop; do
+    echo "name: $name"
+    assert_prints 1 increment "$name"
+    assert_prints 1 reset "$name" --to 4
+  done
+  assert_prints $'list\t4\nstop\t4\nreport\t4' report list stop report
+  assert_prints 4 delete delete
+}
+
+@test "counters may be named like commands" {
+  for_both_ways check_names_of_commands
+}
+
+check_places_of_options() {
+  assert_prints 1 increment a
+  try "$counterctl" increment a "${place[@]}"
+  assert_status 0
+  assert_output 2
+  try "$counterctl" increment "${place[@]}" --by 2 a
+  assert_status 0
+  assert_output 4
+  try "$counterctl" --json report a "${place[@]}"
+  assert_output '{"name":"a","value":4}'
+  try "$counterctl" "${place[@]}" report a --json
+  assert_output '{"name":"a","value":4}'
+  try "$counterctl" "${place[@]}" report -q a --timeout 3s
+  assert_status 0
+  assert_silence
+}
+
+@test "options may stand before and behind the command" {
+  for_both_ways check_places_of_options
+}
+
+# --- usage ---
+
+assert_usage_error() {
+  try "$counterctl" "$@"
+  assert_refused 64
+}
+
+@test "a usage error exits 64 and says what is wrong" {
+  assert_usage_error
+  assert_usage_error frobnicate
+  assert_stderr_has frobnicate
+  assert_usage_error --server http://127.0.0.1:9 frobnicate a
+  assert_stderr_has frobnicate
+  assert_usage_error increment --frob
+  assert_stderr_has --frob
+  assert_usage_error --frob increment
+  assert_stderr_has --frob
+  assert_usage_error increment a surplus
+  assert_stderr_has surplus
+  assert_usage_error list surplus
+  assert_stderr_has surplus
+  assert_usage_error increment a --by
+  assert_usage_error delete
+  assert_usage_error scale
+  assert_usage_error --server http://127.0.0.1:9 --store sqlite:x report
+  assert_usage_error --store sqlite:x spawn
+}
+
+@test "a malformed URL exits 64 and is named" {
+  local server store
+  mkdir "$dir/empty"
+  cd "$dir/empty"
+  for server in nonsense ftp://127.0.0.1:9 http:// http://127.0.0.1 http://127.0.0.1:0 \
+    http://127.0.0.1:65536 http://127.0.0.1:080 http://127.0.0.1:9/path unix: https://127.0.0.1:9; do
+    echo "server: $server"
+    assert_usage_error --server "$server" report
+    assert_stderr_lines 1
+  done
+  for store in bogus:x sqlite: x.db redis:// redis://127.0.0.1:x redis+unix://relative; do
+    echo "store: $store"
+    assert_usage_error --store "$store" report
+    assert_stderr_lines 1
+  done
+  assert_equal "$(ls)" ""
+}
+
+@test "an empty URL is a malformed one, not the default server" {
+  assert_usage_error --server "" report
+  assert_usage_error --server= report
+  assert_usage_error --store "" report
+}
+
+@test "a password in a store's URL is refused and not repeated" {
+  try "$counterctl" --store redis://me:sesame@127.0.0.1:9 report
+  assert_refused 64
+  refute_stderr_has sesame
+}
+
+@test "--help and --version exit 0, of every command" {
+  local command
+  try "$counterctl" --version
+  assert_status 0
+  [[ $output =~ ^counterctl\ [0-9]+\.[0-9]+ ]]
+  try "$counterctl" --help
+  assert_status 0
+  for command in increment report reset delete list status spawn workers scale stop; do
+    assert_output_has "$command"
+  done
+  for command in increment report reset delete list status spawn workers scale stop; do
+    try "$counterctl" "$command" --help
+    assert_status 0
+    assert_output_has "$command"
+    assert_equal "$stderr" ""
+  done
+}
+
+# --- the environment ---
+
+@test "the environment names the server and the store, and a flag beats it" {
+  local wrong
+  wrong=http://127.0.0.1:$(free_port)
+  start_daemon
+  ctl -q --server "$url" reset --to 10
+  ctl -q --store "sqlite:$dir/own.db" reset --to 20
+  assert_equal "$(COUNTERCTL_SERVER=$url "$counterctl" report)" 10
+  assert_equal "$(COUNTERCTL_STORE=sqlite:$dir/own.db "$counterctl" report)" 20
+  assert_equal "$(COUNTERCTL_SERVER=$wrong "$counterctl" --server "$url" report)" 10
+  assert_equal "$(COUNTERCTL_STORE=sqlite:$dir/x.db "$counterctl" --store "sqlite:$dir/own.db" report)" 20
+  assert_equal "$(COUNTERCTL_STORE=sqlite:$dir/own.db "$counterctl" --server "$url" report)" 10
+  assert_equal "$(COUNTERCTL_SERVER=$url "$counterctl" --store "sqlite:$dir/own.db" report)" 20
+  [[ ! -e $dir/x.db ]]
+}
+
+@test "the environment names the timeout and the Redis settings" {
+  start_python "$silent_server"
+  export COUNTERCTL_TIMEOUT=300ms
+  assert_within 1500 "$counterctl" --server "http://127.0.0.1:$said" report
+  assert_refused 69
+  unset COUNTERCTL_TIMEOUT
+  start_redis --requirepass sesame
+  echo sesame >"$dir/password"
+  export COUNTERCTL_STORE=redis+unix://$redis_socket COUNTERCTL_REDIS_PREFIX=mine:
+  try "$counterctl" increment
+  [[ $status == 69 || $status == 78 ]] || fail "the status is $status"
+  assert_stderr_has --redis-password-file
+  export COUNTERCTL_REDIS_PASSWORD_FILE=$dir/password
+  try "$counterctl" increment
+  assert_status 0
+  assert_output 1
+  try "$counterctl" --redis-prefix other: report
+  assert_output 0
+  try "$counterctl" report
+  assert_output 1
+}
+
+# --- when something fails ---
+
+@test "where nothing answers, every command exits 69 at once" {
+  local address arguments
+  for address in "http://127.0.0.1:$(free_port)" "unix:$dir/nothing.sock"; do
+    for arguments in increment report reset "delete a" list status workers "scale 2" stop; do
+      echo "$address $arguments"
+      # shellcheck disable=SC2086
+      assert_within 1000 "$counterctl" --server "$address" $arguments
+      assert_refused 69
+    done
+  done
+  assert_within 1000 "$counterctl" --store "redis+unix://$dir/nothing.sock" --timeout 500ms increment
+  assert_refused 69
+}
+
+# Changes may have been made, reports have not.
+assert_timeouts_kept() {
+  local command
+  for command in increment reset "delete a"; do
+    # shellcheck disable=SC2086
+    assert_within 1200 "$@" $command
+    assert_refused 75
+  done
+  for command in report "report a b c" list status; do
+    # shellcheck disable=SC2086
+    assert_within 1200 "$@" $command
+    assert_refused 69
+  done
+}
+
+@test "--timeout is kept against a server that never answers" {
+  start_python "$silent_server"
+  assert_timeouts_kept "$counterctl" --server "http://127.0.0.1:$said" --timeout 200ms
+}
+
+@test "--timeout is kept against a server that answers a byte at a time" {
+  start_python "$trickling_server"
+  assert_timeouts_kept "$counterctl" --server "http://127.0.0.1:$said" --timeout 200ms
+}
+
+@test "--timeout is kept where another process holds the store: nothing is counted, reports go on" {
+  start_daemon
+  ctl --server "$url" -q increment
+  exec {held}<>"$database"
+  flock "$held"
+  assert_within 1200 "$counterctl" --store "sqlite:$database" --timeout 300ms increment
+  assert_refused 69
+  assert_equal "$(ctl --server "$url" report)" 1
+  flock -u "$held"
+  exec {held}>&-
+  assert_equal "$(ctl --store "sqlite:$database" increment)" 2
+}
+
+@test "a server that is not counterd is told apart, and nothing is reported" {
+  start_python "$other_server"
+  place=(--server "http://127.0.0.1:$said")
+  try ctl report
+  assert_refused 69
+  assert_stderr_has "$said"
+  try ctl report count other
+  assert_refused 69
+  try ctl list
+  assert_refused 69
+  try ctl status
+  assert_refused 69
+}
+
+@test "a full disk behind stdout exits 74" {
+  local arguments
+  place=(--store "sqlite:$dir/full.db")
+  for arguments in increment report "report count" list reset status "--json report" "delete count" \
+    --help --version "increment --help"; do
+    echo "$arguments"
+    # shellcheck disable=SC2016,SC2086
+    try bash -c '"$@" >/dev/full' bash "$counterctl" "${place[@]}" $arguments
+    assert_refused 74
+  done
+}
+
+# --- many at once ---
+
+# count_in_parallel SHELLS TIMES OPTION...: each shell writes what it saw to $dir/seen.
+count_in_parallel() {
+  local shells=$1 times=$2 i children=()
+  shift 2
+  for ((i = 0; i < shells; ++i)); do
+    for ((j = 0; j < times; ++j)); do "$counterctl" "$@" increment all; done >>"$dir/seen" &
+    children+=($!)
+  done
+  for i in "${children[@]}"; do wait "$i"; done
+}
+
+@test "20 shells at once: every increment counts once and sees its own value" {
+  start_daemon --workers 2
+  count_in_parallel 20 25 --server "$url"
+  diff <(seq 500) <(sort -n "$dir/seen")
+  assert_equal "$("$counterctl" --server "$url" report all)" 500
+}
+
+@test "a store used beside its daemon is exact" {
+  start_daemon
+  count_in_parallel 2 100 --server "$url" &
+  local other=$!
+  count_in_parallel 2 100 --store "sqlite:$database"
+  wait "$other"
+  diff <(seq 400) <(sort -n "$dir/seen")
+  assert_equal "$("$counterctl" --server "$url" report all)" 400
+  assert_equal "$("$counterctl" --store "sqlite:$database" report all)" 400
+}
+
+@test "a Redis used beside its daemon is exact" {
+  start_redis
+  start_daemon --store "redis+unix://$redis_socket"
+  count_in_parallel 2 50 --server "$url" &
+  local other=$!
+  count_in_parallel 2 50 --store "redis+unix://$redis_socket"
+  wait "$other"
+  diff <(seq 200) <(sort -n "$dir/seen")
+  assert_equal "$("$counterctl" --server "$url" report all)" 200
+}

@@ -1,0 +1,959 @@
+#!/usr/bin/env bats
+# What counterd promises to those who run it: settings, addresses, workers, signals, systemd.
+
+# shellcheck disable=SC2030,SC2031,SC2154,SC2034
+
+load environment
+
+# --- programs that tests run beside the daemon ---
+
+# Sends increments of the counter `load`, each on a connection of its own, from four processes,
+# until the file STOP exists. Arguments: HOST PORT STOP RESULT. Each process appends a line to
+# RESULT: acknowledged, failed, the first failure.
+load_generator='
+import os, socket, sys
+host, port, stop, result = sys.argv[1:]
+print("started")
+request = (b"POST /v1/counters/load/increment HTTP/1.1\r\nHost: localhost\r\n"
+           b"Content-Length: 0\r\nConnection: close\r\n\r\n")
+def increment():
+    with socket.create_connection((host, int(port)), 10) as connection:
+        connection.sendall(request)
+        reply = b""
+        while True:
+            portion = connection.recv(4096)
+            if not portion:
+                break
+            reply += portion
+    if not reply.startswith(b"HTTP/1.1 200 "):
+        raise OSError(repr(reply))
+def run():
+    done, failed, first = 0, 0, ""
+    while not os.path.exists(stop):
+        try:
+            increment()
+            done += 1
+        except OSError as error:
+            failed += 1
+            first = first or str(error)
+    with open(result, "a") as file:
+        file.write("%d %d %s\n" % (done, failed, first))
+for _ in range(4):
+    if os.fork() == 0:
+        run()
+        os._exit(0)
+for _ in range(4):
+    os.wait()'
+
+# Listens at 127.0.0.1 and lets others share the port, if they may.
+foreign_listener='
+import socket, time
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+listener.bind(("127.0.0.1", 0))
+listener.listen()
+print(listener.getsockname()[1])
+while True:
+    time.sleep(60)'
+
+# Leaves a Unix socket that nobody listens on.
+leave_stale_socket='
+import socket, sys
+socket.socket(socket.AF_UNIX).bind(sys.argv[1])'
+
+# Sends the argument to the control socket and prints what comes back.
+ask_control_socket='
+import socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.settimeout(10)
+connection.connect(sys.argv[1])
+try:
+    connection.sendall(sys.argv[2].encode("utf-8", "surrogateescape"))
+    print(connection.recv(65536).decode())
+except ConnectionError:
+    pass'
+
+# Becomes what follows its first argument, with two listening sockets handed over as systemd does:
+# TCP, and a Unix socket at the first argument.
+hand_over_sockets='
+import fcntl, os, socket, sys
+tcp = socket.create_server(("127.0.0.1", 0))
+unix = socket.socket(socket.AF_UNIX)
+unix.bind(sys.argv[1])
+unix.listen()
+high = [fcntl.fcntl(one, fcntl.F_DUPFD, 20) for one in (tcp, unix)]
+for target, source in enumerate(high, 3):
+    os.dup2(source, target)
+    os.close(source)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="2", LISTEN_FDNAMES="a:b")
+os.execvp(sys.argv[2], sys.argv[2:])'
+
+# Stands for systemd at NOTIFY_SOCKET: appends each message to a file, as one line; at READY=1,
+# whether the daemon at a Unix socket answers at that moment. Arguments: SOCKET FILE DAEMON.
+notify_receiver='
+import socket, sys
+receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+receiver.bind(sys.argv[1])
+print("bound")
+def readiness():
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5)
+            client.connect(sys.argv[3])
+            client.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            return client.recv(64).split(b"\r")[0].decode()
+    except OSError as error:
+        return str(error)
+while True:
+    message = receiver.recv(65536).decode()
+    with open(sys.argv[2], "a") as file:
+        file.write(message.replace("\n", " | ") + "\n")
+        if "READY=1" in message.split("\n"):
+            file.write("at READY=1: " + readiness() + "\n")'
+
+start_load() {
+  local address=${url#http://}
+  start_python "$load_generator" "${address%:*}" "${address##*:}" "$dir/stop" "$dir/result"
+  # Not before it is under way.
+  await 10 has_load
+}
+
+has_load() {
+  local value
+  value=$("$counterctl" --server "$url" report load 2>/dev/null) && ((value > 100))
+}
+
+# Sets $acknowledged and $failed.
+stop_load() {
+  touch "$dir/stop"
+  wait_for_end_of "$python_pid" 30
+  assert_equal "$(wc -l <"$dir/result")" 4
+  cat "$dir/result"
+  acknowledged=$(awk '{sum += $1} END {print sum}' "$dir/result")
+  failed=$(awk '{sum += $2} END {print sum}' "$dir/result")
+}
+
+value_of() {
+  "$counterctl" --server "$url" report "$1"
+}
+
+# Nothing accepts connections at $url any more.
+is_refused() {
+  ! curl -s --max-time 2 -o /dev/null "$url/livez"
+}
+
+# Holds the store's turn, so that changes wait; let_go lets them happen.
+hold_store() {
+  exec {held}<>"$database"
+  flock "$held"
+}
+
+let_go() {
+  flock -u "$held"
+  exec {held}>&-
+}
+
+# Sends an increment that will wait for the held store; its status comes into $dir/late.
+send_late_increment() {
+  local descriptor=$held
+  curl -sv --max-time 20 -X POST -o /dev/null -w '%{http_code}' "$url/increment" \
+    >"$dir/late" 2>"$dir/late.trace" {descriptor}>&- 3>&- 4>&- &
+  late_pid=$!
+  pids+=("$late_pid")
+  await 10 grep -qs '^> POST' "$dir/late.trace"
+}
+
+control_socket() {
+  echo "$XDG_RUNTIME_DIR/counterd/${url#http://}.control"
+}
+
+# --- settings ---
+
+@test "--help and --version exit 0 and go to stdout" {
+  try "$counterd" --help
+  assert_status 0
+  assert_output_has --listen
+  assert_equal "$stderr" ""
+  try "$counterd" --version
+  assert_status 0
+  [[ $output =~ ^counterd\ [0-9]+\.[0-9]+ ]]
+  # shellcheck disable=SC2016
+  try bash -c '"$1" --help >/dev/full' bash "$counterd"
+  assert_refused 74
+}
+
+@test "a usage error exits 64 and is named" {
+  try "$counterd" --frobnicate
+  assert_refused 64
+  assert_stderr_has --frobnicate
+  assert_stderr_lines 1
+  try "$counterd" surplus
+  assert_refused 64
+  assert_stderr_has surplus
+  try "$counterd" --workers
+  assert_refused 64
+  assert_stderr_has --workers
+  try "$counterd" --workers 1 --workers 2
+  assert_refused 64
+  assert_stderr_has --workers
+}
+
+# Every setting but --ready-fd, a good value, and bad ones.
+settings_table='
+workers|3|0 257 -1 x 03 1.5
+listen|127.0.0.1:0|127.0.0.1 :80 127.0.0.1:65536 127.0.0.1:x ::1:80 unix: a/b:1
+store|sqlite:x.db|sqlite: bogus:x x.db redis:// redis://h:0 redis+unix://x
+sync|normal|maybe FULL 1
+redis-prefix|mine:|a\tb é
+redis-password-file|/dev/null|
+require-durable|true|maybe 2
+store-timeout|900ms|0s 16m 5 x -1s 1.5s
+drain-timeout|2m|0s 5 x -1s
+max-connections|10|0 -1 x 1000001
+allow-host|example.org|a:1 a/b
+allow-get-writes|true|maybe 2'
+
+# is_flag NAME: set by its presence on the command line.
+is_flag() {
+  [[ $1 == require-durable || $1 == allow-get-writes ]]
+}
+
+variable_of() {
+  local name=COUNTERD_${1^^}
+  echo "${name//-/_}"
+}
+
+# check_config STATUS NAME [VALUE] for each of the three sources.
+check_flag() {
+  if is_flag "$2"; then
+    try "$counterd" --check-config "--$2"
+  else
+    try "$counterd" --check-config "--$2" "$3"
+  fi
+  assert_check "$1" "--$2"
+}
+
+check_environment() {
+  try env "$(variable_of "$2")=$3" "$counterd" --check-config
+  assert_check "$1" "$(variable_of "$2")"
+}
+
+check_file() {
+  printf '%s = "%s"\n' "$2" "$3" >"$dir/settings"
+  try "$counterd" --check-config --config "$dir/settings"
+  assert_check "$1" "$2"
+}
+
+assert_check() {
+  assert_status "$1"
+  ((status == 0)) || { assert_output ""; assert_stderr_lines 1; assert_stderr_has "$2"; }
+}
+
+@test "--check-config accepts every setting by flag, by environment and by file" {
+  local name good bad
+  try "$counterd" --check-config
+  assert_status 0
+  assert_equal "$stderr" ""
+  while IFS='|' read -r name good bad; do
+    echo "$name = $good"
+    check_flag 0 "$name" "$good"
+    check_environment 0 "$name" "$good"
+    check_file 0 "$name" "$good"
+  done <<<"${settings_table#$'\n'}"
+  [[ ! -e $dir/x.db ]]
+}
+
+@test "a bad value is refused in one line that names its source: 64 for a flag, else 78" {
+  local name good bad value
+  while IFS='|' read -r name good bad; do
+    for value in $bad; do
+      value=$(printf '%b' "$value")
+      echo "$name = '$value'"
+      is_flag "$name" || check_flag 64 "$name" "$value"
+      check_environment 78 "$name" "$value"
+      check_file 78 "$name" "$value"
+    done
+  done <<<"${settings_table#$'\n'}"
+}
+
+@test "an empty value is refused, by whichever source" {
+  local name
+  for name in workers listen store sync store-timeout drain-timeout max-connections allow-host; do
+    echo "$name"
+    check_flag 64 "$name" ""
+    check_environment 78 "$name" ""
+    check_file 78 "$name" ""
+  done
+}
+
+@test "a configuration file that is missing, broken or has an unknown setting is refused and named" {
+  try "$counterd" --check-config --config "$dir/none"
+  assert_refused 78
+  assert_stderr_has "$dir/none"
+  echo 'frobnicate = 1' >"$dir/settings"
+  try "$counterd" --check-config --config "$dir/settings"
+  assert_refused 78
+  assert_stderr_has frobnicate
+  assert_stderr_has "$dir/settings"
+  printf '[section]\nworkers = 1\n' >"$dir/settings"
+  try "$counterd" --check-config --config "$dir/settings"
+  assert_refused 78
+  assert_stderr_has section
+  echo 'workers' >"$dir/settings"
+  try "$counterd" --check-config --config "$dir/settings"
+  assert_refused 78
+  assert_stderr_has workers
+  printf 'workers = 1\nworkers = 2\n' >"$dir/settings"
+  try "$counterd" --check-config --config "$dir/settings"
+  assert_refused 78
+  assert_stderr_has workers
+  printf '# a comment\n\nworkers = 2\n' >"$dir/settings"
+  try "$counterd" --check-config --config "$dir/settings"
+  assert_status 0
+}
+
+@test "a folder in place of the configuration file is refused, not taken for an empty one" {
+  mkdir "$dir/folder"
+  try "$counterd" --check-config --config "$dir/folder"
+  assert_refused 78
+  assert_stderr_has "$dir/folder"
+}
+
+@test "flag beats environment beats file" {
+  printf 'workers = 1\nsync = "full"\nstore = "sqlite:%s"\nlisten = "unix:%s"\n' \
+    "$dir/file.db" "$dir/file.sock" >"$dir/settings"
+  export COUNTERD_CONFIG=$dir/settings
+  start_daemon --listen "unix:$dir/flag.sock"
+  assert_equal "$url" "unix:$dir/flag.sock"
+  has_ready_workers 1
+  [[ -s $dir/file.db && ! -e $dir/file.sock ]]
+  stop_daemon
+  launcher=(env COUNTERD_WORKERS=2 COUNTERD_SYNC=normal "COUNTERD_STORE=sqlite:$dir/variable.db")
+  start_daemon
+  assert_equal "$url" "unix:$dir/file.sock"
+  has_ready_workers 2
+  [[ -s $dir/variable.db ]]
+  [[ $("$counterctl" --server "$url" status) == *"may lose"* ]]
+  stop_daemon
+  launcher+=("COUNTERD_LISTEN=unix:$dir/a.sock,unix:$dir/b.sock")
+  start_daemon --workers 3 --sync full --store "sqlite:$dir/flag.db"
+  assert_equal "$url" "unix:$dir/a.sock"
+  assert_equal "$("$counterctl" --server "unix:$dir/b.sock" increment)" 1
+  has_ready_workers 3
+  [[ -s $dir/flag.db ]]
+  [[ $("$counterctl" --server "$url" status) == *"synchronous=FULL"* ]]
+}
+
+# Whether the setting works, by a request that it decides on.
+assert_other_host_and_get_allowed() {
+  assert_equal "$(http GET /report -H 'Host: example.org')" 200
+  assert_equal "$(http GET /report -H 'Host: example.net')" 403
+  assert_equal "$(http GET /increment)" 200
+  stop_daemon
+}
+
+@test "switches and lists work by flag, by environment and by file" {
+  start_daemon --allow-get-writes --allow-host other.example --allow-host example.org
+  assert_other_host_and_get_allowed
+  launcher=(env COUNTERD_ALLOW_GET_WRITES=yes "COUNTERD_ALLOW_HOST=other.example,example.org")
+  start_daemon --listen 127.0.0.1:0
+  assert_other_host_and_get_allowed
+  launcher=()
+  printf 'allow-get-writes = true\nallow-host = ["other.example", "example.org"]\n' >"$dir/settings"
+  start_daemon --config "$dir/settings"
+  assert_other_host_and_get_allowed
+}
+
+@test "GET changes nothing unless --allow-get-writes is given" {
+  start_daemon
+  assert_equal "$(http GET /increment)" 405
+  assert_equal "$(http GET /reset)" 405
+  assert_equal "$(value_of count 2>/dev/null || echo missing)" missing
+  stop_daemon
+  start_daemon --allow-get-writes
+  assert_equal "$(http GET /increment)" 200
+  assert_equal "$(http GET '/increment?by=4')" 200
+  assert_equal "$(value_of count)" 5
+  assert_equal "$(http GET /v1/counters/count/increment)" 405
+  assert_equal "$(http GET /reset)" 200
+  assert_equal "$(value_of count)" 0
+}
+
+# --- the store ---
+
+assert_config_error() {
+  try timeout 20 "$counterd" --listen 127.0.0.1:0 "$@"
+  assert_refused 78
+  assert_stderr_lines 1
+}
+
+@test "an unusable store ends the daemon with 78 and one line, however many workers" {
+  local workers
+  mkdir "$dir/folder"
+  head -c 20000 /dev/urandom >"$dir/noise.db"
+  cp "$dir/noise.db" "$dir/noise"
+  sqlite3 "$dir/theirs.db" 'CREATE TABLE mine (x); INSERT INTO mine VALUES (1)'
+  chmod 0600 "$dir/noise.db" "$dir/theirs.db"
+  for workers in 1 4; do
+    assert_config_error --workers "$workers" --store "sqlite:$dir/folder"
+    assert_stderr_has "$dir/folder"
+    assert_config_error --workers "$workers" --store "sqlite:$dir/noise.db"
+    assert_stderr_has "$dir/noise.db"
+    assert_config_error --workers "$workers" --store "sqlite:$dir/theirs.db"
+    assert_stderr_has "$dir/theirs.db"
+    assert_config_error --workers "$workers" --store "sqlite:$dir/none/x.db"
+    assert_stderr_has "$dir/none"
+  done
+  assert_succeeds cmp "$dir/noise" "$dir/noise.db"
+  assert_equal "$(sqlite3 "$dir/theirs.db" 'SELECT * FROM mine')" 1
+  [[ ! -e $dir/none ]]
+}
+
+@test "a password in the store's URL is refused and not repeated" {
+  local source
+  for source in redis://me:sesame@127.0.0.1:9 redis://:sesame@localhost "redis+unix://u:sesame@$dir/s" \
+    rediss://me:sesame@localhost postgres://me:sesame@localhost; do
+    echo "$source"
+    check_flag 64 store "$source"
+    refute_stderr_has sesame
+    check_environment 78 store "$source"
+    refute_stderr_has sesame
+    check_file 78 store "$source"
+    refute_stderr_has sesame
+  done
+}
+
+@test "--redis-password-file opens a Redis that asks for a password" {
+  start_redis --requirepass 'sesame open'
+  printf 'sesame open\n' >"$dir/password"
+  start_daemon --store "redis+unix://$redis_socket" --redis-password-file "$dir/password" \
+    --redis-prefix mine:
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  assert_equal "$(REDISCLI_AUTH='sesame open' redis-cli -s "$redis_socket" --raw keys '*' |
+    grep -vc '^mine:')" 0
+  assert_fails grep -rq sesame "$daemon_log"
+  assert_fails grep -q sesame <(cat /proc/"$daemon_pid"/cmdline)
+  assert_equal "$(curl -s "$url/v1/status" | grep -c sesame)" 0
+}
+
+@test "a password as a systemd credential is found" {
+  start_redis --requirepass sesame
+  mkdir "$dir/credentials"
+  echo sesame >"$dir/credentials/redis-password"
+  export CREDENTIALS_DIRECTORY=$dir/credentials
+  start_daemon --store "redis+unix://$redis_socket"
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+}
+
+@test "--require-durable refuses a store that could lose an acknowledged change" {
+  assert_config_error --require-durable --sync normal
+  start_redis --appendonly no
+  assert_config_error --require-durable --store "redis+unix://$redis_socket"
+  start_daemon --require-durable
+  stop_daemon
+}
+
+# Changes are refused, and nothing makes a database.
+assert_lost() {
+  assert_equal "$(http POST /increment)" 503
+  assert_equal "$(ls "$XDG_STATE_HOME/counterd")" ""
+}
+
+@test "a database that is deleted is not made anew, by no worker" {
+  local worker logged
+  start_daemon --workers 2
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  rm "$database"*
+  assert_lost
+  assert_lost
+  logged=$(wc -l <"$daemon_log")
+  worker=$(ready_workers | head -n 1)
+  kill -KILL "$worker"
+  # Its death, and then that of the one that takes its place or what that one misses.
+  await 10 log_has_lines $((logged + 2))
+  assert_equal "$(ls "$XDG_STATE_HOME/counterd")" ""
+}
+
+log_has_lines() {
+  (($(wc -l <"$daemon_log") >= $1))
+}
+
+# --- addresses ---
+
+@test "a taken port is a clear error with 78: another daemon's" {
+  local other
+  start_daemon
+  other=${url#http://}
+  try timeout 20 "$counterd" --listen "$other" --store "sqlite:$dir/other.db"
+  assert_refused 78
+  assert_stderr_lines 1
+  assert_stderr_has "$other"
+  assert_stderr_has taken
+  try timeout 20 "$counterd" --listen "unix:$dir/first.sock" --listen "$other"
+  assert_refused 78
+  [[ ! -e $dir/first.sock ]]
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  assert_equal "$("$counterctl" --server "$url" workers | wc -l)" 2
+}
+
+@test "a taken port is a clear error with 78: another program's, even one that shares it" {
+  start_python "$foreign_listener"
+  try timeout 20 "$counterd" --listen "127.0.0.1:$said"
+  assert_refused 78
+  assert_stderr_lines 1
+  assert_stderr_has "127.0.0.1:$said"
+  assert_stderr_has taken
+}
+
+@test "a taken Unix socket is a clear error with 78, and its daemon goes on" {
+  start_daemon --listen "unix:$dir/daemon.sock"
+  try timeout 20 "$counterd" --listen "unix:$dir/daemon.sock" --store "sqlite:$dir/other.db"
+  assert_refused 78
+  assert_stderr_lines 1
+  assert_stderr_has taken
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+}
+
+@test "a Unix socket that nobody listens on is replaced" {
+  "$python" -c "$leave_stale_socket" "$dir/daemon.sock"
+  [[ -S $dir/daemon.sock ]]
+  start_daemon --listen "unix:$dir/daemon.sock"
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  kill -KILL "$daemon_pid"
+  await 10 workers_have_ended
+  [[ -S $dir/daemon.sock ]]
+  start_daemon --listen "unix:$dir/daemon.sock"
+  assert_equal "$("$counterctl" --server "$url" increment)" 2
+}
+
+workers_have_ended() {
+  [[ -z $(processes_of_test) ]]
+}
+
+@test "what is no socket is not removed from a socket's path" {
+  echo precious >"$dir/daemon.sock"
+  try timeout 20 "$counterd" --listen "unix:$dir/daemon.sock"
+  assert_refused 78
+  assert_stderr_lines 1
+  assert_stderr_has "$dir/daemon.sock"
+  assert_equal "$(cat "$dir/daemon.sock")" precious
+  ln -s "$dir/elsewhere" "$dir/link.sock"
+  try timeout 20 "$counterd" --listen "unix:$dir/link.sock"
+  assert_refused 78
+  [[ -L $dir/link.sock && ! -e $dir/elsewhere ]]
+}
+
+@test "the Unix sockets are removed at the end, but not one that another has put there" {
+  start_daemon --listen "unix:$dir/daemon.sock"
+  [[ -S $dir/daemon.sock ]]
+  assert_equal "$(stat -c %a "$dir/daemon.sock")" 660
+  stop_daemon
+  [[ ! -e $dir/daemon.sock ]]
+  assert_equal "$(ls "$XDG_RUNTIME_DIR/counterd")" ""
+  start_daemon --listen "unix:$dir/daemon.sock"
+  rm "$dir/daemon.sock"
+  "$python" -c "$leave_stale_socket" "$dir/daemon.sock"
+  stop_daemon
+  [[ -S $dir/daemon.sock ]]
+}
+
+@test "an IPv6 address serves" {
+  start_daemon --listen '[::1]:0'
+  [[ $url =~ ^http://\[::1\]:[1-9][0-9]*$ ]] || fail "the URL is $url"
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  assert_equal "$(http POST /increment)" 200
+  has_ready_workers 2
+}
+
+@test "several addresses all answer, by every worker" {
+  local address addresses
+  start_daemon --workers 3 --listen 127.0.0.1:0 --listen 127.0.0.2:0 --listen "unix:$dir/daemon.sock"
+  addresses=$(grep -o 'serves .* from' "$daemon_log" | sed 's/^serves //; s/ from$//; s/,//g')
+  assert_equal "$(wc -w <<<"$addresses")" 3
+  for address in $addresses; do
+    "$counterctl" --server "$address" -q increment
+    "$counterctl" --server "$address" -q increment
+    assert_equal "$("$counterctl" --server "$address" workers | wc -l)" 3
+  done
+  assert_equal "$(value_of count)" 6
+}
+
+# --- workers ---
+
+@test "workers show what they are in the process list, and are small while idle" {
+  local pid count=0
+  start_daemon --workers 4
+  for pid in $(children_of "$daemon_pid"); do
+    count=$((count + 1))
+    [[ $(words_of "$pid") == "counterd worker "* ]] || fail "its words are $(words_of "$pid")"
+    assert_equal "$(cat "/proc/$pid/comm")" counterd
+    assert_between "$(awk '/^VmRSS:/ {print $2}' "/proc/$pid/status")" 1000 16384
+  done
+  assert_equal "$count" 4
+  assert_equal "$(ready_workers)" "$(children_of "$daemon_pid" | sort -n)"
+}
+
+@test "a worker that is killed is replaced, and counting goes on" {
+  local worker i acknowledged=0
+  start_daemon --workers 2
+  for i in {1..5}; do
+    worker=$(ready_workers | head -n 1)
+    kill -KILL "$worker"
+    await 10 is_replaced "$worker" 2
+    "$counterctl" --server "$url" -q increment
+    acknowledged=$((acknowledged + 1))
+  done
+  assert_equal "$(value_of count)" "$acknowledged"
+  assert_equal "$(supervisors)" "$daemon_pid"
+}
+
+@test "workers killed under load lose nothing acknowledged and count nothing twice" {
+  local worker i
+  start_daemon --workers 2
+  start_load
+  for i in {1..4}; do
+    worker=$(ready_workers | head -n 1)
+    kill -KILL "$worker"
+    await 10 is_replaced "$worker" 2
+  done
+  stop_load
+  # Only requests that a killed worker had in hand can fail: one for each client and kill.
+  assert_between "$failed" 0 16
+  assert_between "$(value_of load)" "$acknowledged" $((acknowledged + failed))
+}
+
+@test "killed supervisor: its workers end, the port is free, nothing acknowledged is missing" {
+  local workers address
+  start_daemon --workers 2
+  address=${url#http://}
+  workers=$(ready_workers)
+  start_load
+  kill -KILL "$daemon_pid"
+  # shellcheck disable=SC2086
+  await 10 all_ended $workers
+  touch "$dir/stop"
+  start_daemon --listen "$address"
+  assert_equal "$url" "http://$address"
+  stop_load
+  assert_between "$(value_of load)" "$acknowledged" $((acknowledged + failed))
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+}
+
+@test "scale changes the number of workers" {
+  local kept
+  start_daemon --workers 1
+  kept=$(ready_workers)
+  assert_equal "$("$counterctl" --server "$url" scale 4)" 4
+  has_ready_workers 4
+  assert_equal "$("$counterctl" --server "$url" scale 1)" 1
+  assert_equal "$(ready_workers)" "$kept"
+  assert_equal "$(children_of "$daemon_pid")" "$kept"
+}
+
+@test "scale under load fails no request" {
+  local number
+  start_daemon --workers 4
+  start_load
+  for number in 1 4 1 4 2 3; do
+    assert_equal "$("$counterctl" --server "$url" scale "$number")" "$number"
+  done
+  stop_load
+  assert_equal "$failed" 0
+  assert_equal "$(value_of load)" "$acknowledged"
+  has_ready_workers 3
+}
+
+@test "scale under load fails no request of curl" {
+  local number i children=()
+  start_daemon --workers 4
+  for i in 1 2; do
+    while [[ ! -e $dir/stop ]]; do
+      curl -sS --max-time 10 -X POST -o /dev/null -w '%{http_code}\n' "$url/increment" || echo failed
+    done >>"$dir/statuses" 2>&1 3>&- 4>&- &
+    children+=($!)
+  done
+  await 10 test -s "$dir/statuses"
+  for number in 1 4 1 4; do "$counterctl" --server "$url" -q scale "$number"; done
+  touch "$dir/stop"
+  for i in "${children[@]}"; do wait "$i"; done
+  assert_equal "$(sort -u "$dir/statuses")" 200
+  assert_equal "$(value_of count)" "$(wc -l <"$dir/statuses")"
+}
+
+@test "scale refuses numbers that make no sense" {
+  local number
+  start_daemon --workers 2
+  for number in 0 257 -1 x 02 ''; do
+    echo "number: '$number'"
+    try "$counterctl" --server "$url" scale -- "$number"
+    assert_refused 65
+  done
+  has_ready_workers 2
+}
+
+@test "the control socket refuses nonsense and is its owner's alone" {
+  local line socket
+  start_daemon --workers 2
+  socket=$(control_socket)
+  [[ -S $socket ]]
+  assert_equal "$(stat -c %a "$XDG_RUNTIME_DIR/counterd")" 700
+  for line in nonsense '{}' '[]' '""' null '{"command":"dance"}' '{"command":7}' '{"command":"scale"}' \
+    '{"command":"scale","workers":0}' '{"command":"scale","workers":257}' \
+    '{"command":"scale","workers":-1}' '{"command":"scale","workers":1.5}' \
+    '{"command":"scale","workers":99999999999999999999}' '{"command":"scale","workers":"many"}' \
+    '{"command":"workers","surplus":1}' '{"command":"workers"' '{"command":{"command":"stop"}}' \
+    $'\xff\x01' ''; do
+    echo "line: $line"
+    try "$python" -c "$ask_control_socket" "$socket" "$line"$'\n'
+    assert_status 0
+    [[ $output == '{"error":{'*'"message":"'* ]] || { show_run; fail "expected an error"; }
+  done
+  # Too long: the connection is closed, whatever would have followed.
+  try "$python" -c "$ask_control_socket" "$socket" "$(printf '%05000d' 0)"
+  assert_status 0
+  assert_output ""
+  has_ready_workers 2
+  assert_equal "$(supervisors)" "$daemon_pid"
+}
+
+@test "an idle or half-sent question keeps nobody from the control socket" {
+  start_daemon --workers 1
+  start_python '
+import socket, sys, time
+kept = []
+for _ in range(8):
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(sys.argv[1])
+    connection.sendall(b"{\"command\"")
+    kept.append(connection)
+print("connected")
+time.sleep(60)' "$(control_socket)"
+  assert_within 1500 "$counterctl" --server "$url" workers
+  assert_status 0
+}
+
+@test "replaced workers come from the binary that was started, whatever becomes of the file" {
+  local worker
+  mkdir "$dir/bin"
+  cp "$counterd" "$dir/bin/counterd"
+  counterd=$dir/bin/counterd
+  start_daemon --workers 1
+  mv "$dir/bin/counterd" "$dir/bin/old"
+  printf '#!/bin/sh\nexit 78\n' >"$dir/bin/counterd"
+  chmod +x "$dir/bin/counterd"
+  worker=$(ready_workers)
+  kill -KILL "$worker"
+  await 10 is_replaced "$worker" 1
+  rm "$dir/bin/old" "$dir/bin/counterd"
+  worker=$(ready_workers)
+  kill -KILL "$worker"
+  await 10 is_replaced "$worker" 1
+  "$counterctl" --server "$url" -q scale 2
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+}
+
+# --- the end ---
+
+assert_ends_in_order() {
+  local signal=$1
+  start_daemon
+  hold_store
+  send_late_increment
+  kill "-$signal" "$daemon_pid"
+  await 5 is_refused
+  assert_succeeds kill -0 "$daemon_pid"
+  let_go
+  wait_for_end_of "$daemon_pid"
+  assert_equal "$ended_with" 0
+  wait "$late_pid"
+  assert_equal "$(cat "$dir/late")" 200
+  assert_equal "$("$counterctl" --store "sqlite:$database" report)" 1
+  assert_equal "$(processes_of_test)" ""
+}
+
+@test "SIGTERM ends with 0 and answers what is in flight" {
+  assert_ends_in_order TERM
+}
+
+@test "SIGINT ends with 0 and answers what is in flight" {
+  assert_ends_in_order INT
+}
+
+@test "a request whose body is still on its way at SIGTERM is answered" {
+  start_daemon --workers 1
+  start_python '
+import os, signal, socket, sys, time
+host, port, daemon, result = sys.argv[1:]
+client = socket.create_connection((host, int(port)), 10)
+client.sendall(b"POST /increment HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n"
+               b"Content-Type: application/x-www-form-urlencoded\r\nExpect: 100-continue\r\n\r\n")
+assert client.recv(4096).startswith(b"HTTP/1.1 100 ")
+client.sendall(b"by")
+print("half")
+os.kill(int(daemon), signal.SIGTERM)
+while True:
+    try:
+        socket.create_connection((host, int(port)), 1).close()
+    except ConnectionRefusedError:
+        break
+    time.sleep(0.02)
+client.sendall(b"=7")
+with open(result, "wb") as file:
+    file.write(client.recv(4096).split(b"\r\n")[0])
+' 127.0.0.1 "${url##*:}" "$daemon_pid" "$dir/reply"
+  wait_for_end_of "$daemon_pid"
+  assert_equal "$ended_with" 0
+  wait "$python_pid"
+  assert_equal "$(cat "$dir/reply")" "HTTP/1.1 200 OK"
+  assert_equal "$("$counterctl" --store "sqlite:$database" report)" 7
+}
+
+@test "a second SIGTERM ends at once" {
+  local begin
+  start_daemon --drain-timeout 1m --store-timeout 1m
+  hold_store
+  send_late_increment
+  kill -TERM "$daemon_pid"
+  await 5 is_refused
+  assert_succeeds kill -0 "$daemon_pid"
+  begin=$(milliseconds)
+  kill -TERM "$daemon_pid"
+  wait_for_end_of "$daemon_pid" 5
+  (($(milliseconds) - begin < 2000)) || fail "it has lasted too long"
+  let_go
+  await 5 has_ended "$late_pid"
+  assert_equal "$(processes_of_test)" ""
+}
+
+@test "--drain-timeout bounds the end" {
+  local begin
+  start_daemon --drain-timeout 300ms --store-timeout 1m
+  hold_store
+  send_late_increment
+  begin=$(milliseconds)
+  kill -TERM "$daemon_pid"
+  wait_for_end_of "$daemon_pid" 10
+  (($(milliseconds) - begin < 3000)) || fail "it has lasted too long"
+  assert_equal "$ended_with" 0
+  let_go
+  assert_equal "$("$counterctl" --store "sqlite:$database" report)" 0
+}
+
+@test "SIGHUP is survived, by the daemon and its workers" {
+  local workers
+  start_daemon --workers 2
+  workers=$(ready_workers)
+  # shellcheck disable=SC2086
+  kill -HUP "$daemon_pid" $workers
+  await 5 grep -q SIGHUP "$daemon_log"
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  assert_equal "$(ready_workers)" "$workers"
+  assert_succeeds kill -0 "$daemon_pid"
+}
+
+@test "SIGINT to the workers, as from a terminal, ends none" {
+  local workers
+  start_daemon --workers 2
+  workers=$(ready_workers)
+  # shellcheck disable=SC2086
+  kill -INT $workers
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  assert_equal "$(ready_workers)" "$workers"
+}
+
+@test "counterctl stop waits for the end, and the address is free at once" {
+  local stopper
+  start_daemon
+  hold_store
+  send_late_increment
+  "$counterctl" --server "$url" stop 3>&- 4>&- {held}>&- &
+  stopper=$!
+  await 5 is_refused
+  assert_fails has_ended "$stopper"
+  let_go
+  wait "$stopper"
+  start_daemon --listen "${url#http://}"
+  wait "$late_pid"
+  assert_equal "$(cat "$dir/late")" 200
+  assert_equal "$("$counterctl" --server "$url" increment)" 2
+  try "$counterctl" --server "$url" stop
+  assert_status 0
+  assert_silence
+  await 2 has_ended "$daemon_pid"
+}
+
+# --- systemd ---
+
+@test "sockets that systemd hands over are served, shared, and left to it" {
+  local pid
+  launcher=("$python" -c "$hand_over_sockets" "$dir/systemd.sock")
+  start_daemon --workers 3
+  [[ $url =~ ^http://127\.0\.0\.1:[1-9][0-9]*$ ]] || fail "the URL is $url"
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  assert_equal "$("$counterctl" --server "unix:$dir/systemd.sock" increment)" 2
+  has_ready_workers 3
+  for pid in $(children_of "$daemon_pid"); do
+    assert_equal "$(tr '\0' '\n' <"/proc/$pid/environ" | grep -c '^LISTEN_')" 0
+  done
+  "$counterctl" --server "$url" -q scale 1
+  assert_equal "$("$counterctl" --server "$url" increment)" 3
+  stop_daemon
+  [[ -S $dir/systemd.sock ]]
+}
+
+@test "a daemon that a socket starts answers the connection that started it" {
+  systemd-socket-activate -l "$dir/activated.sock" -E XDG_STATE_HOME -E XDG_RUNTIME_DIR \
+    "$counterd" >"$dir/activated.log" 2>&1 3>&- 4>&- &
+  pids+=($!)
+  await 10 test -S "$dir/activated.sock"
+  assert_equal "$("$counterctl" --server "unix:$dir/activated.sock" increment)" 1
+}
+
+@test "sockets that are handed to another process are not taken" {
+  launcher=(env LISTEN_PID=1 LISTEN_FDS=1)
+  start_daemon --listen 127.0.0.1:0
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+}
+
+start_receiver() {
+  start_python "$notify_receiver" "$dir/notify" "$dir/messages" "$dir/daemon.sock"
+  export NOTIFY_SOCKET=$dir/notify
+}
+
+@test "systemd hears READY=1 when the daemon serves, its status, and STOPPING=1" {
+  start_receiver
+  start_daemon --listen "unix:$dir/daemon.sock" --workers 2
+  await 5 grep -qs '^at READY=1' "$dir/messages"
+  assert_equal "$(grep '^at READY=1' "$dir/messages")" "at READY=1: HTTP/1.1 200 OK"
+  assert_equal "$(grep -c READY=1 "$dir/messages")" 2
+  assert_succeeds grep -q 'STATUS=.*2 workers' "$dir/messages"
+  assert_fails grep -q STOPPING=1 "$dir/messages"
+  "$counterctl" --server "$url" -q scale 3
+  await 5 grep -q 'STATUS=.*3 workers' "$dir/messages"
+  stop_daemon
+  await 5 grep -q STOPPING=1 "$dir/messages"
+}
+
+@test "systemd hears READY=1 not before the store answers" {
+  local line
+  start_receiver
+  launch_daemon --listen "unix:$dir/daemon.sock" --store "redis+unix://$dir/redis.sock" --workers 1
+  # A pipe lets nobody open it to write before there is a reader.
+  exec {ready}<>"$pipe"
+  await 10 grep -qs "$dir/redis.sock" "$daemon_log"
+  assert_fails grep -qs READY=1 "$dir/messages"
+  start_redis
+  IFS= read -r -t 20 line <&"$ready"
+  assert_equal "$line" "ready unix:$dir/daemon.sock"
+  await 5 grep -qs '^at READY=1' "$dir/messages"
+  assert_equal "$(grep '^at READY=1' "$dir/messages")" "at READY=1: HTTP/1.1 200 OK"
+}
+
+@test "the folders that systemd gives are used" {
+  mkdir "$dir/given-state" "$dir/given-run"
+  export STATE_DIRECTORY=$dir/given-state RUNTIME_DIRECTORY=$dir/given-run
+  start_daemon
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  [[ -s $dir/given-state/counters.db && -S $dir/given-run/${url#http://}.control ]]
+  has_ready_workers 2
+}

@@ -1,0 +1,307 @@
+# What every bats file loads: the programs, an environment of its own for each test, and the
+# processes that a test starts, which end with it.
+#
+# Nothing here sleeps for readiness: a process says that it is ready by a line on a pipe, or await
+# polls for the thing itself under a deadline. A missing tool fails the test that needs it.
+
+# shellcheck shell=bash
+# The variables that tests read, and the ones that bats sets.
+# shellcheck disable=SC2034,SC2154
+
+bats_require_minimum_version 1.5.0
+
+bin=$(cd "${COUNTERD_BIN_DIR:-$BATS_TEST_DIRNAME/../build/bin}" && pwd)
+counterd=$bin/counterd
+counterctl=$bin/counterctl
+
+setup_file() {
+  # A python3 may be a wrapper that takes longer than a test.
+  PYTHON_PROGRAM=$(python3 -c 'import sys; print(sys.executable)')
+  export PYTHON_PROGRAM
+}
+
+setup() {
+  local name
+  for name in $(compgen -e | grep -E '^(COUNTERD|COUNTERCTL)_|^(STATE|RUNTIME|CREDENTIALS)_DIRECTORY$|^(LISTEN|NOTIFY)_'); do
+    unset "$name"
+  done
+  dir=$BATS_TEST_TMPDIR
+  export HOME=$dir/home XDG_STATE_HOME=$dir/state XDG_RUNTIME_DIR=$dir/run LC_ALL=C.UTF-8
+  mkdir -m 0700 "$HOME" "$XDG_STATE_HOME" "$XDG_RUNTIME_DIR"
+  cd "$dir" || return
+  python=$PYTHON_PROGRAM
+  database=$XDG_STATE_HOME/counterd/counters.db
+  launcher=()  # words that stand before counterd in start_daemon
+  place=()     # options of ctl
+  pids=()      # what teardown ends
+  pipes=0
+}
+
+teardown() {
+  local pid
+  for pid in "${pids[@]}" $(processes_of_test); do
+    end_process "$pid"
+  done
+}
+
+# --- what a test says ---
+
+fail() {
+  printf '%s\n' "$@" >&2
+  return 1
+}
+
+# Of the last run, all of them.
+show_run() {
+  printf 'status: %s\nstdout: %s\nstderr: %s\n' "$status" "$output" "${stderr-}" >&2
+}
+
+assert_status() {
+  [[ $status == "$1" ]] || { show_run; fail "expected status $1"; }
+}
+
+assert_output() {
+  [[ $output == "$1" ]] || { show_run; fail "expected stdout: $1"; }
+}
+
+assert_output_has() {
+  [[ $output == *"$1"* ]] || { show_run; fail "expected in stdout: $1"; }
+}
+
+assert_stderr_has() {
+  [[ $stderr == *"$1"* ]] || { show_run; fail "expected in stderr: $1"; }
+}
+
+refute_stderr_has() {
+  [[ $stderr != *"$1"* ]] || { show_run; fail "not expected in stderr: $1"; }
+}
+
+assert_stderr_lines() {
+  [[ ${#stderr_lines[@]} == "$1" ]] || { show_run; fail "expected lines on stderr: $1"; }
+}
+
+assert_equal() {
+  [[ $1 == "$2" ]] || fail "expected: $2" "got:      $1"
+}
+
+# Both streams of the last run are empty.
+assert_silence() {
+  [[ -z $output && -z $stderr ]] || { show_run; fail "expected nothing on stdout and stderr"; }
+}
+
+# The command failed for a reason that it told on stderr, and printed nothing else.
+assert_refused() {
+  assert_status "$1"
+  assert_output ""
+  [[ -n $stderr ]] || { show_run; fail "expected a message on stderr"; }
+}
+
+assert_succeeds() {
+  "$@" || fail "failed: $*"
+}
+
+assert_fails() {
+  if "$@"; then fail "expected to fail: $*"; fi
+}
+
+# Runs a command, whatever comes of it, and sets what `run --separate-stderr` of bats does, which
+# takes several times as long as most of our commands.
+try() {
+  status=0
+  output=$("$@" 2>"$dir/stderr") || status=$?
+  stderr=$(<"$dir/stderr")
+  mapfile -t stderr_lines <"$dir/stderr"
+}
+
+# await SECONDS COMMAND...: until the command succeeds.
+await() {
+  local limit=$1 begin=$SECONDS
+  shift
+  until "$@"; do
+    ((SECONDS - begin <= limit)) || { fail "not within $limit s: $*"; return 1; }
+    sleep 0.02
+  done
+}
+
+milliseconds() {
+  local now=${EPOCHREALTIME/[.,]/}
+  echo $((now / 1000))
+}
+
+# assert_within MILLISECONDS COMMAND...: a `try` that does not last longer.
+assert_within() {
+  local limit=$1 begin
+  shift
+  begin=$(milliseconds)
+  try timeout 20 "$@"
+  local lasted=$(($(milliseconds) - begin))
+  ((lasted <= limit)) || { show_run; fail "lasted $lasted ms, more than $limit: $*"; }
+}
+
+# --- processes ---
+
+has_ended() {
+  [[ ! -e /proc/$1 ]] || grep -qs '^State:[[:space:]]*Z' "/proc/$1/status"
+}
+
+all_ended() {
+  local pid
+  for pid in "$@"; do has_ended "$pid" || return 1; done
+}
+
+end_process() {
+  kill -TERM "$1" 2>/dev/null || true
+  kill -CONT "$1" 2>/dev/null || true
+  await 15 has_ended "$1" 2>/dev/null || kill -KILL "$1" 2>/dev/null || true
+  wait "$1" 2>/dev/null || true
+}
+
+# Those that this test has started, by the environment that only they have.
+processes_of_test() {
+  local file
+  for file in $(grep -lzsFx "XDG_STATE_HOME=$XDG_STATE_HOME" /proc/[0-9]*/environ || true); do
+    file=${file#/proc/}
+    has_ended "${file%/environ}" || echo "${file%/environ}"
+  done
+}
+
+words_of() {
+  tr '\0' ' ' <"/proc/$1/cmdline"
+}
+
+# Those of this test that are daemons' supervisors, one pid a line.
+supervisors() {
+  local pid words
+  for pid in $(processes_of_test); do
+    words=$(words_of "$pid" 2>/dev/null) || continue
+    if [[ ${words%% *} == */counterd && $words != *" worker "* ]]; then echo "$pid"; fi
+  done
+}
+
+children_of() {
+  ps -o pid= --ppid "$1" | tr -d ' '
+}
+
+# Waits for a child of this shell; its exit status is $ended_with.
+wait_for_end_of() {
+  await "${2:-15}" has_ended "$1"
+  ended_with=0
+  wait "$1" || ended_with=$?
+}
+
+# A fresh pipe; its path is $pipe.
+make_pipe() {
+  pipes=$((pipes + 1))
+  pipe=$dir/pipe.$pipes
+  mkfifo "$pipe"
+}
+
+# start_daemon [FLAG...]: starts counterd, on a free port of its own unless told where, and waits
+# until it serves. Sets $daemon_pid, $daemon_log and $url.
+start_daemon() {
+  launch_daemon "$@"
+  local line=
+  IFS= read -r -t 20 line <"$pipe" || { cat "$daemon_log" >&2; fail "counterd is not ready: $*"; }
+  url=${line#ready }
+}
+
+# The same without waiting; the line "ready URL" comes by $pipe.
+launch_daemon() {
+  local flags=("$@")
+  if [[ " $* " != *" --listen"* ]] && ((${#launcher[@]} == 0)); then
+    flags+=(--listen 127.0.0.1:0)
+  fi
+  make_pipe
+  daemon_log=$dir/daemon.$pipes.log
+  "${launcher[@]}" "$counterd" "${flags[@]}" --ready-fd 9 \
+    9>"$pipe" 3>&- 4>&- >"$daemon_log" 2>&1 </dev/null &
+  daemon_pid=$!
+  pids+=("$daemon_pid")
+}
+
+# Ends the last daemon in good order.
+stop_daemon() {
+  kill -TERM "$daemon_pid"
+  wait_for_end_of "$daemon_pid"
+  assert_equal "$ended_with" 0
+}
+
+# start_redis [ARGUMENT...]: a redis-server on the Unix socket $redis_socket.
+start_redis() {
+  redis_socket=$dir/redis.sock
+  mkdir -p "$dir/redis"
+  redis-server --port 0 --unixsocket "$redis_socket" --dir "$dir/redis" --appendonly yes \
+    --appendfsync always --save '' "$@" >"$dir/redis.log" 2>&1 3>&- 4>&- &
+  redis_pid=$!
+  pids+=("$redis_pid")
+  await 20 redis_answers
+}
+
+redis_answers() {
+  [[ $(redis-cli -s "$redis_socket" ping 2>/dev/null) == PONG ||
+    $(redis-cli -s "$redis_socket" ping 2>&1) == *NOAUTH* ]]
+}
+
+# start_python CODE [ARGUMENT...]: runs it in the background; the first line that it prints is
+# $said, nothing reads the rest. Sets $python_pid.
+start_python() {
+  make_pipe
+  "$python" -u -c "$@" >"$pipe" 3>&- 4>&- &
+  python_pid=$!
+  pids+=("$python_pid")
+  said=
+  IFS= read -r -t 20 said <"$pipe" || fail "python has said nothing"
+}
+
+# A port that nothing listens on, below those that the system gives to clients.
+free_port() {
+  "$python" -c '
+import random, socket
+while True:
+    port = random.randrange(11000, 30000)
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+    print(port)
+    break'
+}
+
+# --- clients ---
+
+# counterctl with the options in the array `place`.
+ctl() {
+  "$counterctl" "${place[@]}" "$@"
+}
+
+# http METHOD TARGET [CURL OPTION...]: prints the status of the reply; its body is in $dir/body.
+http() {
+  curl -sS --max-time 10 -o "$dir/body" -w '%{http_code}' -X "$1" "$url$2" "${@:3}"
+}
+
+answers() {
+  curl -sf --max-time 5 -o /dev/null "$url/readyz"
+}
+
+# The pids of the workers that serve, sorted.
+ready_workers() {
+  "$counterctl" --server "$url" workers 2>/dev/null | awk -F '\t' '$2 == "ready" {print $1}' | sort -n
+}
+
+has_ready_workers() {
+  [[ $(ready_workers | wc -l) == "$1" ]]
+}
+
+# Whether `worker` serves no longer and there are `count` that do.
+is_replaced() {
+  local worker=$1 count=$2 now
+  now=$(ready_workers)
+  [[ $(wc -l <<<"$now") == "$count" && -n $now ]] && ! grep -qx "$worker" <<<"$now"
+}
+
+# The counter that a failure in the middle may have moved: not below what was acknowledged, not
+# above what was tried.
+assert_between() {
+  (($1 >= $2 && $1 <= $3)) || fail "$1 is not within $2 and $3"
+}

@@ -1,0 +1,224 @@
+#!/usr/bin/env bats
+# What `counterctl spawn` promises to the script that calls it.
+
+# shellcheck disable=SC2030,SC2031,SC2154,SC2034
+
+load environment
+
+# spawn_daemon [ARGUMENT...]: as a script does it. Sets $url and $daemon_pid; what it says to
+# people is in $dir/said.
+spawn_daemon() {
+  local begin
+  begin=$(milliseconds)
+  url=$(timeout 20 "$counterctl" spawn "$@" 2>"$dir/said" 3>&- 4>&-)
+  (($(milliseconds) - begin < 5000)) || fail "spawn has lasted more than 5 s"
+  daemon_pid=$(grep -oE 'pid [0-9]+' "$dir/said" | head -n 1 | cut -d ' ' -f 2)
+  assert_succeeds kill -0 "$daemon_pid"
+}
+
+# What the process has open; the files by their paths.
+open_files() {
+  find "/proc/$1/fd" -type l -printf '%l\n' | sort
+}
+
+# The same without what is its own: both ends of a pipe to itself, for one.
+foreign_files() {
+  open_files "$1" | uniq -c | awk '!($1 == 2 && $2 ~ /^pipe:/) {print $2}' | grep -vE \
+    -e '^(socket|anon_inode):' -e '^/memfd:counterd' -e '^/dev/null$' \
+    -e "^$XDG_STATE_HOME/counterd/" -e '/counterd$'
+}
+
+@test "x=\$(counterctl spawn) returns at once and x is the URL of a daemon that serves" {
+  export COUNTERCTL_SERVER
+  COUNTERCTL_SERVER=http://127.0.0.1:$(free_port)
+  spawn_daemon
+  assert_equal "$url" "$COUNTERCTL_SERVER"
+  assert_equal "$("$counterctl" increment)" 1
+  assert_equal "$("$counterctl" --server "$url" increment)" 2
+  assert_equal "$(supervisors)" "$daemon_pid"
+  [[ -s $database ]]
+}
+
+@test "spawn on a Unix socket prints its address" {
+  url=$(timeout 20 "$counterctl" --server "unix:$dir/daemon.sock" spawn 2>"$dir/said")
+  assert_equal "$url" "unix:$dir/daemon.sock"
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+}
+
+@test "spawn on port 0 prints the real one" {
+  spawn_daemon -- --listen 127.0.0.1:0
+  [[ $url =~ ^http://127\.0\.0\.1:[1-9][0-9]*$ ]] || fail "the URL is $url"
+  assert_equal "$(http POST /increment)" 200
+  spawn_daemon -- --listen=127.0.0.1:0 "--store=sqlite:$dir/other.db"
+  assert_equal "$("$counterctl" --server "$url" report)" 0
+  assert_equal "$(supervisors | wc -l)" 2
+}
+
+@test "the daemon keeps no descriptor of the caller's: a lock that the script releases is free" {
+  exec 9>"$dir/lock" 8<"$BATS_TEST_FILENAME"
+  flock -n 9
+  url=$(timeout 20 "$counterctl" spawn --workers 2 -- --listen 127.0.0.1:0 2>/dev/null)
+  exec 9>&- 8>&-
+  assert_succeeds flock -n "$dir/lock" true
+}
+
+@test "the daemon and its workers have nothing open but their own" {
+  local pid count=0
+  exec 9>"$dir/lock" 8<"$BATS_TEST_FILENAME" 7> >(cat >/dev/null)
+  url=$(timeout 20 "$counterctl" spawn --workers 2 -- --listen 127.0.0.1:0 2>/dev/null)
+  exec 9>&- 8>&- 7>&-
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  for pid in $(processes_of_test); do
+    [[ $(words_of "$pid") == *counterd* ]] || continue
+    count=$((count + 1))
+    assert_equal "$(foreign_files "$pid")" ""
+  done
+  assert_equal "$count" 3
+}
+
+@test "the daemon has a session of its own and no terminal" {
+  local pid
+  spawn_daemon --workers 2 -- --listen 127.0.0.1:0
+  assert_equal "$(ps -o sid= -p "$daemon_pid" | tr -d ' ')" "$daemon_pid"
+  assert_equal "$(ps -o tty= -p "$daemon_pid" | tr -d ' ')" '?'
+  for pid in $(children_of "$daemon_pid"); do
+    assert_equal "$(ps -o sid= -p "$pid" | tr -d ' ')" "$daemon_pid"
+  done
+}
+
+@test "the daemon outlives the session that spawned it" {
+  "$python" -c '
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+try:
+    while os.read(terminal, 4096):
+        pass
+except OSError:
+    pass
+os.waitpid(pid, 0)
+os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
+  assert_equal "$("$counterctl" --server "unix:$dir/daemon.sock" increment)" 1
+}
+
+@test "spawn again with the same flags sees to more workers and starts no second daemon" {
+  local first port
+  port=$(free_port)
+  spawn_daemon --workers 1 -- --listen "127.0.0.1:$port" --sync normal
+  first=$daemon_pid
+  ready_workers >"$dir/workers"
+  spawn_daemon --workers 2 -- --listen "127.0.0.1:$port" --sync normal
+  assert_equal "$url" "http://127.0.0.1:$port"
+  assert_equal "$daemon_pid" "$first"
+  has_ready_workers 3
+  assert_equal "$(comm -12 <(sort "$dir/workers") <(ready_workers | sort))" "$(cat "$dir/workers")"
+  spawn_daemon --workers 1 -- --listen "127.0.0.1:$port" --sync normal
+  has_ready_workers 4
+  assert_equal "$(supervisors)" "$first"
+}
+
+@test "spawn with other flags refuses with 78 and changes nothing" {
+  local port
+  port=$(free_port)
+  spawn_daemon --workers 1 -- --listen "127.0.0.1:$port"
+  try timeout 20 "$counterctl" spawn -- --listen "127.0.0.1:$port" --sync normal
+  assert_refused 78
+  assert_stderr_has "$port"
+  try timeout 20 "$counterctl" --server "$url" spawn -- "--store=sqlite:$dir/other.db"
+  assert_refused 78
+  assert_equal "$(supervisors)" "$daemon_pid"
+  has_ready_workers 1
+  [[ ! -e $dir/other.db ]]
+}
+
+@test "two spawns at once start one daemon" {
+  local port first second
+  port=$(free_port)
+  timeout 20 "$counterctl" spawn --workers 1 -- --listen "127.0.0.1:$port" >"$dir/first" 2>&1 &
+  first=$!
+  timeout 20 "$counterctl" spawn --workers 1 -- --listen "127.0.0.1:$port" >"$dir/second" 2>&1 &
+  second=$!
+  wait "$first"
+  wait "$second"
+  url=http://127.0.0.1:$port
+  assert_equal "$(head -n 1 "$dir/first")" "$url"
+  assert_equal "$(head -n 1 "$dir/second")" "$url"
+  assert_equal "$(supervisors | wc -l)" 1
+  has_ready_workers 2
+}
+
+@test "a daemon that fails is told with its exit status and what its log says" {
+  try timeout 20 "$counterctl" spawn -- --listen 127.0.0.1:0 --store "sqlite:$dir/no/such/folder.db"
+  assert_refused 78
+  assert_stderr_has "$dir/no/such"
+  start_daemon
+  try timeout 20 "$counterctl" spawn -- --listen "unix:$dir/daemon.sock" --listen "${url#http://}"
+  assert_refused 78
+  assert_stderr_has "the address is taken"
+  try timeout 20 "$counterctl" spawn -- --listen 127.0.0.1:0 --frobnicate
+  assert_refused 64
+  assert_stderr_has --frobnicate
+  assert_equal "$(supervisors)" "$daemon_pid"
+}
+
+@test "a failure shows what this daemon said, not an earlier one's" {
+  try timeout 20 "$counterctl" spawn -- --listen 127.0.0.1:0 --store "sqlite:$dir/earlier/x.db"
+  assert_refused 78
+  try timeout 20 "$counterctl" spawn -- --listen 127.0.0.1:0 --store "sqlite:$dir/later/x.db"
+  assert_refused 78
+  assert_stderr_has "$dir/later"
+  refute_stderr_has "$dir/earlier"
+}
+
+@test "the log file is named on stderr, for its owner alone, and -q is silent" {
+  local log
+  spawn_daemon -- --listen 127.0.0.1:0
+  log=$(grep -oE '/[^ ]+\.log' "$dir/said")
+  assert_succeeds grep -q "serves $url" "$log"
+  assert_equal "$(stat -c %a "$log")" 600
+  assert_succeeds grep -qFx "$log" <(open_files "$daemon_pid")
+  try timeout 20 "$counterctl" -q spawn -- --listen "unix:$dir/quiet.sock"
+  assert_status 0
+  assert_silence
+  assert_equal "$("$counterctl" --server "unix:$dir/quiet.sock" report)" 0
+}
+
+@test "relative paths behind -- are the caller's, for workers that come later too" {
+  local worker
+  mkdir "$dir/here"
+  cd "$dir/here"
+  spawn_daemon --workers 1 -- --listen unix:own.sock --store sqlite:own.db
+  cd "$dir"
+  assert_equal "$url" "unix:$dir/here/own.sock"
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  [[ -s $dir/here/own.db ]]
+  worker=$(ready_workers)
+  kill -KILL "$worker"
+  await 10 is_replaced "$worker" 1
+  assert_equal "$("$counterctl" --server "$url" increment)" 2
+  assert_equal "$("$counterctl" --store "sqlite:$dir/here/own.db" report)" 2
+}
+
+@test "spawn refuses bad numbers of workers and starts nothing" {
+  local number
+  for number in 0 257 x -1 ''; do
+    echo "number: '$number'"
+    try timeout 20 "$counterctl" spawn "--workers=$number" -- --listen 127.0.0.1:0
+    [[ $status == 64 || $status == 65 ]] || { show_run; fail "the status is $status"; }
+    assert_equal "$output" ""
+  done
+  assert_equal "$(supervisors)" ""
+}
+
+@test "a stopped daemon can be spawned again and has its count" {
+  local first port
+  port=$(free_port)
+  spawn_daemon -- --listen "127.0.0.1:$port"
+  first=$daemon_pid
+  "$counterctl" --server "$url" -q increment
+  "$counterctl" --server "$url" stop
+  spawn_daemon -- --listen "127.0.0.1:$port"
+  assert_equal "$("$counterctl" --server "$url" increment)" 2
+  [[ $daemon_pid != "$first" ]]
+}
