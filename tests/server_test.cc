@@ -27,6 +27,13 @@ std::string value_of_a(const DaemonProcess& daemon) {
   return reply ? reply->body : "no reply";
 }
 
+// A sanitizer's own memory stands beside the program's and says nothing about it.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kMemoryIsOurs = false;
+#else
+constexpr bool kMemoryIsOurs = true;
+#endif
+
 // Resident memory in KiB.
 long resident(pid_t pid) {
   std::ifstream status("/proc/" + std::to_string(pid) + "/status");
@@ -176,7 +183,7 @@ TEST_CASE("100-continue is answered before the body, and only if it is still to 
   CHECK(client.ask(whole)->status == 200);
 }
 
-TEST_CASE("HEAD tells a length and sends no body; HTTP/1.0 closes unless it asks not to") {
+TEST_CASE("HEAD tells a length and sends no body, HTTP/1.0 closes unless it asks not to") {
   const DaemonProcess daemon({"--workers", "1"});
   HttpSocket client(daemon.endpoint());
   REQUIRE(client.send(request("HEAD", "/livez")));
@@ -256,14 +263,14 @@ TEST_CASE("ten thousand idle connections cost sockets: no threads, at most 4 KiB
   HttpSocket first(daemon.endpoint());
   REQUIRE(first.ask(increment()));
   const long before = resident(worker);
-  CHECK(before < 16 * 1024);
+  if (kMemoryIsOurs) CHECK(before < 16 * 1024);
   std::vector<HttpSocket> idle;
   for (int i = 0; i < 10'000; ++i) {
     idle.emplace_back(daemon.endpoint());
     REQUIRE(idle.back().ask(increment()));
   }
   const long each = (resident(worker) - before) * 1024 / 10'000;
-  CHECK(each < 4096);
+  if (kMemoryIsOurs) CHECK(each < 4096);
   CHECK(threads_of(worker) <= 3);
   for (HttpSocket& client : idle) REQUIRE(client.ask(request("GET", "/livez")));
   CHECK(value_of_a(daemon) == "10001\n");
