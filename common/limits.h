@@ -9,8 +9,7 @@ namespace counterd {
 // A counter's name: long enough for a path of identifiers, short enough for a key of any store.
 inline constexpr std::size_t kMaxNameLength = 128;
 
-// Request target: httplib matches targets with recursive regular expressions, whose depth grows
-// with the length. 2 KiB hold every route with every parameter.
+// Request target: holds every route with every parameter.
 inline constexpr std::size_t kMaxTargetBytes = 2 * 1024;
 
 // Request head: what browsers and proxies add stays below half of these.

@@ -1,7 +1,6 @@
 #include "daemon/api.h"
 
 #include <arpa/inet.h>
-#include <httplib.h>
 
 #include <algorithm>
 #include <array>
@@ -14,6 +13,7 @@
 #include "common/limits.h"
 #include "common/number.h"
 #include "common/version.h"
+#include "daemon/parameters.h"
 
 namespace counterd {
 
@@ -21,8 +21,6 @@ namespace {
 
 constexpr std::string_view kJson = "application/json";
 constexpr std::string_view kPlainText = "text/plain; charset=utf-8";
-
-using Parameters = std::vector<std::pair<std::string, std::string>>;
 
 // What a route's decode function sees of a request.
 struct Input {
@@ -39,9 +37,11 @@ struct Input {
 
 }  // namespace
 
+constexpr std::string_view kNamePlace = "{name}";
+
 struct Route {
   std::string_view method;
-  std::string_view path;  // "{name}" stands for one segment
+  std::string_view path;  // with kNamePlace for one segment, a counter's name
   std::vector<std::string_view> parameters;
   Result<Question> (*decode)(const Input& input);
   Response (*encode)(const Call& call, const Answer& answer, const Figures& figures);
@@ -297,12 +297,11 @@ const std::array kRoutes = {
 // nothing if they do not match. The target is split before it is decoded: a %2F is part of a name
 // (and no name may hold it), never a slash.
 std::optional<std::string_view> match(std::string_view pattern, std::string_view path) {
-  constexpr std::string_view kName = "{name}";
-  const std::size_t at = pattern.find(kName);
+  const std::size_t at = pattern.find(kNamePlace);
   if (at == std::string_view::npos) {
     return pattern == path ? std::optional<std::string_view>("") : std::nullopt;
   }
-  const std::string_view behind = pattern.substr(at + kName.size());
+  const std::string_view behind = pattern.substr(at + kNamePlace.size());
   if (path.size() < at + behind.size() || !path.starts_with(pattern.substr(0, at)) ||
       !path.ends_with(behind)) {
     return std::nullopt;
@@ -341,79 +340,6 @@ Found find_route(std::string_view method, std::string_view path, const ApiOption
   return found;
 }
 
-Result<void> add_parameter(Parameters& parameters, const Route& route, const std::string& name,
-                           const std::string& value) {
-  if (std::find(route.parameters.begin(), route.parameters.end(), name) == route.parameters.end()) {
-    return Error{Code::kBadParameter, "unknown parameter " + quote_for_people(name)};
-  }
-  for (const auto& [known, unused] : parameters) {
-    if (known == name) {
-      return Error{Code::kBadParameter, "parameter " + quote_for_people(name) + " is given twice"};
-    }
-  }
-  parameters.emplace_back(name, value);
-  return {};
-}
-
-// The media type of a Content-Type field, in lower case, without its parameters.
-std::string media_type(const httplib::Request& head) {
-  std::string type = head.get_header_value("Content-Type");
-  type.resize(std::min(type.find(';'), type.size()));
-  while (type.ends_with(' ') || type.ends_with('\t')) type.pop_back();
-  return lower_case(std::move(type));
-}
-
-// The pairs of a query or a form. httplib's own function drops a pair that is repeated to the
-// letter, which here is an error that must be seen.
-Parameters split_pairs(std::string_view text) {
-  Parameters pairs;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('&'), text.size());
-    const std::string_view pair = text.substr(0, end);
-    const std::size_t equals = std::min(pair.find('='), pair.size());
-    const auto decoded = [](std::string_view part) {
-      return httplib::detail::decode_url(std::string(part), true);
-    };
-    pairs.emplace_back(decoded(pair.substr(0, equals)),
-                       decoded(pair.substr(std::min(equals + 1, pair.size()))));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return pairs;
-}
-
-Result<Parameters> body_parameters(const httplib::Request& head, std::string_view body) {
-  if (body.empty()) return Parameters();
-  if (head.method == "GET" || head.method == "HEAD") {
-    return Error{Code::kBadBody, "a " + head.method + " request has no body here"};
-  }
-  const std::string type = media_type(head);
-  if (type == kJson) return parse_flat_object(body);
-  if (type == "application/x-www-form-urlencoded") {
-    return split_pairs(body);
-  }
-  return Error{Code::kUnsupportedMediaType,
-               "a body is application/json or application/x-www-form-urlencoded"};
-}
-
-Result<Parameters> gather_parameters(const httplib::Request& head, std::string_view body,
-                                     const Route& route) {
-  Parameters parameters;
-  const std::size_t query = std::min(head.target.find('?'), head.target.size() - 1);
-  for (const auto& [name, value] : split_pairs(std::string_view(head.target).substr(query + 1))) {
-    if (const auto added = add_parameter(parameters, route, name, value); !added) {
-      return added.error();
-    }
-  }
-  const Result<Parameters> in_body = body_parameters(head, body);
-  if (!in_body) return in_body.error();
-  for (const auto& [name, value] : *in_body) {
-    if (const auto added = add_parameter(parameters, route, name, value); !added) {
-      return added.error();
-    }
-  }
-  return parameters;
-}
-
 bool is_address(const std::string& host) {
   in6_addr unused{};
   return inet_pton(AF_INET, host.c_str(), &unused) == 1 ||
@@ -422,9 +348,9 @@ bool is_address(const std::string& host) {
 
 // Keeps other sites' pages in a browser of this host from reaching us: by a name that they point
 // at our address (Host), or by a request that they send here (Origin, Sec-Fetch-Site).
-Result<void> check_sender(const httplib::Request& head, const ApiOptions& options,
+Result<void> check_sender(const RequestHead& head, const ApiOptions& options,
                           bool changes_something) {
-  const std::string host = host_of(head.get_header_value("Host"));
+  const std::string host = host_of(head.host);
   const bool known =
       std::find(options.hosts.begin(), options.hosts.end(), host) != options.hosts.end() ||
       (options.any_address && is_address(host));
@@ -433,27 +359,27 @@ Result<void> check_sender(const httplib::Request& head, const ApiOptions& option
                                        " is no address of this daemon; --allow-host allows a name"};
   }
   if (!changes_something) return {};
-  const std::string site = head.get_header_value("Sec-Fetch-Site");
-  if (head.has_header("Origin") || site == "cross-site" || site == "same-site") {
+  const std::string_view site = head.sec_fetch_site;
+  if (head.has_origin || site == "cross-site" || site == "same-site") {
     return Error{Code::kForbidden, "requests that a browser sends for a site change nothing here"};
   }
   return {};
 }
 
-bool wants_plain_text(const httplib::Request& head) {
-  const std::string accept = head.get_header_value("Accept");
-  return accept.find("text/plain") != std::string::npos && accept.find(kJson) == std::string::npos;
+bool wants_plain_text(std::string_view accept) {
+  return accept.find("text/plain") != accept.npos && accept.find(kJson) == accept.npos;
 }
 
-Result<Question> decode_for(const Found& found, const httplib::Request& head,
+Result<Question> decode_for(const Found& found, const RequestHead& head, std::string_view query,
                             std::string_view body) {
   Input input;
   input.name = kDefaultCounter;
-  if (!found.name.empty() || found.route->path.find("{name}") != std::string_view::npos) {
-    input.name = httplib::detail::decode_url(std::string(found.name), false);
+  if (found.route->path.find(kNamePlace) != std::string_view::npos) {
+    // A name that is encoded wrongly stays as it is: no name has a '%'.
+    input.name = percent_decode(found.name).value_or(std::string(found.name));
     if (const Result<void> name = check_counter_name(input.name); !name) return name.error();
   }
-  Result<Parameters> parameters = gather_parameters(head, body, *found.route);
+  Result<Parameters> parameters = read_parameters(head, query, body, found.route->parameters);
   if (!parameters) return parameters.error();
   input.parameters = std::move(*parameters);
   return found.route->decode(input);
@@ -473,10 +399,12 @@ std::string host_of(std::string_view field_value) {
   return lower_case(std::string(host));
 }
 
-Decoded decode(const httplib::Request& head, std::string_view body, const ApiOptions& options) {
-  Decoded decoded{{nullptr, wants_plain_text(head), head.method == "HEAD"}, Question(Nothing{})};
-  const std::string_view target = head.target;
-  const Found found = find_route(head.method, target.substr(0, target.find('?')), options);
+Decoded decode(const RequestHead& head, std::string_view body, const ApiOptions& options) {
+  Decoded decoded{{nullptr, wants_plain_text(head.accept), head.method == "HEAD"},
+                  Question(Nothing{})};
+  const std::string_view path = head.target.substr(0, head.target.find('?'));
+  const std::string_view query = head.target.substr(std::min(path.size() + 1, head.target.size()));
+  const Found found = find_route(head.method, path, options);
   const bool changes = head.method == "POST" || head.method == "DELETE" ||
                        (found.route != nullptr && found.route->gets_may_write);
   if (const Result<void> sender = check_sender(head, options, changes); !sender) {
@@ -488,7 +416,7 @@ Decoded decode(const httplib::Request& head, std::string_view body, const ApiOpt
         problem_response({Code::kMethodNotAllowed, "this path knows " + found.allowed});
     response.fields += "Allow: " + found.allowed + "\r\n";
     decoded.result = std::move(response);
-  } else if (Result<Question> question = decode_for(found, head, body); !question) {
+  } else if (Result<Question> question = decode_for(found, head, query, body); !question) {
     decoded.result = problem_response(question.error());
   } else {
     decoded.call.route = found.route;

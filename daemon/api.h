@@ -14,11 +14,8 @@
 #include "common/error.h"
 #include "common/operation.h"
 #include "common/store/store.h"
+#include "daemon/request_head.h"
 #include "daemon/response.h"
-
-namespace httplib {
-struct Request;
-}
 
 namespace counterd {
 
@@ -58,7 +55,7 @@ struct Decoded {
   std::variant<Question, Response> result;  // a Response: refused
 };
 
-Decoded decode(const httplib::Request& head, std::string_view body, const ApiOptions& options);
+Decoded decode(const RequestHead& head, std::string_view body, const ApiOptions& options);
 
 Response encode(const Call& call, const Answer& answer, const Figures& figures);
 

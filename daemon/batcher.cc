@@ -1,5 +1,6 @@
 #include "daemon/batcher.h"
 
+#include <algorithm>
 #include <asio/post.hpp>
 
 #include "common/limits.h"
@@ -9,9 +10,25 @@ namespace {
 
 using std::chrono::steady_clock;
 
-bool is_change(const auto& question) {
-  const auto* step = std::get_if<Step>(&question);
-  return step != nullptr && changes_something(step->operation);
+// Appends all of `from` to `to`.
+template <class Sequence>
+void append(Sequence& to, Sequence&& from) {
+  if (to.empty()) {
+    to.swap(from);
+  } else {
+    to.insert(to.end(), std::move_iterator(from.begin()), std::move_iterator(from.end()));
+    from.clear();
+  }
+}
+
+// The first `size` of `from`, taken out of it.
+template <class Element>
+std::vector<Element> take_front(std::vector<Element>& from, std::size_t size) {
+  if (from.size() <= size) return std::exchange(from, {});
+  const auto end = from.begin() + static_cast<std::ptrdiff_t>(size);
+  std::vector<Element> front(std::move_iterator(from.begin()), std::move_iterator(end));
+  from.erase(from.begin(), end);
+  return front;
 }
 
 }  // namespace
@@ -21,6 +38,7 @@ Batcher::Batcher(asio::io_context& loop, std::unique_ptr<Store> store,
     : loop_(loop), store_(std::move(store)), timeout_(timeout), thread_([this] { run(); }) {}
 
 Batcher::~Batcher() {
+  hand_over();
   {
     const std::lock_guard lock(mutex_);
     ending_ = true;
@@ -30,32 +48,37 @@ Batcher::~Batcher() {
 }
 
 bool Batcher::submit(Question question, std::shared_ptr<Waiter> waiter, std::uint64_t number) {
-  Entry entry{{}, std::move(waiter), number, steady_clock::now() + timeout_};
+  if (unanswered_ >= kMaxWaitingOperations) return false;
+  ++unanswered_;
+  Ticket ticket{std::move(waiter), number, steady_clock::now() + timeout_};
   if (auto* operation = std::get_if<Operation>(&question)) {
-    entry.question.emplace<Step>().operation = std::move(*operation);
+    gathered_.batch.steps.emplace_back().operation = std::move(*operation);
+    gathered_.batch.tickets.push_back(std::move(ticket));
   } else if (auto* query = std::get_if<ListQuery>(&question)) {
-    entry.question = std::move(*query);
+    gathered_.queries.push_back({std::move(*query), std::move(ticket)});
   } else {
-    entry.question = Probe{};
+    gathered_.queries.push_back({Probe{}, std::move(ticket)});
   }
-  {
-    const std::lock_guard lock(mutex_);
-    if (waiting_.size() >= kMaxWaitingOperations) return false;
-    if (is_change(entry.question)) ++changes_waiting_;
-    waiting_.push_back(std::move(entry));
-  }
-  wake();
+  // When the event loop has done what is at hand, so that a batch begins with all that one round
+  // of it has brought.
+  if (!std::exchange(hand_over_posted_, true)) asio::post(loop_, [this] { hand_over(); });
   return true;
 }
 
-// Wakes the storage thread when the event loop has done what is at hand, so that a batch begins
-// with all that one round of it has brought.
-void Batcher::wake() {
-  if (std::exchange(wake_posted_, true)) return;
-  asio::post(loop_, [this] {
-    wake_posted_ = false;
-    changed_.notify_one();
-  });
+void Batcher::hand_over() {
+  hand_over_posted_ = false;
+  {
+    const std::lock_guard lock(mutex_);
+    append(waiting_.batch.steps, std::move(gathered_.batch.steps));
+    append(waiting_.batch.tickets, std::move(gathered_.batch.tickets));
+    append(waiting_.queries, std::move(gathered_.queries));
+    if (!worth_waking()) return;
+  }
+  changed_.notify_one();
+}
+
+bool Batcher::worth_waking() const {
+  return ending_ || !waiting_.queries.empty() || waiting_.batch.steps.size() >= wanted_;
 }
 
 void Batcher::run() {
@@ -63,34 +86,49 @@ void Batcher::run() {
   for (;;) {
     changed_.wait(lock, [this] { return ending_ || !waiting_.empty(); });
     if (waiting_.empty()) return;
-    if (std::holds_alternative<Step>(waiting_.front().question)) {
-      serve_batch(lock);
-    } else {
-      serve_front(lock);
-    }
+    gather(lock);
+    // One of each in turn: neither waits for all of the other.
+    if (!waiting_.batch.steps.empty()) serve_batch(lock);
+    if (!waiting_.queries.empty()) serve_query(lock);
   }
 }
 
-// A list or a probe, which stands alone.
-void Batcher::serve_front(std::unique_lock<std::mutex>& lock) {
-  Entry entry = std::move(waiting_.front());
-  waiting_.pop_front();
+// Clients that were just answered tend to come back at once. One batch of all of them and of those
+// that wait already is one commit instead of two, so it is worth to wait for them, but for no
+// longer than a commit takes; and not for a while, if they did not come.
+void Batcher::gather(std::unique_lock<std::mutex>& lock) {
+  const std::size_t expected = std::min(expected_ - expected_ / 8, kMaxBatchOperations);
+  expected_ = 0;
+  if (waiting_.batch.steps.size() >= expected || !waiting_.queries.empty()) return;
+  if (skip_ > 0) {
+    --skip_;
+    return;
+  }
+  wanted_ = expected;
+  const bool came = changed_.wait_until(lock, patience_, [this] { return worth_waking(); });
+  wanted_ = 1;
+  skipped_ = came ? 0 : std::clamp<std::size_t>(2 * skipped_, 1, 64);
+  skip_ = skipped_;
+}
+
+void Batcher::serve_query(std::unique_lock<std::mutex>& lock) {
+  Query query = std::move(waiting_.queries.front());
+  waiting_.queries.pop_front();
   lock.unlock();
   const Deadline deadline = steady_clock::now() + timeout_;
-  Ticket ticket{std::move(entry.waiter), entry.number};
-  if (const auto* query = std::get_if<ListQuery>(&entry.question)) {
-    deliver(std::move(ticket), store_->list(*query, deadline));
+  if (const auto* list = std::get_if<ListQuery>(&query.question)) {
+    deliver(std::move(query.ticket), store_->list(*list, deadline));
   } else if (const Result<void> answers = store_->probe(deadline); !answers) {
-    deliver(std::move(ticket), Result<StoreStatus>(answers.error()));
+    deliver(std::move(query.ticket), Result<StoreStatus>(answers.error()));
   } else {
-    deliver(std::move(ticket), Result<StoreStatus>(store_->status()));
+    deliver(std::move(query.ticket), Result<StoreStatus>(store_->status()));
   }
   lock.lock();
 }
 
 void Batcher::serve_batch(std::unique_lock<std::mutex>& lock) {
-  const bool turn_needed = changes_waiting_ > 0;
-  const Deadline turn_deadline = waiting_.front().deadline;
+  const bool turn_needed = needs_turn(waiting_.batch.steps);
+  const Deadline turn_deadline = waiting_.batch.tickets.front().deadline;
   if (turn_needed) {
     lock.unlock();
     const Result<void> turn = store_->take_turn(turn_deadline);
@@ -100,9 +138,15 @@ void Batcher::serve_batch(std::unique_lock<std::mutex>& lock) {
       return;
     }
   }
-  Batch batch = take_batch(Deadline::max());
+  Batch batch = take_batch();
   lock.unlock();
-  store_->apply(batch.steps, steady_clock::now() + timeout_);
+  const Deadline start = steady_clock::now();
+  store_->apply(batch.steps, start + timeout_);
+  const Deadline end = steady_clock::now();
+  lock.lock();
+  expected_ = turn_needed ? batch.steps.size() + waiting_.batch.steps.size() : 0;
+  patience_ = end + (end - start) / 2;
+  lock.unlock();
   deliver(std::move(batch));
   if (turn_needed) store_->yield_turn();
   lock.lock();
@@ -113,41 +157,39 @@ void Batcher::serve_batch(std::unique_lock<std::mutex>& lock) {
 void Batcher::answer_without_turn(std::unique_lock<std::mutex>& lock, const Error& error,
                                   Deadline turn_deadline) {
   const Deadline now = steady_clock::now();
-  Batch batch = take_batch(now < turn_deadline ? Deadline::max() : now);
+  Batch taken = take_batch();
   lock.unlock();
   Batch changes;
   Batch reports;
-  for (std::size_t i = 0; i < batch.steps.size(); ++i) {
-    Batch& part = changes_something(batch.steps[i].operation) ? changes : reports;
-    part.steps.push_back(std::move(batch.steps[i]));
-    part.tickets.push_back(std::move(batch.tickets[i]));
+  Batch patient;
+  for (std::size_t i = 0; i < taken.steps.size(); ++i) {
+    const bool fails = now < turn_deadline || taken.tickets[i].deadline <= now;
+    Batch& part = !changes_something(taken.steps[i].operation) ? reports
+                  : fails                                      ? changes
+                                                               : patient;
+    part.steps.push_back(std::move(taken.steps[i]));
+    part.tickets.push_back(std::move(taken.tickets[i]));
   }
   fail_batch(changes.steps, error);
   store_->apply(reports.steps, steady_clock::now() + timeout_);
   deliver(std::move(changes));
   deliver(std::move(reports));
   lock.lock();
+  append(patient.steps, std::exchange(waiting_.batch.steps, {}));
+  append(patient.tickets, std::exchange(waiting_.batch.tickets, {}));
+  waiting_.batch = std::move(patient);
 }
 
-// The operations whose deadline is not after `latest`, up to the first other question.
-// REQUIRES: the lock is held
-Batcher::Batch Batcher::take_batch(Deadline latest) {
-  Batch batch;
-  while (!waiting_.empty() && batch.steps.size() < kMaxBatchOperations) {
-    Entry& entry = waiting_.front();
-    auto* step = std::get_if<Step>(&entry.question);
-    if (step == nullptr || entry.deadline > latest) break;
-    if (changes_something(step->operation)) --changes_waiting_;
-    batch.steps.push_back(std::move(*step));
-    batch.tickets.push_back({std::move(entry.waiter), entry.number});
-    waiting_.pop_front();
-  }
-  return batch;
+// Some waiting operations; all of them, if there are not too many. REQUIRES: the lock is held
+Batcher::Batch Batcher::take_batch() {
+  return {take_front(waiting_.batch.steps, kMaxBatchOperations),
+          take_front(waiting_.batch.tickets, kMaxBatchOperations)};
 }
 
 void Batcher::deliver(Batch batch) {
   if (batch.steps.empty()) return;
-  asio::post(loop_, [batch = std::move(batch)]() mutable {
+  asio::post(loop_, [this, batch = std::move(batch)]() mutable {
+    unanswered_ -= batch.steps.size();
     for (std::size_t i = 0; i < batch.steps.size(); ++i) {
       batch.tickets[i].waiter->finish(batch.tickets[i].number, std::move(batch.steps[i]));
     }
@@ -155,7 +197,8 @@ void Batcher::deliver(Batch batch) {
 }
 
 void Batcher::deliver(Ticket ticket, Answer answer) {
-  asio::post(loop_, [ticket = std::move(ticket), answer = std::move(answer)]() mutable {
+  asio::post(loop_, [this, ticket = std::move(ticket), answer = std::move(answer)]() mutable {
+    --unanswered_;
     ticket.waiter->finish(ticket.number, std::move(answer));
   });
 }

@@ -2,9 +2,9 @@
 // of it at once.
 //
 // The store belongs to one storage thread. Whenever that thread is free it waits for the store's
-// turn, if there is a change to make, *then* takes what has gathered, in its order, and applies
-// it: a worker that waits for its turn goes on gathering. Answers reach their waiters on the event
-// loop only when the store has returned.
+// turn, if there is a change to make, *then* takes what has gathered and applies it: a worker that
+// waits for its turn goes on gathering. Answers reach their waiters on the event loop only when
+// the store has returned.
 #pragma once
 
 #include <asio/io_context.hpp>
@@ -38,47 +38,65 @@ class Batcher {
   // Finishes what waits, then ends the thread.
   ~Batcher();
 
-  // Asks the store; the answer goes to waiter->finish(number, …). False: kMaxWaitingOperations
-  // wait already, and nothing was taken. Called on the event loop.
+  // Asks the store; the answer goes to waiter->finish(number, …). Operations are applied in their
+  // order; a list or a probe sees those that were submitted before it. False: as many questions as
+  // kMaxWaitingOperations have no answer yet, and this one was not taken. Called on the event loop.
   bool submit(Question question, std::shared_ptr<Waiter> waiter, std::uint64_t number);
 
  private:
-  struct Entry {
-    std::variant<Step, ListQuery, Probe> question;
-    std::shared_ptr<Waiter> waiter;
-    std::uint64_t number = 0;
-    Deadline deadline;  // for the store's turn
-  };
   struct Ticket {
     std::shared_ptr<Waiter> waiter;
     std::uint64_t number = 0;
+    Deadline deadline;  // for the store's turn
   };
   struct Batch {
     std::vector<Step> steps;
     std::vector<Ticket> tickets;  // one for each step
   };
+  // What is no operation, and is asked alone.
+  struct Query {
+    std::variant<ListQuery, Probe> question;
+    Ticket ticket;
+  };
+  struct Waiting {
+    Batch batch;
+    std::deque<Query> queries;
+    bool empty() const { return batch.steps.empty() && queries.empty(); }
+  };
 
+  void hand_over();
+  bool worth_waking() const;
   void run();
-  void serve_front(std::unique_lock<std::mutex>& lock);
+  void gather(std::unique_lock<std::mutex>& lock);
   void serve_batch(std::unique_lock<std::mutex>& lock);
+  void serve_query(std::unique_lock<std::mutex>& lock);
   void answer_without_turn(std::unique_lock<std::mutex>& lock, const Error& error,
                            Deadline turn_deadline);
-  Batch take_batch(Deadline latest);
+  Batch take_batch();
   void deliver(Batch batch);
   void deliver(Ticket ticket, Answer answer);
-  void wake();
 
   asio::io_context& loop_;
   std::unique_ptr<Store> store_;
   const std::chrono::milliseconds timeout_;
 
+  // Event loop only.
+  Waiting gathered_;  // since the last hand_over()
+  bool hand_over_posted_ = false;
+  std::size_t unanswered_ = 0;
+
   std::mutex mutex_;  // guards the next four
   std::condition_variable changed_;
-  std::deque<Entry> waiting_;
-  std::size_t changes_waiting_ = 0;  // of them, operations that change something
+  Waiting waiting_;
+  std::size_t wanted_ = 1;  // operations that the storage thread waits for
   bool ending_ = false;
 
-  bool wake_posted_ = false;  // event loop only
+  // Storage thread only.
+  std::size_t expected_ = 0;  // operations that may come together for the next batch
+  Deadline patience_;         // until when they are waited for
+  std::size_t skip_ = 0;      // batches that begin without waiting
+  std::size_t skipped_ = 0;   // ... since they came in vain last time
+
   std::thread thread_;
 };
 

@@ -1,9 +1,8 @@
 #include "daemon/connection.h"
 
-#include <httplib.h>
 #include <sys/socket.h>
 
-#include <asio/steady_timer.hpp>
+#include <asio/post.hpp>
 #include <cerrno>
 
 #include "common/limits.h"
@@ -25,43 +24,65 @@ bool would_block(int error) {
 
 }  // namespace
 
-Connection::Connection(Server& server, int socket)
-    : server_(server), socket_(server.loop(), socket) {}
+Connection::Connection(Server& server, UniqueFd socket)
+    : server_(server), socket_(std::move(socket)) {}
 
-void Connection::start() {
-  wait_for_input();
+bool Connection::start() {
+  return server_.ready_set().add(socket_.get(), *this);
 }
 
 void Connection::enter(Phase phase) {
   server_.move(*this, phase);
 }
 
-void Connection::wait_for_input() {
-  socket_.async_wait(asio::posix::stream_descriptor::wait_read,
-                     [self = shared_from_this()](const asio::error_code& failure) {
-                       if (!failure) self->read_input();
-                     });
+void Connection::on_ready(std::uint32_t events) {
+  const auto self = shared_from_this();  // may be closed on the way
+  if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) client_ended_ = true;
+  if ((events & EPOLLIN) != 0 || client_ended_) readable_ = true;
+  if (phase_ == Phase::kSending) {
+    send_output();
+  } else if (readable_ && reads()) {
+    read_input();
+  }
+}
+
+bool Connection::reads() const {
+  return socket_ && phase_ != Phase::kServing && phase_ != Phase::kSending;
+}
+
+// What has come while nothing was read is not told again; and one connection that always has more
+// to read does not keep the event loop from the others.
+void Connection::go_on_reading() {
+  if (!readable_) return;
+  asio::post(server_.loop(), [self = shared_from_this()] {
+    if (self->readable_ && self->reads()) self->read_input();
+  });
+}
+
+// What is there to read, up to a limit; empty if there is nothing now. Closes at the end.
+std::string_view Connection::receive() {
+  const std::span<char> scratch = server_.scratch();
+  const ssize_t size = recv(socket_.get(), scratch.data(), scratch.size(), 0);
+  if (size == 0 || (size < 0 && !would_block(errno))) {
+    close();
+    return {};
+  }
+  // Less than what was asked for was all that there is (epoll(7)), but for the end.
+  readable_ = size == static_cast<ssize_t>(scratch.size()) || (client_ended_ && size > 0);
+  return {scratch.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0))};
 }
 
 void Connection::read_input() {
-  const std::span<char> scratch = server_.scratch();
-  const ssize_t size = recv(socket_.native_handle(), scratch.data(), scratch.size(), 0);
-  if (size > 0) {
-    if (phase_ != Phase::kLingering) {
-      serve_input({scratch.data(), static_cast<std::size_t>(size)});
-      return;
-    }
-    lingered_ += static_cast<std::size_t>(size);
-    if (lingered_ < kMaxLingerBytes) return wait_for_input();
-  } else if (size < 0 && would_block(errno)) {
-    return wait_for_input();
-  }
-  close();
+  const std::string_view fresh = receive();
+  if (!socket_) return;
+  if (phase_ != Phase::kLingering) return serve_input(fresh);
+  lingered_ += fresh.size();
+  if (lingered_ >= kMaxLingerBytes) return close();
+  go_on_reading();
 }
 
 // Takes what is whole of the input so far and `fresh`; keeps the rest.
 void Connection::serve_input(std::string_view fresh) {
-  const auto self = shared_from_this();  // may be closed on the way
   round_ended_ = false;
   if (input_.empty()) {
     fresh.remove_prefix(serve_requests(fresh));
@@ -82,7 +103,7 @@ void Connection::serve_input(std::string_view fresh) {
   } else if (phase_ != Phase::kReceiving) {
     enter(Phase::kReceiving);  // and stays in it: the deadline is for the whole request
   }
-  wait_for_input();
+  go_on_reading();
 }
 
 // Serves the whole requests that `input` begins with, up to the limit of one round; their size.
@@ -101,13 +122,13 @@ std::size_t Connection::serve_requests(std::string_view input) {
 
 // Serves the first request of `input`; its size, or 0 if it is not whole yet or is refused.
 std::size_t Connection::serve_request(std::string_view input) {
-  const Result<std::optional<Head>> checked = check_head(input);
-  if (!checked) {
-    refuse(checked.error());
+  const Result<std::optional<RequestHead>> read = read_request_head(input);
+  if (!read) {
+    refuse(read.error());
     return 0;
   }
-  if (!*checked) return 0;
-  const Head& head = **checked;
+  if (!*read) return 0;
+  const RequestHead& head = **read;
   const std::size_t size = head.size + head.body_size;
   if (input.size() < size) {
     needed_ = size;
@@ -115,29 +136,21 @@ std::size_t Connection::serve_request(std::string_view input) {
     return 0;
   }
   continue_sent_ = false;
-  answer_request(head, input.substr(0, head.size), input.substr(head.size, head.body_size));
+  answer_request(head, input.substr(head.size, head.body_size));
   return size;
 }
 
-void Connection::answer_request(const Head& head, std::string_view head_text,
-                                std::string_view body) {
+void Connection::answer_request(const RequestHead& head, std::string_view body) {
   server_.count_request();
   if (!head.keep_alive) closing_ = true;
-  const std::string filtered =
-      head.has_dropped_fields ? without_dropped_fields(head_text) : std::string();
   const std::uint64_t number = first_number_ + exchanges_.size();
-  const auto use = [&](const httplib::Request& request) {
-    Decoded decoded = decode(request, body, server_.api_options());
-    exchanges_.push_back({decoded.call, head.http_1_0, false, {}});
-    ++unanswered_;
-    if (auto* refusal = std::get_if<Response>(&decoded.result)) {
-      settle(exchanges_.back(), std::move(*refusal));
-    } else {
-      ask(std::move(std::get<Question>(decoded.result)), number);
-    }
-  };
-  if (!server_.parser().parse(head.has_dropped_fields ? filtered : head_text, std::ref(use))) {
-    refuse({Code::kBadRequest, "the request head cannot be parsed"});
+  Decoded decoded = decode(head, body, server_.api_options());
+  exchanges_.push_back({decoded.call, head.http_1_0, false, {}});
+  ++unanswered_;
+  if (auto* refusal = std::get_if<Response>(&decoded.result)) {
+    settle(exchanges_.back(), std::move(*refusal));
+  } else {
+    ask(std::move(std::get<Question>(decoded.result)), number);
   }
 }
 
@@ -186,13 +199,13 @@ void Connection::send_continue() {
   if (std::exchange(continue_sent_, true)) return;
   constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
   // Nothing else is unwritten, so that a socket that does not take this much takes nothing.
-  if (send(socket_.native_handle(), kContinue.data(), kContinue.size(), MSG_NOSIGNAL) < 0) {
+  if (send(socket_.get(), kContinue.data(), kContinue.size(), MSG_NOSIGNAL) < 0) {
     closing_ = true;
   }
 }
 
 void Connection::send_when_answered() {
-  if (unanswered_ != 0 || exchanges_.empty() || !socket_.is_open()) return;
+  if (unanswered_ != 0 || exchanges_.empty() || !socket_) return;
   if (server_.draining()) closing_ = true;
   for (const Exchange& exchange : exchanges_) {
     const bool last = &exchange == &exchanges_.back();
@@ -211,7 +224,7 @@ void Connection::send_output() {
   std::size_t sent = 0;
   while (sent < output_.size()) {
     const ssize_t size =
-        send(socket_.native_handle(), output_.data() + sent, output_.size() - sent, MSG_NOSIGNAL);
+        send(socket_.get(), output_.data() + sent, output_.size() - sent, MSG_NOSIGNAL);
     if (size < 0 && !would_block(errno)) return close();
     if (size < 0) break;
     sent += static_cast<std::size_t>(size);
@@ -219,10 +232,6 @@ void Connection::send_output() {
   output_.erase(0, sent);
   if (output_.empty()) return continue_after_output();
   if (phase_ != Phase::kSending) enter(Phase::kSending);
-  socket_.async_wait(asio::posix::stream_descriptor::wait_write,
-                     [self = shared_from_this()](const asio::error_code& failure) {
-                       if (!failure) self->send_output();
-                     });
 }
 
 void Connection::continue_after_output() {
@@ -235,21 +244,20 @@ void Connection::continue_after_output() {
   } else {
     enter(Phase::kReceiving);
   }
-  wait_for_input();
+  go_on_reading();
 }
 
 // Closing a socket with unread input resets the connection, and the client may never see what was
 // sent last. So: end our side, and read on for a moment.
 void Connection::linger() {
-  shutdown(socket_.native_handle(), SHUT_WR);
+  shutdown(socket_.get(), SHUT_WR);
   std::string().swap(input_);
   enter(Phase::kLingering);
-  wait_for_input();
+  go_on_reading();
 }
 
 void Connection::time_out() {
   if (phase_ != Phase::kReceiving) return close();
-  socket_.cancel();
   refuse({Code::kRequestTimeout, "the request did not come within " +
                                      std::to_string(kReceiveTimeout.count()) + " seconds"});
   send_when_answered();
@@ -260,17 +268,15 @@ void Connection::drain() {
   // A client that has only just connected cannot know that it must try again: it gets its answer.
   if (first_number_ == 0 && !server_.drain_is_late()) return;
   // A request may have come already: look once more.
-  const std::span<char> scratch = server_.scratch();
-  const ssize_t size = recv(socket_.native_handle(), scratch.data(), scratch.size(), 0);
-  if (size <= 0) return close();
-  socket_.cancel();
-  serve_input({scratch.data(), static_cast<std::size_t>(size)});
+  const std::string_view fresh = receive();
+  if (fresh.empty()) return close();
+  serve_input(fresh);
 }
 
 void Connection::close() {
-  if (!socket_.is_open()) return;
-  asio::error_code ignored;
-  socket_.close(ignored);
+  if (!socket_) return;
+  server_.ready_set().remove(socket_.get(), *this);
+  socket_.reset();
   server_.remove(*this);
 }
 

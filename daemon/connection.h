@@ -6,14 +6,15 @@
 // event loop and this object, without buffers.
 #pragma once
 
-#include <asio/posix/stream_descriptor.hpp>
 #include <list>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "common/unique_fd.h"
 #include "daemon/batcher.h"
-#include "daemon/head_check.h"
+#include "daemon/ready_set.h"
+#include "daemon/request_head.h"
 #include "daemon/response.h"
 
 namespace counterd {
@@ -30,12 +31,15 @@ enum class Phase : unsigned char {
 };
 inline constexpr std::size_t kPhases = 5;
 
-class Connection : public Waiter, public std::enable_shared_from_this<Connection> {
+class Connection : public Waiter,
+                   public ReadySet::Member,
+                   public std::enable_shared_from_this<Connection> {
  public:
-  Connection(Server& server, int socket);
+  Connection(Server& server, UniqueFd socket);
 
-  // Begins to serve. Called once.
-  void start();
+  // Begins to serve. Called once. False: the system has no memory for it.
+  bool start();
+  void on_ready(std::uint32_t events) override;
   void finish(std::uint64_t number, Answer answer) override;
 
   // Answers 408 to a request that has not come in time; closes.
@@ -56,12 +60,14 @@ class Connection : public Waiter, public std::enable_shared_from_this<Connection
     Response response;
   };
 
-  void wait_for_input();
+  void go_on_reading();
+  bool reads() const;
+  std::string_view receive();
   void read_input();
   void serve_input(std::string_view fresh);
   std::size_t serve_requests(std::string_view input);
   std::size_t serve_request(std::string_view input);
-  void answer_request(const Head& head, std::string_view head_text, std::string_view body);
+  void answer_request(const RequestHead& head, std::string_view body);
   void send_continue();
   void refuse(const Error& error);
   void ask(Question question, std::uint64_t number);
@@ -73,8 +79,10 @@ class Connection : public Waiter, public std::enable_shared_from_this<Connection
   void enter(Phase phase);
 
   Server& server_;
-  asio::posix::stream_descriptor socket_;
+  UniqueFd socket_;  // none: closed
   Phase phase_ = Phase::kIdle;
+  bool readable_ = false;           // the socket may have more to read, or its end or an error
+  bool client_ended_ = false;       // ... and nothing more will be told of it
   bool closing_ = false;            // no more requests are taken
   bool continue_sent_ = false;      // for the request that is being received
   bool round_ended_ = false;        // what is left of the input waits for the answers

@@ -40,6 +40,7 @@ Server::Server(asio::io_context& loop, Batcher& batcher, ApiOptions api_options,
                std::size_t max_connections)
     : loop_(loop),
       batcher_(batcher),
+      ready_set_(loop),
       api_options_(std::move(api_options)),
       figures_(figures),
       max_connections_(max_connections),
@@ -65,22 +66,22 @@ void Server::wait_to_accept(Listener& listener) {
 bool Server::accept_queued(Listener& listener, std::size_t most) {
   for (std::size_t accepted = 0; accepted < most; ++accepted) {
     if (figures_.connections >= max_connections_) return false;
-    const int socket =
-        accept4(listener.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (socket < 0) {
+    UniqueFd socket(
+        accept4(listener.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!socket) {
       if (errno == EAGAIN || errno == EWOULDBLOCK) return true;
       if (errno == ECONNABORTED || errno == EINTR || errno == EPROTO) continue;
       log_line(system_error(Code::kIo, "cannot accept connections for now", errno).message);
       return false;
     }
     const int yes = 1;
-    setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);  // fails on a Unix socket
-    auto connection = std::make_shared<Connection>(*this, socket);
+    setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);  // not on a Unix socket
+    auto connection = std::make_shared<Connection>(*this, std::move(socket));
     List& idle = lists_[index_of(Phase::kIdle)];
     connection->place_ = idle.insert(idle.end(), connection);
     ++figures_.connections;
     move(*connection, Phase::kIdle);
-    connection->start();
+    if (!connection->start()) connection->close();
   }
   return true;
 }

@@ -1,4 +1,4 @@
-// Accepts connections and holds what they share: the event loop's scratch memory, the parser, the
+// Accepts connections and holds what they share: their readiness, scratch memory, the
 // batcher and the deadlines.
 #pragma once
 
@@ -16,7 +16,7 @@
 #include "daemon/api.h"
 #include "daemon/batcher.h"
 #include "daemon/connection.h"
-#include "daemon/http_parser.h"
+#include "daemon/ready_set.h"
 
 namespace counterd {
 
@@ -36,7 +36,7 @@ class Server {
   // For connections.
   asio::io_context& loop() { return loop_; }
   Batcher& batcher() { return batcher_; }
-  HttpParser& parser() { return parser_; }
+  ReadySet& ready_set() { return ready_set_; }
   const ApiOptions& api_options() const { return api_options_; }
   const Figures& figures() const { return figures_; }
   bool draining() const { return draining_; }
@@ -64,7 +64,7 @@ class Server {
 
   asio::io_context& loop_;
   Batcher& batcher_;
-  HttpParser parser_;
+  ReadySet ready_set_;
   const ApiOptions api_options_;
   Figures figures_;
   const std::size_t max_connections_;

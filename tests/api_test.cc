@@ -1,9 +1,6 @@
 #include "daemon/api.h"
 
-#include <httplib.h>
-
 #include "common/number.h"
-#include "daemon/http_parser.h"
 #include "tests/catch.h"
 
 namespace counterd {
@@ -18,13 +15,12 @@ ApiOptions local() {
 Decoded decode_request(const std::string& line, const std::string& body = {},
                        const std::string& fields = {}, const ApiOptions& options = local()) {
   const bool has_host = fields.find("Host:") != std::string::npos;
-  const std::string head =
+  const std::string text =
       line + " HTTP/1.1\r\n" + (has_host ? "" : "Host: localhost:4747\r\n") + fields + "\r\n";
-  Decoded decoded;
-  HttpParser parser;
-  REQUIRE(parser.parse(
-      head, [&](const httplib::Request& request) { decoded = decode(request, body, options); }));
-  return decoded;
+  const auto head = read_request_head(text);
+  REQUIRE(head.ok());
+  REQUIRE(head->has_value());
+  return decode(**head, body, options);
 }
 
 const Operation& operation_of(const Decoded& decoded) {

@@ -1,7 +1,8 @@
-#include "daemon/head_check.h"
+#include "daemon/request_head.h"
 
 #include <algorithm>
 #include <array>
+#include <bitset>
 #include <charconv>
 
 #include "common/letter_case.h"
@@ -81,22 +82,23 @@ Error malformed(std::string_view why) {
   return refusal(Code::kBadRequest, why);
 }
 
-Result<void> check_request_line(std::string_view line, Head& head) {
+Result<void> read_request_line(std::string_view line, RequestHead& head) {
   const std::size_t method_end = std::min(line.find(' '), line.size());
-  if (method_end > kMaxMethodLength || !is_token(line.substr(0, method_end))) {
+  head.method = line.substr(0, method_end);
+  if (method_end > kMaxMethodLength || !is_token(head.method)) {
     return malformed("the request line does not begin with a method");
   }
   const std::size_t version_start = line.rfind(' ');
   if (version_start == std::string_view::npos || version_start <= method_end) {
     return malformed("the request line is not METHOD TARGET VERSION");
   }
-  const std::string_view target = line.substr(method_end + 1, version_start - method_end - 1);
+  head.target = line.substr(method_end + 1, version_start - method_end - 1);
   const std::string_view version = line.substr(version_start + 1);
-  if (target.size() > kMaxTargetBytes) {
+  if (head.target.size() > kMaxTargetBytes) {
     return refusal(Code::kTargetTooLong,
                    "the target is longer than " + std::to_string(kMaxTargetBytes) + " bytes");
   }
-  if (!is_target(target)) return malformed("the target is not a path in visible ASCII");
+  if (!is_target(head.target)) return malformed("the target is not a path in visible ASCII");
   head.http_1_0 = version == "HTTP/1.0";
   if (version != "HTTP/1.1" && !head.http_1_0) {
     if (!version.starts_with("HTTP/")) return malformed("the request line names no HTTP version");
@@ -106,14 +108,7 @@ Result<void> check_request_line(std::string_view line, Head& head) {
   return {};
 }
 
-// What the fields that matter here have said so far.
-struct Seen {
-  bool host = false;
-  bool length = false;
-};
-
-Result<void> take_length(std::string_view value, Head& head, Seen& seen) {
-  if (std::exchange(seen.length, true)) return malformed("Content-Length is given twice");
+Result<void> read_length(std::string_view value, RequestHead& head) {
   const bool digits = !value.empty() && value.find_first_not_of("0123456789") == value.npos;
   if (!digits) return malformed("Content-Length is not a number");
   const auto parsed = std::from_chars(value.data(), value.data() + value.size(), head.body_size);
@@ -124,32 +119,81 @@ Result<void> take_length(std::string_view value, Head& head, Seen& seen) {
   return {};
 }
 
-Result<void> take_field(std::string_view name, std::string_view value, Head& head, Seen& seen) {
-  if (is_named(name, "content-length")) return take_length(value, head, seen);
-  if (is_named(name, "host")) {
-    if (std::exchange(seen.host, true)) return malformed("Host is given twice");
-  } else if (is_named(name, "connection")) {
-    if (list_has(value, "close")) head.keep_alive = false;
-    if (head.http_1_0 && list_has(value, "keep-alive")) head.keep_alive = true;
-  } else if (is_named(name, "range")) {
-    head.has_dropped_fields = true;
-  } else if (is_named(name, "expect")) {
-    if (!is_named(value, "100-continue")) {
-      return refusal(Code::kExpectationFailed, "the only expectation met is 100-continue");
-    }
-    head.expects_continue = head.has_dropped_fields = true;
-  } else if (is_named(name, "transfer-encoding")) {
-    return refusal(Code::kLengthRequired,
-                   "a body needs Content-Length; Transfer-Encoding is not accepted");
-  } else if (is_named(name, "content-encoding")) {
-    return refusal(Code::kUnsupportedMediaType, "encoded bodies are not accepted");
-  } else if (is_named(name, "content-type") && begins_with(value, "multipart/")) {
-    return refusal(Code::kUnsupportedMediaType, "multipart bodies are not accepted");
+Result<void> read_connection(std::string_view value, RequestHead& head) {
+  if (list_has(value, "close")) head.keep_alive = false;
+  if (head.http_1_0 && list_has(value, "keep-alive")) head.keep_alive = true;
+  return {};
+}
+
+Result<void> read_expectation(std::string_view value, RequestHead& head) {
+  head.expects_continue = true;
+  if (is_named(value, "100-continue")) return {};
+  return refusal(Code::kExpectationFailed, "the only expectation met is 100-continue");
+}
+
+Result<void> read_content_type(std::string_view value, RequestHead& head) {
+  head.content_type = value;
+  if (!begins_with(value, "multipart/")) return {};
+  return refusal(Code::kUnsupportedMediaType, "multipart bodies are not accepted");
+}
+
+Result<void> read_origin(std::string_view, RequestHead& head) {
+  head.has_origin = true;
+  return {};
+}
+
+Result<void> refuse_transfer_encoding(std::string_view, RequestHead&) {
+  return refusal(Code::kLengthRequired,
+                 "a body needs Content-Length; Transfer-Encoding is not accepted");
+}
+
+Result<void> refuse_content_encoding(std::string_view, RequestHead&) {
+  return refusal(Code::kUnsupportedMediaType, "encoded bodies are not accepted");
+}
+
+// Keeps the first value.
+template <std::string_view RequestHead::*member>
+Result<void> keep(std::string_view value, RequestHead& head) {
+  if ((head.*member).empty()) head.*member = value;
+  return {};
+}
+
+// The fields that matter here.
+struct Field {
+  std::string_view name;  // in lower case
+  bool once;              // given twice, it is malformed
+  Result<void> (*read)(std::string_view value, RequestHead& head);
+};
+constexpr std::array kFields = {
+    Field{"host", true, keep<&RequestHead::host>},
+    Field{"content-length", true, read_length},
+    Field{"content-type", true, read_content_type},
+    Field{"connection", false, read_connection},
+    Field{"accept", false, keep<&RequestHead::accept>},
+    Field{"origin", false, read_origin},
+    Field{"sec-fetch-site", true, keep<&RequestHead::sec_fetch_site>},
+    Field{"expect", true, read_expectation},
+    Field{"transfer-encoding", false, refuse_transfer_encoding},
+    Field{"content-encoding", false, refuse_content_encoding},
+};
+
+// Which of kFields have come.
+using Seen = std::bitset<kFields.size()>;
+constexpr std::size_t kHost = 0;
+
+Result<void> read_known_field(std::string_view name, std::string_view value, RequestHead& head,
+                              Seen& seen) {
+  for (std::size_t i = 0; i < kFields.size(); ++i) {
+    const Field& field = kFields[i];
+    if (!is_named(name, field.name)) continue;
+    if (field.once && seen[i]) return malformed(std::string(name) + " is given twice");
+    seen[i] = true;
+    return field.read(value, head);
   }
   return {};
 }
 
-Result<void> check_field(std::string_view line, Head& head, Seen& seen) {
+Result<void> read_field(std::string_view line, RequestHead& head, Seen& seen) {
   if (line.starts_with(' ') || line.starts_with('\t')) return malformed("a field is folded");
   const std::size_t colon = line.find(':');
   if (colon == std::string_view::npos) return malformed("a field has no colon");
@@ -158,44 +202,34 @@ Result<void> check_field(std::string_view line, Head& head, Seen& seen) {
   }
   const std::string_view value = trimmed(line.substr(colon + 1));
   if (!is_field_value(value)) return malformed("a field value has a control character");
-  return take_field(line.substr(0, colon), value, head, seen);
+  return read_known_field(line.substr(0, colon), value, head, seen);
 }
 
-// Calls `use` for each line of `head`, up to the empty one.
-template <class Use>
-void for_each_line(std::string_view head, Use use) {
-  while (!head.empty()) {
-    const std::size_t end = std::min(head.find(kLineEnd), head.size());
-    if (end == 0) return;
-    if (!use(head.substr(0, end))) return;
-    head.remove_prefix(std::min(end + kLineEnd.size(), head.size()));
-  }
-}
-
-Result<std::optional<Head>> check_whole_head(std::string_view text) {
-  Head head;
+// REQUIRES: `text` ends with an empty line
+Result<std::optional<RequestHead>> read_whole_head(std::string_view text) {
+  RequestHead head;
   head.size = text.size();
   Seen seen;
-  Result<void> checked;
-  std::size_t lines = 0;
-  for_each_line(text, [&](std::string_view line) {
-    if (lines++ == 0) {
-      checked = check_request_line(line, head);
-    } else if (lines > kMaxHeadFields + 1) {
-      checked = refusal(Code::kHeadTooLarge,
-                        "the head has more than " + std::to_string(kMaxHeadFields) + " fields");
-    } else {
-      checked = check_field(line, head, seen);
+  std::size_t end = text.find(kLineEnd);
+  if (Result<void> line = read_request_line(text.substr(0, end), head); !line) return line.error();
+  for (std::size_t fields = 0;; ++fields) {
+    text.remove_prefix(end + kLineEnd.size());
+    end = text.find(kLineEnd);
+    if (end == 0) break;
+    if (fields == kMaxHeadFields) {
+      return refusal(Code::kHeadTooLarge,
+                     "the head has more than " + std::to_string(kMaxHeadFields) + " fields");
     }
-    return checked.ok();
-  });
-  if (!checked) return checked.error();
-  if (!seen.host) return malformed("Host is missing");
-  return std::optional<Head>(head);
+    if (Result<void> line = read_field(text.substr(0, end), head, seen); !line) {
+      return line.error();
+    }
+  }
+  if (!seen[kHost]) return malformed("Host is missing");
+  return std::optional<RequestHead>(head);
 }
 
 // What is wrong already with a head that has not ended yet.
-Result<std::optional<Head>> check_part_of_head(std::string_view text) {
+Result<std::optional<RequestHead>> refuse_part_of_head(std::string_view text) {
   const std::size_t line = std::min(text.find(kLineEnd), text.size());
   if (line > kMaxTargetBytes + kMaxMethodLength + sizeof "  HTTP/1.1") {
     return refusal(Code::kTargetTooLong,
@@ -212,28 +246,17 @@ Result<std::optional<Head>> check_part_of_head(std::string_view text) {
       return malformed("lines end with CR LF, and neither stands alone");
     }
   }
-  return std::optional<Head>();
+  return std::optional<RequestHead>();
 }
 
 }  // namespace
 
-Result<std::optional<Head>> check_head(std::string_view input) {
+Result<std::optional<RequestHead>> read_request_head(std::string_view input) {
   const std::string_view within = input.substr(0, kMaxHeadBytes);
   if (within.starts_with(kLineEnd)) return malformed("the request begins with an empty line");
   const std::size_t end = within.find(kHeadEnd);
-  if (end == std::string_view::npos) return check_part_of_head(within);
-  return check_whole_head(within.substr(0, end + kHeadEnd.size()));
-}
-
-std::string without_dropped_fields(std::string_view head) {
-  std::string kept;
-  kept.reserve(head.size());
-  for_each_line(head, [&](std::string_view line) {
-    const std::string_view name = line.substr(0, line.find(':'));
-    if (!is_named(name, "range") && !is_named(name, "expect")) kept.append(line).append(kLineEnd);
-    return true;
-  });
-  return kept.append(kLineEnd);
+  if (end == std::string_view::npos) return refuse_part_of_head(within);
+  return read_whole_head(within.substr(0, end + kHeadEnd.size()));
 }
 
 }  // namespace counterd

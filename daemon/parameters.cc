@@ -1,0 +1,103 @@
+#include "daemon/parameters.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "common/json.h"
+#include "common/letter_case.h"
+
+namespace counterd {
+namespace {
+
+// The media type of a Content-Type field, in lower case, without its parameters.
+std::string media_type(std::string_view field_value) {
+  std::string_view type = field_value.substr(0, field_value.find(';'));
+  while (type.ends_with(' ') || type.ends_with('\t')) type.remove_suffix(1);
+  return lower_case(std::string(type));
+}
+
+// A part of a query or a form, where a '+' is a space.
+Result<std::string> decode_part(std::string_view part) {
+  std::string text(part);
+  std::replace(text.begin(), text.end(), '+', ' ');
+  std::optional<std::string> decoded = percent_decode(text);
+  if (decoded) return std::move(*decoded);
+  return Error{Code::kBadParameter,
+               "a '%' without two hexadecimal digits in " + quote_for_people(part)};
+}
+
+Result<Parameters> split_pairs(std::string_view text) {
+  Parameters pairs;
+  while (!text.empty()) {
+    const std::string_view pair = text.substr(0, text.find('&'));
+    text.remove_prefix(std::min(pair.size() + 1, text.size()));
+    const std::string_view name = pair.substr(0, pair.find('='));
+    Result<std::string> decoded_name = decode_part(name);
+    if (!decoded_name) return decoded_name.error();
+    Result<std::string> value = decode_part(pair.substr(std::min(name.size() + 1, pair.size())));
+    if (!value) return value.error();
+    pairs.emplace_back(std::move(*decoded_name), std::move(*value));
+  }
+  return pairs;
+}
+
+Result<Parameters> read_body(const RequestHead& head, std::string_view body) {
+  if (head.method == "GET" || head.method == "HEAD") {
+    return Error{Code::kBadBody, "a " + std::string(head.method) + " request has no body here"};
+  }
+  const std::string type = media_type(head.content_type);
+  if (type == "application/json") return parse_flat_object(body);
+  if (type == "application/x-www-form-urlencoded") return split_pairs(body);
+  return Error{Code::kUnsupportedMediaType,
+               "a body is application/json or application/x-www-form-urlencoded"};
+}
+
+Result<void> check_names(const Parameters& parameters, std::span<const std::string_view> known) {
+  for (auto each = parameters.begin(); each != parameters.end(); ++each) {
+    const std::string& name = each->first;
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      return Error{Code::kBadParameter, "unknown parameter " + quote_for_people(name)};
+    }
+    const auto same = [&](const auto& other) { return other.first == name; };
+    if (std::any_of(parameters.begin(), each, same)) {
+      return Error{Code::kBadParameter, "parameter " + quote_for_people(name) + " is given twice"};
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Parameters> read_parameters(const RequestHead& head, std::string_view query,
+                                   std::string_view body, std::span<const std::string_view> known) {
+  Result<Parameters> parameters = split_pairs(query);
+  if (!parameters) return parameters;
+  if (!body.empty()) {
+    Result<Parameters> in_body = read_body(head, body);
+    if (!in_body) return in_body;
+    std::move(in_body->begin(), in_body->end(), std::back_inserter(*parameters));
+  }
+  if (const Result<void> names = check_names(*parameters, known); !names) return names.error();
+  return parameters;
+}
+
+std::optional<std::string> percent_decode(std::string_view text) {
+  std::string decoded;
+  decoded.reserve(text.size());
+  while (!text.empty()) {
+    const std::size_t plain = std::min(text.find('%'), text.size());
+    decoded += text.substr(0, plain);
+    text.remove_prefix(plain);
+    if (text.empty()) break;
+    unsigned char byte = 0;
+    const char* digits = text.data() + 1;
+    if (text.size() < 3 || std::from_chars(digits, digits + 2, byte, 16).ptr != digits + 2) {
+      return std::nullopt;
+    }
+    decoded += static_cast<char>(byte);
+    text.remove_prefix(3);
+  }
+  return decoded;
+}
+
+}  // namespace counterd

@@ -1,0 +1,27 @@
+// What a request says beside its path: in the query, in a form or in a JSON object.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "common/error.h"
+#include "daemon/request_head.h"
+
+namespace counterd {
+
+using Parameters = std::vector<std::pair<std::string, std::string>>;
+
+// The parameters of query and body together. kBadParameter: one is not among `known`, is given
+// twice or is encoded wrongly; kBadBody, kUnsupportedMediaType: the body cannot be read.
+Result<Parameters> read_parameters(const RequestHead& head, std::string_view query,
+                                   std::string_view body, std::span<const std::string_view> known);
+
+// The text that percent-encoding stands for (RFC 3986, 2.1); nothing if a '%' is not followed by
+// two hexadecimal digits.
+std::optional<std::string> percent_decode(std::string_view text);
+
+}  // namespace counterd

@@ -1,0 +1,193 @@
+#include "daemon/batcher.h"
+
+#include <asio/executor_work_guard.hpp>
+#include <asio/steady_timer.hpp>
+#include <atomic>
+
+#include "common/limits.h"
+#include "tests/catch.h"
+#include "tests/steps.h"
+
+namespace counterd {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+// Counts in memory, as slowly as it is told to; notes what it was asked.
+class SlowStore : public Store {
+ public:
+  struct Notes {
+    std::atomic<int> batches{0};
+    std::atomic<int> turns_refused{0};
+    std::atomic<bool> turn_is_free{true};
+    std::vector<std::string> order;  // read when the batcher has ended
+  };
+
+  SlowStore(Notes& notes, milliseconds commit) : notes_(notes), commit_(commit) {}
+
+  Result<void> take_turn(Deadline deadline) override {
+    while (!notes_.turn_is_free) {
+      if (steady_clock::now() >= deadline) {
+        ++notes_.turns_refused;
+        return Error{Code::kUnavailable, "held"};
+      }
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+    return {};
+  }
+  void yield_turn() override {}
+  void apply(std::span<Step> batch, Deadline) override {
+    if (batch.empty()) return;
+    ++notes_.batches;
+    std::this_thread::sleep_for(commit_);
+    for (Step& step : batch) {
+      notes_.order.push_back(step.operation.name);
+      step.outcome = {};
+    }
+  }
+  Result<ListPage> list(const ListQuery&, Deadline) override {
+    notes_.order.emplace_back("list");
+    return ListPage();
+  }
+  Result<void> probe(Deadline) override { return {}; }
+  StoreStatus status() const override { return {}; }
+
+ private:
+  Notes& notes_;
+  milliseconds commit_;
+};
+
+// Asks again a moment after it is answered, until it has asked `rounds` times.
+class Client : public Waiter, public std::enable_shared_from_this<Client> {
+ public:
+  Client(asio::io_context& loop, Batcher*& batcher, int rounds)
+      : batcher_(batcher), rounds_(rounds), pause_(loop) {}
+  void ask(Question question) {
+    CHECK(batcher_->submit(std::move(question), shared_from_this(), 0));
+  }
+  void finish(std::uint64_t, Answer answer) override {
+    if (const auto* step = std::get_if<Step>(&answer)) codes.push_back(step->outcome.code);
+    if (--rounds_ == 0) return;
+    pause_.expires_after(milliseconds(2));
+    pause_.async_wait([self = shared_from_this()](const asio::error_code&) {
+      self->ask(increment_of("again").operation);
+    });
+  }
+  std::vector<Code> codes;
+
+ private:
+  Batcher*& batcher_;
+  int rounds_;
+  asio::steady_timer pause_;
+};
+
+struct Fixture {
+  Fixture(milliseconds commit, milliseconds timeout)
+      : owned(std::make_unique<Batcher>(loop, std::make_unique<SlowStore>(notes, commit), timeout)),
+        batcher(owned.get()) {}
+  std::shared_ptr<Client> client(int rounds = 1) {
+    return clients.emplace_back(std::make_shared<Client>(loop, batcher, rounds));
+  }
+  // Runs the loop until `answers` have come.
+  void run(std::size_t answers) {
+    const auto give_up = steady_clock::now() + std::chrono::seconds(20);
+    const auto come = [&] {
+      std::size_t count = 0;
+      for (const auto& each : clients) count += each->codes.size();
+      return count;
+    };
+    while (come() < answers && steady_clock::now() < give_up) loop.run_one_for(milliseconds(100));
+    CHECK(come() == answers);
+  }
+
+  asio::io_context loop;
+  asio::executor_work_guard<asio::io_context::executor_type> guard = asio::make_work_guard(loop);
+  SlowStore::Notes notes;
+  std::unique_ptr<Batcher> owned;
+  Batcher* batcher;
+  std::vector<std::shared_ptr<Client>> clients;
+};
+
+TEST_CASE("operations are applied in the order in which they were submitted") {
+  Fixture fixture(milliseconds(1), milliseconds(1'000));
+  const std::size_t count = kMaxBatchOperations + 10;
+  for (std::size_t i = 0; i < count; ++i) {
+    fixture.client()->ask(increment_of("n" + std::to_string(i)).operation);
+  }
+  fixture.run(count);
+  CHECK(fixture.notes.batches == 2);
+  fixture.owned.reset();
+  REQUIRE(fixture.notes.order.size() == count);
+  for (std::size_t i = 0; i < count; ++i) CHECK(fixture.notes.order[i] == "n" + std::to_string(i));
+}
+
+TEST_CASE("a list sees what was submitted before it, and does not wait for all that comes behind") {
+  Fixture fixture(milliseconds(5), milliseconds(1'000));
+  fixture.client(20)->ask(increment_of("before").operation);
+  fixture.client()->ask(ListQuery{});
+  fixture.run(20);
+  fixture.owned.reset();
+  const auto& order = fixture.notes.order;
+  REQUIRE(order.size() == 21);
+  CHECK(order[0] == "before");
+  CHECK(order[1] == "list");
+}
+
+TEST_CASE("clients that come back soon are committed together") {
+  constexpr int kClients = 8;
+  constexpr int kRounds = 25;
+  Fixture fixture(milliseconds(20), milliseconds(1'000));
+  for (int i = 0; i < kClients; ++i) {
+    // The second half comes while the first is being committed.
+    if (i == kClients / 2) fixture.loop.run_for(milliseconds(5));
+    fixture.client(kRounds)->ask(increment_of("a").operation);
+  }
+  fixture.run(kClients * kRounds);
+  // Two groups that take turns would need twice as many.
+  INFO(fixture.notes.batches);
+  CHECK(fixture.notes.batches <= kRounds + kRounds / 3);
+}
+
+TEST_CASE("a lone client is never kept waiting for others") {
+  Fixture fixture(milliseconds(20), milliseconds(1'000));
+  const auto start = steady_clock::now();
+  fixture.client(10)->ask(increment_of("a").operation);
+  fixture.run(10);
+  CHECK(steady_clock::now() - start < milliseconds((20 + 2) * 10 + 100));
+}
+
+TEST_CASE("who waits in vain for the turn is told so at its deadline, and the rest goes on") {
+  Fixture fixture(milliseconds(0), milliseconds(100));
+  fixture.notes.turn_is_free = false;
+  const auto early = fixture.client();
+  early->ask(increment_of("early").operation);
+  const auto report = fixture.client();
+  report->ask(report_of("b").operation);
+  fixture.loop.run_for(milliseconds(60));
+  const auto late = fixture.client();
+  late->ask(increment_of("late").operation);
+  fixture.run(2);
+  CHECK(early->codes == std::vector{Code::kUnavailable});
+  CHECK(report->codes == std::vector{Code::kOk});
+  CHECK(late->codes.empty());
+  fixture.notes.turn_is_free = true;
+  fixture.run(3);
+  CHECK(late->codes == std::vector{Code::kOk});
+  CHECK(fixture.notes.turns_refused == 1);
+}
+
+TEST_CASE("no more questions wait than the limit") {
+  Fixture fixture(milliseconds(1), milliseconds(5'000));
+  const auto client = fixture.client();
+  for (std::size_t i = 0; i < kMaxWaitingOperations; ++i) {
+    if (!fixture.batcher->submit(increment_of("a").operation, client, i)) FAIL(i);
+  }
+  CHECK(!fixture.batcher->submit(increment_of("a").operation, client, 0));
+  fixture.run(kMaxWaitingOperations);
+  CHECK(fixture.batcher->submit(increment_of("a").operation, client, 0));
+  fixture.run(kMaxWaitingOperations + 1);
+}
+
+}  // namespace
+}  // namespace counterd
