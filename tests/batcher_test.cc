@@ -68,7 +68,7 @@ class Client : public Waiter, public std::enable_shared_from_this<Client> {
   }
   void finish(std::uint64_t, Answer answer) override {
     if (const auto* step = std::get_if<Step>(&answer)) codes.push_back(step->outcome.code);
-    if (--rounds_ == 0) return;
+    if (--rounds_ <= 0) return;
     pause_.expires_after(milliseconds(2));
     pause_.async_wait([self = shared_from_this()](const asio::error_code&) {
       self->ask(increment_of("again").operation);
