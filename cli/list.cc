@@ -14,7 +14,7 @@ Run add_list(CLI::App& app) {
     Result<std::unique_ptr<Counters>> counters = open_counters(globals);
     if (!counters) return counters.error();
     ListQuery query{*prefix, "", kMaxListLimit};
-    for (bool more = true; more;) {
+    do {
       const Result<ListPage> page = (*counters)->list(query, globals.deadline());
       if (!page) return page.error();
       for (const auto& [name, value] : page->rows) {
@@ -22,9 +22,8 @@ Run add_list(CLI::App& app) {
                                                std::to_string(value) + "}"
                                          : name + '\t' + std::to_string(value));
       }
-      more = page->more && !page->rows.empty();
-      if (more) query.after = page->rows.back().name;
-    }
+      query.after = page->next;
+    } while (!query.after.empty());
     return {};
   };
 }

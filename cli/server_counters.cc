@@ -170,7 +170,7 @@ Result<ListPage> ServerCounters::list(const ListQuery& query, Deadline deadline)
     for (const Json& row : body->at("counters")) {
       page.rows.push_back({row.at("name").get<std::string>(), row.at("value").get<std::int64_t>()});
     }
-    page.more = !body->at("next").is_null();
+    if (const Json& next = body->at("next"); !next.is_null()) page.next = next.get<std::string>();
   } catch (const Json::exception&) {
     return Error{Code::kUnavailable, to_url(server_) + " does not answer like counterd"};
   }

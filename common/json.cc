@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "common/limits.h"
+
 namespace counterd {
 namespace {
 
@@ -30,6 +32,7 @@ class FlatObjectReader : public nlohmann::json_sax<Json> {
     const bool seen = std::any_of(members.begin(), members.end(),
                                   [&](const auto& member) { return member.first == name; });
     if (seen) return refuse(quote_for_people(name) + " is given twice");
+    if (members.size() == kMaxParameters) return refuse("it has too many members");
     members.emplace_back(name, "");
     return true;
   }

@@ -15,7 +15,8 @@ namespace counterd {
 using FlatObject = std::vector<std::pair<std::string, std::string>>;
 
 // Reads one object whose members are strings, numbers or booleans, each name once. kBadBody for
-// anything else: malformed text, another type, a nested value, a repeated name.
+// anything else: malformed text, another type, a nested value, a repeated name, more members than
+// kMaxParameters.
 Result<FlatObject> parse_flat_object(std::string_view text);
 
 // Appends `text` as a JSON string. Bytes that are not UTF-8 become U+FFFD.

@@ -19,6 +19,9 @@ inline constexpr std::size_t kMaxHeadFields = 64;
 // Request body: 1,000 operations as JSON, with room.
 inline constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
 
+// Parameters of a request, in its query and in its body: more than any route has.
+inline constexpr std::size_t kMaxParameters = 16;
+
 // Requests of one connection that are served at once; more wait in its input.
 inline constexpr std::size_t kMaxPipelined = 64;
 

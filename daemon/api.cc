@@ -242,7 +242,7 @@ Response encode_list(const Call&, const Answer& answer, const Figures&) {
     body += '}';
   }
   body += R"(],"next":)";
-  body += page->more ? '"' + page->rows.back().name + '"' : "null";
+  body += page->next.empty() ? "null" : '"' + page->next + '"';
   body += "}\n";
   return json_response(std::move(body));
 }

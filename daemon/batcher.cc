@@ -4,6 +4,7 @@
 #include <asio/post.hpp>
 
 #include "common/limits.h"
+#include "common/log.h"
 
 namespace counterd {
 namespace {
@@ -117,11 +118,14 @@ void Batcher::serve_query(std::unique_lock<std::mutex>& lock) {
   lock.unlock();
   const Deadline deadline = steady_clock::now() + timeout_;
   if (const auto* list = std::get_if<ListQuery>(&query.question)) {
-    deliver(std::move(query.ticket), store_->list(*list, deadline));
-  } else if (const Result<void> answers = store_->probe(deadline); !answers) {
-    deliver(std::move(query.ticket), Result<StoreStatus>(answers.error()));
+    Result<ListPage> page = store_->list(*list, deadline);
+    note_health(page ? nullptr : &page.error());
+    deliver(std::move(query.ticket), std::move(page));
   } else {
-    deliver(std::move(query.ticket), Result<StoreStatus>(store_->status()));
+    const Result<void> answers = store_->probe(deadline);
+    note_health(answers ? nullptr : &answers.error());
+    deliver(std::move(query.ticket),
+            answers ? Result<StoreStatus>(store_->status()) : Result<StoreStatus>(answers.error()));
   }
   lock.lock();
 }
@@ -134,6 +138,7 @@ void Batcher::serve_batch(std::unique_lock<std::mutex>& lock) {
     const Result<void> turn = store_->take_turn(turn_deadline);
     lock.lock();
     if (!turn) {
+      note_health(&turn.error());
       answer_without_turn(lock, turn.error(), turn_deadline);
       return;
     }
@@ -143,6 +148,7 @@ void Batcher::serve_batch(std::unique_lock<std::mutex>& lock) {
   const Deadline start = steady_clock::now();
   store_->apply(batch.steps, start + timeout_);
   const Deadline end = steady_clock::now();
+  note_health(batch.steps);
   lock.lock();
   expected_ = turn_needed ? batch.steps.size() + waiting_.batch.steps.size() : 0;
   patience_ = end + (end - start) / 2;
@@ -178,6 +184,22 @@ void Batcher::answer_without_turn(std::unique_lock<std::mutex>& lock, const Erro
   append(patient.steps, std::exchange(waiting_.batch.steps, {}));
   append(patient.tickets, std::exchange(waiting_.batch.tickets, {}));
   waiting_.batch = std::move(patient);
+}
+
+// The log tells when the store fails and when it answers again, once each.
+void Batcher::note_health(const Error* failure) {
+  const std::string now = failure == nullptr ? std::string() : failure->message;
+  if (now == failure_) return;
+  log_line(failure == nullptr ? "the store answers again" : now);
+  failure_ = now;
+}
+
+// A store that fails, fails a batch as a whole.
+void Batcher::note_health(std::span<const Step> batch) {
+  const Outcome& first = batch.front().outcome;
+  if (first.code != Code::kUnavailable && first.code != Code::kUnknown) return note_health(nullptr);
+  const Error failure{first.code, first.detail};
+  note_health(&failure);
 }
 
 // Some waiting operations; all of them, if there are not too many. REQUIRES: the lock is held

@@ -73,6 +73,8 @@ class Batcher {
   void answer_without_turn(std::unique_lock<std::mutex>& lock, const Error& error,
                            Deadline turn_deadline);
   Batch take_batch();
+  void note_health(const Error* failure);
+  void note_health(std::span<const Step> batch);
   void deliver(Batch batch);
   void deliver(Ticket ticket, Answer answer);
 
@@ -96,6 +98,7 @@ class Batcher {
   Deadline patience_;         // until when they are waited for
   std::size_t skip_ = 0;      // batches that begin without waiting
   std::size_t skipped_ = 0;   // ... since they came in vain last time
+  std::string failure_;       // of the store, as logged; empty: it answers
 
   std::thread thread_;
 };

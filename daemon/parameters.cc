@@ -5,6 +5,7 @@
 
 #include "common/json.h"
 #include "common/letter_case.h"
+#include "common/limits.h"
 
 namespace counterd {
 namespace {
@@ -36,6 +37,10 @@ Result<Parameters> split_pairs(std::string_view text) {
     if (!decoded_name) return decoded_name.error();
     Result<std::string> value = decode_part(pair.substr(std::min(name.size() + 1, pair.size())));
     if (!value) return value.error();
+    if (pairs.size() == kMaxParameters) {
+      return Error{Code::kBadParameter,
+                   "more than " + std::to_string(kMaxParameters) + " parameters"};
+    }
     pairs.emplace_back(std::move(*decoded_name), std::move(*value));
   }
   return pairs;

@@ -98,7 +98,9 @@ Response problem_response(const Error& error) {
                   R"(,"detail":)";
   append_json_string(response.body, error.message);
   response.body += "}\n";
-  if (info.http_status == 503) response.fields = "Retry-After: 1\r\n";
+  // Not for an unknown outcome: a proxy or a library that simply tries again could count twice.
+  const bool nothing_happened = error.code == Code::kUnavailable || error.code == Code::kOverloaded;
+  if (nothing_happened) response.fields = "Retry-After: 1\r\n";
   return response;
 }
 

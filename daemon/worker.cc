@@ -119,16 +119,14 @@ class Worker {
     void probe() { worker_.batcher_.submit(Probe{}, shared_from_this(), 0); }
     void finish(std::uint64_t, Answer answer) override {
       const auto& status = std::get<Result<StoreStatus>>(answer);
-      if (status) return worker_.say_ready();
+      if (status) return worker_.say_ready(*status);
       if (status.error().code == Code::kConfig) return worker_.give_up(status.error());
-      if (status.error().message != told_) log_line(told_ = status.error().message);
       worker_.server_.after(pause_, [self = shared_from_this()] { self->probe(); });
       pause_ = std::min(2 * pause_, kLongestProbePause);
     }
 
    private:
     Worker& worker_;
-    std::string told_;
     milliseconds pause_ = kFirstProbePause;
   };
 
@@ -140,7 +138,8 @@ class Worker {
     return figures;
   }
 
-  void say_ready() {
+  void say_ready(const StoreStatus& store) {
+    log_line("serves " + store.location + ": " + store.durability);
     // Where the supervisor is gone, the lifeline tells so too.
     send(kLifelineFd, kReadyLine.data(), kReadyLine.size(), MSG_NOSIGNAL);
   }

@@ -1,5 +1,6 @@
 #include "daemon/api.h"
 
+#include "common/limits.h"
 #include "common/number.h"
 #include "tests/catch.h"
 
@@ -138,6 +139,30 @@ TEST_CASE("a parameter is known and given once") {
   CHECK(refusal_of(decode_request(line, R"({"to":1})", kJson)) == "400 bad-parameter");
   CHECK(refusal_of(decode_request("GET /report?x=1")) == "400 bad-parameter");
   CHECK(refusal_of(decode_request("GET /livez?x")) == "400 bad-parameter");
+  CHECK(refusal_of(decode_request(line + "?by=%4")) == "400 bad-parameter");
+  CHECK(refusal_of(decode_request(line + "?by=%zz")) == "400 bad-parameter");
+}
+
+TEST_CASE("hosts of parameters are refused before they are compared with each other") {
+  const std::string line = "POST /v1/counters/a/increment";
+  std::string query = "?a0=0";
+  std::string json = R"({"a0":0)";
+  for (std::size_t i = 1; i <= kMaxParameters; ++i) {
+    query += "&a" + std::to_string(i) + "=0";
+    json += ",\"a" + std::to_string(i) + "\":0";
+  }
+  CHECK(refusal_of(decode_request(line + query)) == "400 bad-parameter");
+  const Decoded decoded = decode_request(line, json + "}", kJson);
+  CHECK(refusal_of(decoded) == "400 bad-body");
+  CHECK(std::get<Response>(decoded.result).body.find("too many") != std::string::npos);
+}
+
+TEST_CASE("a list page that is empty can have another behind it") {
+  const Decoded decoded = decode_request("GET /v1/counters?limit=1");
+  ListPage page;
+  page.next = "a";
+  CHECK(encode(decoded.call, Result<ListPage>(page), {}).body ==
+        "{\"counters\":[],\"next\":\"a\"}\n");
 }
 
 TEST_CASE("a body that is not a flat JSON object or a form is refused") {
@@ -270,6 +295,7 @@ TEST_CASE("what the store could not do is 409 or 503, with a type of its own") {
   CHECK(encoded(Code::kUnavailable).status == 503);
   CHECK(encoded(Code::kUnavailable).fields == "Retry-After: 1\r\n");
   CHECK(encoded(Code::kUnknown).status == 503);
+  CHECK(encoded(Code::kUnknown).fields.empty());
   CHECK(encoded(Code::kUnknown).body.find("urn:counterd:error:unknown-outcome") !=
         std::string::npos);
 }

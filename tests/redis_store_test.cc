@@ -68,6 +68,7 @@ class Proxy {
     kCutAfterRequest,    // the batch is on its way, the connection is lost
     kCutBeforeReply,     // the server has answered, the answer is lost
     kHoldRequest,        // the connection is lost, the batch is stuck until release_held()
+    kSwallow,            // the batch vanishes, the connection seems to live
     kTellWhenForwarded,  // nothing happens to it
   };
 
@@ -191,6 +192,10 @@ class Proxy {
       const std::lock_guard lock(mutex_);
       held_request_ = request;
       held_connection_ = std::move(pair.server);
+    }
+    if (fault == Fault::kSwallow) {
+      note_fault();
+      return true;
     }
     const bool forwards = fault != Fault::kCutBeforeRequest && fault != Fault::kHoldRequest;
     if (forwards) send_all(pair.server.get(), request);
@@ -321,6 +326,76 @@ TEST_CASE("a user may not touch what the ACL denies, and is told so", "[redis]")
   CHECK(run_one(*open_or_throw(options), increment_of("a")).value == 1);
 }
 
+TEST_CASE("a batch that the server broke off in the middle is unknown", "[redis]") {
+  const RedisServer server;
+  for (const char* denied : {"-set", "-zadd"}) {
+    CAPTURE(denied);
+    server.command({"FLUSHALL"});
+    server.command({"ACL", "SETUSER", "alice", "reset", "on", ">correct", "~*", "+@all", denied});
+    StoreOptions options = options_for("redis+unix://alice@" + server.socket_path());
+    options.redis_password_file = password_file(server, "correct\n");
+    const Outcome outcome = run_one(*open_or_throw(options), increment_of("a"));
+    CHECK(server.command({"HGET", "counterd:c:a", "v"}) == "1");
+    CHECK(outcome.code == Code::kUnknown);
+    CHECK(contains(outcome.detail, "PARTIAL"));
+  }
+}
+
+TEST_CASE("a counter made by hand, without its times, counts", "[redis]") {
+  const RedisServer server;
+  server.command({"HSET", "counterd:c:a", "v", "100"});
+  const auto store = open_or_throw(options_for(server.url()));
+  const auto outcomes = run(*store, [] {
+    std::vector<Step> steps;
+    steps.push_back(increment_of("b"));
+    steps.push_back(increment_of("a"));
+    return steps;
+  }());
+  CHECK(outcomes[0].value == 1);
+  CHECK(outcomes[1].value == 101);
+}
+
+TEST_CASE("a list goes on behind names whose counters are gone", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  run_one(*store, increment_of("a"));
+  run_one(*store, increment_of("b"));
+  server.command({"DEL", "counterd:c:a"});
+  Result<ListPage> page = store->list({"", "", 1}, patiently());
+  REQUIRE(page);
+  CHECK(page->rows.empty());
+  CHECK(page->next == "a");
+  page = store->list({"", page->next, 1}, patiently());
+  REQUIRE(page);
+  REQUIRE(page->rows.size() == 1);
+  CHECK(page->rows[0].name == "b");
+  CHECK(page->next.empty());
+}
+
+TEST_CASE("too many clients of the server pass by themselves", "[redis]") {
+  const RedisServer server;
+  StoreOptions options = options_for("redis+unix://default@" + server.socket_path());
+  options.redis_password_file = password_file(server, "correct\n");
+  server.command({"CONFIG", "SET", "requirepass", "correct"});
+  server.command({"CONFIG", "SET", "maxclients", "1"}, {"AUTH", "correct"});
+  const auto holder = open_or_throw(options);
+  REQUIRE(holder->probe(patiently()));
+  CHECK(probe_error(*open_or_throw(options)).code == Code::kUnavailable);
+}
+
+TEST_CASE("a connection on which no answer comes is given up for another in time", "[redis]") {
+  const RedisServer server;
+  Proxy proxy(server);
+  StoreOptions options = options_for(proxy.url());
+  options.timeout = milliseconds(2'000);
+  const auto store = open_or_throw(options);
+  REQUIRE(run_one(*store, increment_of("a")).value == 1);
+  proxy.arm(Proxy::Fault::kSwallow);
+  const Outcome outcome = run_one(*store, increment_of("a"));
+  CHECK(outcome.code == Code::kOk);
+  CHECK(outcome.value == 2);
+}
+
 TEST_CASE("a user without a password, and a password file without one, are refused", "[redis]") {
   const RedisServer server;
   const auto code_of = [](const StoreOptions& options) {
@@ -392,6 +467,7 @@ TEST_CASE("status says what the server's settings make durable", "[redis]") {
         Case{{"--appendonly", "yes", "--appendfsync", "no"}, "appendfsync no", false},
         Case{always, "every change survives a crash of processes, system or power", true},
         Case{always_and("--no-appendfsync-on-rewrite", "yes"), "rewrite", false},
+        Case{always_and("--maxmemory-policy", "volatile-ttl"), "counted twice", false},
         Case{always_and("--maxmemory-policy", "allkeys-lru"), "can be evicted", false}}) {
     CAPTURE(kind.phrase);
     const RedisServer server(kind.arguments);

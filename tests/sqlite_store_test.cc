@@ -286,6 +286,26 @@ TEST_CASE("in a folder that its group may write to, the group may use the databa
   CHECK(mode_of(place.path() + "-shm") == 0660);
 }
 
+TEST_CASE("in a folder that is everybody's the database is for its owner alone", "[sqlite]") {
+  const Place place;
+  REQUIRE(chmod(place.directory().path().c_str(), 01777) == 0);
+  const auto store = place.open();
+  CHECK(mode_of(place.path()) == 0600);
+}
+
+TEST_CASE("a shortage of descriptors passes by itself", "[sqlite]") {
+  const Place place;
+  rlimit before{};
+  getrlimit(RLIMIT_NOFILE, &before);
+  rlimit none = before;
+  none.rlim_cur = 0;
+  setrlimit(RLIMIT_NOFILE, &none);
+  const Result<std::unique_ptr<Store>> store = open_store(place.options());
+  setrlimit(RLIMIT_NOFILE, &before);
+  REQUIRE(!store);
+  CHECK(store.error().code == Code::kUnavailable);
+}
+
 TEST_CASE("an empty file becomes a database", "[sqlite]") {
   const Place place;
   write_file(place.path(), "");
@@ -519,6 +539,21 @@ TEST_CASE("a database replaced under an open store is noticed and not written to
   CHECK(fs::file_size(place.path()) == 0);
   fs::rename(place.directory() / "away", place.path());
   CHECK(run_one(*store, increment_of("a")).value == 6);
+}
+
+TEST_CASE("a part of the database that is removed under an open store stops it", "[sqlite]") {
+  for (const char* part : {"-wal", "-shm"}) {
+    CAPTURE(part);
+    const Place place;
+    const auto store = place.open();
+    run_one(*store, increment_of("a"));
+    fs::rename(place.path() + part, place.directory() / "away");
+    check_all_unavailable(*store);
+    CHECK(contains(run_one(*store, increment_of("a")).detail, part));
+    CHECK_FALSE(fs::exists(place.path() + part));
+    fs::rename(place.directory() / "away", place.path() + part);
+    CHECK(run_one(*store, increment_of("a")).value == 2);
+  }
 }
 
 TEST_CASE("a hard link made under an open store stops it", "[sqlite]") {

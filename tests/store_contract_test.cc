@@ -493,7 +493,7 @@ ON_EVERY_ENGINE("a list is sorted by name, bytewise") {
   CHECK(std::is_sorted(sorted.begin(), sorted.end()));
   const ListPage page = list(*store, "");
   CHECK(names_in(page) == sorted);
-  CHECK_FALSE(page.more);
+  CHECK(page.next.empty());
 }
 
 ON_EVERY_ENGINE("an empty store lists nothing") {
@@ -502,7 +502,7 @@ ON_EVERY_ENGINE("an empty store lists nothing") {
   for (const char* prefix : {"", "a"}) {
     const ListPage page = list(*store, prefix);
     CHECK(page.rows.empty());
-    CHECK_FALSE(page.more);
+    CHECK(page.next.empty());
   }
 }
 
@@ -535,7 +535,7 @@ ON_EVERY_ENGINE("a list goes on after the name given, and says whether there is 
   for (int pages = 1;; ++pages) {
     const ListPage page = list(*store, "p", after, 3);
     for (const ListPage::Row& row : page.rows) seen.push_back(row.name);
-    if (!page.more) {
+    if (page.next.empty()) {
       CHECK(pages == 4);
       break;
     }
@@ -544,9 +544,9 @@ ON_EVERY_ENGINE("a list goes on after the name given, and says whether there is 
   }
   CHECK(seen == names);
 
-  CHECK_FALSE(list(*store, "p", "", 10).more);
-  CHECK(list(*store, "p", "", 9).more);
-  CHECK_FALSE(list(*store, "p", "pa", 9).more);
+  CHECK(list(*store, "p", "", 10).next.empty());
+  CHECK(!list(*store, "p", "", 9).next.empty());
+  CHECK(list(*store, "p", "pa", 9).next.empty());
   // Where `after` is no counter, before or behind all that the prefix selects, or its own end.
   CHECK(names_in(list(*store, "p", "pbb", 2)) == Names{"pc", "pd"});
   CHECK(names_in(list(*store, "p", "b", 2)) == Names{"pa", "pb"});
@@ -573,7 +573,7 @@ ON_EVERY_ENGINE("a page holds as many rows as the longest list allows") {
   make_counters(*store, {names.begin() + 500, names.end()});
   const ListPage page = list(*store, "");
   CHECK(page.rows.size() == kMaxListLimit);
-  CHECK(page.more);
+  CHECK(!page.next.empty());
   CHECK(names_in(list(*store, "", page.rows.back().name)) == Names{names.back()});
 }
 

@@ -43,7 +43,7 @@ void FileTurn::yield() {
 }
 
 Result<void> FileTurn::wait(Deadline deadline) {
-  arm(deadline);
+  if (const Result<void> armed = arm(deadline); !armed) return armed;
   int failure = EINTR;
   while (failure == EINTR && std::chrono::steady_clock::now() < deadline) {
     failure = flock(file_.get(), LOCK_EX) == 0 ? 0 : errno;
@@ -58,14 +58,17 @@ Result<void> FileTurn::wait(Deadline deadline) {
   return system_error(Code::kUnavailable, "cannot lock the database", failure);
 }
 
-void FileTurn::arm(Deadline deadline) {
+Result<void> FileTurn::arm(Deadline deadline) {
   if (timer_thread_ != gettid()) {
     if (timer_thread_ != 0) timer_delete(timer_);
     struct sigevent event {};
     event.sigev_notify = SIGEV_THREAD_ID;
     event.sigev_signo = wake_signal();
     event._sigev_un._tid = gettid();
-    if (timer_create(CLOCK_MONOTONIC, &event, &timer_) != 0) std::terminate();
+    timer_thread_ = 0;
+    if (timer_create(CLOCK_MONOTONIC, &event, &timer_) != 0) {
+      return system_error(Code::kUnavailable, "cannot wait for the database", errno);
+    }
     timer_thread_ = gettid();
   }
   using std::chrono::nanoseconds;
@@ -75,6 +78,7 @@ void FileTurn::arm(Deadline deadline) {
   when.it_value.tv_nsec = since_epoch.count() % 1'000'000'000;
   when.it_interval.tv_nsec = kRepeatNs;
   timer_settime(timer_, TIMER_ABSTIME, &when, nullptr);
+  return {};
 }
 
 void FileTurn::disarm() {

@@ -31,7 +31,7 @@ class FileTurn {
 
  private:
   Result<void> wait(Deadline deadline);
-  void arm(Deadline deadline);
+  Result<void> arm(Deadline deadline);
   void disarm();
 
   UniqueFd file_;

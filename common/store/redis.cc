@@ -35,11 +35,15 @@ using std::chrono::steady_clock;
 // How long the server knows the latest batch of a session.
 constexpr milliseconds kSessionLifetime = 4 * kMaxStoreTimeout;
 
+// How often a batch is sent, at least, before its outcome is unknown.
+constexpr int kAttempts = 4;
+
 constexpr milliseconds kFirstPause{5};
 constexpr milliseconds kLongestPause{100};
 
-// Reads and checks everything before the first write: a script that fails does not roll back.
-// Lua's numbers are doubles, exact to 2^53; beyond that the server's own INCRBY adds.
+// Reads and checks everything before the first write: a script that fails does not roll back. A
+// write that fails all the same, because the user may not use its command for example, is told as
+// PARTIAL. Lua's numbers are doubles, exact to 2^53; beyond that the server's own INCRBY adds.
 constexpr std::string_view kApplyScript = R"lua(
 local prefix, session, sequence, lifetime, now = ARGV[1], ARGV[1] .. 's:' .. ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 if sequence > 0 then
@@ -68,7 +72,7 @@ for i = 6, #ARGV, 3 do
     if fields[1] and not is_counter_value(fields[1]) then
       return redis.error_reply('CORRUPT value of ' .. name)
     end
-    rows[name] = { stored = fields[1] and true, value = fields[1], created = fields[2], updated = fields[3] }
+    rows[name] = { stored = fields[1] and true, value = fields[1], created = fields[2] or now, updated = fields[3] or now }
   end
 end
 
@@ -118,26 +122,30 @@ for i = 6, #ARGV, 3 do
 end
 local answer = table.concat(outcomes)
 
-for name, row in pairs(rows) do
-  if row.changed then
-    local key = prefix .. 'c:' .. name
-    if row.value then
-      redis.call('HSET', key, 'v', row.value, 'c', row.created, 'u', row.updated)
-      if not row.stored then redis.call('ZADD', prefix .. 'names', 0, name) end
-    elseif row.stored then
-      redis.call('DEL', key)
-      redis.call('ZREM', prefix .. 'names', name)
+local function write()
+  for name, row in pairs(rows) do
+    if row.changed then
+      local key = prefix .. 'c:' .. name
+      if row.value then
+        redis.call('HSET', key, 'v', row.value, 'c', row.created, 'u', row.updated)
+        if not row.stored then redis.call('ZADD', prefix .. 'names', 0, name) end
+      elseif row.stored then
+        redis.call('DEL', key)
+        redis.call('ZREM', prefix .. 'names', name)
+      end
     end
   end
+  if sequence > 0 then redis.call('SET', session, ARGV[3] .. '\n' .. answer, 'PX', lifetime) end
 end
-if sequence > 0 then redis.call('SET', session, ARGV[3] .. '\n' .. answer, 'PX', lifetime) end
-return answer
+local written, failure = pcall(write)
+if written then return answer end
+return redis.error_reply('PARTIAL ' .. (type(failure) == 'table' and failure.err or tostring(failure)))
 )lua";
 
 constexpr std::string_view kListScript = R"lua(
 local prefix, limit = ARGV[1], tonumber(ARGV[4])
 local names = redis.call('ZRANGEBYLEX', prefix .. 'names', ARGV[2], ARGV[3], 'LIMIT', 0, limit + 1)
-local rows = { #names > limit and '1' or '0' }
+local rows = { #names > limit and names[limit] or '' }
 for i = 1, math.min(#names, limit) do
   local value = redis.call('HGET', prefix .. 'c:' .. names[i], 'v')
   if value then
@@ -262,6 +270,22 @@ Result<void> RedisStore::connect(Deadline deadline) {
   return ready;
 }
 
+// Whether only another configuration helps against what AUTH or SELECT was answered.
+bool refuses_login(const Reply& reply) {
+  constexpr std::array kinds = {"WRONGPASS",
+                                "NOAUTH",
+                                "NOPERM",
+                                "DENIED",
+                                "ERR AUTH",
+                                "ERR Client sent AUTH",
+                                "ERR invalid password",
+                                "ERR DB index",
+                                "ERR invalid DB index",
+                                "ERR SELECT"};
+  return std::any_of(kinds.begin(), kinds.end(),
+                     [&](const char* kind) { return is_error(reply, kind); });
+}
+
 Result<void> RedisStore::log_in(Deadline deadline) {
   Attempt attempt;
   std::vector<Arguments> steps;
@@ -276,9 +300,10 @@ Result<void> RedisStore::log_in(Deadline deadline) {
     if (!reply) return reply.error();
     if (!is_error(*reply)) continue;
     const Error error = unavailable(text_of(**reply));
-    const bool passes = is_error(*reply, "LOADING") || is_error(*reply, "MASTERDOWN") ||
-                        is_error(*reply, "BUSY") || is_error(*reply, "MISCONF");
-    if (passes) return error;
+    if (step[0] == "PING" ? !is_error(*reply, "NOAUTH") && !is_error(*reply, "NOPERM")
+                          : !refuses_login(*reply)) {
+      return error;  // loading, too many clients and the like pass
+    }
     return Error{Code::kConfig,
                  error.message + (step[0] == "SELECT"
                                       ? "; choose a database that the server has"
@@ -310,6 +335,7 @@ Result<void> RedisStore::read_durability(Deadline deadline) {
   }
   const auto& [append_only, fsync, no_fsync_on_rewrite, eviction] = settings;
   const bool evicts = eviction != "noeviction";
+  const bool evicts_expiring = eviction.starts_with("volatile-");
   const bool durable = verified && append_only == "yes" && fsync == "always" &&
                        no_fsync_on_rewrite == "no" && !evicts;
   if (!verified) {
@@ -325,8 +351,12 @@ Result<void> RedisStore::read_durability(Deadline deadline) {
     durability_ =
         "every change survives a crash of processes, system or power (appendfsync always)";
   }
-  if (verified && evicts)
-    durability_ += "; counters can be evicted (maxmemory-policy " + eviction + ")";
+  if (verified && evicts) {
+    durability_ +=
+        std::string("; when its memory is full, ") +
+        (evicts_expiring ? "what is sent again can be counted twice" : "counters can be evicted") +
+        " (maxmemory-policy " + eviction + ")";
+  }
   if (!options_.require_durable || durable) return {};
   return Error{Code::kConfig, "Redis at " + place() +
                                   " is not durable, as --require-durable asks: " + durability_};
@@ -417,14 +447,19 @@ Result<Reply> RedisStore::look(Script* script, const Arguments& arguments, Deadl
 }
 
 // Sends a batch with changes until its outcomes are known or `deadline` is over. An error reply to
-// the only copy means that it was not applied: the script raises errors only before it writes.
+// the only copy means that it was not applied, but for PARTIAL: the script raises errors only
+// before it writes. An answer that stays away is not waited for until the deadline: where packets
+// vanish, only another connection gets one.
 Result<Reply> RedisStore::run_until_known(const Arguments& arguments, Deadline deadline,
                                           Attempt& attempt) {
   milliseconds pause = kFirstPause;
   for (;;) {
     const bool resent = attempt.sent;
-    Result<Reply> reply = run_script(apply_script_, arguments, deadline, attempt);
+    const Deadline patience = steady_clock::now() + options_.timeout / kAttempts;
+    Result<Reply> reply =
+        run_script(apply_script_, arguments, std::min(patience, deadline), attempt);
     if (reply && !is_error(*reply)) return reply;
+    if (reply && is_error(*reply, "PARTIAL")) return unavailable(text_of(**reply));
     if (reply && !resent) {
       attempt.sent = false;
       return unavailable(text_of(**reply));
@@ -523,7 +558,7 @@ Result<ListPage> RedisStore::list(const ListQuery& query, Deadline deadline) {
   if (is_error(*reply)) return unavailable(text_of(**reply));
   const redisReply& rows = **reply;
   ListPage page;
-  page.more = rows.elements > 0 && text_of(*rows.element[0]) == "1";
+  if (rows.elements > 0) page.next = text_of(*rows.element[0]);
   for (std::size_t i = 1; i + 1 < rows.elements; i += 2) {
     ListPage::Row row{std::string(text_of(*rows.element[i])), 0};
     if (!read_int64(text_of(*rows.element[i + 1]), row.value)) {

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <filesystem>
@@ -48,6 +49,23 @@ bool watch_for_recoveries() {
       },
       nullptr);
   return configured == SQLITE_OK;
+}
+
+// The files that SQLite keeps beside a database in use: the log, and the memory that all who use
+// it share. What is written to one that was removed is lost.
+constexpr std::array<const char*, 2> kCompanions = {"-wal", "-shm"};
+
+struct FileIdentity {
+  dev_t device = 0;
+  ino_t inode = 0;
+  bool operator==(const FileIdentity&) const = default;
+};
+
+// Nothing: there is no such file, or it cannot be looked at.
+std::optional<FileIdentity> identify(const std::string& path) {
+  struct stat found {};
+  if (stat(path.c_str(), &found) != 0) return std::nullopt;
+  return FileIdentity{found.st_dev, found.st_ino};
 }
 
 struct Counter {
@@ -183,6 +201,8 @@ class SqliteStore : public Store {
   Result<void> recover();
   Result<void> make_readable(Deadline deadline);
   Result<void> check_file() const;
+  Result<void> check_companions() const;
+  void remember_companions();
   Result<void> check_version();
   Result<void> change_counters(std::span<Step> batch);
   Result<void> report_counters(std::span<Step> batch);
@@ -201,6 +221,8 @@ class SqliteStore : public Store {
   const Sync sync_;
   FileTurn turn_;  // before connection_, so that it is closed after it
   std::optional<Connection> connection_;
+  std::array<std::string, kCompanions.size()> companion_paths_;
+  std::array<std::optional<FileIdentity>, kCompanions.size()> companions_;  // of the connection
   bool must_recover_ = false;  // after an I/O error: what is shown may not be on the disk
   int log_frames_ = 0;         // as of our latest commit
   int checkpoint_due_ = kCheckpointFrames;
@@ -237,10 +259,12 @@ Result<void> SqliteStore::try_to_connect() {
     connection_->database.exec(sync_ == Sync::kFull ? "PRAGMA synchronous = FULL"
                                                     : "PRAGMA synchronous = NORMAL");
     connection_->prepare();
+    remember_companions();
     if (must_recover_ || !watching || recoveries_seen != recoveries) return recover();
   } catch (const SQLite::Exception& exception) {
     const int code = exception.getErrorCode();
-    const bool passes = code == SQLITE_BUSY || code == SQLITE_IOERR || code == SQLITE_FULL;
+    const bool passes = code == SQLITE_BUSY || code == SQLITE_IOERR || code == SQLITE_FULL ||
+                        code == SQLITE_NOMEM || code == SQLITE_CANTOPEN || code == SQLITE_PROTOCOL;
     return Error{passes ? Code::kUnavailable : Code::kConfig,
                  "cannot open the database " + path_ + ": " + exception.what()};
   }
@@ -351,6 +375,25 @@ Result<void> SqliteStore::check_file() const {
   if (now.st_nlink != 1) {
     return Error{Code::kUnavailable,
                  "the database " + path_ + " has got a hard link, which would split its log"};
+  }
+  return check_companions();
+}
+
+void SqliteStore::remember_companions() {
+  for (std::size_t i = 0; i < kCompanions.size(); ++i) {
+    companion_paths_[i] = path_ + kCompanions[i];
+    companions_[i] = identify(companion_paths_[i]);
+  }
+}
+
+Result<void> SqliteStore::check_companions() const {
+  for (std::size_t i = 0; i < kCompanions.size(); ++i) {
+    if (companions_[i] && identify(companion_paths_[i]) == companions_[i]) continue;
+    return Error{Code::kUnavailable,
+                 "the file " + companion_paths_[i] +
+                     ", a part of the database, was removed or replaced while it was in use; end "
+                     "all processes that use the database, then put the file back or restore a "
+                     "backup"};
   }
   return {};
 }
@@ -483,7 +526,7 @@ Result<ListPage> SqliteStore::list(const ListQuery& query, Deadline deadline) {
     rows.bind(3, static_cast<std::int64_t>(query.limit) + 1);
     while (rows.executeStep()) {
       if (page.rows.size() == query.limit) {
-        page.more = true;
+        page.next = page.rows.back().name;
         break;
       }
       page.rows.push_back({rows.getColumn(0).getString(), rows.getColumn(1).getInt64()});
@@ -550,6 +593,13 @@ Result<std::string> resolve(const std::string& path) {
   return resolved.string();
 }
 
+// What a failed system call on the database means: some failures pass by themselves.
+Code code_of(int error) {
+  constexpr std::array passing = {EMFILE, ENFILE, ENOMEM, EIO, ENOSPC, EDQUOT, EINTR};
+  const bool passes = std::find(passing.begin(), passing.end(), error) != passing.end();
+  return passes ? Code::kUnavailable : Code::kConfig;
+}
+
 // Opens or makes the file. A new one is for its owner, or for a group where the folder is.
 Result<UniqueFd> open_file(const std::string& path, bool create) {
   constexpr int kFlags = O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
@@ -557,12 +607,14 @@ Result<UniqueFd> open_file(const std::string& path, bool create) {
   if (!file && errno == ENOENT && create) {
     struct stat folder {};
     stat(std::filesystem::path(path).parent_path().c_str(), &folder);
-    const mode_t mode = (folder.st_mode & S_IWGRP) != 0 ? 0660 : 0600;
+    // A folder that is everybody's, as /tmp, says nothing about who shares the file.
+    const bool shared = (folder.st_mode & S_IWGRP) != 0 && (folder.st_mode & S_IWOTH) == 0;
+    const mode_t mode = shared ? 0660 : 0600;
     file = UniqueFd(open(path.c_str(), kFlags | O_CREAT | O_EXCL, mode));
     if (file) fchmod(file.get(), mode);  // the umask may have taken the group away
     if (!file && errno == EEXIST) file = UniqueFd(open(path.c_str(), kFlags));
   }
-  if (!file) return system_error(Code::kConfig, "cannot open the database " + path, errno);
+  if (!file) return system_error(code_of(errno), "cannot open the database " + path, errno);
   return file;
 }
 
@@ -570,7 +622,7 @@ Result<struct stat> check_kind(const std::string& path, int file) {
   struct stat found {};
   struct statfs system {};
   if (fstat(file, &found) != 0 || fstatfs(file, &system) != 0) {
-    return system_error(Code::kConfig, "cannot examine the database " + path, errno);
+    return system_error(code_of(errno), "cannot examine the database " + path, errno);
   }
   const auto refuse = [&](const std::string& why) {
     return Error{Code::kConfig, "the database " + path + " " + why};

@@ -2,7 +2,9 @@
 // sentence of it has a test in tests/store_contract_test.cc.
 //
 // Threads: a Store belongs to the thread that opened it or was handed it; no two threads call it
-// at the same time. Other stores on the same place, in any process, may be used at the same time.
+// at the same time. Stores of other processes on the same place may be used at the same time, and
+// within one process those that are closed when no other is left: closing one drops the locks that
+// SQLite has on the file in that process.
 //
 // Crashes: an outcome kOk of a change is given only when the change is durable as far as
 // StoreStatus::durability says:
@@ -75,7 +77,7 @@ struct ListPage {
     std::int64_t value;
   };
   std::vector<Row> rows;  // sorted by name, bytewise
-  bool more = false;      // there are rows behind the last one
+  std::string next;       // the name to go on after; empty: there are no more rows
 };
 
 class Store {
@@ -93,9 +95,9 @@ class Store {
 
   // Applies the steps in their order, as one unit as far as crashes go, and fills in every
   // outcome. Returns by `deadline`, but for the time that the system takes over a write that it
-  // has begun. Steps on one counter see each other. Reports alone change nothing, take no turn and
-  // see one snapshot.
-  // REQUIRES: the turn is held if any step changes something
+  // has begun or over the look-up of a host's name. Steps on one counter see each other. Reports
+  // alone change nothing, take no turn and see one snapshot. REQUIRES: the turn is held if any step
+  // changes something
   virtual void apply(std::span<Step> batch, Deadline deadline) = 0;
 
   // One page of counters, one snapshot. kUnavailable otherwise.
