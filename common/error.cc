@@ -14,6 +14,7 @@ constexpr std::string_view kTypePrefix = "urn:counterd:error:";
 constexpr std::array kCodes = {
     CodeInfo{Code::kOk, "ok", "Done", 200, 0},
     CodeInfo{Code::kBadName, "bad-name", "Not a counter name", 400, 65},
+    CodeInfo{Code::kBadKey, "bad-key", "Not an idempotency key", 400, 65},
     CodeInfo{Code::kBadNumber, "bad-number", "Not a number", 400, 65},
     CodeInfo{Code::kBadParameter, "bad-parameter", "Wrong parameter", 400, 65},
     CodeInfo{Code::kBadBody, "bad-body", "Malformed body", 400, 65},
@@ -33,7 +34,9 @@ constexpr std::array kCodes = {
              65},
     CodeInfo{Code::kMissing, "no-such-counter", "No such counter", 404, 2},
     CodeInfo{Code::kOutOfRange, "out-of-range", "Beyond the range of a counter", 409, 1},
+    CodeInfo{Code::kKeyReused, "key-reused", "Key of another operation", 422, 65},
     CodeInfo{Code::kOverloaded, "overloaded", "Too many operations wait", 503, 69},
+    CodeInfo{Code::kTooManyKeys, "too-many-keys", "Too many idempotency keys", 503, 69},
     CodeInfo{Code::kUnavailable, "store-unavailable", "Store unavailable", 503, 69},
     CodeInfo{Code::kUnknown, "unknown-outcome", "Unknown whether it was applied", 503, 75},
     CodeInfo{Code::kUsage, "usage", "Wrong usage", 400, 64},

@@ -15,6 +15,7 @@ enum class Code : unsigned char {
   kOk,
   // The request is at fault; nothing happened.
   kBadName,
+  kBadKey,
   kBadNumber,
   kBadParameter,
   kBadBody,
@@ -33,8 +34,10 @@ enum class Code : unsigned char {
   // The counter is at fault; nothing happened.
   kMissing,
   kOutOfRange,
+  kKeyReused,  // the idempotency key belongs to another operation
   // The store or the server is at fault.
   kOverloaded,   // nothing happened: too much waits already
+  kTooManyKeys,  // nothing happened: no more idempotency keys can be remembered now
   kUnavailable,  // nothing happened: try again
   kUnknown,      // it may or may not have happened
   // The program was started wrongly, or the system failed it; nothing happened.

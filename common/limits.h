@@ -9,6 +9,18 @@ namespace counterd {
 // A counter's name: long enough for a path of identifiers, short enough for a key of any store.
 inline constexpr std::size_t kMaxNameLength = 128;
 
+// An idempotency key: holds a UUID, a hash, or a path of a few of them.
+inline constexpr std::size_t kMaxKeyLength = 255;
+
+// How long a key is known unless --key-lifetime says otherwise: a day covers what people and cron
+// jobs retry. And the longest that it may say.
+inline constexpr std::chrono::hours kDefaultKeyLifetime{24};
+inline constexpr std::chrono::hours kMaxKeyLifetime{24 * 365};
+
+// Keys that a store knows at once, unless --max-keys says otherwise: about a gigabyte of an SQLite
+// database.
+inline constexpr std::size_t kDefaultMaxKeys = 10'000'000;
+
 // Request target: holds every route with every parameter.
 inline constexpr std::size_t kMaxTargetBytes = 2 * 1024;
 

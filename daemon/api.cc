@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "common/counter_name.h"
+#include "common/idempotency_key.h"
 #include "common/json.h"
 #include "common/letter_case.h"
 #include "common/limits.h"
@@ -148,6 +149,12 @@ Response refused(const Step& step) {
       message += " is " + std::to_string(outcome.value) + "; adding " +
                  std::to_string(step.operation.operand) +
                  " would leave the range of 64 bits; nothing was changed";
+      break;
+    case Code::kKeyReused:
+      message += " was changed in another way under this idempotency key; nothing was changed now";
+      break;
+    case Code::kTooManyKeys:
+      message += " was not changed: the store knows as many idempotency keys as --max-keys allows";
       break;
     default:
       message += ": " + outcome.detail;
@@ -370,6 +377,22 @@ bool wants_plain_text(std::string_view accept) {
   return accept.find("text/plain") != accept.npos && accept.find(kJson) == accept.npos;
 }
 
+// Takes the idempotency key of a change; other requests have no use for one.
+Result<void> read_key(const RequestHead& head, Question& question) {
+  auto* operation = std::get_if<Operation>(&question);
+  if (!head.idempotency_key || operation == nullptr || !changes_something(*operation)) return {};
+  Result<std::string> key = parse_idempotency_key(*head.idempotency_key);
+  if (!key) return key.error();
+  operation->key = std::move(*key);
+  if (!head.idempotency_key_lifetime) return {};
+  const Result<std::int64_t> seconds =
+      parse_int64_within(*head.idempotency_key_lifetime, "Idempotency-Key-Lifetime", 1,
+                         std::chrono::seconds(kMaxKeyLifetime).count());
+  if (!seconds) return seconds.error();
+  operation->key_lifetime = std::chrono::seconds(*seconds);
+  return {};
+}
+
 Result<Question> decode_for(const Found& found, const RequestHead& head, std::string_view query,
                             std::string_view body) {
   Input input;
@@ -382,7 +405,10 @@ Result<Question> decode_for(const Found& found, const RequestHead& head, std::st
   Result<Parameters> parameters = read_parameters(head, query, body, found.route->parameters);
   if (!parameters) return parameters.error();
   input.parameters = std::move(*parameters);
-  return found.route->decode(input);
+  Result<Question> question = found.route->decode(input);
+  if (!question) return question;
+  if (const Result<void> key = read_key(head, *question); !key) return key.error();
+  return question;
 }
 
 }  // namespace
@@ -426,7 +452,12 @@ Decoded decode(const RequestHead& head, std::string_view body, const ApiOptions&
 }
 
 Response encode(const Call& call, const Answer& answer, const Figures& figures) {
-  return call.route->encode(call, answer, figures);
+  Response response = call.route->encode(call, answer, figures);
+  const auto* step = std::get_if<Step>(&answer);
+  if (step != nullptr && step->outcome.replayed) {
+    response.fields += "Idempotency-Replayed: true\r\n";
+  }
+  return response;
 }
 
 }  // namespace counterd

@@ -118,6 +118,23 @@ Result<void> set_store_timeout(DaemonOptions& options, const std::string& value)
   return {};
 }
 
+Result<void> set_key_lifetime(DaemonOptions& options, const std::string& value) {
+  const auto duration = parse_duration(value, "lifetime");
+  if (!duration) return duration.error();
+  if (*duration > kMaxKeyLifetime) {
+    return Error{Code::kConfig, "the longest lifetime of a key is 365d"};
+  }
+  options.store.key_lifetime = *duration;
+  return {};
+}
+
+Result<void> set_max_keys(DaemonOptions& options, const std::string& value) {
+  const auto number = parse_int64_within(value, "number of keys", 0, 1'000'000'000);
+  if (!number) return number.error();
+  options.store.max_keys = static_cast<std::size_t>(*number);
+  return {};
+}
+
 Result<void> set_drain_timeout(DaemonOptions& options, const std::string& value) {
   const auto duration = parse_duration(value, "timeout");
   if (!duration) return duration.error();
@@ -153,6 +170,10 @@ const std::vector<Setting>& settings() {
        set_require_durable},
       {"store-timeout", "TIME", "longest work on a batch, at most 15m (default: 5s)",
        set_store_timeout},
+      {"key-lifetime", "TIME", "how long idempotency keys are known (default: 24h)",
+       set_key_lifetime},
+      {"max-keys", "N", "idempotency keys that are known at once (default: 10000000)",
+       set_max_keys},
       {"drain-timeout", "TIME", "longest wait for requests at the end (default: 10s)",
        set_drain_timeout},
       {"max-connections", "N", "connections of each worker (default: 16000)", set_max_connections},

@@ -137,6 +137,12 @@ Result<void> read_content_type(std::string_view value, RequestHead& head) {
   return refusal(Code::kUnsupportedMediaType, "multipart bodies are not accepted");
 }
 
+template <std::optional<std::string_view> RequestHead::*member>
+Result<void> keep_even_if_empty(std::string_view value, RequestHead& head) {
+  head.*member = value;
+  return {};
+}
+
 Result<void> read_origin(std::string_view, RequestHead& head) {
   head.has_origin = true;
   return {};
@@ -173,6 +179,9 @@ constexpr std::array kFields = {
     Field{"origin", false, read_origin},
     Field{"sec-fetch-site", true, keep<&RequestHead::sec_fetch_site>},
     Field{"expect", true, read_expectation},
+    Field{"idempotency-key", true, keep_even_if_empty<&RequestHead::idempotency_key>},
+    Field{"idempotency-key-lifetime", true,
+          keep_even_if_empty<&RequestHead::idempotency_key_lifetime>},
     Field{"transfer-encoding", false, refuse_transfer_encoding},
     Field{"content-encoding", false, refuse_content_encoding},
 };

@@ -24,6 +24,8 @@ struct RequestHead {
   std::string_view content_type;
   std::string_view accept;  // the first one
   std::string_view sec_fetch_site;
+  std::optional<std::string_view> idempotency_key;  // as it was written
+  std::optional<std::string_view> idempotency_key_lifetime;
   bool has_origin = false;
   bool http_1_0 = false;
   bool keep_alive = true;         // what the client wishes (RFC 9112, 9.3)

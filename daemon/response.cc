@@ -35,6 +35,8 @@ std::string_view reason(int status) {
       return "Unsupported Media Type";
     case 417:
       return "Expectation Failed";
+    case 422:
+      return "Unprocessable Content";
     case 431:
       return "Request Header Fields Too Large";
     case 503:
@@ -99,7 +101,7 @@ Response problem_response(const Error& error) {
   append_json_string(response.body, error.message);
   response.body += "}\n";
   // Not for an unknown outcome: a proxy or a library that simply tries again could count twice.
-  const bool nothing_happened = error.code == Code::kUnavailable || error.code == Code::kOverloaded;
+  const bool nothing_happened = info.http_status == 503 && error.code != Code::kUnknown;
   if (nothing_happened) response.fields = "Retry-After: 1\r\n";
   return response;
 }

@@ -32,7 +32,8 @@ static void from_json(const nlohmann::json& json, milliseconds& duration) {
 namespace counterd {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StoreOptions, url, sync, create, redis_prefix,
-                                   redis_password_file, require_durable, timeout)
+                                   redis_password_file, require_durable, key_lifetime, max_keys,
+                                   timeout)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ApiOptions, hosts, any_address, allow_get_writes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WorkerSetup, store, api, max_connections, drain_timeout)
 

@@ -300,6 +300,50 @@ TEST_CASE("what the store could not do is 409 or 503, with a type of its own") {
         std::string::npos);
 }
 
+TEST_CASE("a change has the idempotency key of its field, quoted or not") {
+  for (const char* line : {"POST /v1/counters/a/increment", "POST /v1/counters/a/reset",
+                           "DELETE /v1/counters/a", "POST /increment", "POST /reset"}) {
+    INFO(line);
+    CHECK(operation_of(decode_request(line)).key.empty());
+    CHECK(operation_of(decode_request(line, "", "Idempotency-Key: a b\r\n")).key == "a b");
+    CHECK(operation_of(decode_request(line, "", "Idempotency-Key: \"a b\"\r\n")).key == "a b");
+    const Decoded with_lifetime =
+        decode_request(line, "", "Idempotency-Key: k\r\nIdempotency-Key-Lifetime: 600\r\n");
+    CHECK(operation_of(with_lifetime).key_lifetime == std::chrono::minutes(10));
+    const std::string too_long(kMaxKeyLength + 1, 'k');
+    for (const std::string& bad : {std::string(), std::string("\"\""), std::string("\"a"),
+                                   std::string("caf\xc3\xa9"), std::string("a\tb"), too_long}) {
+      INFO(bad);
+      CHECK(refusal_of(decode_request(line, "", "Idempotency-Key: " + bad + "\r\n")) ==
+            "400 bad-key");
+    }
+    for (const char* bad : {"", "0", "-1", "1h", "1.5", "31536001"}) {
+      INFO(bad);
+      CHECK(refusal_of(decode_request(
+                line, "",
+                std::string("Idempotency-Key: k\r\nIdempotency-Key-Lifetime: ") + bad + "\r\n")) ==
+            "400 bad-number");
+    }
+  }
+  CHECK(operation_of(decode_request("GET /report", "", "Idempotency-Key: k\r\n")).key.empty());
+}
+
+TEST_CASE("a replay is marked, a key of something else is 422, one too many 503") {
+  const Decoded decoded = decode_request("POST /increment", "", "Idempotency-Key: k\r\n");
+  const auto encoded = [&](Code code, bool replayed) {
+    Outcome outcome;
+    outcome.code = code;
+    outcome.replayed = replayed;
+    return encode(decoded.call, answer(operation_of(decoded), outcome), {});
+  };
+  CHECK(encoded(Code::kOk, false).fields.empty());
+  CHECK(encoded(Code::kOk, true).fields == "Idempotency-Replayed: true\r\n");
+  CHECK(encoded(Code::kKeyReused, false).status == 422);
+  CHECK(encoded(Code::kKeyReused, false).body.find("error:key-reused") != std::string::npos);
+  CHECK(encoded(Code::kTooManyKeys, false).status == 503);
+  CHECK(encoded(Code::kTooManyKeys, false).body.find("error:too-many-keys") != std::string::npos);
+}
+
 TEST_CASE("a response is bytes with a length, and no body for HEAD") {
   Response response;
   response.content_type = "application/json";

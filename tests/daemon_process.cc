@@ -88,6 +88,13 @@ void DaemonProcess::start() {
   endpoint_ = *endpoint;
 }
 
+// Not gone, nor a zombie, which holds nothing any more.
+static bool is_running(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string text;
+  return std::getline(file, text) && text.find(") Z") == std::string::npos;
+}
+
 int DaemonProcess::stop() {
   ::kill(pid_, SIGTERM);
   return wait_for_end();
@@ -100,6 +107,12 @@ void DaemonProcess::kill_all() {
     if (worker.pid > 0) ::kill(worker.pid, SIGKILL);
   }
   wait_for_end();
+  // Killed is not gone yet: the sockets are closed a little later.
+  for (const WorkerInfo& worker : daemon.workers) {
+    while (worker.pid > 0 && is_running(worker.pid)) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
 }
 
 int DaemonProcess::wait_for_end() {

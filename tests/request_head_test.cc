@@ -146,6 +146,10 @@ TEST_CASE("a head is told as it was written") {
   CHECK(head.accept == "text/plain");
   CHECK(head.sec_fetch_site == "cross-site");
   CHECK(head.has_origin);
+  CHECK(!head.idempotency_key);
+  CHECK(accepted(with_fields("Idempotency-Key:\r\n")).idempotency_key == "");
+  CHECK(accepted(with_fields("idempotency-key: \"a b\" \r\n")).idempotency_key == "\"a b\"");
+  CHECK(accepted(with_fields("Idempotency-Key-Lifetime: 5\r\n")).idempotency_key_lifetime == "5");
   const RequestHead bare = accepted("GET / HTTP/1.1\r\nHost:\r\n\r\n");
   CHECK(bare.host.empty());
   CHECK(bare.content_type.empty());
@@ -156,8 +160,9 @@ TEST_CASE("a head is told as it was written") {
 }
 
 TEST_CASE("what means one thing is given once") {
-  for (const std::string field : {"Content-Type: a\r\n", "Sec-Fetch-Site: none\r\n",
-                                  "Expect: 100-continue\r\n", "Content-Length: 0\r\n"}) {
+  for (const std::string field :
+       {"Content-Type: a\r\n", "Sec-Fetch-Site: none\r\n", "Idempotency-Key: a\r\n",
+        "Idempotency-Key-Lifetime: 1\r\n", "Expect: 100-continue\r\n", "Content-Length: 0\r\n"}) {
     INFO(field);
     CHECK(code_of(with_fields(field)) == Code::kOk);
     CHECK(code_of(with_fields(field + field)) == Code::kBadRequest);

@@ -26,6 +26,13 @@ inline Step report_of(std::string name) {
   return {{OperationKind::kReport, std::move(name), 0}, {}};
 }
 
+// The same step under an idempotency key.
+inline Step keyed(Step step, std::string key, std::chrono::milliseconds lifetime = {}) {
+  step.operation.key = std::move(key);
+  step.operation.key_lifetime = lifetime;
+  return step;
+}
+
 inline Deadline after(std::chrono::milliseconds time) {
   return std::chrono::steady_clock::now() + time;
 }

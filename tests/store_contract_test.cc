@@ -401,6 +401,178 @@ ON_EVERY_ENGINE("a batch that deletes and makes a counter again keeps it in the 
   CHECK(names_in(list(*store, "")) == Names{"a"});
 }
 
+ON_EVERY_ENGINE("a change asked for again under its key is applied once and answered the same") {
+  const TestType place;
+  const auto store = place.open();
+  const auto other = place.open();
+  run_one(*store, reset_of("a", 10));
+  const Outcome first = run_one(*store, keyed(increment_of("a", 5), "k1"));
+  CHECK(first.value == 15);
+  CHECK_FALSE(first.replayed);
+  run_one(*store, increment_of("a", 100));
+  for (int i = 0; i < 3; ++i) {
+    const Outcome again = run_one(*other, keyed(increment_of("a", 5), "k1"));
+    CHECK(again.code == Code::kOk);
+    CHECK(again.value == 15);
+    CHECK(again.replayed);
+  }
+  CHECK(value_of(*store, "a") == 115);
+
+  CHECK(run_one(*store, keyed(reset_of("a", 7), "k2")).previous == 115);
+  run_one(*store, increment_of("a"));
+  const Outcome reset = run_one(*store, keyed(reset_of("a", 7), "k2"));
+  CHECK(reset.replayed);
+  CHECK(reset.value == 7);
+  CHECK(reset.previous == 115);
+  CHECK(value_of(*store, "a") == 8);
+
+  CHECK(run_one(*store, keyed(delete_of("a"), "k3")).value == 8);
+  run_one(*store, increment_of("a"));
+  const Outcome deleted = run_one(*store, keyed(delete_of("a"), "k3"));
+  CHECK(deleted.replayed);
+  CHECK(deleted.value == 8);
+  CHECK(value_of(*store, "a") == 1);
+
+  CHECK_FALSE(run_one(*store, keyed(reset_of("new"), "k4")).previous.has_value());
+  CHECK_FALSE(run_one(*store, keyed(reset_of("new"), "k4")).previous.has_value());
+}
+
+ON_EVERY_ENGINE("a key sees itself within one batch") {
+  const TestType place;
+  const auto store = place.open();
+  std::vector<Step> steps;
+  for (int i = 0; i < 3; ++i) steps.push_back(keyed(increment_of("a"), "k"));
+  steps.push_back(increment_of("a"));
+  steps.push_back(keyed(increment_of("a", 2), "k"));
+  const auto outcomes = run(*store, std::move(steps));
+  CHECK_FALSE(outcomes[0].replayed);
+  CHECK(outcomes[1].replayed);
+  CHECK(outcomes[2].value == 1);
+  CHECK(outcomes[3].value == 2);
+  CHECK(outcomes[4].code == Code::kKeyReused);
+  CHECK(value_of(*store, "a") == 2);
+}
+
+ON_EVERY_ENGINE("a key of another operation on the counter is refused and changes nothing") {
+  const TestType place;
+  const auto store = place.open();
+  run_one(*store, keyed(increment_of("a", 5), "k"));
+  CHECK(run_one(*store, keyed(increment_of("a", 6), "k")).code == Code::kKeyReused);
+  CHECK(run_one(*store, keyed(reset_of("a", 5), "k")).code == Code::kKeyReused);
+  CHECK(run_one(*store, keyed(delete_of("a"), "k")).code == Code::kKeyReused);
+  CHECK(value_of(*store, "a") == 5);
+  CHECK(run_one(*store, keyed(increment_of("a", 5), "k")).replayed);
+}
+
+ON_EVERY_ENGINE("a key belongs to one counter's name") {
+  const TestType place;
+  const auto store = place.open();
+  CHECK(run_one(*store, keyed(increment_of("a"), "k")).value == 1);
+  const Outcome other = run_one(*store, keyed(increment_of("b", 2), "k"));
+  CHECK(other.value == 2);
+  CHECK_FALSE(other.replayed);
+}
+
+ON_EVERY_ENGINE("an operation that is refused leaves its key unused") {
+  const TestType place;
+  const auto store = place.open();
+  run_one(*store, reset_of("a", kMax));
+  CHECK(run_one(*store, keyed(increment_of("a"), "k")).code == Code::kOutOfRange);
+  CHECK(run_one(*store, keyed(delete_of("b"), "k")).code == Code::kMissing);
+  run_one(*store, reset_of("a", 1));
+  run_one(*store, reset_of("b", 1));
+  CHECK(run_one(*store, keyed(increment_of("a"), "k")).value == 2);
+  CHECK_FALSE(run_one(*store, keyed(delete_of("b"), "k")).replayed);
+}
+
+ON_EVERY_ENGINE("a report takes no notice of a key") {
+  const TestType place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a"));
+  CHECK(run_one(*store, keyed(report_of("a"), "k")).value == 1);
+  run_one(*store, increment_of("a"));
+  CHECK(run_one(*store, keyed(report_of("a"), "k")).value == 2);
+  CHECK(run_one(*store, keyed(increment_of("a"), "k")).value == 3);
+}
+
+ON_EVERY_ENGINE("the whole range and every character of a key are remembered") {
+  const TestType place;
+  const auto store = place.open();
+  std::string characters;
+  for (char c = ' '; c <= '~'; ++c) characters += c;
+  for (const std::string& key : {characters, std::string(kMaxKeyLength, 'k'), std::string(" ")}) {
+    CHECK(run_one(*store, keyed(reset_of("a", kMin), key)).value == kMin);
+    CHECK(run_one(*store, keyed(reset_of("a", kMax), key)).code == Code::kKeyReused);
+    const Outcome again = run_one(*store, keyed(reset_of("a", kMin), key));
+    CHECK(again.replayed);
+    CHECK(again.value == kMin);
+  }
+}
+
+ON_EVERY_ENGINE("a key is forgotten when its lifetime is over") {
+  const TestType place;
+  StoreOptions options = place.options();
+  options.key_lifetime = std::chrono::milliseconds(400);
+  const auto store = open_or_throw(options);
+  run_one(*store, keyed(increment_of("a"), "own", std::chrono::milliseconds(100)));
+  run_one(*store, keyed(increment_of("a"), "store"));
+  run_one(*store, keyed(increment_of("a"), "capped", std::chrono::hours(1)));
+  CHECK(run_one(*store, keyed(increment_of("a"), "own")).replayed);
+  std::this_thread::sleep_for(std::chrono::milliseconds(150));
+  CHECK_FALSE(run_one(*store, keyed(increment_of("a"), "own")).replayed);
+  CHECK(run_one(*store, keyed(increment_of("a"), "store")).replayed);
+  std::this_thread::sleep_for(std::chrono::milliseconds(350));
+  CHECK_FALSE(run_one(*store, keyed(increment_of("a"), "store")).replayed);
+  CHECK_FALSE(run_one(*store, keyed(increment_of("a"), "capped")).replayed);
+  CHECK(value_of(*store, "a") == 6);
+}
+
+ON_EVERY_ENGINE("beyond the limit of keys a change with a new one is refused, until some expire") {
+  const TestType place;
+  StoreOptions options = place.options();
+  options.max_keys = 3;
+  const auto store = open_or_throw(options);
+  const auto count_with = [&](const std::string& key) {
+    return run_one(*store, keyed(increment_of("a"), key, std::chrono::milliseconds(300)));
+  };
+  std::vector<Step> steps;
+  for (int i = 0; i < 5; ++i) {
+    steps.push_back(
+        keyed(increment_of("a"), "k" + std::to_string(i), std::chrono::milliseconds(300)));
+  }
+  const auto outcomes = run(*store, std::move(steps));
+  CHECK(outcomes[2].value == 3);
+  CHECK(outcomes[3].code == Code::kTooManyKeys);
+  CHECK(outcomes[4].code == Code::kTooManyKeys);
+  CHECK(count_with("k3").code == Code::kTooManyKeys);
+  CHECK(count_with("k0").replayed);
+  CHECK(run_one(*store, increment_of("a")).value == 4);
+  std::this_thread::sleep_for(std::chrono::milliseconds(350));
+  CHECK(count_with("k3").value == 5);
+  CHECK(count_with("k0").value == 6);
+}
+
+ON_EVERY_ENGINE("stores that ask for the same keys at once count each once") {
+  const TestType place;
+  constexpr int kThreads = 4;
+  constexpr int kKeys = 300;
+  std::atomic<int> fresh{0};
+  std::vector<std::unique_ptr<Store>> stores;
+  for (int t = 0; t < kThreads; ++t) stores.push_back(place.open());
+  std::vector<std::thread> threads;
+  for (const auto& store : stores) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < kKeys; ++i) {
+        const Outcome outcome = run_one(*store, keyed(increment_of("a"), std::to_string(i)));
+        if (outcome.code == Code::kOk && !outcome.replayed) ++fresh;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(fresh == kKeys);
+  CHECK(value_of(*stores.front(), "a") == kKeys);
+}
+
 ON_EVERY_ENGINE("an empty batch is applied") {
   const TestType place;
   const auto store = place.open();

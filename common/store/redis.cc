@@ -8,7 +8,9 @@
 // stuck on the way cannot be applied late.
 //
 // Keys, each behind the prefix: "c:NAME", a hash of v (value), c (created at), u (updated at, both
-// Unix ms); "names", a sorted set of all names; "s:SESSION", the latest number and outcomes.
+// Unix ms); "names", a sorted set of all names; "s:SESSION", the latest number and outcomes;
+// "k:NAME\nKEY", what was applied under an idempotency key and its outcome; "keys", the sorted set
+// of those by the time of their end.
 #include <fcntl.h>
 #include <hiredis/hiredis.h>
 #include <poll.h>
@@ -45,7 +47,8 @@ constexpr milliseconds kLongestPause{100};
 // write that fails all the same, because the user may not use its command for example, is told as
 // PARTIAL. Lua's numbers are doubles, exact to 2^53; beyond that the server's own INCRBY adds.
 constexpr std::string_view kApplyScript = R"lua(
-local prefix, session, sequence, lifetime, now = ARGV[1], ARGV[1] .. 's:' .. ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local prefix, session, sequence, session_lifetime, now, max_keys =
+  ARGV[1], ARGV[1] .. 's:' .. ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], tonumber(ARGV[6])
 if sequence > 0 then
   local latest = redis.call('GET', session)
   if latest then
@@ -62,11 +65,21 @@ local function is_counter_value(text)
   return #digits < 19 or digits <= '922337203685477580' .. (sign == '' and '7' or '8')
 end
 
-local EXACT = 9007199254740992
-local rows = {}
+-- The operations: what, on which counter, by or to how much; in capitals those with a key, behind
+-- which are the key and how long it is known.
+local steps, rows, keyed = {}, {}, false
 redis.call('ZCARD', prefix .. 'names')
-for i = 6, #ARGV, 3 do
-  local name = ARGV[i + 1]
+local at = 7
+while at <= #ARGV do
+  local kind, name, operand = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local step = { kind = kind:lower(), name = name, operand = operand }
+  at = at + 3
+  if kind ~= step.kind then
+    step.key, step.lifetime = prefix .. 'k:' .. name .. '\n' .. ARGV[at], ARGV[at + 1]
+    step.same = step.kind .. ' ' .. operand
+    keyed, at = true, at + 2
+  end
+  steps[#steps + 1] = step
   if not rows[name] then
     local fields = redis.call('HMGET', prefix .. 'c:' .. name, 'v', 'c', 'u')
     if fields[1] and not is_counter_value(fields[1]) then
@@ -76,6 +89,15 @@ for i = 6, #ARGV, 3 do
   end
 end
 
+-- Keys by the time of their end, which only serves to count them: each ends by itself.
+local key_index, clock, known, kept = prefix .. 'keys', 0, 0, {}
+if keyed then
+  local time = redis.call('TIME')
+  clock = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  known = redis.call('ZCARD', key_index) - redis.call('ZCOUNT', key_index, '-inf', clock)
+end
+
+local EXACT = 9007199254740992
 local function sum(value, delta)
   local a, b = tonumber(value), tonumber(delta)
   local total = a + b
@@ -95,30 +117,54 @@ local function set(row, value)
   row.value, row.updated, row.changed = value, now, true
 end
 
-local outcomes = {}
-for i = 6, #ARGV, 3 do
-  local kind, row, operand = ARGV[i], rows[ARGV[i + 1]], ARGV[i + 2]
+-- A letter for what came of it, the value, the value before, and two times.
+local function apply(step)
+  local row = rows[step.name]
   local code, previous = 'k', '-'
   local value = row.value or '0'
-  if kind == 'i' then
-    local total = sum(value, operand)
+  if step.kind == 'i' then
+    local total = sum(value, step.operand)
     if total then
       set(row, total)
       value = total
     else
       code = 'o'
     end
-  elseif kind == 's' then
+  elseif step.kind == 's' then
     previous = row.value or '-'
-    set(row, operand)
-    value = operand
+    set(row, step.operand)
+    value = step.operand
   elseif not row.value then
     code = 'm'
-  elseif kind == 'd' then
+  elseif step.kind == 'd' then
     previous = row.value
     row.value, row.changed = false, true
   end
-  outcomes[#outcomes + 1] = code .. ' ' .. value .. ' ' .. previous .. ' ' .. (row.created or '0') .. ' ' .. (row.updated or '0') .. '\n'
+  return code, value .. ' ' .. previous .. ' ' .. (row.created or '0') .. ' ' .. (row.updated or '0')
+end
+
+local function apply_once(step)
+  local before = kept[step.key] or redis.call('GET', step.key)
+  if before then
+    local same, rest = before:match('^([^\n]*)\n(.*)$')
+    if same ~= step.same then return 'x', rest end
+    return 'r', rest
+  end
+  if known >= max_keys then return 'f', '0 - 0 0' end
+  local code, rest = apply(step)
+  if code == 'k' then
+    known = known + 1
+    kept[step.key] = step.same .. '\n' .. rest
+    kept[#kept + 1] = step
+  end
+  return code, rest
+end
+
+local outcomes = {}
+for i, step in ipairs(steps) do
+  local code, rest
+  if step.key then code, rest = apply_once(step) else code, rest = apply(step) end
+  outcomes[i] = code .. ' ' .. rest .. '\n'
 end
 local answer = table.concat(outcomes)
 
@@ -135,7 +181,15 @@ local function write()
       end
     end
   end
-  if sequence > 0 then redis.call('SET', session, ARGV[3] .. '\n' .. answer, 'PX', lifetime) end
+  for _, step in ipairs(kept) do
+    redis.call('SET', step.key, kept[step.key], 'PX', step.lifetime)
+    redis.call('ZADD', key_index, clock + tonumber(step.lifetime), step.key)
+  end
+  if keyed then
+    local ended = redis.call('ZRANGEBYSCORE', key_index, '-inf', clock, 'LIMIT', 0, 2 * #steps + 16)
+    if #ended > 0 then redis.call('ZREM', key_index, unpack(ended)) end
+  end
+  if sequence > 0 then redis.call('SET', session, ARGV[3] .. '\n' .. answer, 'PX', session_lifetime) end
 end
 local written, failure = pcall(write)
 if written then return answer end
@@ -217,6 +271,7 @@ class RedisStore : public Store {
   bool wait_for(short events, Deadline deadline) const;
   Error unavailable(std::string_view why) const;
   Arguments describe(std::span<const Step> batch, bool changes) const;
+  void describe(const Operation& operation, Arguments& arguments) const;
   bool read_outcomes(std::string_view text, std::span<Step> batch) const;
   void forget_session();
   std::string place() const;
@@ -473,6 +528,21 @@ Result<Reply> RedisStore::run_until_known(const Arguments& arguments, Deadline d
   }
 }
 
+void RedisStore::describe(const Operation& operation, Arguments& arguments) const {
+  constexpr std::array kKinds = {"i", "s", "d", "r"};  // in the order of OperationKind
+  constexpr std::array kKeyedKinds = {"I", "S", "D", "r"};
+  const bool keyed = is_keyed(operation);
+  arguments.emplace_back((keyed ? kKeyedKinds : kKinds)[static_cast<std::size_t>(operation.kind)]);
+  arguments.push_back(operation.name);
+  arguments.push_back(std::to_string(operation.operand));
+  if (!keyed) return;
+  const milliseconds own = operation.key_lifetime;
+  const milliseconds lifetime =
+      own.count() > 0 ? std::min(own, options_.key_lifetime) : options_.key_lifetime;
+  arguments.push_back(operation.key);
+  arguments.push_back(std::to_string(lifetime.count()));
+}
+
 Arguments RedisStore::describe(std::span<const Step> batch, bool changes) const {
   // The first three are for EVALSHA: the command, the script, the number of keys.
   Arguments arguments = {"",
@@ -482,14 +552,10 @@ Arguments RedisStore::describe(std::span<const Step> batch, bool changes) const 
                          session_,
                          changes ? std::to_string(sequence_) : "0",
                          std::to_string(kSessionLifetime.count()),
-                         std::to_string(unix_now_ms())};
+                         std::to_string(unix_now_ms()),
+                         std::to_string(options_.max_keys)};
   arguments.reserve(arguments.size() + 3 * batch.size());
-  for (const Step& step : batch) {
-    constexpr std::array kKinds = {"i", "s", "d", "r"};  // in the order of OperationKind
-    arguments.emplace_back(kKinds[static_cast<std::size_t>(step.operation.kind)]);
-    arguments.push_back(step.operation.name);
-    arguments.push_back(std::to_string(step.operation.operand));
-  }
+  for (const Step& step : batch) describe(step.operation, arguments);
   return arguments;
 }
 
@@ -506,9 +572,21 @@ bool read_int64(std::string_view text, std::int64_t& value) {
   return failure == std::errc() && end == text.data() + text.size();
 }
 
+// The code that the script's letter stands for.
+std::optional<Code> code_of(std::string_view letter, bool& replayed) {
+  replayed = letter == "r";
+  if (letter == "k" || replayed) return Code::kOk;
+  if (letter == "m") return Code::kMissing;
+  if (letter == "o") return Code::kOutOfRange;
+  if (letter == "x") return Code::kKeyReused;
+  if (letter == "f") return Code::kTooManyKeys;
+  return std::nullopt;
+}
+
 bool read_outcome(std::string_view line, Outcome& outcome) {
-  const std::string_view code = take_until(line, ' ');
-  outcome.code = code == "k" ? Code::kOk : code == "m" ? Code::kMissing : Code::kOutOfRange;
+  const std::optional<Code> code = code_of(take_until(line, ' '), outcome.replayed);
+  if (!code) return false;
+  outcome.code = *code;
   std::int64_t previous = 0;
   if (!read_int64(take_until(line, ' '), outcome.value)) return false;
   const std::string_view before = take_until(line, ' ');

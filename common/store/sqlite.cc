@@ -22,6 +22,7 @@
 #include "common/number.h"
 #include "common/store/engines.h"
 #include "common/store/file_turn.h"
+#include "common/store/sqlite_keys.h"
 
 namespace counterd {
 namespace {
@@ -29,7 +30,7 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr int kApplicationId = 0x636e7464;  // "cntd" (sqlite.org/pragma.html, application_id)
-constexpr int kSchemaVersion = 1;
+constexpr int kSchemaVersion = 2;
 
 // Frames (of 4 KiB) in the log from which a checkpoint is due, and from which it also waits for
 // readers, so that the log begins anew: without that, readers that never pause let it grow.
@@ -146,7 +147,7 @@ Outcome apply_to(Counter& counter, const Operation& operation, std::int64_t now_
 struct Connection {
   explicit Connection(const std::string& path) : database(path, SQLite::OPEN_READWRITE) {}
 
-  void prepare() {
+  void prepare(const StoreOptions& options) {
     read_begin.emplace(database, "BEGIN");
     write_begin.emplace(database, "BEGIN IMMEDIATE");
     commit.emplace(database, "COMMIT");
@@ -160,11 +161,13 @@ struct Connection {
     list.emplace(database,
                  "SELECT name, value FROM counters WHERE name >= ?1 AND name < ?2 "
                  "ORDER BY name LIMIT ?3");
+    keys.emplace(database, options);
   }
 
   SQLite::Database database;
   std::optional<SQLite::Statement> read_begin, write_begin, commit, version, select, upsert, erase,
       list;
+  std::optional<SqliteKeys> keys;
 };
 
 // Runs a statement that returns no rows; throws SQLite::Exception.
@@ -180,7 +183,7 @@ class SqliteStore : public Store {
       : path_(std::move(path)),
         device_(identity.st_dev),
         inode_(identity.st_ino),
-        sync_(options.sync),
+        options_(options),
         turn_(std::move(file)) {}
 
   // Connects, makes or migrates the schema, and recovers. REQUIRES: nothing is open yet
@@ -206,6 +209,7 @@ class SqliteStore : public Store {
   Result<void> check_version();
   Result<void> change_counters(std::span<Step> batch);
   Result<void> report_counters(std::span<Step> batch);
+  Outcome apply_once(const Operation& operation, std::int64_t now_ms);
   Counter& load(const std::string& name);
   void write_changed();
   Result<void> commit();
@@ -218,7 +222,7 @@ class SqliteStore : public Store {
   const std::string path_;  // without symbolic links
   const dev_t device_;
   const ino_t inode_;
-  const Sync sync_;
+  const StoreOptions options_;
   FileTurn turn_;  // before connection_, so that it is closed after it
   std::optional<Connection> connection_;
   std::array<std::string, kCompanions.size()> companion_paths_;
@@ -256,9 +260,9 @@ Result<void> SqliteStore::try_to_connect() {
     sqlite3_wal_hook(handle, &note_log_size, this);  // after it: both set the one hook
     sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
     if (const Result<void> ours = check_application(); !ours) return ours.error();
-    connection_->database.exec(sync_ == Sync::kFull ? "PRAGMA synchronous = FULL"
-                                                    : "PRAGMA synchronous = NORMAL");
-    connection_->prepare();
+    connection_->database.exec(options_.sync == Sync::kFull ? "PRAGMA synchronous = FULL"
+                                                            : "PRAGMA synchronous = NORMAL");
+    connection_->prepare(options_);
     remember_companions();
     if (must_recover_ || !watching || recoveries_seen != recoveries) return recover();
   } catch (const SQLite::Exception& exception) {
@@ -301,9 +305,12 @@ void SqliteStore::migrate(int from_version) {
   if (from_version == kSchemaVersion) return;
   SQLite::Database& database = connection_->database;
   database.exec("BEGIN IMMEDIATE");
-  database.exec(
-      "CREATE TABLE counters (name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL, "
-      "created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL) STRICT, WITHOUT ROWID");
+  if (from_version < 1) {
+    database.exec(
+        "CREATE TABLE counters (name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL, "
+        "created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL) STRICT, WITHOUT ROWID");
+  }
+  if (from_version < 2) SqliteKeys::create(database);
   database.exec("PRAGMA application_id = " + std::to_string(kApplicationId));
   database.exec("PRAGMA user_version = " + std::to_string(kSchemaVersion));
   database.exec("COMMIT");
@@ -424,14 +431,30 @@ Result<void> SqliteStore::change_counters(std::span<Step> batch) {
     run(*connection_->write_begin);
     if (const Result<void> version = check_version(); !version) return version.error();
     const std::int64_t now_ms = unix_now_ms();
+    const auto keyed = std::count_if(batch.begin(), batch.end(),
+                                     [](const Step& step) { return is_keyed(step.operation); });
+    SqliteKeys& keys = *connection_->keys;
+    if (keyed > 0) keys.begin(static_cast<std::size_t>(keyed), now_ms);
     for (Step& step : batch) {
-      step.outcome = apply_to(load(step.operation.name), step.operation, now_ms);
+      step.outcome = is_keyed(step.operation)
+                         ? apply_once(step.operation, now_ms)
+                         : apply_to(load(step.operation.name), step.operation, now_ms);
     }
+    if (keyed > 0) keys.finish();
     write_changed();
   } catch (const SQLite::Exception& exception) {
     return failure(exception, "cannot change the database ");
   }
   return commit();
+}
+
+// Applies a change unless it was applied under its key before.
+Outcome SqliteStore::apply_once(const Operation& operation, std::int64_t now_ms) {
+  SqliteKeys& keys = *connection_->keys;
+  if (const std::optional<Outcome> before = keys.find(operation)) return *before;
+  Outcome outcome = apply_to(load(operation.name), operation, now_ms);
+  if (outcome.code == Code::kOk) keys.keep(operation, outcome);
+  return outcome;
 }
 
 Result<void> SqliteStore::report_counters(std::span<Step> batch) {
@@ -498,6 +521,7 @@ void SqliteStore::roll_back() {
                           &connection_->erase, &connection_->list}) {
     (*statement)->tryReset();
   }
+  connection_->keys->reset();
   if (sqlite3_get_autocommit(handle) == 0) {
     sqlite3_exec(handle, "ROLLBACK", nullptr, nullptr, nullptr);
   }
@@ -553,7 +577,7 @@ Result<void> SqliteStore::probe(Deadline deadline) {
 
 StoreStatus SqliteStore::status() const {
   return {"sqlite", path_,
-          sync_ == Sync::kFull
+          options_.sync == Sync::kFull
               ? "every change survives a crash of processes, system or power (synchronous=FULL)"
               : "every change survives a crash of processes; a power failure may lose the latest "
                 "ones (synchronous=NORMAL)"};

@@ -18,6 +18,15 @@
 // kMissing. An increment beyond the range is kOutOfRange and leaves the value; the rest of the
 // batch goes on.
 //
+// Keys: a change with an idempotency key is applied once, however often it is asked for while the
+// key is known. The same key with the same operation on the same counter gets the first outcome
+// again, marked `replayed`, and changes nothing; with another operation it is kKeyReused. The key
+// is recorded with the change or not at all, and survives what the change survives. An operation
+// that is refused leaves its key unused. A key is known for StoreOptions::key_lifetime or the
+// operation's own, shorter one, by the clock of the system (sqlite: of this process; redis: of the
+// server), and may be known a little longer; if the clock jumps, that much shorter or longer. Where
+// StoreOptions::max_keys are known, a change with a new key is kTooManyKeys.
+//
 // Errors: kUnavailable means that nothing happened. kUnknown means that it may have happened, or
 // may still happen; only changes are ever unknown. Once a change has been handed to a server, or
 // its commit has begun, a failure is never kUnavailable. After a failed commit nothing is answered
@@ -32,6 +41,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/limits.h"
 #include "common/operation.h"
 
 namespace counterd {
@@ -55,6 +65,10 @@ struct StoreOptions {
   std::string redis_password_file;
   // Refuse a store whose acknowledged changes a power failure or an eviction could lose.
   bool require_durable = false;
+  // How long idempotency keys are known; up to kMaxKeyLifetime (limits.h).
+  std::chrono::milliseconds key_lifetime = kDefaultKeyLifetime;
+  // How many are known at once.
+  std::size_t max_keys = kDefaultMaxKeys;
   // The longest that a batch is worked on, lost connections included; to kMaxStoreTimeout.
   std::chrono::milliseconds timeout{5'000};
 };

@@ -1,0 +1,22 @@
+// Idempotency keys: what makes a change that is asked for again the same change.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "common/error.h"
+
+namespace counterd {
+
+// The key that the value of an Idempotency-Key field, or of --key, names: 1 to kMaxKeyLength
+// visible ASCII characters and spaces, with or without quotation marks around it, within which a
+// backslash stands before a quotation mark or another backslash (a string of RFC 9651, 3.3.3). Both
+// forms of a key are the same key. kBadKey for anything else.
+Result<std::string> parse_idempotency_key(std::string_view text);
+
+// A key that nobody has used: a UUID of version 7 (RFC 9562, 5.7), the present time and 74 random
+// bits of the system. Keys of one time are neighbours in an index, which random ones are not.
+// kIo: the system gives no random bits.
+Result<std::string> make_idempotency_key();
+
+}  // namespace counterd

@@ -1,0 +1,133 @@
+#include "common/store/sqlite_keys.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+namespace counterd {
+namespace {
+
+// Rows that a batch looks at: two for each key that it may add, so that the table never holds more
+// than twice what is known, and a few more. At the limit of keys it looks further for room.
+constexpr std::size_t kSweptForEach = 2;
+constexpr std::size_t kSweptAlways = 16;
+constexpr std::size_t kSweptWhenFull = 2'000;
+
+}  // namespace
+
+void SqliteKeys::create(SQLite::Database& database) {
+  database.exec(
+      "CREATE TABLE keys (key TEXT NOT NULL, name TEXT NOT NULL, operation TEXT NOT NULL, "
+      "value INTEGER NOT NULL, previous INTEGER, expires_at INTEGER NOT NULL, "
+      "PRIMARY KEY (key, name)) STRICT, WITHOUT ROWID");
+  // One row: how many keys there are, and where the sweep goes on.
+  database.exec(
+      "CREATE TABLE keys_state (count INTEGER NOT NULL, at_key TEXT NOT NULL, "
+      "at_name TEXT NOT NULL) STRICT");
+  database.exec("INSERT INTO keys_state VALUES (0, '', '')");
+}
+
+SqliteKeys::SqliteKeys(SQLite::Database& database, const StoreOptions& options)
+    : lifetime_ms_(options.key_lifetime.count()),
+      max_keys_(static_cast<std::int64_t>(options.max_keys)),
+      read_state_(database, "SELECT count, at_key, at_name FROM keys_state"),
+      write_state_(database, "UPDATE keys_state SET count = ?1, at_key = ?2, at_name = ?3"),
+      select_(database,
+              "SELECT operation, value, previous, expires_at FROM keys "
+              "WHERE key = ?1 AND name = ?2"),
+      insert_(database,
+              "INSERT OR REPLACE INTO keys (key, name, operation, value, previous, expires_at) "
+              "VALUES (?1, ?2, ?3, ?4, ?5, ?6)"),
+      next_(database,
+            "SELECT key, name, expires_at FROM keys WHERE (key, name) > (?1, ?2) "
+            "ORDER BY key, name LIMIT ?3"),
+      erase_(database, "DELETE FROM keys WHERE key = ?1 AND name = ?2") {}
+
+void SqliteKeys::begin(std::size_t count, std::int64_t now_ms) {
+  now_ms_ = now_ms;
+  read_state_.executeStep();
+  count_ = read_state_.getColumn(0).getInt64();
+  at_key_ = read_state_.getColumn(1).getString();
+  at_name_ = read_state_.getColumn(2).getString();
+  read_state_.reset();
+  const bool full = count_ + static_cast<std::int64_t>(count) > max_keys_;
+  sweep(full ? kSweptWhenFull : kSweptForEach * count + kSweptAlways);
+}
+
+void SqliteKeys::sweep(std::size_t rows) {
+  std::vector<std::pair<std::string, std::string>> expired;
+  std::size_t seen = 0;
+  next_.bindNoCopy(1, at_key_);
+  next_.bindNoCopy(2, at_name_);
+  next_.bind(3, static_cast<std::int64_t>(rows));
+  std::pair<std::string, std::string> last;
+  for (; next_.executeStep(); ++seen) {
+    last = {next_.getColumn(0).getString(), next_.getColumn(1).getString()};
+    if (next_.getColumn(2).getInt64() <= now_ms_) expired.push_back(last);
+  }
+  next_.reset();
+  if (seen < rows) last = {};  // the end: begin again
+  std::tie(at_key_, at_name_) = last;
+  for (const auto& [key, name] : expired) {
+    erase_.bindNoCopy(1, key);
+    erase_.bindNoCopy(2, name);
+    erase_.exec();
+    erase_.reset();
+  }
+  count_ -= static_cast<std::int64_t>(expired.size());
+}
+
+std::optional<Outcome> SqliteKeys::find(const Operation& operation) {
+  select_.bindNoCopy(1, operation.key);
+  select_.bindNoCopy(2, operation.name);
+  const bool found = select_.executeStep();
+  replaces_ = found && select_.getColumn(3).getInt64() <= now_ms_;
+  std::optional<Outcome> outcome;
+  if (found && !replaces_) {
+    outcome.emplace();
+    outcome->value = select_.getColumn(1).getInt64();
+    if (!select_.getColumn(2).isNull()) outcome->previous = select_.getColumn(2).getInt64();
+    const bool same = select_.getColumn(0).getString() == describe_operation(operation);
+    outcome->replayed = same;
+    if (!same) outcome->code = Code::kKeyReused;
+  } else if (!found && count_ >= max_keys_) {
+    outcome.emplace().code = Code::kTooManyKeys;
+  }
+  select_.reset();
+  return outcome;
+}
+
+void SqliteKeys::keep(const Operation& operation, const Outcome& outcome) {
+  const std::int64_t own = operation.key_lifetime.count();
+  const std::string text = describe_operation(operation);
+  insert_.bindNoCopy(1, operation.key);
+  insert_.bindNoCopy(2, operation.name);
+  insert_.bindNoCopy(3, text);
+  insert_.bind(4, outcome.value);
+  if (outcome.previous) {
+    insert_.bind(5, *outcome.previous);
+  } else {
+    insert_.bind(5);
+  }
+  insert_.bind(6, now_ms_ + (own > 0 ? std::min(own, lifetime_ms_) : lifetime_ms_));
+  insert_.exec();
+  insert_.reset();
+  if (!replaces_) ++count_;
+}
+
+void SqliteKeys::finish() {
+  write_state_.bind(1, count_);
+  write_state_.bindNoCopy(2, at_key_);
+  write_state_.bindNoCopy(3, at_name_);
+  write_state_.exec();
+  write_state_.reset();
+}
+
+void SqliteKeys::reset() noexcept {
+  for (SQLite::Statement* statement :
+       {&read_state_, &write_state_, &select_, &insert_, &next_, &erase_}) {
+    statement->tryReset();
+  }
+}
+
+}  // namespace counterd

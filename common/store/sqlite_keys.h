@@ -1,0 +1,58 @@
+// The idempotency keys in an SQLite database: which operations were applied under them and what
+// came of it.
+//
+// Rows lie in the order of their keys, so that time-ordered keys, which the command line makes, are
+// all added at one end of the table. What has expired is looked for in small portions, a batch at a
+// time, by going round the table: an index by expiry would cost every operation another page.
+//
+// REQUIRES, for all: the turn is held and a transaction that writes is open. Throws
+// SQLite::Exception.
+#pragma once
+
+#include <SQLiteCpp/SQLiteCpp.h>
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "common/operation.h"
+#include "common/store/store.h"
+
+namespace counterd {
+
+class SqliteKeys {
+ public:
+  // Makes the tables.
+  static void create(SQLite::Database& database);
+
+  SqliteKeys(SQLite::Database& database, const StoreOptions& options);
+
+  // Begins a batch with `count` keyed changes; forgets some of what has expired by `now_ms`.
+  void begin(std::size_t count, std::int64_t now_ms);
+  // What came of the change under its key before: the outcome, or kKeyReused; kTooManyKeys if the
+  // key is new and cannot be kept; nothing if it can.
+  std::optional<Outcome> find(const Operation& operation);
+  // Keeps the outcome of a change that find() knew nothing of.
+  void keep(const Operation& operation, const Outcome& outcome);
+  // Ends the batch.
+  void finish();
+  // Leaves no statement running, whatever has failed.
+  void reset() noexcept;
+
+ private:
+  void sweep(std::size_t rows);
+
+  const std::int64_t lifetime_ms_;
+  const std::int64_t max_keys_;
+  SQLite::Statement read_state_, write_state_, select_, insert_, next_, erase_;
+
+  // Of the batch.
+  std::int64_t now_ms_ = 0;
+  std::int64_t count_ = 0;  // keys in the table
+  std::string at_key_;      // where the sweep goes on
+  std::string at_name_;
+  bool replaces_ = false;  // find() met an expired row of the same key
+};
+
+}  // namespace counterd
