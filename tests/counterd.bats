@@ -734,6 +734,94 @@ time.sleep(60)' "$(control_socket)"
   assert_status 0
 }
 
+# Stands for a daemon of another user: a control socket at the first argument, of the user whose id
+# is the second, that any user may connect to and that answers every question.
+foreign_control_socket='
+import json, os, socket, sys
+os.setgroups([])
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[2]))
+os.umask(0)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+print("listens")
+while True:
+    connection = listener.accept()[0]
+    try:
+        connection.recv(4096)
+        connection.sendall(json.dumps({"pid": os.getpid(), "ready": True, "arguments": [],
+            "addresses": ["http://192.0.2.1:1"], "wanted": 1, "workers": []}).encode() + b"\n")
+    except ConnectionError:
+        pass
+    connection.close()'
+
+# Becomes its other arguments as the user whose id is the first. What that user may not reach by its
+# path, it gets as the current folder and an open file.
+as_user='
+import os, sys
+program = os.open(sys.argv[2], os.O_RDONLY)
+os.setgroups([])
+os.setgid(int(sys.argv[1]))
+os.setuid(int(sys.argv[1]))
+os.execve(program, sys.argv[2:], os.environ)'
+
+@test "another user's control socket is not believed" {
+  local command
+  ((EUID == 0)) || skip "only root can become other users"
+  mkdir -m 0777 "$dir/sockets"
+  cd "$dir/sockets"
+  start_python "$foreign_control_socket" 127.0.0.1:4747.control 65533
+  for command in workers "scale 1" stop; do
+    # shellcheck disable=SC2086
+    RUNTIME_DIRECTORY=. try "$python" -c "$as_user" 65532 "$counterctl" $command
+    assert_refused 77
+    assert_stderr_has 127.0.0.1:4747.control
+  done
+  # As itself, and as root, that user can ask.
+  RUNTIME_DIRECTORY=. try "$python" -c "$as_user" 65533 "$counterctl" workers
+  assert_status 0
+  RUNTIME_DIRECTORY=. try "$counterctl" workers
+  assert_status 0
+}
+
+@test "an address of another machine names no daemon of this one" {
+  local command port
+  start_daemon --workers 1
+  port=${url##*:}
+  for command in workers "scale 2" stop; do
+    # shellcheck disable=SC2086
+    try "$counterctl" --server "http://192.0.2.1:$port" $command
+    assert_refused 69
+    # shellcheck disable=SC2086
+    try "$counterctl" --server "http://[2001:db8::1]:$port" $command
+    assert_refused 69
+    # Of this machine, but not served.
+    # shellcheck disable=SC2086
+    try "$counterctl" --server "http://127.0.0.2:$port" $command
+    assert_refused 69
+  done
+  has_ready_workers 1
+  assert_equal "$(supervisors)" "$daemon_pid"
+}
+
+@test "a daemon is found by whatever address of this machine reaches it" {
+  local host port
+  start_daemon --listen 0.0.0.0:0 --workers 1
+  port=${url##*:}
+  for host in 127.0.0.1 127.0.0.2 localhost 0.0.0.0; do
+    try "$counterctl" --server "http://$host:$port" workers
+    assert_status 0
+  done
+  stop_daemon
+  start_daemon --listen localhost:0 --workers 1
+  port=${url##*:}
+  for host in localhost "${url#http://}"; do
+    try "$counterctl" --server "http://${host%:"$port"}:$port" workers
+    assert_status 0
+  done
+}
+
 @test "replaced workers come from the binary that was started, whatever becomes of the file" {
   local worker
   mkdir "$dir/bin"
