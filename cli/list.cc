@@ -14,8 +14,10 @@ Run add_list(CLI::App& app) {
     Result<std::unique_ptr<Counters>> counters = open_counters(globals);
     if (!counters) return counters.error();
     ListQuery query{*prefix, "", kMaxListLimit};
+    // Each page is an answer of its own: a long list takes as long as it takes.
+    Deadline deadline = globals.deadline;
     for (bool more = true; more;) {
-      const Result<ListPage> page = (*counters)->list(query, globals.deadline());
+      const Result<ListPage> page = (*counters)->list(query, deadline);
       if (!page) return page.error();
       for (const auto& [name, value] : page->rows) {
         print_line(globals, globals.json ? R"({"name":")" + name + R"(","value":)" +
@@ -24,6 +26,7 @@ Run add_list(CLI::App& app) {
       }
       more = page->more && !page->rows.empty();
       if (more) query.after = page->rows.back().name;
+      deadline = std::chrono::steady_clock::now() + globals.timeout;
     }
     return {};
   };

@@ -1,7 +1,6 @@
 #include "common/control.h"
 
 #include <netdb.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -18,6 +17,7 @@
 #include "common/json.h"
 #include "common/limits.h"
 #include "common/number.h"
+#include "common/wait_readable.h"
 
 namespace counterd {
 
@@ -27,7 +27,6 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DaemonInfo, pid, ready, arguments, addresses,
 namespace {
 
 using Json = nlohmann::json;
-using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 std::string one_line(const Json& document) {
@@ -134,12 +133,6 @@ Result<UniqueFd> find_daemon(const Endpoint& endpoint) {
   return error;
 }
 
-bool wait_readable(int fd, steady_clock::time_point deadline) {
-  pollfd polled{.fd = fd, .events = POLLIN, .revents = 0};
-  const auto left = std::chrono::ceil<milliseconds>(deadline - steady_clock::now()).count();
-  return left > 0 && poll(&polled, 1, static_cast<int>(left)) > 0;
-}
-
 }  // namespace
 
 std::string encode(const ControlRequest& request) {
@@ -211,8 +204,7 @@ std::string control_socket_name(const Endpoint& endpoint) {
 }
 
 Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& request,
-                              std::chrono::milliseconds timeout, UniqueFd* connection) {
-  const auto deadline = steady_clock::now() + timeout;
+                              steady_clock::time_point deadline, UniqueFd* connection) {
   Result<UniqueFd> found = find_daemon(endpoint);
   if (!found) return found.error();
   const std::string line = encode(request);
@@ -235,10 +227,9 @@ Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& re
   return decode_control_reply(reply);
 }
 
-bool wait_for_end(const UniqueFd& connection, std::chrono::milliseconds timeout) {
+bool wait_for_end(const UniqueFd& connection, steady_clock::time_point deadline) {
   char byte = 0;
-  return wait_readable(connection.get(), steady_clock::now() + timeout) &&
-         recv(connection.get(), &byte, 1, 0) <= 0;
+  return wait_readable(connection.get(), deadline) && recv(connection.get(), &byte, 1, 0) <= 0;
 }
 
 }  // namespace counterd

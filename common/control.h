@@ -60,9 +60,10 @@ std::string control_socket_name(const Endpoint& endpoint);
 // kNotAllowed: only another user's answers. `connection`, if given, is left open behind the reply:
 // it ends when the daemon does.
 Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& request,
-                              std::chrono::milliseconds timeout, UniqueFd* connection = nullptr);
+                              std::chrono::steady_clock::time_point deadline,
+                              UniqueFd* connection = nullptr);
 
-// Waits until the other side closes `connection`; false: not within `timeout`.
-bool wait_for_end(const UniqueFd& connection, std::chrono::milliseconds timeout);
+// Waits until the other side closes `connection`; false: not by `deadline`.
+bool wait_for_end(const UniqueFd& connection, std::chrono::steady_clock::time_point deadline);
 
 }  // namespace counterd
