@@ -30,11 +30,11 @@ constexpr milliseconds kLongestPause{10'000};
 constexpr milliseconds kKillPatience{2'000};
 
 Result<UniqueFd> take_over_signals() {
-  sigset_t all;
-  sigemptyset(&all);
-  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGCHLD}) sigaddset(&all, number);
-  sigprocmask(SIG_BLOCK, &all, nullptr);
-  UniqueFd signals(signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK));
+  sigset_t ours;
+  sigemptyset(&ours);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGCHLD}) sigaddset(&ours, number);
+  sigprocmask(SIG_BLOCK, &ours, nullptr);
+  UniqueFd signals(signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals) return system_error(Code::kIo, "cannot wait for signals", errno);
   return signals;
 }

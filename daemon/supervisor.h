@@ -1,11 +1,11 @@
 // Starts and replaces the workers. Knows nothing of counters: any process of the daemon can be
 // killed at any moment and nothing acknowledged is lost.
 //
-// One thread, which blocks all signals and waits in one place. A worker that dies is replaced at
-// once, on the same sockets; one that dies while it starts, after a pause that doubles to 10 s.
-// The first worker starts alone, so that what is wrong with the configuration is said once; a
-// worker that exits with 78 ends the daemon with 78. SIGTERM and SIGINT drain and end it with 0, a
-// second one kills the workers. SIGHUP is ignored.
+// One thread, which waits in one place, for SIGTERM, SIGINT, SIGHUP and SIGCHLD too. A worker that
+// dies is replaced at once, on the same sockets; one that dies while it starts, after a pause that
+// doubles to 10 s. The first worker starts alone, so that what is wrong with the configuration is
+// said once; a worker that exits with 78 ends the daemon with 78. SIGTERM and SIGINT drain and end
+// it with 0, a second one kills the workers. SIGHUP is ignored.
 #pragma once
 
 #include <chrono>

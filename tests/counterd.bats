@@ -822,6 +822,26 @@ os.execve(program, sys.argv[2:], os.environ)'
   done
 }
 
+@test "a log that nobody reads any more ends no daemon" {
+  local log=$dir/log.pipe
+  mkfifo "$log"
+  make_pipe
+  "$counterd" --listen 127.0.0.1:0 --workers 1 --ready-fd 9 2>"$log" 9>"$pipe" >/dev/null \
+    3>&- 4>&- </dev/null &
+  daemon_pid=$!
+  pids+=("$daemon_pid")
+  exec {reader}<"$log"
+  IFS= read -r -t 20 url <"$pipe"
+  url=${url#ready }
+  exec {reader}<&-
+  # Each writes a line, and the daemon the next one after it has been answered.
+  kill -HUP "$daemon_pid"
+  kill -KILL "$(ready_workers)"
+  await 10 has_ready_workers 1
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  stop_daemon
+}
+
 @test "replaced workers come from the binary that was started, whatever becomes of the file" {
   local worker
   mkdir "$dir/bin"
