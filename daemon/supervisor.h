@@ -27,6 +27,8 @@ class Supervisor {
  public:
   // Opens the sockets and pins the program's own image, from which every worker will be started,
   // whatever becomes of the file. kConfig, kIo.
+  // Call it before anything else opens a descriptor, which the number of options.ready_fd could
+  // then name by mistake.
   static Result<Supervisor> open(DaemonOptions options);
 
   // Runs until the end; the exit status.
@@ -75,6 +77,7 @@ class Supervisor {
   UniqueFd binary_;
   UniqueFd signals_;
   UniqueFd setup_;
+  UniqueFd ready_;  // options_.ready_fd, until the daemon is ready
   std::vector<Slot> slots_;
   std::size_t wanted_ = 0;    // workers there shall be
   bool was_ready_ = false;    // all workers have served at once

@@ -196,6 +196,31 @@ control_socket() {
   try "$counterd" --workers 1 --workers 2
   assert_refused 64
   assert_stderr_has --workers
+  # The words of a worker, by whom nothing has been prepared for one.
+  try "$counterd" worker 1 2 3>&- 4>&-
+  assert_refused 64
+  assert_stderr_lines 1
+  assert_stderr_has worker
+  try "$counterd" worker 1 2 3<"$BATS_TEST_FILENAME"
+  assert_refused 64
+  assert_stderr_lines 1
+}
+
+@test "--ready-fd with a descriptor that is not open is refused with 78 and named" {
+  local number
+  for number in 3 4 5 6 7 77; do
+    # Bats has some of them open.
+    try timeout 20 "$counterd" --listen 127.0.0.1:0 --ready-fd "$number" 3>&- 4>&- 5>&- 6>&- 7>&-
+    assert_refused 78
+    assert_stderr_lines 1
+    assert_stderr_has "descriptor $number"
+  done
+  for number in 0 1 2 -1 x; do
+    try timeout 20 "$counterd" --listen 127.0.0.1:0 "--ready-fd=$number"
+    assert_refused 64
+    assert_stderr_has --ready-fd
+  done
+  assert_equal "$(processes_of_test)" ""
 }
 
 # Every setting but --ready-fd, a good value, and bad ones.
