@@ -1017,6 +1017,24 @@ with open(result, "wb") as file:
   await 2 has_ended "$daemon_pid"
 }
 
+@test "a daemon that drains leaves its successor's control socket alone" {
+  local first first_pid
+  start_daemon --listen "127.0.0.1:$(free_port)" --workers 1
+  first=$url first_pid=$daemon_pid
+  hold_store
+  send_late_increment
+  kill -TERM "$first_pid"
+  await 5 is_refused
+  start_daemon --listen "${first#http://}" --workers 1 --store "sqlite:$dir/other.db"
+  assert_succeeds kill -0 "$first_pid"
+  let_go
+  wait_for_end_of "$first_pid"
+  assert_equal "$ended_with" 0
+  has_ready_workers 1
+  stop_daemon
+  assert_equal "$(ls "$XDG_RUNTIME_DIR/counterd")" ""
+}
+
 # --- systemd ---
 
 @test "sockets that systemd hands over are served, shared, and left to it" {
