@@ -10,7 +10,10 @@ namespace counterd {
 Result<std::unique_ptr<Counters>> open_counters(const Globals& globals) {
   if (globals.store.url.empty()) return connect_to_server(globals.server);
   StoreOptions options = globals.store;
-  options.timeout = std::min<std::chrono::milliseconds>(globals.timeout, kMaxStoreTimeout);
+  using std::chrono::milliseconds;
+  const auto left =
+      std::chrono::ceil<milliseconds>(globals.deadline - std::chrono::steady_clock::now());
+  options.timeout = std::clamp<milliseconds>(left, milliseconds(1), kMaxStoreTimeout);
   return use_store(options);
 }
 
@@ -35,7 +38,7 @@ Result<Outcome> run_operation(const Globals& globals, Operation operation) {
   if (!counters) return counters.error();
   Step step;
   step.operation = std::move(operation);
-  (*counters)->apply({&step, 1}, globals.deadline());
+  (*counters)->apply({&step, 1}, globals.deadline);
   if (step.outcome.code != Code::kOk) return error_of(step);
   return step.outcome;
 }

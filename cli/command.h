@@ -23,10 +23,10 @@ struct Globals {
   bool store_by_flag = false;
   std::chrono::milliseconds timeout{5'000};
   bool timeout_given = false;
+  // `timeout` from the start of the command: one for all that it waits for.
+  Deadline deadline;
   bool json = false;
   bool quiet = false;
-
-  Deadline deadline() const { return std::chrono::steady_clock::now() + timeout; }
 };
 
 // Counters of the server or the store that `globals` name.

@@ -14,8 +14,10 @@ Run add_list(CLI::App& app) {
     Result<std::unique_ptr<Counters>> counters = open_counters(globals);
     if (!counters) return counters.error();
     ListQuery query{*prefix, "", kMaxListLimit};
+    // Each page is an answer of its own: a long list takes as long as it takes.
+    Deadline deadline = globals.deadline;
     do {
-      const Result<ListPage> page = (*counters)->list(query, globals.deadline());
+      const Result<ListPage> page = (*counters)->list(query, deadline);
       if (!page) return page.error();
       for (const auto& [name, value] : page->rows) {
         print_line(globals, globals.json ? R"({"name":")" + name + R"(","value":)" +
@@ -23,6 +25,7 @@ Run add_list(CLI::App& app) {
                                          : name + '\t' + std::to_string(value));
       }
       query.after = page->next;
+      deadline = std::chrono::steady_clock::now() + globals.timeout;
     } while (!query.after.empty());
     return {};
   };

@@ -108,6 +108,7 @@ Result<void> check_globals(const Words& words, Globals& globals) {
     globals.timeout = *timeout;
     globals.timeout_given = true;
   }
+  globals.deadline = std::chrono::steady_clock::now() + globals.timeout;
   return check_store(words, globals);
 }
 

@@ -37,7 +37,7 @@ Run add_report(CLI::App& app) {
     if (!steps) return steps.error();
     Result<std::unique_ptr<Counters>> counters = open_counters(globals);
     if (!counters) return counters.error();
-    (*counters)->apply(*steps, globals.deadline());
+    (*counters)->apply(*steps, globals.deadline);
     Result<void> result;
     for (Step& step : *steps) {
       const bool missing = step.outcome.code == Code::kMissing;

@@ -1,5 +1,4 @@
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -20,6 +19,7 @@
 #include "common/number.h"
 #include "common/state_directory.h"
 #include "common/unique_fd.h"
+#include "common/wait_readable.h"
 
 namespace counterd {
 namespace {
@@ -144,10 +144,7 @@ Result<UniqueFd> open_log(const std::string& path) {
 std::string wait_until_ready(const UniqueFd& ready, Deadline deadline) {
   std::string line;
   while (!line.ends_with('\n')) {
-    pollfd polled{.fd = ready.get(), .events = POLLIN, .revents = 0};
-    const auto left =
-        std::chrono::ceil<std::chrono::milliseconds>(deadline - steady_clock::now()).count();
-    if (left <= 0 || poll(&polled, 1, static_cast<int>(left)) <= 0) return {};
+    if (!wait_readable(ready.get(), deadline)) return {};
     std::array<char, 512> portion{};
     const ssize_t size = read(ready.get(), portion.data(), portion.size());
     if (size <= 0) return {};
@@ -215,9 +212,8 @@ Result<Started> start_daemon(const Globals& globals, const Words& flags, int wor
   if (pid < 0) return system_error(Code::kIo, "cannot start the daemon", errno);
   if (pid == 0) become_daemon(program, argv, *log, to_daemon);
   to_daemon.reset();
-  const Deadline deadline = globals.deadline();
-  const std::string url = wait_until_ready(ready, deadline);
-  if (url.empty()) return failure_of(pid, log_path, log_start, deadline);
+  const std::string url = wait_until_ready(ready, globals.deadline);
+  if (url.empty()) return failure_of(pid, log_path, log_start, globals.deadline);
   return Started{pid, url};
 }
 
@@ -264,11 +260,11 @@ Result<void> spawn(Globals globals, const Words& given, int workers) {
   if (!endpoint) return endpoint.error();
   const Result<std::string> directory = state_directory();
   if (!directory) return directory.error();
-  const Result<UniqueFd> lock = take_spawn_lock(*directory, globals.deadline());
+  const Result<UniqueFd> lock = take_spawn_lock(*directory, globals.deadline);
   if (!lock) return lock.error();
   globals.server = *endpoint;
   if (endpoint->is_unix() || endpoint->port != 0) {
-    const auto daemon = ask_daemon(*endpoint, {"workers"}, globals.timeout);
+    const auto daemon = ask_daemon(*endpoint, {"workers"}, globals.deadline);
     if (daemon) return add_workers_to(globals, *daemon, flags, std::max(workers, 1));
   }
   std::string name = to_string(*endpoint);

@@ -24,7 +24,7 @@ Run add_status(CLI::App&) {
   return [](const Globals& globals) -> Result<void> {
     Result<std::unique_ptr<Counters>> counters = open_counters(globals);
     if (!counters) return counters.error();
-    const Result<CountersStatus> status = (*counters)->status(globals.deadline());
+    const Result<CountersStatus> status = (*counters)->status(globals.deadline);
     if (!status) return status.error();
     if (globals.json) {
       print_line(globals, json_of(*status));

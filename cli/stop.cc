@@ -6,12 +6,14 @@ namespace counterd {
 Run add_stop(CLI::App&) {
   return [](const Globals& globals) -> Result<void> {
     // The daemon finishes what is in flight, which its --drain-timeout bounds.
-    constexpr std::chrono::milliseconds kPatience{30'000};
+    constexpr std::chrono::seconds kPatience{30};
     UniqueFd connection;
     const Result<DaemonInfo> info =
-        ask_daemon(globals.server, {"stop"}, globals.timeout, &connection);
+        ask_daemon(globals.server, {"stop"}, globals.deadline, &connection);
     if (!info) return info.error();
-    if (wait_for_end(connection, globals.timeout_given ? globals.timeout : kPatience)) return {};
+    const Deadline end =
+        globals.timeout_given ? globals.deadline : std::chrono::steady_clock::now() + kPatience;
+    if (wait_for_end(connection, end)) return {};
     return Error{Code::kUnknown, "the daemon (pid " + std::to_string(info->pid) +
                                      ") has been told to end and has not ended yet"};
   };

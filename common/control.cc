@@ -1,6 +1,6 @@
 #include "common/control.h"
 
-#include <poll.h>
+#include <netdb.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -9,13 +9,15 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <nlohmann/json.hpp>
 
+#include "common/environment.h"
 #include "common/json.h"
 #include "common/limits.h"
 #include "common/number.h"
+#include "common/wait_readable.h"
 
 namespace counterd {
 
@@ -25,16 +27,10 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DaemonInfo, pid, ready, arguments, addresses,
 namespace {
 
 using Json = nlohmann::json;
-using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 std::string one_line(const Json& document) {
   return document.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-}
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? std::string() : std::string(value);
 }
 
 std::vector<std::string> directories_of_user() {
@@ -56,12 +52,42 @@ std::string hash_of(std::string_view text) {
   return digits.data();
 }
 
-// The endpoints that a daemon may be named for when a client reaches it at `endpoint`.
+// Only an address of this machine can be bound.
+bool is_of_this_machine(const addrinfo& address) {
+  const UniqueFd probe(socket(address.ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  return probe && bind(probe.get(), address.ai_addr, address.ai_addrlen) == 0;
+}
+
+std::string numeric_host(const addrinfo& address) {
+  std::array<char, NI_MAXHOST> host{};
+  getnameinfo(address.ai_addr, address.ai_addrlen, host.data(), host.size(), nullptr, 0,
+              NI_NUMERICHOST);
+  const std::string text = host.data();
+  return text.substr(0, text.find('%'));  // a daemon's name has no IPv6 scope
+}
+
+// The endpoints that a daemon of this machine may be named for when a client reaches it at
+// `endpoint`: the host's addresses that are this machine's, and with each of them what stands for
+// all addresses. None for another machine: a daemon here that happens to have the
+// same port is not the one that was meant.
 std::vector<Endpoint> names_of(const Endpoint& endpoint) {
-  std::vector<Endpoint> names = {endpoint};
-  if (endpoint.is_unix()) return names;
-  for (const char* host : {"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"}) {
+  if (endpoint.is_unix()) return {endpoint};
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_DGRAM;
+  addrinfo* found = nullptr;
+  if (getaddrinfo(endpoint.host.c_str(), nullptr, &hints, &found) != 0) return {};
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, freeaddrinfo);
+  std::vector<Endpoint> names;
+  for (const addrinfo* address = found; address != nullptr; address = address->ai_next) {
+    if (!is_of_this_machine(*address)) continue;
+    const std::string host = numeric_host(*address);
+    const bool v4 = address->ai_family == AF_INET;
     names.push_back({host, endpoint.port, ""});
+    if (v4) names.push_back({"0.0.0.0", endpoint.port, ""});
+    names.push_back({"::", endpoint.port, ""});  // for both families, where systemd made the socket
+    // Who connects to "all addresses" reaches the loopback one.
+    const bool is_all = host == "0.0.0.0" || host == "::";
+    if (is_all) names.push_back({v4 ? "127.0.0.1" : "::1", endpoint.port, ""});
   }
   return names;
 }
@@ -79,21 +105,32 @@ Result<UniqueFd> connect_to(const std::string& path) {
   return connection;
 }
 
-Result<UniqueFd> find_daemon(const Endpoint& endpoint) {
-  for (const std::string& directory : directories_of_user()) {
-    for (const Endpoint& name : names_of(endpoint)) {
-      Result<UniqueFd> connection = connect_to(directory + "/" + control_socket_name(name));
-      if (connection) return connection;
-    }
-  }
-  return Error{Code::kUnavailable, "no counterd of this user serves " + to_string(endpoint) +
-                                       " on this host; start one with: counterctl spawn"};
+// Whether the other side is this user's or root's. Root believes everybody: it can ask any user's
+// daemon.
+bool is_trusted(const UniqueFd& connection) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  return getsockopt(connection.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+         (geteuid() == 0 || peer.uid == geteuid() || peer.uid == 0);
 }
 
-bool wait_readable(int fd, steady_clock::time_point deadline) {
-  pollfd polled{.fd = fd, .events = POLLIN, .revents = 0};
-  const auto left = std::chrono::ceil<milliseconds>(deadline - steady_clock::now()).count();
-  return left > 0 && poll(&polled, 1, static_cast<int>(left)) > 0;
+Result<UniqueFd> find_daemon(const Endpoint& endpoint) {
+  Error error{Code::kUnavailable, "no counterd of this user serves " + to_string(endpoint) +
+                                      " on this host; start one with: counterctl spawn"};
+  const std::vector<Endpoint> names = names_of(endpoint);
+  for (const std::string& directory : directories_of_user()) {
+    for (const Endpoint& name : names) {
+      const std::string path = directory + "/" + control_socket_name(name);
+      Result<UniqueFd> connection = connect_to(path);
+      if (!connection) continue;
+      // In /tmp anybody can make what has this user's name.
+      if (is_trusted(*connection)) return connection;
+      error = {Code::kNotAllowed, "the control socket " + path +
+                                      " belongs to another user, who is not believed; ask as that "
+                                      "user or as root"};
+    }
+  }
+  return error;
 }
 
 }  // namespace
@@ -132,15 +169,18 @@ Result<ControlRequest> decode_control_request(std::string_view line) {
 }
 
 Result<DaemonInfo> decode_control_reply(std::string_view line) {
+  const Error senseless{Code::kUnavailable, "the daemon's answer makes no sense"};
   const Json document = Json::parse(line.begin(), line.end(), nullptr, false);
   try {
     if (const auto error = document.find("error"); error != document.end()) {
       const auto code = code_of_problem_type(error->at("code").get<std::string>());
       return Error{code.value_or(Code::kUnavailable), error->at("message").get<std::string>()};
     }
-    return document.get<DaemonInfo>();
+    auto info = document.get<DaemonInfo>();
+    if (info.addresses.empty()) return senseless;
+    return info;
   } catch (const Json::exception&) {
-    return Error{Code::kUnavailable, "the daemon's answer makes no sense"};
+    return senseless;
   }
 }
 
@@ -164,8 +204,7 @@ std::string control_socket_name(const Endpoint& endpoint) {
 }
 
 Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& request,
-                              std::chrono::milliseconds timeout, UniqueFd* connection) {
-  const auto deadline = steady_clock::now() + timeout;
+                              steady_clock::time_point deadline, UniqueFd* connection) {
   Result<UniqueFd> found = find_daemon(endpoint);
   if (!found) return found.error();
   const std::string line = encode(request);
@@ -188,10 +227,9 @@ Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& re
   return decode_control_reply(reply);
 }
 
-bool wait_for_end(const UniqueFd& connection, std::chrono::milliseconds timeout) {
+bool wait_for_end(const UniqueFd& connection, steady_clock::time_point deadline) {
   char byte = 0;
-  return wait_readable(connection.get(), steady_clock::now() + timeout) &&
-         recv(connection.get(), &byte, 1, 0) <= 0;
+  return wait_readable(connection.get(), deadline) && recv(connection.get(), &byte, 1, 0) <= 0;
 }
 
 }  // namespace counterd

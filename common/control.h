@@ -31,7 +31,7 @@ struct DaemonInfo {
   int pid = 0;
   bool ready = false;                  // every worker serves and the store answers
   std::vector<std::string> arguments;  // as it was started, without --workers
-  std::vector<std::string> addresses;  // as to_url() gives them
+  std::vector<std::string> addresses;  // as to_url() gives them; at least one
   int wanted = 0;                      // number of workers it shall have
   std::vector<WorkerInfo> workers;
 };
@@ -55,13 +55,15 @@ Result<std::string> control_directory();
 // The name of the control socket of a daemon that listens on `endpoint`, in that directory.
 std::string control_socket_name(const Endpoint& endpoint);
 
-// Asks the daemon of this host and user that listens on `endpoint`. kUnavailable: there is none,
-// or it does not answer. `connection`, if given, is left open behind the reply: it ends when the
-// daemon does.
+// Asks the daemon of this host and user that listens on `endpoint`, which may name any address of
+// this host that reaches the daemon. kUnavailable: there is none, or it does not answer;
+// kNotAllowed: only another user's answers. `connection`, if given, is left open behind the reply:
+// it ends when the daemon does.
 Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& request,
-                              std::chrono::milliseconds timeout, UniqueFd* connection = nullptr);
+                              std::chrono::steady_clock::time_point deadline,
+                              UniqueFd* connection = nullptr);
 
-// Waits until the other side closes `connection`; false: not within `timeout`.
-bool wait_for_end(const UniqueFd& connection, std::chrono::milliseconds timeout);
+// Waits until the other side closes `connection`; false: not by `deadline`.
+bool wait_for_end(const UniqueFd& connection, std::chrono::steady_clock::time_point deadline);
 
 }  // namespace counterd

@@ -2,18 +2,12 @@
 
 #include <sys/stat.h>
 
-#include <cstdlib>
+#include <cerrno>
 #include <filesystem>
 
+#include "common/environment.h"
+
 namespace counterd {
-namespace {
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? std::string() : std::string(value);
-}
-
-}  // namespace
 
 Result<std::string> state_directory() {
   const std::string by_systemd = environment("STATE_DIRECTORY");

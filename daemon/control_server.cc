@@ -1,6 +1,7 @@
 #include "daemon/control_server.h"
 
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -48,7 +49,9 @@ Result<ControlServer> ControlServer::open(const std::vector<Endpoint>& endpoints
         listen(socket.get(), static_cast<int>(kMaxControlConnections)) != 0) {
       return system_error(Code::kConfig, "cannot make the control socket " + path, errno);
     }
-    server.listening_.push_back({std::move(socket), path});
+    struct stat made {};
+    lstat(path.c_str(), &made);
+    server.listening_.push_back({std::move(socket), path, made.st_dev, made.st_ino});
   }
   return server;
 }
@@ -109,7 +112,13 @@ void ControlServer::expire() {
 }
 
 void ControlServer::close() {
-  for (const Listening& listening : listening_) unlink(listening.path.c_str());
+  for (const Listening& listening : listening_) {
+    struct stat now {};
+    if (lstat(listening.path.c_str(), &now) == 0 && now.st_dev == listening.device &&
+        now.st_ino == listening.inode) {
+      unlink(listening.path.c_str());
+    }
+  }
   listening_.clear();
 }
 

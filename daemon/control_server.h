@@ -2,6 +2,7 @@
 #pragma once
 
 #include <poll.h>
+#include <sys/types.h>
 
 #include <chrono>
 #include <functional>
@@ -28,17 +29,19 @@ class ControlServer {
   // once and its connection kept open: its end tells that the daemon has ended.
   void add_to(std::vector<pollfd>& polled) const;
   void serve(const std::vector<pollfd>& polled, const Handler& handler);
-  // Closes connections that say nothing. The time until the next may have to be, if any.
+  // Closes connections that say nothing.
   void expire();
   bool has_connections() const { return !connections_.empty(); }
 
-  // Removes the sockets' names; the connections stay open.
+  // Removes the sockets' names that are still ours; the connections stay open.
   void close();
 
  private:
   struct Listening {
     UniqueFd socket;
     std::string path;
+    dev_t device = 0;  // of the name that was made, which a daemon that comes later may replace
+    ino_t inode = 0;
   };
   struct Connection {
     UniqueFd socket;

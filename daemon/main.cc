@@ -1,4 +1,4 @@
-#include <cstdio>
+#include <csignal>
 #include <iostream>
 
 #include "common/log.h"
@@ -36,6 +36,8 @@ int run(int argc, const char* const* argv) {
 }  // namespace counterd
 
 int main(int argc, char** argv) {
+  // Who reads the log or waits for readiness may be gone: no reason to end.
+  std::signal(SIGPIPE, SIG_IGN);
   // How the supervisor starts a worker: see daemon/worker.h.
   // An exception there ends the worker, and the supervisor replaces it.
   if (argc == 4 && std::string_view(argv[1]) == "worker") {

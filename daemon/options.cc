@@ -143,7 +143,8 @@ Result<void> set_drain_timeout(DaemonOptions& options, const std::string& value)
 }
 
 Result<void> set_ready_fd(DaemonOptions& options, const std::string& value) {
-  const auto number = parse_int64_within(value, "descriptor", 1, 65'535);
+  // Those below are standard input, output and error.
+  const auto number = parse_int64_within(value, "descriptor", 3, 65'535);
   if (!number) return number.error();
   options.ready_fd = static_cast<int>(*number);
   return {};

@@ -30,13 +30,25 @@ constexpr milliseconds kLongestPause{10'000};
 constexpr milliseconds kKillPatience{2'000};
 
 Result<UniqueFd> take_over_signals() {
-  sigset_t all;
-  sigemptyset(&all);
-  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGCHLD}) sigaddset(&all, number);
-  sigprocmask(SIG_BLOCK, &all, nullptr);
-  UniqueFd signals(signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK));
+  sigset_t ours;
+  sigemptyset(&ours);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGCHLD}) sigaddset(&ours, number);
+  sigprocmask(SIG_BLOCK, &ours, nullptr);
+  UniqueFd signals(signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals) return system_error(Code::kIo, "cannot wait for signals", errno);
   return signals;
+}
+
+// The caller's descriptor `fd`, which no worker inherits; none for -1.
+Result<UniqueFd> take_over_descriptor(int fd) {
+  if (fd < 0) return UniqueFd();
+  if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+    return Error{Code::kConfig, "--ready-fd: descriptor " + std::to_string(fd) +
+                                    " is not open; open it for the daemon, as in: counterd "
+                                    "--ready-fd " +
+                                    std::to_string(fd) + " " + std::to_string(fd) + ">FIFO"};
+  }
+  return UniqueFd(fd);
 }
 
 bool is_wildcard(const Endpoint& endpoint) {
@@ -68,6 +80,9 @@ std::string text_of(const std::vector<Endpoint>& endpoints) {
 
 Result<Supervisor> Supervisor::open(DaemonOptions options) {
   Supervisor supervisor(std::move(options));
+  Result<UniqueFd> ready = take_over_descriptor(supervisor.options_.ready_fd);
+  if (!ready) return ready.error();
+  supervisor.ready_ = std::move(*ready);
   Result<UniqueFd> signals = take_over_signals();
   if (!signals) return signals.error();
   supervisor.signals_ = std::move(*signals);
@@ -230,10 +245,10 @@ void Supervisor::say_ready() {
            " from " + options_.store.url);
   tell_status();
   notify_systemd("READY=1");
-  if (options_.ready_fd < 0) return;
+  if (!ready_) return;
   const std::string line = "ready " + to_url(listeners_.endpoints().front()) + "\n";
-  [[maybe_unused]] const ssize_t written = write(options_.ready_fd, line.data(), line.size());
-  ::close(options_.ready_fd);
+  [[maybe_unused]] const ssize_t written = write(ready_.get(), line.data(), line.size());
+  ready_.reset();
 }
 
 void Supervisor::tell_status() const {

@@ -1,11 +1,11 @@
 // Starts and replaces the workers. Knows nothing of counters: any process of the daemon can be
 // killed at any moment and nothing acknowledged is lost.
 //
-// One thread, which blocks all signals and waits in one place. A worker that dies is replaced at
-// once, on the same sockets; one that dies while it starts, after a pause that doubles to 10 s.
-// The first worker starts alone, so that what is wrong with the configuration is said once; a
-// worker that exits with 78 ends the daemon with 78. SIGTERM and SIGINT drain and end it with 0, a
-// second one kills the workers. SIGHUP is ignored.
+// One thread, which waits in one place, for SIGTERM, SIGINT, SIGHUP and SIGCHLD too. A worker that
+// dies is replaced at once, on the same sockets; one that dies while it starts, after a pause that
+// doubles to 10 s. The first worker starts alone, so that what is wrong with the configuration is
+// said once; a worker that exits with 78 ends the daemon with 78. SIGTERM and SIGINT drain and end
+// it with 0, a second one kills the workers. SIGHUP is ignored.
 #pragma once
 
 #include <chrono>
@@ -27,6 +27,8 @@ class Supervisor {
  public:
   // Opens the sockets and pins the program's own image, from which every worker will be started,
   // whatever becomes of the file. kConfig, kIo.
+  // Call it before anything else opens a descriptor, which the number of options.ready_fd could
+  // then name by mistake.
   static Result<Supervisor> open(DaemonOptions options);
 
   // Runs until the end; the exit status.
@@ -75,6 +77,7 @@ class Supervisor {
   UniqueFd binary_;
   UniqueFd signals_;
   UniqueFd setup_;
+  UniqueFd ready_;  // options_.ready_fd, until the daemon is ready
   std::vector<Slot> slots_;
   std::size_t wanted_ = 0;    // workers there shall be
   bool was_ready_ = false;    // all workers have served at once

@@ -52,14 +52,21 @@ constexpr rlim_t kOtherDescriptors = 64;
 constexpr milliseconds kFirstProbePause{50};
 constexpr milliseconds kLongestProbePause{500};
 
-WorkerSetup read_setup() {
+// kUsage: there is none, because it is not the supervisor that has started this process.
+Result<WorkerSetup> read_setup() {
   struct stat found {};
   fstat(kSetupFd, &found);
   std::vector<std::uint8_t> bytes(static_cast<std::size_t>(found.st_size));
   const ssize_t size = pread(kSetupFd, bytes.data(), bytes.size(), 0);
   bytes.resize(size < 0 ? 0 : static_cast<std::size_t>(size));
   ::close(kSetupFd);
-  return nlohmann::json::from_cbor(bytes).get<WorkerSetup>();
+  try {
+    return nlohmann::json::from_cbor(bytes).get<WorkerSetup>();
+  } catch (const nlohmann::json::exception&) {
+    return Error{Code::kUsage,
+                 "worker is how counterd starts its own workers; start a daemon without it, and "
+                 "set the number of its workers by --workers or counterctl scale"};
+  }
 }
 
 // Raises the limit of descriptors to fit; the number of connections that it allows.
@@ -239,13 +246,17 @@ Result<WorkerProcess> start_worker(const UniqueFd& binary, const UniqueFd& setup
 
 int run_worker(int slot, int sockets) {
   set_up_process();
-  const WorkerSetup setup = read_setup();
-  Result<std::unique_ptr<Store>> store = open_store(setup.store);
+  const Result<WorkerSetup> setup = read_setup();
+  if (!setup) {
+    log_line(setup.error().message);
+    return code_info(setup.error().code).exit_status;
+  }
+  Result<std::unique_ptr<Store>> store = open_store(setup->store);
   if (!store) {
     log_line(store.error().message);
     return code_info(store.error().code).exit_status;
   }
-  return Worker(slot, setup, std::move(*store)).run(sockets);
+  return Worker(slot, *setup, std::move(*store)).run(sockets);
 }
 
 }  // namespace counterd

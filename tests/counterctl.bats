@@ -604,6 +604,38 @@ assert_timeouts_kept() {
   assert_equal "$(ctl --store "sqlite:$database" increment)" 2
 }
 
+# A list of three pages, each of which takes 300 ms.
+slow_pages='
+import http.server, json, time, urllib.parse
+class Pages(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        time.sleep(0.3)
+        after = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query).get("after", ["c0"])[0]
+        number = int(after[1:]) + 1
+        page = {"counters": [{"name": "c%d" % number, "value": number}],
+                "next": "c%d" % number if number < 3 else None}
+        body = json.dumps(page).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *unused):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+print(server.server_port)
+server.serve_forever()'
+
+@test "a list may take longer than --timeout as long as its pages come in time" {
+  start_python "$slow_pages"
+  try "$counterctl" --server "http://127.0.0.1:$said" --timeout 600ms list
+  assert_status 0
+  assert_output $'c1\t1\nc2\t2\nc3\t3'
+  try "$counterctl" --server "http://127.0.0.1:$said" --timeout 100ms list
+  assert_refused 69
+}
+
 @test "a server that is not counterd is told apart, and nothing is reported" {
   start_python "$other_server"
   place=(--server "http://127.0.0.1:$said")

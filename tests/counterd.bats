@@ -196,6 +196,31 @@ control_socket() {
   try "$counterd" --workers 1 --workers 2
   assert_refused 64
   assert_stderr_has --workers
+  # The words of a worker, by whom nothing has been prepared for one.
+  try "$counterd" worker 1 2 3>&- 4>&-
+  assert_refused 64
+  assert_stderr_lines 1
+  assert_stderr_has worker
+  try "$counterd" worker 1 2 3<"$BATS_TEST_FILENAME"
+  assert_refused 64
+  assert_stderr_lines 1
+}
+
+@test "--ready-fd with a descriptor that is not open is refused with 78 and named" {
+  local number
+  for number in 3 4 5 6 7 77; do
+    # Bats has some of them open.
+    try timeout 20 "$counterd" --listen 127.0.0.1:0 --ready-fd "$number" 3>&- 4>&- 5>&- 6>&- 7>&-
+    assert_refused 78
+    assert_stderr_lines 1
+    assert_stderr_has "descriptor $number"
+  done
+  for number in 0 1 2 -1 x; do
+    try timeout 20 "$counterd" --listen 127.0.0.1:0 "--ready-fd=$number"
+    assert_refused 64
+    assert_stderr_has --ready-fd
+  done
+  assert_equal "$(processes_of_test)" ""
 }
 
 # Every setting but --ready-fd, a good value, and bad ones.
@@ -734,6 +759,114 @@ time.sleep(60)' "$(control_socket)"
   assert_status 0
 }
 
+# Stands for a daemon of another user: a control socket at the first argument, of the user whose id
+# is the second, that any user may connect to and that answers every question.
+foreign_control_socket='
+import json, os, socket, sys
+os.setgroups([])
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[2]))
+os.umask(0)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+print("listens")
+while True:
+    connection = listener.accept()[0]
+    try:
+        connection.recv(4096)
+        connection.sendall(json.dumps({"pid": os.getpid(), "ready": True, "arguments": [],
+            "addresses": ["http://192.0.2.1:1"], "wanted": 1, "workers": []}).encode() + b"\n")
+    except ConnectionError:
+        pass
+    connection.close()'
+
+# Becomes its other arguments as the user whose id is the first. What that user may not reach by its
+# path, it gets as the current folder and an open file.
+as_user='
+import os, sys
+program = os.open(sys.argv[2], os.O_RDONLY)
+os.setgroups([])
+os.setgid(int(sys.argv[1]))
+os.setuid(int(sys.argv[1]))
+os.execve(program, sys.argv[2:], os.environ)'
+
+@test "another user's control socket is not believed" {
+  local command
+  ((EUID == 0)) || skip "only root can become other users"
+  mkdir -m 0777 "$dir/sockets"
+  cd "$dir/sockets"
+  start_python "$foreign_control_socket" 127.0.0.1:4747.control 65533
+  for command in workers "scale 1" stop; do
+    # shellcheck disable=SC2086
+    RUNTIME_DIRECTORY=. try "$python" -c "$as_user" 65532 "$counterctl" $command
+    assert_refused 77
+    assert_stderr_has 127.0.0.1:4747.control
+  done
+  # As itself, and as root, that user can ask.
+  RUNTIME_DIRECTORY=. try "$python" -c "$as_user" 65533 "$counterctl" workers
+  assert_status 0
+  RUNTIME_DIRECTORY=. try "$counterctl" workers
+  assert_status 0
+}
+
+@test "an address of another machine names no daemon of this one" {
+  local command port
+  start_daemon --workers 1
+  port=${url##*:}
+  for command in workers "scale 2" stop; do
+    # shellcheck disable=SC2086
+    try "$counterctl" --server "http://192.0.2.1:$port" $command
+    assert_refused 69
+    # shellcheck disable=SC2086
+    try "$counterctl" --server "http://[2001:db8::1]:$port" $command
+    assert_refused 69
+    # Of this machine, but not served.
+    # shellcheck disable=SC2086
+    try "$counterctl" --server "http://127.0.0.2:$port" $command
+    assert_refused 69
+  done
+  has_ready_workers 1
+  assert_equal "$(supervisors)" "$daemon_pid"
+}
+
+@test "a daemon is found by whatever address of this machine reaches it" {
+  local host port
+  start_daemon --listen 0.0.0.0:0 --workers 1
+  port=${url##*:}
+  for host in 127.0.0.1 127.0.0.2 localhost 0.0.0.0; do
+    try "$counterctl" --server "http://$host:$port" workers
+    assert_status 0
+  done
+  stop_daemon
+  start_daemon --listen localhost:0 --workers 1
+  port=${url##*:}
+  for host in localhost "${url#http://}"; do
+    try "$counterctl" --server "http://${host%:"$port"}:$port" workers
+    assert_status 0
+  done
+}
+
+@test "a log that nobody reads any more ends no daemon" {
+  local log=$dir/log.pipe
+  mkfifo "$log"
+  make_pipe
+  "$counterd" --listen 127.0.0.1:0 --workers 1 --ready-fd 9 2>"$log" 9>"$pipe" >/dev/null \
+    3>&- 4>&- </dev/null &
+  daemon_pid=$!
+  pids+=("$daemon_pid")
+  exec {reader}<"$log"
+  IFS= read -r -t 20 url <"$pipe"
+  url=${url#ready }
+  exec {reader}<&-
+  # Each writes a line, and the daemon the next one after it has been answered.
+  kill -HUP "$daemon_pid"
+  kill -KILL "$(ready_workers)"
+  await 10 has_ready_workers 1
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  stop_daemon
+}
+
 @test "replaced workers come from the binary that was started, whatever becomes of the file" {
   local worker
   mkdir "$dir/bin"
@@ -882,6 +1015,24 @@ with open(result, "wb") as file:
   assert_status 0
   assert_silence
   await 2 has_ended "$daemon_pid"
+}
+
+@test "a daemon that drains leaves its successor's control socket alone" {
+  local first first_pid
+  start_daemon --listen "127.0.0.1:$(free_port)" --workers 1
+  first=$url first_pid=$daemon_pid
+  hold_store
+  send_late_increment
+  kill -TERM "$first_pid"
+  await 5 is_refused
+  start_daemon --listen "${first#http://}" --workers 1 --store "sqlite:$dir/other.db"
+  assert_succeeds kill -0 "$first_pid"
+  let_go
+  wait_for_end_of "$first_pid"
+  assert_equal "$ended_with" 0
+  has_ready_workers 1
+  stop_daemon
+  assert_equal "$(ls "$XDG_RUNTIME_DIR/counterd")" ""
 }
 
 # --- systemd ---

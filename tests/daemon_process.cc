@@ -125,7 +125,8 @@ int DaemonProcess::wait_for_end() {
 
 DaemonInfo DaemonProcess::info() const {
   setenv("XDG_RUNTIME_DIR", directory_.path().c_str(), 1);
-  const Result<DaemonInfo> info = ask_daemon(endpoint_, {"workers"}, std::chrono::seconds(10));
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  const Result<DaemonInfo> info = ask_daemon(endpoint_, {"workers"}, deadline);
   if (!info) throw std::runtime_error(info.error().message);
   return *info;
 }

@@ -162,6 +162,18 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_equal "$(supervisors)" "$daemon_pid"
 }
 
+@test "--timeout is the longest wait, whatever there is to wait for" {
+  mkdir -p "$XDG_STATE_HOME/counterd"
+  exec {lock}>"$XDG_STATE_HOME/counterd/spawn.lock"
+  flock "$lock"
+  (sleep 1; flock -u "$lock") 3>&- 4>&- &
+  # The lock for 1 s, and then a store that never answers.
+  assert_within 2000 "$counterctl" --timeout 1500ms spawn -- --listen "unix:$dir/daemon.sock" \
+    --store "redis+unix://$dir/nothing.sock"
+  assert_refused 75
+  exec {lock}>&-
+}
+
 @test "a failure shows what this daemon said, not an earlier one's" {
   try timeout 20 "$counterctl" spawn -- --listen 127.0.0.1:0 --store "sqlite:$dir/earlier/x.db"
   assert_refused 78

@@ -1,0 +1,23 @@
+#include "common/wait_readable.h"
+
+#include <poll.h>
+
+#include <cerrno>
+
+namespace counterd {
+
+bool wait_readable(int fd, std::chrono::steady_clock::time_point deadline) {
+  using std::chrono::milliseconds;
+  for (;;) {
+    pollfd polled{.fd = fd, .events = POLLIN, .revents = 0};
+    const auto left =
+        std::chrono::ceil<milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    if (left <= 0) return false;
+    const int ready = poll(&polled, 1, static_cast<int>(left));
+    if (ready > 0) return true;
+    // A signal says nothing about the descriptor.
+    if (ready < 0 && errno != EINTR) return false;
+  }
+}
+
+}  // namespace counterd

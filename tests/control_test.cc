@@ -1,0 +1,77 @@
+// The words on the control socket, and how long a client waits there.
+#include "common/control.h"
+
+#include <sys/socket.h>
+
+#include <array>
+#include <atomic>
+#include <csignal>
+#include <thread>
+
+#include "tests/catch.h"
+
+namespace counterd {
+namespace {
+
+DaemonInfo some_daemon() {
+  DaemonInfo info;
+  info.pid = 7;
+  info.ready = true;
+  info.arguments = {"--sync=normal"};
+  info.addresses = {"http://127.0.0.1:4747", "unix:/run/x"};
+  info.wanted = 1;
+  info.workers = {{8, 0, "ready", 1'700'000'000'000}};
+  return info;
+}
+
+TEST_CASE("a daemon's answer reads as it was written") {
+  const Result<DaemonInfo> read = decode_control_reply(encode(some_daemon()));
+  REQUIRE(read);
+  CHECK(read->pid == 7);
+  CHECK(read->arguments == some_daemon().arguments);
+  CHECK(read->addresses == some_daemon().addresses);
+  REQUIRE(read->workers.size() == 1);
+  CHECK(read->workers[0].state == "ready");
+}
+
+TEST_CASE("a daemon's answer that lacks something is refused") {
+  DaemonInfo homeless = some_daemon();
+  homeless.addresses.clear();
+  for (const std::string& line :
+       {encode(homeless), std::string("{}"), std::string("[]"), std::string(), std::string("null"),
+        std::string(R"({"error":{}})"), std::string(R"({"error":1})")}) {
+    INFO(line);
+    const Result<DaemonInfo> read = decode_control_reply(line);
+    REQUIRE_FALSE(read);
+    CHECK(read.error().code == Code::kUnavailable);
+  }
+}
+
+TEST_CASE("a signal does not end the wait on the control socket") {
+  struct sigaction nothing {};
+  struct sigaction before {};
+  nothing.sa_handler = [](int) {};
+  sigaction(SIGUSR1, &nothing, &before);
+  std::array<int, 2> ends{};
+  REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends.data()) == 0);
+  const UniqueFd ours(ends[0]);
+  UniqueFd theirs(ends[1]);
+  std::atomic<bool> done = false;
+  std::thread nuisance([&, waiter = pthread_self()] {
+    for (int i = 0; i < 20; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      pthread_kill(waiter, SIGUSR1);
+    }
+    done = true;
+    theirs.reset();
+  });
+  using std::chrono::steady_clock;
+  CHECK(wait_for_end(ours, steady_clock::now() + std::chrono::seconds(20)));
+  CHECK(done);
+  nuisance.join();
+  CHECK_FALSE(wait_for_end(ours, steady_clock::now() - std::chrono::seconds(1)));
+  sigaction(SIGUSR1, &before, nullptr);
+}
+
+}  // namespace
+}  // namespace counterd
