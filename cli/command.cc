@@ -28,19 +28,16 @@ Error error_of(const Step& step) {
   if (!outcome.detail.empty()) return {outcome.code, outcome.detail};
   const std::string name = "counter " + operation.name;
   if (outcome.code == Code::kMissing) return {outcome.code, name + " does not exist"};
+  if (outcome.code == Code::kKeyReused) {
+    return {outcome.code,
+            name + " was changed in another way under this key; nothing was changed now"};
+  }
+  if (outcome.code == Code::kTooManyKeys) {
+    return {outcome.code, name + " was not changed: the store knows as many keys as it may"};
+  }
   return {outcome.code, name + " is " + std::to_string(outcome.value) + "; adding " +
                             std::to_string(operation.operand) +
                             " would leave the range of 64 bits; nothing was changed"};
-}
-
-Result<Outcome> run_operation(const Globals& globals, Operation operation) {
-  Result<std::unique_ptr<Counters>> counters = open_counters(globals);
-  if (!counters) return counters.error();
-  Step step;
-  step.operation = std::move(operation);
-  (*counters)->apply({&step, 1}, globals.deadline);
-  if (step.outcome.code != Code::kOk) return error_of(step);
-  return step.outcome;
 }
 
 void print_line(const Globals& globals, const std::string& line) {

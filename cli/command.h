@@ -53,9 +53,6 @@ Run add_status(CLI::App& app);
 // is what a script's unset variable gives, and must not count something else.
 Result<std::string> name_or_default(const std::optional<std::string>& given);
 
-// Runs one operation and returns its outcome; an Error unless it is kOk.
-Result<Outcome> run_operation(const Globals& globals, Operation operation);
-
 // The Error that an outcome other than kOk is.
 Error error_of(const Step& step);
 

@@ -1,14 +1,21 @@
+#include "cli/change.h"
 #include "cli/command.h"
 
 namespace counterd {
 
 Run add_delete(CLI::App& app) {
-  auto given = std::make_shared<std::string>();
-  app.add_option("name", *given, "the counter")->type_name("NAME")->required();
-  return [given](const Globals& globals) -> Result<void> {
-    const Result<std::string> name = name_or_default(*given);
+  struct Options {
+    std::string name;
+    std::optional<std::string> key;
+  };
+  auto options = std::make_shared<Options>();
+  app.add_option("name", options->name, "the counter")->type_name("NAME")->required();
+  add_key_option(app, options->key);
+  return [options](const Globals& globals) -> Result<void> {
+    const Result<std::string> name = name_or_default(options->name);
     if (!name) return name.error();
-    const Result<Outcome> outcome = run_operation(globals, {OperationKind::kDelete, *name, 0});
+    const Result<Outcome> outcome =
+        change_counter(globals, {OperationKind::kDelete, *name, 0}, options->key);
     if (!outcome) return outcome.error();
     const std::string value = std::to_string(outcome->value);
     print_line(globals,

@@ -61,7 +61,8 @@ class ServerCounters : public Counters {
 
  private:
   Outcome apply_one(const Operation& operation, Deadline deadline);
-  Result<Json> ask(const char* method, const std::string& target, bool changes, Deadline deadline);
+  Result<Json> ask(httplib::Request request, bool changes, Deadline deadline);
+  Result<Json> look(const std::string& target, Deadline deadline);
   Error failure(httplib::Error error, bool changes) const;
   Error refusal(const httplib::Response& response, bool changes) const;
 
@@ -69,16 +70,12 @@ class ServerCounters : public Counters {
   httplib::ClientImpl client_;
 };
 
-Result<Json> ServerCounters::ask(const char* method, const std::string& target, bool changes,
-                                 Deadline deadline) {
+Result<Json> ServerCounters::ask(httplib::Request request, bool changes, Deadline deadline) {
   const auto left = std::max(deadline - steady_clock::now(), steady_clock::duration(1));
   const auto microseconds = std::chrono::duration_cast<std::chrono::microseconds>(left).count();
   client_.set_connection_timeout(microseconds / 1'000'000, microseconds % 1'000'000);
   client_.set_read_timeout(microseconds / 1'000'000, microseconds % 1'000'000);
   client_.set_write_timeout(microseconds / 1'000'000, microseconds % 1'000'000);
-  httplib::Request request;
-  request.method = method;
-  request.path = target;
   // For a Unix socket httplib would name its path.
   if (server_.is_unix()) request.set_header("Host", "localhost");
   const Watchdog watchdog(client_, deadline);
@@ -88,6 +85,14 @@ Result<Json> ServerCounters::ask(const char* method, const std::string& target, 
   Json body = Json::parse(result->body, nullptr, false);
   if (!body.is_object()) return refusal(*result, changes);
   return body;
+}
+
+// Asks for something that changes nothing.
+Result<Json> ServerCounters::look(const std::string& target, Deadline deadline) {
+  httplib::Request request;
+  request.method = "GET";
+  request.path = target;
+  return ask(std::move(request), false, deadline);
 }
 
 Error ServerCounters::failure(httplib::Error error, bool changes) const {
@@ -123,25 +128,47 @@ std::optional<std::int64_t> integer(const Json& body, const char* name) {
   return found->get<std::int64_t>();
 }
 
-Outcome ServerCounters::apply_one(const Operation& operation, Deadline deadline) {
-  const std::string path = "/v1/counters/" + operation.name;
-  const std::string operand = std::to_string(operation.operand);
-  const bool changes = changes_something(operation);
-  Result<Json> body = Json();
+// The key as a string of RFC 9651: what is in it cannot end it.
+std::string quote_key(std::string_view key) {
+  std::string quoted = "\"";
+  for (const char c : key) {
+    if (c == '"' || c == '\\') quoted += '\\';
+    quoted += c;
+  }
+  return quoted + '"';
+}
+
+httplib::Request request_for(const Operation& operation) {
+  httplib::Request request;
+  request.method = "POST";
+  request.path = "/v1/counters/" + operation.name;
   switch (operation.kind) {
     case OperationKind::kIncrement:
-      body = ask("POST", path + "/increment?by=" + operand, changes, deadline);
+      request.path += "/increment?by=" + std::to_string(operation.operand);
       break;
     case OperationKind::kReset:
-      body = ask("POST", path + "/reset?to=" + operand, changes, deadline);
+      request.path += "/reset?to=" + std::to_string(operation.operand);
       break;
     case OperationKind::kDelete:
-      body = ask("DELETE", path, changes, deadline);
+      request.method = "DELETE";
       break;
     case OperationKind::kReport:
-      body = ask("GET", path, changes, deadline);
+      request.method = "GET";
       break;
   }
+  if (is_keyed(operation)) {
+    request.set_header("Idempotency-Key", quote_key(operation.key));
+    const auto lifetime = std::chrono::ceil<std::chrono::seconds>(operation.key_lifetime);
+    if (lifetime.count() > 0) {
+      request.set_header("Idempotency-Key-Lifetime", std::to_string(lifetime.count()));
+    }
+  }
+  return request;
+}
+
+Outcome ServerCounters::apply_one(const Operation& operation, Deadline deadline) {
+  const bool changes = changes_something(operation);
+  const Result<Json> body = ask(request_for(operation), changes, deadline);
   Outcome outcome;
   if (!body) {
     outcome.code = body.error().code;
@@ -160,10 +187,9 @@ Outcome ServerCounters::apply_one(const Operation& operation, Deadline deadline)
 }
 
 Result<ListPage> ServerCounters::list(const ListQuery& query, Deadline deadline) {
-  const Result<Json> body = ask("GET",
-                                "/v1/counters?prefix=" + query.prefix + "&after=" + query.after +
-                                    "&limit=" + std::to_string(query.limit),
-                                false, deadline);
+  const Result<Json> body = look("/v1/counters?prefix=" + query.prefix + "&after=" + query.after +
+                                     "&limit=" + std::to_string(query.limit),
+                                 deadline);
   if (!body) return body.error();
   ListPage page;
   try {
@@ -178,7 +204,7 @@ Result<ListPage> ServerCounters::list(const ListQuery& query, Deadline deadline)
 }
 
 Result<CountersStatus> ServerCounters::status(Deadline deadline) {
-  const Result<Json> body = ask("GET", "/v1/status", false, deadline);
+  const Result<Json> body = look("/v1/status", deadline);
   if (!body) return body.error();
   const auto text = [](const Json& object, const char* name) {
     const auto found = object.find(name);

@@ -550,16 +550,106 @@ assert_usage_error() {
   assert_output 1
 }
 
+# --- counted once ---
+
+# Passes every connection on to a port. Of the first ones, as many as it is told, it cuts the reply.
+reply_cutter='
+import itertools, socket, sys, threading
+port, cuts = int(sys.argv[1]), int(sys.argv[2])
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1])
+def serve(client, cut):
+    with client, socket.create_connection(("127.0.0.1", port)) as server:
+        server.sendall(client.recv(65536))
+        reply = server.recv(65536)
+        if not cut:
+            client.sendall(reply)
+for number in itertools.count():
+    client = listener.accept()[0]
+    threading.Thread(target=serve, args=(client, number < cuts), daemon=True).start()'
+
+counts_once_by_key() {
+  assert_equal "$(ctl increment --key run-1 --by 5)" 5
+  assert_equal "$(ctl increment --by 10)" 15
+  assert_equal "$(ctl increment --key run-1 --by 5)" 5
+  assert_equal "$(ctl increment --key '"run-1"' --by 5)" 5
+  assert_equal "$(ctl reset --key run-2 --to 3)" 15
+  assert_equal "$(ctl reset --key run-2 --to 3)" 15
+  assert_equal "$(ctl increment)" 4
+  assert_equal "$(ctl delete count --key 'with "quotes" and \')" 4
+  assert_equal "$(ctl delete count --key 'with "quotes" and \')" 4
+  try ctl increment --key run-1 --by 6
+  assert_refused 65
+  assert_stderr_has "under this"
+  assert_equal "$(ctl report)" 0
+}
+
+@test "the same change under the same key is counted once" {
+  for_each_place counts_once_by_key
+}
+
+@test "a key that is malformed is a usage error" {
+  place=(--store "sqlite:$dir/keys.db")
+  local key
+  for key in "" '""' '"open' $'a\nb' "caf\xc3\xa9" "$(printf 'k%.0s' {1..256})"; do
+    try ctl increment --key "$key"
+    assert_refused 64
+    assert_stderr_has --key
+  done
+  assert_equal "$(ctl report)" 0
+}
+
+@test "a change whose answer was lost is asked for again and counted once" {
+  start_daemon
+  start_python "$reply_cutter" "${url##*:}" 3
+  try "$counterctl" --server "http://127.0.0.1:$said" increment
+  assert_status 0
+  assert_output 1
+  assert_equal "$(ctl --server "$url" report)" 1
+}
+
+@test "when the time is up and nobody knows, the key to ask again with is told" {
+  start_daemon
+  start_python "$reply_cutter" "${url##*:}" 1000
+  try "$counterctl" --server "http://127.0.0.1:$said" --timeout 500ms increment
+  assert_refused 75
+  local key=${stderr##*--key \'}
+  key=${key%%\'*}
+  [[ $key =~ ^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$ ]] ||
+    fail "no UUID of version 7 in: $stderr"
+  assert_equal "$(ctl --server "$url" increment --key "$key")" 1
+  assert_equal "$(ctl --server "$url" report)" 1
+}
+
+@test "a change waits for a daemon that comes back in time" {
+  start_daemon
+  local address=${url#http://}
+  stop_daemon
+  "$counterctl" --server "$url" increment >"$dir/late" &
+  local child=$!
+  sleep 0.3
+  start_daemon --listen "$address"
+  wait "$child"
+  assert_equal "$(<"$dir/late")" 1
+}
+
 # --- when something fails ---
 
-@test "where nothing answers, every command exits 69 at once" {
+@test "where nothing answers, changes are tried until --timeout, the rest ends at once, with 69" {
   local address arguments
   for address in "http://127.0.0.1:$(free_port)" "unix:$dir/nothing.sock"; do
-    for arguments in increment report reset "delete a" list status workers "scale 2" stop; do
+    for arguments in report list status workers "scale 2" stop; do
       echo "$address $arguments"
       # shellcheck disable=SC2086
       assert_within 1000 "$counterctl" --server "$address" $arguments
       assert_refused 69
+    done
+    for arguments in increment reset "delete a"; do
+      echo "$address $arguments"
+      # shellcheck disable=SC2086
+      assert_within 1000 "$counterctl" --server "$address" --timeout 300ms $arguments
+      assert_refused 69
+      assert_stderr_has "nothing was applied"
     done
   done
   assert_within 1000 "$counterctl" --store "redis+unix://$dir/nothing.sock" --timeout 500ms increment

@@ -12,9 +12,11 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
+#include <thread>
 
 namespace counterd {
 namespace {
@@ -75,6 +77,8 @@ void DaemonProcess::start() {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     const int log = open((directory_ / "log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(log, STDERR_FILENO);
+    // Where it is 3 already, dup2() would leave it to be closed by exec.
+    if (to_daemon.get() == 3) fcntl(3, F_SETFD, 0);
     dup2(to_daemon.get(), 3);
     execv(argv[0], argv.data());
     perror("exec of " COUNTERD_BINARY);
@@ -88,11 +92,17 @@ void DaemonProcess::start() {
   endpoint_ = *endpoint;
 }
 
-// Not gone, nor a zombie, which holds nothing any more.
+// Whether any thread of the process is more than a zombie: one that waits for the disk keeps the
+// sockets open after the first thread has ended.
 static bool is_running(pid_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-  std::string text;
-  return std::getline(file, text) && text.find(") Z") == std::string::npos;
+  std::error_code gone;
+  const std::string tasks = "/proc/" + std::to_string(pid) + "/task";
+  for (const auto& task : std::filesystem::directory_iterator(tasks, gone)) {
+    std::ifstream file(task.path() / "stat");
+    std::string text;
+    if (std::getline(file, text) && text.find(") Z") == std::string::npos) return true;
+  }
+  return false;
 }
 
 int DaemonProcess::stop() {

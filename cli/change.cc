@@ -1,0 +1,103 @@
+#include "cli/change.h"
+
+#include <algorithm>
+#include <random>
+#include <thread>
+
+#include "common/idempotency_key.h"
+
+namespace counterd {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+// A key of our own is known for ten minutes, or twice as long as we ask.
+constexpr std::chrono::minutes kOwnKeyLifetime{10};
+
+constexpr milliseconds kFirstPause{10};
+constexpr milliseconds kLongestPause{1'000};
+
+// How often we ask, at least, before the time is up: one answer that stays away, as that of a
+// stopped worker, does not use all of it.
+constexpr int kAttempts = 3;
+
+bool is_worth_another_try(Code code) {
+  return code == Code::kUnavailable || code == Code::kUnknown || code == Code::kOverloaded ||
+         code == Code::kTooManyKeys;
+}
+
+Result<void> set_key(const Globals& globals, const std::optional<std::string>& given,
+                     Operation& operation) {
+  Result<std::string> key = given ? parse_idempotency_key(*given) : make_idempotency_key();
+  if (!key) return Error{given ? Code::kUsage : key.error().code, "--key: " + key.error().message};
+  operation.key = std::move(*key);
+  if (!given) operation.key_lifetime = std::max<milliseconds>(kOwnKeyLifetime, 2 * globals.timeout);
+  return {};
+}
+
+// Asks once.
+void try_once(const Globals& globals, std::unique_ptr<Counters>& counters, Step& step) {
+  if (counters == nullptr) {
+    Result<std::unique_ptr<Counters>> opened = open_counters(globals);
+    if (!opened) {
+      step.outcome = {};
+      step.outcome.code = opened.error().code;
+      step.outcome.detail = opened.error().message;
+      return;
+    }
+    counters = std::move(*opened);
+  }
+  counters->apply({&step, 1},
+                  std::min(globals.deadline, steady_clock::now() + globals.timeout / kAttempts));
+}
+
+// Many clients that were cut off together shall not come back together.
+milliseconds with_jitter(milliseconds pause) {
+  static std::mt19937 random(std::random_device{}());
+  return milliseconds(
+      std::uniform_int_distribution<milliseconds::rep>(pause.count() / 2, pause.count())(random));
+}
+
+Error describe(const Step& step, bool may_have_been_applied) {
+  Error error = error_of(step);
+  if (!is_worth_another_try(error.code)) return error;
+  if (!may_have_been_applied) return {error.code, error.message + "; nothing was applied"};
+  return {Code::kUnknown, error.message +
+                              "; nobody knows whether it was applied: ask again, without counting "
+                              "twice, with: --key '" +
+                              step.operation.key + "'"};
+}
+
+}  // namespace
+
+void add_key_option(CLI::App& app, std::optional<std::string>& key) {
+  // By a function: CLI11 takes an empty value of an optional for none.
+  app.add_option_function<std::string>(
+         "--key", [&key](const std::string& value) { key = value; },
+         "idempotency key: asked for again with the same one, it is counted once "
+         "(default: a fresh one)")
+      ->type_name("KEY");
+}
+
+Result<Outcome> change_counter(const Globals& globals, Operation operation,
+                               const std::optional<std::string>& key) {
+  if (const Result<void> set = set_key(globals, key, operation); !set) return set.error();
+  Step step{std::move(operation), {}};
+  std::unique_ptr<Counters> counters;
+  bool may_have_been_applied = false;
+  milliseconds pause = kFirstPause;
+  for (;;) {
+    try_once(globals, counters, step);
+    if (step.outcome.code == Code::kOk) return step.outcome;
+    if (step.outcome.code == Code::kUnknown) may_have_been_applied = true;
+    const Deadline next = steady_clock::now() + with_jitter(pause);
+    if (!is_worth_another_try(step.outcome.code) || next >= globals.deadline) {
+      return describe(step, may_have_been_applied);
+    }
+    std::this_thread::sleep_until(next);
+    pause = std::min(2 * pause, kLongestPause);
+  }
+}
+
+}  // namespace counterd
