@@ -126,7 +126,7 @@ Result<void> check_words(const CLI::App& app) {
 }
 
 int fail(const Error& error) {
-  std::cerr << "counterctl: " << error.message << '\n';
+  if (!error.message.empty()) std::cerr << "counterctl: " << error.message << '\n';
   return code_info(error.code).exit_status;
 }
 
