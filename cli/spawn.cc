@@ -154,7 +154,7 @@ std::string wait_until_ready(const UniqueFd& ready, Deadline deadline) {
   return line.substr(kReady.size(), line.size() - kReady.size() - 1);
 }
 
-// What the log holds from `start` on, at most its last bytes.
+// The first of what the log holds from `start` on: the daemon that fails says why before all else.
 std::string log_since(const std::string& path, off_t start) {
   std::array<char, 2048> text{};
   const UniqueFd log(open(path.c_str(), O_RDONLY | O_CLOEXEC));
