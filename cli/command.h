@@ -20,7 +20,6 @@ struct Globals {
   Endpoint server;
   StoreOptions store;         // its url empty: the server is used
   bool server_given = false;  // by flag or environment
-  bool store_by_flag = false;
   std::chrono::milliseconds timeout{5'000};
   bool timeout_given = false;
   // `timeout` from the start of the command: one for all that it waits for.

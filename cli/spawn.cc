@@ -295,10 +295,6 @@ Run add_spawn(CLI::App& app) {
       if (!number) return number.error();
       workers = static_cast<int>(*number);
     }
-    if (globals.store_by_flag) {
-      return Error{Code::kUsage,
-                   "spawn takes the daemon's store behind --, as in: spawn -- --store URL"};
-    }
     return spawn(globals, options->flags, workers);
   };
 }

@@ -463,6 +463,43 @@ assert_usage_error() {
   assert_usage_error --store sqlite:x spawn
 }
 
+@test "a store is refused by the commands that are about a daemon" {
+  local command
+  start_daemon --workers 1
+  for command in spawn workers "scale 2" stop; do
+    # shellcheck disable=SC2086
+    assert_usage_error --store "sqlite:$dir/x.db" $command
+    assert_stderr_has --store
+  done
+  # In the environment it stands for other commands, and hides no server from these.
+  export COUNTERCTL_STORE=sqlite:$dir/x.db COUNTERCTL_SERVER=$url
+  assert_equal "$("$counterctl" scale 2)" 2
+  assert_equal "$("$counterctl" workers | wc -l)" 2
+  try "$counterctl" spawn
+  assert_status 78
+  assert_stderr_has "$url"
+  try "$counterctl" stop
+  assert_status 0
+  await 5 has_ended "$daemon_pid"
+}
+
+@test "an option that only a store has a use for is refused without one" {
+  local option command
+  for option in --require-durable --sync=normal --redis-prefix=x: --redis-password-file=/dev/null; do
+    for command in report increment list status spawn stop; do
+      echo "$option $command"
+      assert_usage_error "$option" "$command"
+      assert_stderr_has "${option%=*}"
+    done
+    COUNTERCTL_STORE=sqlite:$dir/x.db assert_usage_error "$option" --server http://127.0.0.1:9 report
+  done
+  COUNTERCTL_STORE=sqlite:$dir/x.db try "$counterctl" --require-durable increment
+  assert_status 0
+  # In the environment they may be set for whenever there is a store.
+  COUNTERCTL_SYNC=normal try "$counterctl" --server "unix:$dir/nothing.sock" report
+  assert_refused 69
+}
+
 @test "a malformed URL exits 64 and is named" {
   local server store
   mkdir "$dir/empty"
