@@ -707,6 +707,18 @@ workers_have_ended() {
   assert_equal "$(value_of count)" "$(wc -l <"$dir/statuses")"
 }
 
+@test "scale that the system has no room for is refused, and changes nothing" {
+  launcher=(prlimit --nofile=100:100)
+  start_daemon --listen 127.0.0.1:0 --workers 2
+  try "$counterctl" --server "$url" scale 200
+  assert_refused 78
+  assert_stderr_has "Too many open files"
+  has_ready_workers 2
+  assert_equal "$("$counterctl" --server "$url" workers | wc -l)" 2
+  assert_equal "$("$counterctl" --server "$url" scale 3)" 3
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+}
+
 @test "scale refuses numbers that make no sense" {
   local number
   start_daemon --workers 2
