@@ -312,9 +312,10 @@ assert_check() {
 }
 
 @test "a configuration file that is missing, broken or has an unknown setting is refused and named" {
-  try "$counterd" --check-config --config "$dir/none"
+  local long=$dir/folder-with-a-long-name/and-another-one-in-it/settings-that-are-not-there
+  try "$counterd" --check-config --config "$long"
   assert_refused 78
-  assert_stderr_has "$dir/none"
+  assert_stderr_has "$long: No such file or directory"
   echo 'frobnicate = 1' >"$dir/settings"
   try "$counterd" --check-config --config "$dir/settings"
   assert_refused 78
