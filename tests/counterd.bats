@@ -591,6 +591,21 @@ workers_have_ended() {
   has_ready_workers 2
 }
 
+@test "a name serves by the addresses that this machine has" {
+  # In a network of its own without IPv6, where localhost is two addresses all the same.
+  unshare --net true || skip "only root can make a network of its own"
+  printf '127.0.0.1 localhost\n::1 localhost\n' >"$dir/hosts"
+  # shellcheck disable=SC2016
+  launcher=(unshare --net --mount bash -c 'ip link set lo up && ip -6 address flush dev lo &&
+    mount --bind "$1" /etc/hosts && shift && exec "$@"' bash "$dir/hosts")
+  start_daemon --listen "localhost:4747"
+  assert_equal "$url" http://127.0.0.1:4747
+  stop_daemon
+  try "${launcher[@]}" "$counterd" --listen '[::1]:4747'
+  assert_refused 78
+  assert_stderr_has '[::1]:4747'
+}
+
 @test "several addresses all answer, by every worker" {
   local address addresses
   start_daemon --workers 3 --listen 127.0.0.1:0 --listen 127.0.0.2:0 --listen "unix:$dir/daemon.sock"
