@@ -258,7 +258,7 @@ Result<void> spawn(Globals globals, const Words& given, int workers) {
   const Words flags = daemon_flags(globals, given);
   const Result<Endpoint> endpoint = endpoint_of(globals, flags);
   if (!endpoint) return endpoint.error();
-  const Result<std::string> directory = state_directory();
+  const Result<std::string> directory = make_state_directory();
   if (!directory) return directory.error();
   const Result<UniqueFd> lock = take_spawn_lock(*directory, globals.deadline);
   if (!lock) return lock.error();

@@ -14,6 +14,7 @@
 #include "common/letter_case.h"
 #include "common/limits.h"
 #include "common/number.h"
+#include "common/state_directory.h"
 #include "common/store/store_url.h"
 #include "common/version.h"
 
@@ -269,6 +270,10 @@ Result<void> fill_in_defaults(DaemonOptions& options) {
     const Result<std::string> url = default_store_url();
     if (!url) return url.error();
     options.store.url = *url;
+    // To check is to leave everything as it is.
+    if (!options.check_only) {
+      if (const auto made = make_state_directory(); !made) return made.error();
+    }
   }
   if (options.workers == 0) options.workers = default_workers(options.store.url);
   if (options.listen.empty()) {

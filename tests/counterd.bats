@@ -279,6 +279,7 @@ assert_check() {
   try "$counterd" --check-config
   assert_status 0
   assert_equal "$stderr" ""
+  assert_equal "$(find "$XDG_STATE_HOME" "$XDG_RUNTIME_DIR" "$HOME" -mindepth 1)" ""
   while IFS='|' read -r name good bad; do
     echo "$name = $good"
     check_flag 0 "$name" "$good"
