@@ -20,7 +20,6 @@ struct Globals {
   Endpoint server;
   StoreOptions store;         // its url empty: the server is used
   bool server_given = false;  // by flag or environment
-  bool store_by_flag = false;
   std::chrono::milliseconds timeout{5'000};
   bool timeout_given = false;
   // `timeout` from the start of the command: one for all that it waits for.
@@ -33,7 +32,7 @@ struct Globals {
 Result<std::unique_ptr<Counters>> open_counters(const Globals& globals);
 
 // A command that has been read from the command line: prints to standard output; an Error's code
-// is the exit status. kOk with a message is a success that has something to say.
+// gives the exit status. An Error without a message is one that the command has told itself.
 using Run = std::function<Result<void>(const Globals& globals)>;
 
 // Adds the command's own options to `app`; what it does is what it returns. One function a

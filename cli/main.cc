@@ -17,6 +17,7 @@ struct Command {
   const char* name;
   const char* help;
   Run (*add)(CLI::App& app);
+  bool asks_daemon = false;  // this host's, by its control socket; a store is none of its business
 };
 
 constexpr std::array kCommands = {
@@ -26,10 +27,10 @@ constexpr std::array kCommands = {
     Command{"delete", "delete a counter and print its value", add_delete},
     Command{"list", "print all counters, sorted by name", add_list},
     Command{"status", "print what serves, which store, how durable", add_status},
-    Command{"spawn", "start a daemon in the background, or more workers of one", add_spawn},
-    Command{"workers", "print the workers of this host's daemon", add_workers},
-    Command{"scale", "set the number of workers of this host's daemon", add_scale},
-    Command{"stop", "end this host's daemon in good order", add_stop},
+    Command{"spawn", "start a daemon in the background, or more workers of one", add_spawn, true},
+    Command{"workers", "print the workers of this host's daemon", add_workers, true},
+    Command{"scale", "set the number of workers of this host's daemon", add_scale, true},
+    Command{"stop", "end this host's daemon in good order", add_stop, true},
 };
 
 // The global options as they are given, before they are checked.
@@ -61,14 +62,22 @@ void add_globals(CLI::App& app, Words& words, Globals& globals) {
   app.set_version_flag("--version", "counterctl " + std::string(kVersion));
 }
 
+// The first option that only a store has a use for; empty if there is none.
+std::string option_of_store(const Words& words) {
+  if (words.sync) return "--sync";
+  if (words.redis_prefix) return "--redis-prefix";
+  if (words.redis_password_file) return "--redis-password-file";
+  return words.require_durable ? "--require-durable" : "";
+}
+
 // What the flags leave open comes from the environment. A server or a store on the command line
-// beats both in the environment, where a store beats a server.
-void read_environment(Words& words) {
+// beats both in the environment, where a store beats a server, but not for what asks a daemon.
+void read_environment(Words& words, bool asks_daemon) {
   const auto take = [](std::optional<std::string>& word, const char* name) {
     const char* value = std::getenv(name);
     if (!word && value != nullptr && *value != '\0') word = value;
   };
-  if (!words.server) take(words.store, "COUNTERCTL_STORE");
+  if (!words.server && !asks_daemon) take(words.store, "COUNTERCTL_STORE");
   if (!words.store) take(words.server, "COUNTERCTL_SERVER");
   take(words.timeout, "COUNTERCTL_TIMEOUT");
   take(words.sync, "COUNTERCTL_SYNC");
@@ -96,7 +105,18 @@ Result<void> check_store(const Words& words, Globals& globals) {
   return {};
 }
 
-Result<void> check_globals(const Words& words, Globals& globals) {
+// Takes in the environment too; refuses options on the command line that would be ignored.
+Result<void> check_globals(Words& words, bool asks_daemon, Globals& globals) {
+  if (asks_daemon && words.store) {
+    return Error{Code::kUsage,
+                 "--store is for commands that count; name a daemon with --server (and the store "
+                 "of a new one behind --, as in: counterctl spawn -- --store URL)"};
+  }
+  const std::string ignored = option_of_store(words);
+  read_environment(words, asks_daemon);
+  if (!words.store && !ignored.empty()) {
+    return Error{Code::kUsage, ignored + " is for --store alone: a daemon has its own settings"};
+  }
   globals.server_given = words.server.has_value();
   const Result<Endpoint> server =
       parse_server(words.server.value_or(std::string(kDefaultEndpoint)));
@@ -126,7 +146,7 @@ Result<void> check_words(const CLI::App& app) {
 }
 
 int fail(const Error& error) {
-  std::cerr << "counterctl: " << error.message << '\n';
+  if (!error.message.empty()) std::cerr << "counterctl: " << error.message << '\n';
   return code_info(error.code).exit_status;
 }
 
@@ -166,14 +186,13 @@ int run(int argc, const char* const* argv) {
     return fail({Code::kUsage, std::string(error.what()) + " (see counterctl --help)"});
   }
   if (const Result<void> checked = check_words(app); !checked) return end_with(checked);
-  globals.store_by_flag = words.store.has_value();
-  read_environment(words);
-  if (const Result<void> checked = check_globals(words, globals); !checked)
+  std::size_t chosen = 0;
+  while (!commands[chosen].first->parsed()) ++chosen;
+  const bool asks_daemon = kCommands[chosen].asks_daemon;
+  if (const Result<void> checked = check_globals(words, asks_daemon, globals); !checked) {
     return end_with(checked);
-  for (const auto& [sub, run_command] : commands) {
-    if (sub->parsed()) return end_with(run_command(globals));
   }
-  return 0;
+  return end_with(commands[chosen].second(globals));
 }
 
 }  // namespace

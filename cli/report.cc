@@ -38,18 +38,23 @@ Run add_report(CLI::App& app) {
     Result<std::unique_ptr<Counters>> counters = open_counters(globals);
     if (!counters) return counters.error();
     (*counters)->apply(*steps, globals.deadline);
-    Result<void> result;
+    // The others are reported; the first failure that is worse than "missing" is the result.
+    Code result = Code::kOk;
+    std::string told;
     for (Step& step : *steps) {
       const bool missing = step.outcome.code == Code::kMissing;
       if (step.outcome.code == Code::kOk || (missing && by_default)) {
         print_line(globals, line_of(globals, step, steps->size() > 1));
         continue;
       }
-      // The others are reported; the first failure that is worse than "missing" is the result.
-      if (!result) std::cerr << "counterctl: " << result.error().message << '\n';
-      if (result || result.error().code == Code::kMissing || !missing) result = error_of(step);
+      if (result == Code::kOk || (result == Code::kMissing && !missing)) result = step.outcome.code;
+      // A server that is gone is told once, not for each name.
+      const std::string message = error_of(step).message;
+      if (message != told) std::cerr << "counterctl: " << message << '\n';
+      told = message;
     }
-    return result;
+    if (result == Code::kOk) return {};
+    return Error{result, ""};
   };
 }
 

@@ -154,7 +154,7 @@ std::string wait_until_ready(const UniqueFd& ready, Deadline deadline) {
   return line.substr(kReady.size(), line.size() - kReady.size() - 1);
 }
 
-// What the log holds from `start` on, at most its last bytes.
+// The first of what the log holds from `start` on: the daemon that fails says why before all else.
 std::string log_since(const std::string& path, off_t start) {
   std::array<char, 2048> text{};
   const UniqueFd log(open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -258,7 +258,7 @@ Result<void> spawn(Globals globals, const Words& given, int workers) {
   const Words flags = daemon_flags(globals, given);
   const Result<Endpoint> endpoint = endpoint_of(globals, flags);
   if (!endpoint) return endpoint.error();
-  const Result<std::string> directory = state_directory();
+  const Result<std::string> directory = make_state_directory();
   if (!directory) return directory.error();
   const Result<UniqueFd> lock = take_spawn_lock(*directory, globals.deadline);
   if (!lock) return lock.error();
@@ -294,10 +294,6 @@ Run add_spawn(CLI::App& app) {
           options->workers, "--workers", 1, static_cast<std::int64_t>(kMaxWorkers));
       if (!number) return number.error();
       workers = static_cast<int>(*number);
-    }
-    if (globals.store_by_flag) {
-      return Error{Code::kUsage,
-                   "spawn takes the daemon's store behind --, as in: spawn -- --store URL"};
     }
     return spawn(globals, options->flags, workers);
   };

@@ -22,14 +22,19 @@ Result<std::string> state_directory() {
     }
     base = home + "/.local/state";
   }
-  const std::string directory = base + "/counterd";
+  return base + "/counterd";
+}
+
+Result<std::string> make_state_directory() {
+  const Result<std::string> directory = state_directory();
+  if (!directory || !environment("STATE_DIRECTORY").empty()) return directory;
   std::error_code failure;
-  std::filesystem::create_directories(base, failure);
-  if (!failure && mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
+  std::filesystem::create_directories(std::filesystem::path(*directory).parent_path(), failure);
+  if (!failure && mkdir(directory->c_str(), 0700) != 0 && errno != EEXIST) {
     failure.assign(errno, std::generic_category());
   }
   if (failure) {
-    return system_error(Code::kConfig, "cannot make the directory " + directory, failure.value());
+    return system_error(Code::kConfig, "cannot make the directory " + *directory, failure.value());
   }
   return directory;
 }

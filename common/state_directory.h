@@ -8,8 +8,11 @@
 namespace counterd {
 
 // $STATE_DIRECTORY (systemd), else $XDG_STATE_HOME/counterd, else $HOME/.local/state/counterd
-// (XDG Base Directory Specification); the last two are made, for their owner alone, if missing.
-// kConfig, if none is set or it cannot be made.
+// (XDG Base Directory Specification). kConfig, if none is set.
 Result<std::string> state_directory();
+
+// The same, and makes it, for its owner alone, if it is missing; systemd's is there already.
+// kConfig, also if it cannot be made.
+Result<std::string> make_state_directory();
 
 }  // namespace counterd

@@ -77,23 +77,27 @@ Endpoint endpoint_of(const sockaddr_storage& address) {
   return endpoint;
 }
 
+// A listening socket, or why there is none (an errno value).
+struct Bound {
+  UniqueFd socket;
+  int failure = 0;
+};
+
 // Whether a socket is the first on its address or joins others of ours.
 enum class Joining : unsigned char { kFirst, kJoins };
 
 // The first is bound without SO_REUSEPORT, so that it fails where another program listens, and
 // gets the option then, so that ours can join it.
-Result<UniqueFd> bind_tcp(const addrinfo& address, const Endpoint& endpoint, Joining joining) {
+Bound bind_tcp(const addrinfo& address, Joining joining) {
   UniqueFd socket(::socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!socket) return cannot_listen(endpoint, errno);
+  if (!socket) return {UniqueFd(), errno};
   set_option(socket, SOL_SOCKET, SO_REUSEADDR);
   if (address.ai_family == AF_INET6) set_option(socket, IPPROTO_IPV6, IPV6_V6ONLY);
   if (joining == Joining::kJoins) set_option(socket, SOL_SOCKET, SO_REUSEPORT);
-  if (bind(socket.get(), address.ai_addr, address.ai_addrlen) != 0) {
-    return cannot_listen(endpoint, errno);
-  }
+  if (bind(socket.get(), address.ai_addr, address.ai_addrlen) != 0) return {UniqueFd(), errno};
   set_option(socket, SOL_SOCKET, SO_REUSEPORT);
-  if (listen(socket.get(), kBacklog) != 0) return cannot_listen(endpoint, errno);
-  return socket;
+  if (listen(socket.get(), kBacklog) != 0) return {UniqueFd(), errno};
+  return {std::move(socket), 0};
 }
 
 sockaddr_un unix_address(const std::string& path) {
@@ -152,11 +156,15 @@ Result<void> Listeners::open_unix(const Endpoint& endpoint) {
   return {};
 }
 
-// Each address of the name; with port 0 the first one's port serves for all.
+// Each address of the name, but for those that this machine does not have, as long as it has one:
+// localhost is often two, of which IPv6's may be switched off. With port 0 the first one's port
+// serves for all.
 Result<void> Listeners::open_tcp(const Endpoint& endpoint) {
   Endpoint wanted = endpoint;
   const Result<Addresses> addresses = resolve(endpoint);
   if (!addresses) return addresses.error();
+  int skipped = 0;
+  const std::size_t before = tcp_.size();
   for (const addrinfo* address = addresses->get(); address != nullptr; address = address->ai_next) {
     sockaddr_storage bound{};
     std::memcpy(&bound, address->ai_addr, address->ai_addrlen);
@@ -165,16 +173,21 @@ Result<void> Listeners::open_tcp(const Endpoint& endpoint) {
     port = htons(static_cast<std::uint16_t>(wanted.port));
     addrinfo numeric = *address;
     numeric.ai_addr = reinterpret_cast<sockaddr*>(&bound);
-    Result<UniqueFd> socket = bind_tcp(numeric, wanted, Joining::kFirst);
-    if (!socket) return socket.error();
+    auto [socket, failure] = bind_tcp(numeric, Joining::kFirst);
+    if (failure == EADDRNOTAVAIL || failure == EAFNOSUPPORT) {
+      skipped = failure;
+      continue;
+    }
+    if (!socket) return cannot_listen(wanted, failure);
     socklen_t size = sizeof bound;
-    getsockname(socket->get(), reinterpret_cast<sockaddr*>(&bound), &size);
+    getsockname(socket.get(), reinterpret_cast<sockaddr*>(&bound), &size);
     const Endpoint actual = endpoint_of(bound);
     wanted.port = actual.port;
     endpoints_.push_back(actual);
     tcp_.push_back(actual);
-    slots_.front().push_back(std::move(*socket));
+    slots_.front().push_back(std::move(socket));
   }
+  if (tcp_.size() == before) return cannot_listen(wanted, skipped);
   return {};
 }
 
@@ -220,9 +233,9 @@ Result<void> Listeners::add_slot() {
   for (const Endpoint& endpoint : tcp_) {
     const Result<Addresses> address = resolve(endpoint);
     if (!address) return address.error();
-    Result<UniqueFd> socket = bind_tcp(**address, endpoint, Joining::kJoins);
-    if (!socket) return socket.error();
-    sockets.push_back(std::move(*socket));
+    auto [socket, failure] = bind_tcp(**address, Joining::kJoins);
+    if (!socket) return cannot_listen(endpoint, failure);
+    sockets.push_back(std::move(socket));
   }
   slots_.push_back(std::move(sockets));
   return {};

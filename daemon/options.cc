@@ -1,9 +1,11 @@
 #include "daemon/options.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
@@ -12,6 +14,7 @@
 #include "common/letter_case.h"
 #include "common/limits.h"
 #include "common/number.h"
+#include "common/state_directory.h"
 #include "common/store/store_url.h"
 #include "common/version.h"
 
@@ -210,14 +213,17 @@ using Sources = std::map<std::string, Source>;  // by Setting::name
 Result<void> read_file(const std::string& path, Sources& sources) {
   std::vector<CLI::ConfigItem> items;
   std::error_code ignored;
-  // CLI11 takes a directory for an empty file.
+  // CLI11 takes a directory for an empty file, and does not say why it cannot read one.
   if (std::filesystem::is_directory(path, ignored)) {
-    return Error{Code::kConfig, "the file " + quote_for_people(path) + " is a directory"};
+    return Error{Code::kConfig, "the file " + path + " is a directory"};
+  }
+  if (access(path.c_str(), R_OK) != 0) {
+    return system_error(Code::kConfig, "cannot read the file " + path, errno);
   }
   try {
     items = CLI::ConfigINI().from_file(path);
   } catch (const CLI::Error& error) {
-    return Error{Code::kConfig, "cannot read the file " + quote_for_people(path)};
+    return Error{Code::kConfig, "cannot read the file " + path + ": " + error.what()};
   }
   for (const CLI::ConfigItem& item : items) {
     const auto known = std::find_if(settings().begin(), settings().end(),
@@ -285,6 +291,10 @@ Result<void> fill_in_defaults(DaemonOptions& options) {
     const Result<std::string> url = default_store_url();
     if (!url) return url.error();
     options.store.url = *url;
+    // To check is to leave everything as it is.
+    if (!options.check_only) {
+      if (const auto made = make_state_directory(); !made) return made.error();
+    }
   }
   if (options.workers == 0) options.workers = default_workers(options.store.url);
   if (options.listen.empty()) {

@@ -143,7 +143,9 @@ void Supervisor::wait() {
   control_.expire();
   if ((polled.front().revents & POLLIN) != 0) take_signals();
   if (Clock::now() >= kill_at_) kill_all(SIGKILL);
-  if (!stopping_) adjust_slots();
+  if (!stopping_) {
+    if (const Result<void> adjusted = adjust_slots(); !adjusted) log_line(adjusted.error().message);
+  }
   end_when_empty();
 }
 
@@ -279,8 +281,9 @@ void Supervisor::start(std::size_t index) {
 }
 
 // Brings the number of slots to what is wanted: from the end, so that a slot's number is its place
-// among the sockets of an address, and none is added while another is on its way out.
-void Supervisor::adjust_slots() {
+// among the sockets of an address, and none is added while another is on its way out. Where not all
+// can be added none is: an Error, and what there is from then on is what is wanted.
+Result<void> Supervisor::adjust_slots() {
   while (slots_.size() > 1 && slots_.back().retiring && slots_.back().state == State::kWaiting &&
          !listeners_.has_queued(slots_.size() - 1)) {
     slots_.pop_back();
@@ -296,17 +299,21 @@ void Supervisor::adjust_slots() {
       kill(slots_[i].process.pid, SIGTERM);
     }
   }
-  if (slots_.size() >= wanted || slots_.back().retiring) return;
+  if (slots_.size() >= wanted || slots_.back().retiring) return {};
+  const std::size_t before = slots_.size();
   while (slots_.size() < wanted) {
     if (const Result<void> added = listeners_.add_slot(); !added) {
-      log_line(added.error().message);
-      wanted_ = slots_.size();
-      break;
+      for (; slots_.size() > before; slots_.pop_back()) listeners_.remove_slot();
+      wanted_ = before;
+      return Error{added.error().code, "no sockets for " + std::to_string(wanted) +
+                                           " workers, so there are still " +
+                                           std::to_string(before) + ": " + added.error().message};
     }
     slots_.emplace_back();
   }
   listeners_.route_to(slots_.size());
   start_due_workers();
+  return {};
 }
 
 void Supervisor::stop() {
@@ -339,8 +346,9 @@ Result<DaemonInfo> Supervisor::answer(const ControlRequest& request) {
     }
     if (stopping_) return Error{Code::kUnavailable, "the daemon is ending"};
     wanted_ = static_cast<std::size_t>(request.workers);
-    adjust_slots();
+    const Result<void> adjusted = adjust_slots();
     tell_status();
+    if (!adjusted) return adjusted.error();
   } else if (request.command == "stop") {
     if (!stopping_) stop();
   } else if (request.command != "workers") {

@@ -61,7 +61,7 @@ class Supervisor {
   void start_due_workers();
   void start(std::size_t slot);
   void say_ready();
-  void adjust_slots();
+  Result<void> adjust_slots();
   void stop();
   void kill_all(int signal);
   void end_when_empty();

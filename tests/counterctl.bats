@@ -463,6 +463,43 @@ assert_usage_error() {
   assert_usage_error --store sqlite:x spawn
 }
 
+@test "a store is refused by the commands that are about a daemon" {
+  local command
+  start_daemon --workers 1
+  for command in spawn workers "scale 2" stop; do
+    # shellcheck disable=SC2086
+    assert_usage_error --store "sqlite:$dir/x.db" $command
+    assert_stderr_has --store
+  done
+  # In the environment it stands for other commands, and hides no server from these.
+  export COUNTERCTL_STORE=sqlite:$dir/x.db COUNTERCTL_SERVER=$url
+  assert_equal "$("$counterctl" scale 2)" 2
+  assert_equal "$("$counterctl" workers | wc -l)" 2
+  try "$counterctl" spawn
+  assert_status 78
+  assert_stderr_has "$url"
+  try "$counterctl" stop
+  assert_status 0
+  await 5 has_ended "$daemon_pid"
+}
+
+@test "an option that only a store has a use for is refused without one" {
+  local option command
+  for option in --require-durable --sync=normal --redis-prefix=x: --redis-password-file=/dev/null; do
+    for command in report increment list status spawn stop; do
+      echo "$option $command"
+      assert_usage_error "$option" "$command"
+      assert_stderr_has "${option%=*}"
+    done
+    COUNTERCTL_STORE=sqlite:$dir/x.db assert_usage_error "$option" --server http://127.0.0.1:9 report
+  done
+  COUNTERCTL_STORE=sqlite:$dir/x.db try "$counterctl" --require-durable increment
+  assert_status 0
+  # In the environment they may be set for whenever there is a store.
+  COUNTERCTL_SYNC=normal try "$counterctl" --server "unix:$dir/nothing.sock" report
+  assert_refused 69
+}
+
 @test "a malformed URL exits 64 and is named" {
   local server store
   mkdir "$dir/empty"
@@ -738,6 +775,50 @@ server.serve_forever()'
   assert_refused 69
   try ctl status
   assert_refused 69
+}
+
+# The server of the counters a (3), away (503) and forbidden (403); others are missing.
+moody_server='
+import http.server, json
+answers = {
+    "a": (200, {"name": "a", "value": 3}),
+    "away": (503, {"type": "urn:counterd:error:store-unavailable", "detail": "the store is away"}),
+    "forbidden": (403, {"type": "urn:counterd:error:forbidden", "detail": "not for you"})}
+missing = 404, {"type": "urn:counterd:error:no-such-counter", "detail": ""}
+class Moody(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        status, body = answers.get(self.path.rsplit("/", 1)[1], missing)
+        body = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *unused):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Moody)
+print(server.server_port)
+server.serve_forever()'
+
+# assert_report STATUS STDOUT STDERR NAME...
+assert_report() {
+  try ctl report "${@:4}"
+  assert_status "$1"
+  assert_output "$2"
+  assert_equal "$stderr" "$3"
+}
+
+@test "report tells each failure once and exits with the first one that is worse than missing" {
+  local away='counterctl: the store is away' forbidden='counterctl: not for you'
+  local x='counterctl: counter x does not exist' y='counterctl: counter y does not exist'
+  start_python "$moody_server"
+  place=(--server "http://127.0.0.1:$said")
+  assert_report 69 "" "$away"$'\n'"$x" away x
+  assert_report 69 "" "$x"$'\n'"$away" x away
+  assert_report 69 $'a\t3' "$away"$'\n'"$forbidden"$'\n'"$x" away forbidden a x
+  assert_report 77 $'a\t3' "$forbidden"$'\n'"$away" forbidden a away
+  assert_report 2 "" "$x"$'\n'"$y" x y
+  assert_report 69 "" "$away" away away
 }
 
 @test "a full disk behind stdout exits 74" {

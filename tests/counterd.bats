@@ -279,6 +279,7 @@ assert_check() {
   try "$counterd" --check-config
   assert_status 0
   assert_equal "$stderr" ""
+  assert_equal "$(find "$XDG_STATE_HOME" "$XDG_RUNTIME_DIR" "$HOME" -mindepth 1)" ""
   while IFS='|' read -r name good bad; do
     echo "$name = $good"
     check_flag 0 "$name" "$good"
@@ -312,9 +313,10 @@ assert_check() {
 }
 
 @test "a configuration file that is missing, broken or has an unknown setting is refused and named" {
-  try "$counterd" --check-config --config "$dir/none"
+  local long=$dir/folder-with-a-long-name/and-another-one-in-it/settings-that-are-not-there
+  try "$counterd" --check-config --config "$long"
   assert_refused 78
-  assert_stderr_has "$dir/none"
+  assert_stderr_has "$long: No such file or directory"
   echo 'frobnicate = 1' >"$dir/settings"
   try "$counterd" --check-config --config "$dir/settings"
   assert_refused 78
@@ -590,6 +592,21 @@ workers_have_ended() {
   has_ready_workers 2
 }
 
+@test "a name serves by the addresses that this machine has" {
+  # In a network of its own without IPv6, where localhost is two addresses all the same.
+  unshare --net true || skip "only root can make a network of its own"
+  printf '127.0.0.1 localhost\n::1 localhost\n' >"$dir/hosts"
+  # shellcheck disable=SC2016
+  launcher=(unshare --net --mount bash -c 'ip link set lo up && ip -6 address flush dev lo &&
+    mount --bind "$1" /etc/hosts && shift && exec "$@"' bash "$dir/hosts")
+  start_daemon --listen "localhost:4747"
+  assert_equal "$url" http://127.0.0.1:4747
+  stop_daemon
+  try "${launcher[@]}" "$counterd" --listen '[::1]:4747'
+  assert_refused 78
+  assert_stderr_has '[::1]:4747'
+}
+
 @test "several addresses all answer, by every worker" {
   local address addresses
   start_daemon --workers 3 --listen 127.0.0.1:0 --listen 127.0.0.2:0 --listen "unix:$dir/daemon.sock"
@@ -705,6 +722,18 @@ workers_have_ended() {
   for i in "${children[@]}"; do wait "$i"; done
   assert_equal "$(sort -u "$dir/statuses")" 200
   assert_equal "$(value_of count)" "$(wc -l <"$dir/statuses")"
+}
+
+@test "scale that the system has no room for is refused, and changes nothing" {
+  launcher=(prlimit --nofile=100:100)
+  start_daemon --listen 127.0.0.1:0 --workers 2
+  try "$counterctl" --server "$url" scale 200
+  assert_refused 78
+  assert_stderr_has "Too many open files"
+  has_ready_workers 2
+  assert_equal "$("$counterctl" --server "$url" workers | wc -l)" 2
+  assert_equal "$("$counterctl" --server "$url" scale 3)" 3
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
 }
 
 @test "scale refuses numbers that make no sense" {

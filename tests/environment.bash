@@ -15,7 +15,8 @@ counterd=$bin/counterd
 counterctl=$bin/counterctl
 
 setup_file() {
-  # A python3 may be a wrapper that takes longer than a test.
+  # Once for the file: where python3 is a wrapper that looks for the real one, as version managers
+  # install, each start would take a multiple of its time.
   PYTHON_PROGRAM=$(python3 -c 'import sys; print(sys.executable)')
   export PYTHON_PROGRAM
 }
