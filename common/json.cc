@@ -20,7 +20,10 @@ class FlatObjectReader : public nlohmann::json_sax<Json> {
 
   bool null() override { return refuse("null is not a value here"); }
   bool boolean(bool value) override { return take(value ? "true" : "false"); }
-  bool number_integer(number_integer_t value) override { return take(std::to_string(value)); }
+  // A zero that comes here, and not as unsigned, has a minus, which a caller may not want to see.
+  bool number_integer(number_integer_t value) override {
+    return take(value == 0 ? "-0" : std::to_string(value));
+  }
   bool number_unsigned(number_unsigned_t value) override { return take(std::to_string(value)); }
   bool number_float(number_float_t, const string_t& text) override { return take(text); }
   bool string(string_t& value) override { return take(value); }

@@ -120,8 +120,10 @@ Result<void> read_length(std::string_view value, RequestHead& head) {
 }
 
 Result<void> read_connection(std::string_view value, RequestHead& head) {
-  if (list_has(value, "close")) head.keep_alive = false;
+  // An end outweighs a wish to go on, in whichever order and field they come (RFC 9112, 9.3).
+  if (list_has(value, "close")) head.asks_to_close = true;
   if (head.http_1_0 && list_has(value, "keep-alive")) head.keep_alive = true;
+  if (head.asks_to_close) head.keep_alive = false;
   return {};
 }
 

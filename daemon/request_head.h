@@ -29,6 +29,7 @@ struct RequestHead {
   bool has_origin = false;
   bool http_1_0 = false;
   bool keep_alive = true;         // what the client wishes (RFC 9112, 9.3)
+  bool asks_to_close = false;     // by Connection: close
   bool expects_continue = false;  // it waits for 100 before it sends the body (RFC 9110, 10.1.1)
 };
 

@@ -101,7 +101,7 @@ TEST_CASE("whatever is not one flat object is refused", "[json]") {
 
 TEST_CASE("a number that is no 64-bit integer comes as it is written", "[json]") {
   for (const char* number :
-       {"1.5", "1.0", "1e3", "1E3", "-1.5", "0.0", "-0.0", "18446744073709551616",
+       {"-0", "1.5", "1.0", "1e3", "1E3", "-1.5", "0.0", "-0.0", "18446744073709551616",
         "-9223372036854775809", "99999999999999999999"}) {
     CAPTURE(number);
     const Result<FlatObject> members = parse_flat_object(std::string("{\"by\":") + number + "}");

@@ -180,6 +180,9 @@ TEST_CASE("the connection goes on as the client wishes") {
   const std::string old = "GET /report HTTP/1.0\r\nHost: a\r\n";
   CHECK(!accepted(old + "\r\n").keep_alive);
   CHECK(accepted(old + "Connection: Keep-Alive\r\n\r\n").keep_alive);
+  CHECK(!accepted(old + "Connection: close, keep-alive\r\n\r\n").keep_alive);
+  CHECK(!accepted(old + "Connection: close\r\nConnection: keep-alive\r\n\r\n").keep_alive);
+  CHECK(!accepted(old + "Connection: keep-alive\r\nConnection: close\r\n\r\n").keep_alive);
 }
 
 }  // namespace

@@ -121,6 +121,15 @@ TEST_CASE("a URL that is not complete or not known is refused", "[store_url]") {
   }
 }
 
+TEST_CASE("a host is a name or an address", "[store_url]") {
+  for (const std::string_view bad : {"redis://a b"sv, "redis://a?"sv, "redis://a#b"sv,
+                                     "redis://[::1?]"sv, "redis://a\nb"sv, "redis://\xff"sv}) {
+    CAPTURE(quote_for_people(bad));
+    CHECK_FALSE(parse_store_url(bad));
+  }
+  CHECK(redis_at("redis://redis_1.example-net").host == "redis_1.example-net");
+}
+
 TEST_CASE("ports and databases are numbers in their range", "[store_url]") {
   for (const std::string bad :
        {"0", "65536", "-1", "+1", "01", "1e3", "0x10", " 1", "1 ", "x", "99999999999999999999"}) {
@@ -136,14 +145,26 @@ TEST_CASE("ports and databases are numbers in their range", "[store_url]") {
 }
 
 TEST_CASE("a URL with a password is refused and the password is not repeated", "[store_url]") {
-  for (const char* bad :
-       {"redis://user:hunter2@host", "redis://:hunter2@host:6379/0", "redis://user:hunter2@",
-        "redis://user:hun/hunter2@host", "redis://user:p@hunter2@host", "redis://a@b:hunter2@host",
-        "redis+unix://user:hunter2@/run/r.sock", "redis+unix://:hunter2@/run/r.sock?db=1",
-        "redis+unix://a@b:hunter2@/run/r.sock", "redis+unix://user:hunter2@relative",
-        "rediss://user:hunter2@host", "REDIS://user:hunter2@host", "valkey://:hunter2@host",
-        "postgres://user:hunter2@host/db", "redis+unix:///run/r.sock?password=hunter2",
-        "redis://user:hunter2@host:99999", "redis://host/0?password=hunter2"}) {
+  for (const char* bad : {"redis://user:hunter2@host",
+                          "redis://:hunter2@host:6379/0",
+                          "redis://user:hunter2@",
+                          "redis://user:hun/hunter2@host",
+                          "redis://user:p@hunter2@host",
+                          "redis://a@b:hunter2@host",
+                          "redis+unix://user:hunter2@/run/r.sock",
+                          "redis+unix://:hunter2@/run/r.sock?db=1",
+                          "redis+unix://a@b:hunter2@/run/r.sock",
+                          "redis+unix://user:hunter2@relative",
+                          "rediss://user:hunter2@host",
+                          "REDIS://user:hunter2@host",
+                          "valkey://:hunter2@host",
+                          "postgres://user:hunter2@host/db",
+                          "redis+unix:///run/r.sock?password=hunter2",
+                          "redis://user:hunter2@host:99999",
+                          "redis://host/0?password=hunter2",
+                          "redis://host?password=hunter2",
+                          "redis://user@host?password=hunter2",
+                          "redis://host?password=hunter2@x"}) {
     CAPTURE(bad);
     const Result<StoreLocation> location = parse_store_url(bad);
     REQUIRE_FALSE(location);

@@ -50,8 +50,20 @@ Result<std::string> take_user(std::string_view& rest, std::size_t at) {
                  "store: a URL may not hold a password, which others could see; put it in a file "
                  "and name that with --redis-password-file"};
   }
+  if (user.find_first_of("/?#") != std::string_view::npos) {  // a host's, and a password behind it?
+    return Error{Code::kConfig, "store: there is a '/', '?' or '#' in front of the '@' of a URL"};
+  }
   rest.remove_prefix(at + 1);
   return std::string(user);
+}
+
+// What names and addresses are made of, an IPv6 zone included. Behind anything else, such as '?',
+// may stand what was never meant as a host, and hosts are shown.
+bool is_host(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("-._:%").find(c) != std::string_view::npos;
+  });
 }
 
 // "host", "host:port", "[v6]:port" into `location`.
@@ -69,6 +81,7 @@ Result<void> read_host_and_port(std::string_view url, std::string_view authority
     if (colon != std::string_view::npos) port = authority.substr(colon);
   }
   if (location.host.empty()) return bad_url(url, "the host is missing");
+  if (!is_host(location.host)) return bad_url(url, "the host is neither a name nor an address");
   if (port.empty()) return {};
   if (!port.starts_with(':')) return bad_url(url, "the port begins with ':'");
   const Result<int> number = parse_port_or_database(port.substr(1), "port", 1);

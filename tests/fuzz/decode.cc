@@ -1,0 +1,202 @@
+// The way of a request through all that is pure: the head check, decode() and encode() of made-up
+// answers. Nothing invalid gets to the store, and whatever is answered is one whole message that
+// can be read.
+#include <algorithm>
+#include <limits>
+
+#include "common/counter_name.h"
+#include "common/idempotency_key.h"
+#include "common/json.h"
+#include "common/limits.h"
+#include "common/number.h"
+#include "daemon/api.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/other_parser.h"
+
+using namespace counterd;
+using namespace std::chrono_literals;
+
+namespace {
+
+std::string member_of(const FlatObject& object, std::string_view name) {
+  for (const auto& [key, value] : object) {
+    if (key == name) return value;
+  }
+  return {};
+}
+
+void expect_message_of(const Response& response, bool head_only) {
+  for (const After after : {After::kKeepAlive, After::kKeepAlive10, After::kClose}) {
+    std::string bytes;
+    append_bytes(bytes, response, after, head_only);
+    EXPECT(bytes.ends_with(head_only ? "\r\n\r\n" : response.body));
+    if (head_only) continue;  // whose length is not that of its message
+    const std::string_view head =
+        std::string_view(bytes).substr(0, bytes.size() - response.body.size());
+    EXPECT(head.find("\r\n\r\n") == head.size() - 4);
+    EXPECT(reads_as_response(head, response.body.size()));
+  }
+}
+
+void expect_problem(const Response& response) {
+  EXPECT(response.status >= 400 && response.content_type == "application/problem+json");
+  const Result<FlatObject> problem = parse_flat_object(response.body);
+  EXPECT(problem.ok() && problem->size() == 4);
+  const std::optional<Code> code = code_of_problem_type(member_of(*problem, "type"));
+  EXPECT(code && code_info(*code).http_status == response.status);
+  EXPECT(member_of(*problem, "status") == std::to_string(response.status));
+  EXPECT(member_of(*problem, "title") == code_info(*code).title);
+  EXPECT(!member_of(*problem, "detail").empty());
+  const bool again = response.status == 503 && *code != Code::kUnknown;
+  EXPECT(again == (response.fields.find("Retry-After: ") != std::string::npos));
+}
+
+void expect_value(const Response& response, const Call& call, const std::string& name) {
+  EXPECT(response.status == 200);
+  if (!call.plain_text) {
+    const bool seed_report = response.body.starts_with("{\"count\":");
+    // A list, a probe and the seed's report name no counter.
+    if (!name.empty() && !seed_report) EXPECT(json_string_member(response.body, "name") == name);
+    EXPECT(response.content_type == "application/json");
+    EXPECT(response.body.ends_with("}\n"));
+  } else if (!name.empty()) {
+    EXPECT(response.body.ends_with('\n'));
+    EXPECT(parse_int64(response.body.substr(0, response.body.size() - 1), "value"));
+  }
+}
+
+void expect_answer(const Call& call, const Answer& answer, bool good, const std::string& name) {
+  Figures figures;
+  figures.pid = 4711;
+  const Response response = encode(call, answer, figures);
+  if (good) {
+    expect_value(response, call, name);
+  } else {
+    expect_problem(response);
+  }
+  expect_message_of(response, call.head_only);
+}
+
+// The plainest request for the same operation means the same.
+void expect_same_when_written(const Operation& operation) {
+  std::string text = "/v1/counters/" + operation.name;
+  switch (operation.kind) {
+    case OperationKind::kIncrement:
+      text = "POST " + text + "/increment?by=" + std::to_string(operation.operand);
+      break;
+    case OperationKind::kReset:
+      text = "POST " + text + "/reset?to=" + std::to_string(operation.operand);
+      break;
+    case OperationKind::kDelete:
+      text = "DELETE " + text;
+      break;
+    case OperationKind::kReport:
+      text = "GET " + text;
+      break;
+  }
+  text += " HTTP/1.1\r\nHost: localhost\r\n";
+  if (!operation.key.empty()) text += "Idempotency-Key: " + quoted_key(operation.key) + "\r\n";
+  if (operation.key_lifetime.count() != 0) {
+    text += "Idempotency-Key-Lifetime: " + std::to_string(operation.key_lifetime / 1s) + "\r\n";
+  }
+  text += "\r\n";
+  const auto head = read_request_head(text);
+  EXPECT(head.ok() && head->has_value());
+  const Decoded decoded = decode(**head, {}, {{"localhost"}, false, false});
+  const auto* question = std::get_if<Question>(&decoded.result);
+  EXPECT(question != nullptr);
+  const auto* again = std::get_if<Operation>(question);
+  EXPECT(again != nullptr && again->kind == operation.kind && again->name == operation.name &&
+         again->operand == operation.operand && again->key == operation.key &&
+         again->key_lifetime == operation.key_lifetime);
+}
+
+void expect_allowed(const Operation& operation, const RequestHead& head,
+                    const ApiOptions& options) {
+  EXPECT(check_counter_name(operation.name));
+  EXPECT(operation.key.empty() || parse_idempotency_key(quoted_key(operation.key)));
+  EXPECT(operation.key_lifetime.count() == 0 || !operation.key.empty());
+  EXPECT(operation.key_lifetime >= 0s && operation.key_lifetime <= kMaxKeyLifetime);
+  if (!changes_something(operation)) {
+    EXPECT(head.method == "GET" || head.method == "HEAD");
+    EXPECT(operation.key.empty());
+    return;
+  }
+  const bool seed_path = head.target.starts_with("/increment") || head.target.starts_with("/reset");
+  EXPECT(head.method == "POST" || head.method == "DELETE" ||
+         (head.method == "GET" && options.allow_get_writes && seed_path));
+  EXPECT(!head.has_origin && head.sec_fetch_site != "cross-site");
+}
+
+void answer_operation(const Call& call, const Operation& operation) {
+  // The counter count is there at all times for the seed's report.
+  Outcome missing;
+  missing.code = Code::kMissing;
+  const bool seed_report = encode(call, Step{operation, missing}, {}).status == 200;
+  for (const Code code : {Code::kOk, Code::kMissing, Code::kOutOfRange, Code::kKeyReused,
+                          Code::kTooManyKeys, Code::kUnavailable, Code::kUnknown}) {
+    Outcome outcome;
+    outcome.code = code;
+    outcome.detail = "it \"broke\"\r\n\xff";
+    outcome.value = std::numeric_limits<std::int64_t>::min();
+    const bool good = code == Code::kOk || (code == Code::kMissing && seed_report);
+    expect_answer(call, Step{operation, outcome}, good, operation.name);
+    outcome.replayed = code == Code::kOk;
+    outcome.previous = std::numeric_limits<std::int64_t>::max();
+    expect_answer(call, Step{operation, outcome}, good, operation.name);
+  }
+}
+
+void answer_list(const Call& call, const ListQuery& query) {
+  EXPECT(query.limit >= 1 && query.limit <= kMaxListLimit);
+  EXPECT(check_name_prefix(query.prefix) && check_name_prefix(query.after));
+  expect_answer(call, Result<ListPage>(ListPage{}), true, {});
+  expect_answer(call, Result<ListPage>(ListPage{{{"a", 1}, {"b", -1}}, "b"}), true, {});
+  expect_answer(call, Result<ListPage>(Error{Code::kConfig, "away"}), false, {});
+}
+
+void answer_probe(const Call& call) {
+  expect_answer(call, Result<StoreStatus>(StoreStatus{"sqlite", "/\xff\"", "all"}), true, {});
+  expect_answer(call, Result<StoreStatus>(Error{Code::kUnavailable, "away"}), false, {});
+}
+
+void try_request(const RequestHead& head, std::string_view body, const ApiOptions& options) {
+  const Decoded decoded = decode(head, body, options);
+  EXPECT(decoded.call.head_only == (head.method == "HEAD"));
+  if (const auto* refusal = std::get_if<Response>(&decoded.result)) {
+    expect_problem(*refusal);
+    expect_message_of(*refusal, decoded.call.head_only);
+    return;
+  }
+  EXPECT(host_of(head.host) == "localhost");
+  const Question& question = std::get<Question>(decoded.result);
+  if (const auto* operation = std::get_if<Operation>(&question)) {
+    expect_allowed(*operation, head, options);
+    expect_same_when_written(*operation);
+    answer_operation(decoded.call, *operation);
+  } else if (const auto* query = std::get_if<ListQuery>(&question)) {
+    answer_list(decoded.call, *query);
+  } else if (std::holds_alternative<Probe>(question)) {
+    answer_probe(decoded.call);
+  } else {
+    expect_answer(decoded.call, Nothing{}, true, {});
+  }
+}
+
+}  // namespace
+
+int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view input = as_text(data, size);
+  const auto head = read_request_head(input);
+  if (!head) {
+    const Response response = problem_response(head.error());
+    expect_problem(response);
+    expect_message_of(response, false);
+  } else if (head->has_value()) {
+    // A body that is shorter than it says is not waited for: no seed would survive a mutation.
+    const std::string_view body = input.substr((*head)->size).substr(0, (*head)->body_size);
+    try_request(**head, body, {{"localhost"}, false, false});
+    try_request(**head, body, {{"localhost"}, false, true});
+  }
+  return 0;
+}
