@@ -10,6 +10,7 @@
 #include <csignal>
 #include <filesystem>
 #include <iostream>
+#include <sstream>
 #include <thread>
 
 #include "cli/command.h"
@@ -38,62 +39,92 @@ std::string find_daemon_program() {
   return !failure && access(beside.c_str(), X_OK) == 0 ? beside.string() : "counterd";
 }
 
-// `value` with its path, if it is one of `flag`'s that holds one, made absolute: the daemon does
-// not stay in the caller's folder, and the same words said elsewhere name another file.
-std::string with_absolute_path(std::string_view flag, const std::string& value) {
-  constexpr std::string_view kStore = "sqlite:";
-  constexpr std::string_view kSocket = "unix:";
-  std::string_view scheme;
-  if (flag == "--store" && value.starts_with(kStore)) {
-    scheme = kStore;
-  } else if (flag == "--listen" && value.starts_with(kSocket)) {
-    scheme = kSocket;
-  } else if (flag != "--config" && flag != "--redis-password-file") {
-    return value;
-  }
-  const std::string path = value.substr(scheme.size());
-  if (path.empty()) return value;  // for counterd to refuse
-  return std::string(scheme) + std::filesystem::absolute(path).lexically_normal().string();
+// In the child: becomes counterd with these arguments.
+[[noreturn]] void become_counterd(Words words) {
+  const std::string program = find_daemon_program();
+  words.insert(words.begin(), program);
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  execvp(program.c_str(), argv.data());
+  const std::string message = "cannot run " + program + "\n";
+  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, message.data(), message.size());
+  _exit(code_info(Code::kIo).exit_status);
 }
 
-// The flags as "--name=value", paths absolute, so that the same flags read the same.
-Words normalized(const Words& given) {
-  Words flags;
-  for (std::size_t i = 0; i < given.size(); ++i) {
-    const std::size_t equals = given[i].find('=');
-    const std::string flag = given[i].substr(0, equals);
-    const bool takes_value = flag.starts_with("--") && flag != "--allow-get-writes" &&
-                             flag != "--require-durable" && flag != "--check-config";
-    if (equals != std::string::npos) {
-      flags.push_back(flag + "=" + with_absolute_path(flag, given[i].substr(equals + 1)));
-    } else if (takes_value && i + 1 < given.size()) {
-      flags.push_back(flag + "=" + with_absolute_path(flag, given[++i]));
-    } else {
-      flags.push_back(given[i]);
-    }
+// The code that counterd's end means for who has spawned it.
+Code code_of_end(int status) {
+  for (const Code code : {Code::kConfig, Code::kUsage}) {
+    if (WIFEXITED(status) && WEXITSTATUS(status) == code_info(code).exit_status) return code;
   }
-  return flags;
+  return Code::kUnavailable;
 }
 
-// The address that the flags name first; that of the server, if they name none.
-Result<Endpoint> endpoint_of(const Globals& globals, const Words& flags) {
-  constexpr std::string_view kListen = "--listen=";
-  for (const std::string& flag : flags) {
-    if (flag.starts_with(kListen)) return parse_endpoint(flag.substr(kListen.size()));
-  }
-  return globals.server;
+bool is_flag(const std::string& word, const std::string& flag) {
+  return word == flag || word.starts_with(flag + "=");
 }
 
 // counterd's flags: those given, and what follows from counterctl's own options.
-Words daemon_flags(const Globals& globals, const Words& given) {
-  Words flags = normalized(given);
-  const bool names_address = std::any_of(flags.begin(), flags.end(), [](const std::string& flag) {
-    return flag.starts_with("--listen=") || flag.starts_with("--config=");
-  });
-  if (globals.server_given && !names_address) {
+Result<Words> daemon_flags(const Globals& globals, Words flags) {
+  const auto names = [&flags](const std::string& flag) {
+    return std::any_of(flags.begin(), flags.end(),
+                       [&](const std::string& word) { return is_flag(word, flag); });
+  };
+  if (names("--workers")) {
+    return Error{Code::kUsage, "--workers has to stand before --, as in: spawn --workers 2"};
+  }
+  if (globals.server_given && !names("--listen") && !names("--config")) {
     flags.push_back("--listen=" + to_string(globals.server));
   }
   return flags;
+}
+
+// What counterd makes of its flags, its environment and its files, in lines: counterd alone knows.
+Result<Words> settings_of(Words flags, Deadline deadline) {
+  std::array<int, 2> ends{};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) {
+    return system_error(Code::kIo, "cannot make a pipe", errno);
+  }
+  const UniqueFd output(ends[0]);
+  UniqueFd input(ends[1]);
+  const pid_t pid = fork();
+  if (pid < 0) return system_error(Code::kIo, "cannot start counterd", errno);
+  if (pid == 0) {
+    dup2(input.get(), STDOUT_FILENO);
+    dup2(input.get(), STDERR_FILENO);
+    flags.emplace_back("--check-config");
+    become_counterd(std::move(flags));
+  }
+  input.reset();
+  std::string text;
+  std::array<char, 4096> portion{};
+  for (ssize_t size = 1; size > 0;) {
+    if (!wait_readable(output.get(), deadline)) kill(pid, SIGKILL);  // a file that is a FIFO, say
+    size = read(output.get(), portion.data(), portion.size());
+    if (size > 0) text.append(portion.data(), static_cast<std::size_t>(size));
+  }
+  int status = 0;
+  waitpid(pid, &status, 0);
+  if (WIFSIGNALED(status)) {
+    return Error{Code::kUnavailable, "counterd has not read its settings within --timeout"};
+  }
+  if (status != 0) return Error{code_of_end(status), "counterd refuses its settings:\n" + text};
+  Words lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) {
+    if (!line.starts_with("workers = ")) lines.push_back(line);
+  }
+  return lines;
+}
+
+// The first address of a daemon with these settings.
+Result<Endpoint> endpoint_of(const Words& settings) {
+  constexpr std::string_view kListen = "listen = \"";
+  for (const std::string& line : settings) {
+    if (!line.starts_with(kListen)) continue;
+    return parse_endpoint(line.substr(kListen.size(), line.size() - kListen.size() - 1));
+  }
+  return Error{Code::kUsage, "with these flags counterd starts no daemon"};  // --help, for one
 }
 
 // Two spawns at once would both find no daemon: the second waits for the first here.
@@ -119,11 +150,8 @@ Result<UniqueFd> open_log(const std::string& path) {
 
 // In the child: leaves the session, keeps no descriptor of the caller's but the three that it is
 // given, and becomes the daemon.
-[[noreturn]] void become_daemon(const std::string& program, std::vector<char*>& argv,
-                                const UniqueFd& log, const UniqueFd& ready) {
+[[noreturn]] void become_daemon(Words words, const UniqueFd& log, const UniqueFd& ready) {
   setsid();
-  // Where the caller was it must be possible to remove the folder and unmount the disk.
-  if (chdir("/") != 0) _exit(code_info(Code::kIo).exit_status);
   const int null = open("/dev/null", O_RDONLY);
   dup2(null, STDIN_FILENO);
   dup2(log.get(), STDOUT_FILENO);
@@ -134,10 +162,7 @@ Result<UniqueFd> open_log(const std::string& path) {
     dup2(ready.get(), kReadyFd);
   }
   close_range(kReadyFd + 1, ~0U, 0);
-  execvp(program.c_str(), argv.data());
-  const std::string message = "cannot run " + program + "\n";
-  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, message.data(), message.size());
-  _exit(code_info(Code::kIo).exit_status);
+  become_counterd(std::move(words));
 }
 
 // Waits for the line "ready URL"; the URL. Empty: the daemon ends, or time is up.
@@ -174,15 +199,8 @@ Error failure_of(pid_t pid, const std::string& log_path, off_t log_start, Deadli
     return {Code::kUnknown, "the daemon (pid " + std::to_string(pid) +
                                 ") was started and is not ready yet; its log is " + log_path};
   }
-  const bool by_config =
-      WIFEXITED(status) && WEXITSTATUS(status) == code_info(Code::kConfig).exit_status;
-  const bool by_usage =
-      WIFEXITED(status) && WEXITSTATUS(status) == code_info(Code::kUsage).exit_status;
-  return {by_config  ? Code::kConfig
-          : by_usage ? Code::kUsage
-                     : Code::kUnavailable,
-          "the daemon ended while it started; its log, " + log_path + ", says:\n" +
-              log_since(log_path, log_start)};
+  return {code_of_end(status), "the daemon ended while it started; its log, " + log_path +
+                                   ", says:\n" + log_since(log_path, log_start)};
 }
 
 struct Started {
@@ -201,16 +219,12 @@ Result<Started> start_daemon(const Globals& globals, const Words& flags, int wor
   }
   const UniqueFd ready(ends[0]);
   UniqueFd to_daemon(ends[1]);
-  const std::string program = find_daemon_program();
-  Words words = {program, "--ready-fd", std::to_string(kReadyFd)};
+  Words words = {"--ready-fd", std::to_string(kReadyFd)};
   if (workers > 0) words.insert(words.end(), {"--workers", std::to_string(workers)});
   words.insert(words.end(), flags.begin(), flags.end());
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
   const pid_t pid = fork();
   if (pid < 0) return system_error(Code::kIo, "cannot start the daemon", errno);
-  if (pid == 0) become_daemon(program, argv, *log, to_daemon);
+  if (pid == 0) become_daemon(std::move(words), *log, to_daemon);
   to_daemon.reset();
   const std::string url = wait_until_ready(ready, globals.deadline);
   if (url.empty()) return failure_of(pid, log_path, log_start, globals.deadline);
@@ -230,11 +244,11 @@ void print_started(const Globals& globals, const std::string& url, pid_t pid,
   std::cerr << "counterctl: counterd is ready, pid " << pid << ", log " << log_path << '\n';
 }
 
-// A daemon with the same flags serves already: sees to `workers` more.
-Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, const Words& flags,
+// A daemon with the same settings serves already: sees to `workers` more.
+Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, const Words& settings,
                             int workers) {
-  if (daemon.arguments != flags) {
-    return Error{Code::kConfig, "a daemon with other flags serves " + daemon.addresses.front() +
+  if (daemon.settings != settings) {
+    return Error{Code::kConfig, "a daemon with other settings serves " + daemon.addresses.front() +
                                     " already (pid " + std::to_string(daemon.pid) +
                                     "); change its workers with: counterctl scale N"};
   }
@@ -255,8 +269,11 @@ Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, co
 }
 
 Result<void> spawn(Globals globals, const Words& given, int workers) {
-  const Words flags = daemon_flags(globals, given);
-  const Result<Endpoint> endpoint = endpoint_of(globals, flags);
+  const Result<Words> flags = daemon_flags(globals, given);
+  if (!flags) return flags.error();
+  const Result<Words> settings = settings_of(*flags, globals.deadline);
+  if (!settings) return settings.error();
+  const Result<Endpoint> endpoint = endpoint_of(*settings);
   if (!endpoint) return endpoint.error();
   const Result<std::string> directory = make_state_directory();
   if (!directory) return directory.error();
@@ -265,12 +282,12 @@ Result<void> spawn(Globals globals, const Words& given, int workers) {
   globals.server = *endpoint;
   if (endpoint->is_unix() || endpoint->port != 0) {
     const auto daemon = ask_daemon(*endpoint, {"workers"}, globals.deadline);
-    if (daemon) return add_workers_to(globals, *daemon, flags, std::max(workers, 1));
+    if (daemon) return add_workers_to(globals, *daemon, *settings, std::max(workers, 1));
   }
   std::string name = to_string(*endpoint);
   std::replace(name.begin(), name.end(), '/', '-');
   const std::string log_path = *directory + "/" + name + ".log";
-  const Result<Started> started = start_daemon(globals, flags, workers, log_path);
+  const Result<Started> started = start_daemon(globals, *flags, workers, log_path);
   if (!started) return started.error();
   print_started(globals, started->url, started->pid, log_path);
   return {};

@@ -22,7 +22,7 @@
 namespace counterd {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WorkerInfo, pid, slot, state, since_ms)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DaemonInfo, pid, ready, arguments, addresses, wanted, workers)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DaemonInfo, pid, ready, settings, addresses, wanted, workers)
 
 namespace {
 

@@ -2,7 +2,7 @@
 //
 // A Unix stream socket of the supervisor, for its own user and root (by the peer's credentials).
 // One request and one reply a connection, each one JSON object on one line:
-//   {"command":"workers"}            {"pid":…,"ready":…,"arguments":[…],"addresses":[…],
+//   {"command":"workers"}            {"pid":…,"ready":…,"settings":[…],"addresses":[…],
 //                                     "wanted":…,"workers":[{"pid":…,"slot":…,"state":…,
 //                                     "since_ms":…}]}
 //   {"command":"scale","workers":4}  the same, once the number is taken over
@@ -30,7 +30,7 @@ struct WorkerInfo {
 struct DaemonInfo {
   int pid = 0;
   bool ready = false;                  // every worker serves and the store answers
-  std::vector<std::string> arguments;  // as it was started, without --workers
+  std::vector<std::string> settings;   // how it serves, as `counterd --check-config` prints it
   std::vector<std::string> addresses;  // as to_url() gives them; at least one
   int wanted = 0;                      // number of workers it shall have
   std::vector<WorkerInfo> workers;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <filesystem>
 
 #include "common/limits.h"
 
@@ -35,7 +36,9 @@ Result<ControlServer> ControlServer::open(const std::vector<Endpoint>& endpoints
   if (!directory) return directory.error();
   ControlServer server;
   for (const Endpoint& endpoint : endpoints) {
-    const std::string path = *directory + "/" + control_socket_name(endpoint);
+    // Absolute, since the daemon does not stay in the folder in which it was started.
+    const std::string path =
+        std::filesystem::absolute(*directory + "/" + control_socket_name(endpoint));
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     if (path.size() >= sizeof address.sun_path) {

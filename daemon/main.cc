@@ -26,7 +26,11 @@ int run(int argc, const char* const* argv) {
   if (!options) return fail(options.error());
   if (const auto* finished = std::get_if<Finished>(&*options)) return finish(*finished);
   auto& daemon = std::get<DaemonOptions>(*options);
-  if (daemon.check_only) return finish({"the configuration is good\n", 0});
+  if (daemon.check_only) {
+    std::string text = "workers = " + std::to_string(daemon.workers) + "\n";
+    for (const std::string& line : daemon.settings) text += line + "\n";
+    return finish({text, 0});
+  }
   Result<Supervisor> supervisor = Supervisor::open(std::move(daemon));
   if (!supervisor) return fail(supervisor.error());
   return supervisor->run();

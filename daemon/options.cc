@@ -286,6 +286,44 @@ std::string password_credential() {
   return access(path.c_str(), R_OK) == 0 ? path : std::string();
 }
 
+Values lines_of(const DaemonOptions& options) {
+  Values lines;
+  const auto add = [&](const char* name, const std::string& value) {
+    lines.push_back(std::string(name) + " = \"" + value + '"');
+  };
+  const auto add_time = [&](const char* name, std::chrono::milliseconds time) {
+    add(name, std::to_string(time.count()) + "ms");
+  };
+  const auto add_flag = [&](const char* name, bool on) { add(name, on ? "true" : "false"); };
+  const StoreOptions& store = options.store;
+  for (const Endpoint& endpoint : options.listen) add("listen", to_string(endpoint));
+  add("store", store.url);
+  add("sync", store.sync == Sync::kFull ? "full" : "normal");
+  add("redis-prefix", store.redis_prefix);
+  if (!store.redis_password_file.empty()) add("redis-password-file", store.redis_password_file);
+  add_flag("require-durable", store.require_durable);
+  add_time("store-timeout", store.timeout);
+  add_time("drain-timeout", options.drain_timeout);
+  add("max-connections", std::to_string(options.max_connections));
+  for (const std::string& host : options.allowed_hosts) add("allow-host", host);
+  add_flag("allow-get-writes", options.allow_get_writes);
+  return lines;
+}
+
+// The daemon does not stay in the folder in which it was started.
+void make_absolute(StoreOptions& store) {
+  constexpr std::string_view kSqlite = "sqlite:";
+  const auto absolute = [](const std::string& path) {
+    return std::filesystem::absolute(path).string();
+  };
+  if (store.url.starts_with(kSqlite)) {
+    store.url = std::string(kSqlite) + absolute(store.url.substr(kSqlite.size()));
+  }
+  if (!store.redis_password_file.empty()) {
+    store.redis_password_file = absolute(store.redis_password_file);
+  }
+}
+
 Result<void> fill_in_defaults(DaemonOptions& options) {
   if (options.store.url.empty()) {
     const Result<std::string> url = default_store_url();
@@ -307,21 +345,9 @@ Result<void> fill_in_defaults(DaemonOptions& options) {
   if (options.store.redis_password_file.empty()) {
     options.store.redis_password_file = password_credential();
   }
+  make_absolute(options.store);
+  options.settings = lines_of(options);
   return {};
-}
-
-// The arguments as given, without --workers: what tells whether another daemon is the same.
-Values arguments_to_compare(int argc, const char* const* argv) {
-  Values arguments;
-  for (int i = 1; i < argc; ++i) {
-    const std::string argument = argv[i];
-    if (argument == "--workers" || argument == "--ready-fd") {
-      ++i;
-    } else if (!argument.starts_with("--workers=") && !argument.starts_with("--ready-fd=")) {
-      arguments.push_back(argument);
-    }
-  }
-  return arguments;
 }
 
 // The file to read: flag beats environment.
@@ -334,7 +360,6 @@ std::string config_path(const std::string& flag) {
 
 Result<std::variant<DaemonOptions, Finished>> read_options(int argc, const char* const* argv) {
   DaemonOptions options;
-  options.arguments = arguments_to_compare(argc, argv);
   CLI::App app("A counter that many processes share: serves it over HTTP.", "counterd");
   app.set_version_flag("--version", "counterd " + std::string(kVersion));
   std::string config;

@@ -21,9 +21,11 @@ struct DaemonOptions {
   bool allow_get_writes = false;
   int max_connections = 0;  // of each worker
   std::chrono::milliseconds drain_timeout{0};
-  int ready_fd = -1;                   // gets "ready URL\n" when the daemon serves; -1: none
-  bool check_only = false;             // --check-config
-  std::vector<std::string> arguments;  // as given, without --workers
+  int ready_fd = -1;        // gets "ready URL\n" when the daemon serves; -1: none
+  bool check_only = false;  // --check-config
+  // All of the above that decides how the daemon serves, whatever it came from, as lines of a
+  // configuration file: the same lines, the same daemon. Not the workers, whose number changes.
+  std::vector<std::string> settings;
 };
 
 // What main() does when there is no daemon to run: the text to print and the exit status.
@@ -32,8 +34,8 @@ struct Finished {
   int exit_status = 0;
 };
 
-// Reads the command line and what it refers to. An Error has code kUsage or kConfig and names the
-// flag, the variable or the file and line at fault.
+// Reads the command line and what it refers to. Paths in the result are absolute. An Error has code
+// kUsage or kConfig and names the flag, the variable or the file and line at fault.
 Result<std::variant<DaemonOptions, Finished>> read_options(int argc, const char* const* argv);
 
 }  // namespace counterd

@@ -103,6 +103,8 @@ Result<Supervisor> Supervisor::open(DaemonOptions options) {
   supervisor.wanted_ = static_cast<std::size_t>(supervisor.options_.workers);
   const Result<void> written = supervisor.write_worker_setup(true);
   if (!written) return written.error();
+  // Where the caller was it must be possible to remove the folder and unmount the disk.
+  if (chdir("/") != 0) return system_error(Code::kIo, "cannot change to the folder /", errno);
   return supervisor;
 }
 
@@ -361,7 +363,7 @@ DaemonInfo Supervisor::info() const {
   DaemonInfo info;
   info.pid = getpid();
   info.ready = !stopping_ && all_ready();
-  info.arguments = options_.arguments;
+  info.settings = options_.settings;
   for (const Endpoint& endpoint : listeners_.endpoints())
     info.addresses.push_back(to_url(endpoint));
   info.wanted = static_cast<int>(wanted_);

@@ -17,7 +17,7 @@ DaemonInfo some_daemon() {
   DaemonInfo info;
   info.pid = 7;
   info.ready = true;
-  info.arguments = {"--sync=normal"};
+  info.settings = {"sync = \"normal\""};
   info.addresses = {"http://127.0.0.1:4747", "unix:/run/x"};
   info.wanted = 1;
   info.workers = {{8, 0, "ready", 1'700'000'000'000}};
@@ -28,7 +28,7 @@ TEST_CASE("a daemon's answer reads as it was written") {
   const Result<DaemonInfo> read = decode_control_reply(encode(some_daemon()));
   REQUIRE(read);
   CHECK(read->pid == 7);
-  CHECK(read->arguments == some_daemon().arguments);
+  CHECK(read->settings == some_daemon().settings);
   CHECK(read->addresses == some_daemon().addresses);
   REQUIRE(read->workers.size() == 1);
   CHECK(read->workers[0].state == "ready");

@@ -289,6 +289,40 @@ assert_check() {
   [[ ! -e $dir/x.db ]]
 }
 
+@test "--check-config prints the settings in effect, as a file that says the same" {
+  local name good bad
+  cd "$dir"
+  while IFS='|' read -r name good bad; do printf '%s = "%s"\n' "$name" "$good"; done \
+    <<<"${settings_table#$'\n'}" >settings
+  try "$counterd" --check-config --config settings
+  assert_status 0
+  assert_output_has "store = \"sqlite:$dir/x.db\""
+  echo "$output" >in-effect
+  diff <(cut -d ' ' -f 1 settings | sort) <(cut -d ' ' -f 1 in-effect | sort)
+  try "$counterd" --check-config --config in-effect
+  assert_output "$(cat in-effect)"
+  try "$counterd" --check-config
+  assert_output_has "store = \"sqlite:$XDG_STATE_HOME/counterd/counters.db\""
+  assert_output_has 'listen = "127.0.0.1:4747"'
+}
+
+@test "relative paths are those of the folder in which the daemon was started" {
+  local worker
+  mkdir "$dir/here"
+  cd "$dir/here"
+  start_daemon --workers 1 --listen unix:own.sock --store sqlite:own.db
+  assert_equal "$(readlink "/proc/$daemon_pid/cwd")" /
+  cd "$dir"
+  assert_equal "$url" "unix:$dir/here/own.sock"
+  worker=$(ready_workers)
+  kill -KILL "$worker"
+  await 10 is_replaced "$worker" 1
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  [[ -s $dir/here/own.db ]]
+  stop_daemon
+  assert_equal "$(ls "$dir/here" | grep sock || true)" ""
+}
+
 @test "a bad value is refused in one line that names its source: 64 for a flag, else 78" {
   local name good bad value
   while IFS='|' read -r name good bad; do
@@ -804,7 +838,7 @@ while True:
     connection = listener.accept()[0]
     try:
         connection.recv(4096)
-        connection.sendall(json.dumps({"pid": os.getpid(), "ready": True, "arguments": [],
+        connection.sendall(json.dumps({"pid": os.getpid(), "ready": True, "settings": [],
             "addresses": ["http://192.0.2.1:1"], "wanted": 1, "workers": []}).encode() + b"\n")
     except ConnectionError:
         pass

@@ -102,7 +102,7 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_equal "$("$counterctl" --server "unix:$dir/daemon.sock" increment)" 1
 }
 
-@test "spawn again with the same flags sees to more workers and starts no second daemon" {
+@test "spawn again with the same settings sees to more workers and starts no second daemon" {
   local first port
   port=$(free_port)
   spawn_daemon --workers 1 -- --listen "127.0.0.1:$port" --sync normal
@@ -118,7 +118,7 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_equal "$(supervisors)" "$first"
 }
 
-@test "spawn with other flags refuses with 78 and changes nothing" {
+@test "spawn with other settings refuses with 78 and changes nothing" {
   local port
   port=$(free_port)
   spawn_daemon --workers 1 -- --listen "127.0.0.1:$port"
@@ -210,6 +210,52 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   await 10 is_replaced "$worker" 1
   assert_equal "$("$counterctl" --server "$url" increment)" 2
   assert_equal "$("$counterctl" --store "sqlite:$dir/here/own.db" report)" 2
+}
+
+@test "spawn sees what the environment and files say, relative paths as the caller's" {
+  local first
+  mkdir "$dir/here"
+  cd "$dir/here"
+  COUNTERD_LISTEN=unix:own.sock COUNTERD_STORE=sqlite:own.db spawn_daemon --workers 1
+  first=$daemon_pid
+  assert_equal "$url" "unix:$dir/here/own.sock"
+  assert_equal "$(readlink "/proc/$first/cwd")" /
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  [[ -s $dir/here/own.db ]]
+  assert_succeeds grep -q "here-own.sock.log" "$dir/said"
+  # The same daemon, by whatever way its settings come.
+  COUNTERD_LISTEN=unix:own.sock COUNTERD_STORE=sqlite:own.db spawn_daemon --workers 1
+  assert_equal "$daemon_pid" "$first"
+  cd "$dir"
+  printf 'listen = unix:here/own.sock\nsync = full\n' >settings
+  spawn_daemon --workers 1 -- --config settings --store=sqlite:here/own.db
+  assert_equal "$daemon_pid" "$first"
+  has_ready_workers 3
+  printf 'listen = unix:here/own.sock\n' >settings
+  COUNTERD_CONFIG=settings try timeout 20 "$counterctl" spawn
+  assert_refused 78
+  assert_stderr_has "$url"
+  assert_equal "$(supervisors)" "$first"
+}
+
+@test "--workers behind -- is refused: spawn has its own" {
+  local flag
+  for flag in "--workers 2" --workers=2; do
+    # shellcheck disable=SC2086
+    try timeout 20 "$counterctl" spawn -- --listen 127.0.0.1:0 $flag
+    assert_refused 64
+    assert_stderr_has "spawn --workers"
+  done
+  assert_equal "$(supervisors)" ""
+}
+
+@test "spawn with flags that start no daemon starts none" {
+  try timeout 20 "$counterctl" spawn -- --help
+  assert_refused 64
+  mkfifo "$dir/settings"
+  assert_within 2000 "$counterctl" --timeout 500ms spawn -- --config "$dir/settings"
+  assert_refused 69
+  assert_equal "$(processes_of_test)" ""
 }
 
 @test "spawn refuses bad numbers of workers and starts nothing" {
