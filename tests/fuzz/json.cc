@@ -28,6 +28,18 @@ std::string object_of(const FlatObject& members) {
   return out + "}";
 }
 
+// `text` with nothing of its strings but their quotation marks.
+std::string without_strings(std::string_view text) {
+  std::string rest;
+  bool inside = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '"') inside = !inside;
+    if (inside && text[i] == '\\') ++i;
+    if (!inside) rest += text[i];
+  }
+  return rest;
+}
+
 void expect_good(const FlatObject& members, std::string_view text) {
   EXPECT(members.size() <= kMaxParameters);
   for (const auto& member : members) {
@@ -37,6 +49,9 @@ void expect_good(const FlatObject& members, std::string_view text) {
     const std::string text_member = json_string_member(text, member.first);
     EXPECT(text_member.empty() || text_member == member.second);
   }
+  const std::string structure = without_strings(text);
+  EXPECT(std::count(structure.begin(), structure.end(), '{') == 1);
+  EXPECT(structure.find('[') == std::string::npos);
   const Result<FlatObject> again = parse_flat_object(object_of(members));
   EXPECT(again.ok() && *again == members);
   // It ends with its brace: without that it is nothing yet, and with more behind it nothing more.
