@@ -152,8 +152,8 @@ class Worker {
     send(kLifelineFd, kReadyLine.data(), kReadyLine.size(), MSG_NOSIGNAL);
   }
 
+  // The batcher has told why.
   void give_up(const Error& error) {
-    log_line(error.message);
     exit_status_ = code_info(error.code).exit_status;
     cut_off_ = true;
     loop_.stop();

@@ -628,7 +628,7 @@ counts_once_by_key() {
 @test "a key that is malformed is a usage error" {
   place=(--store "sqlite:$dir/keys.db")
   local key
-  for key in "" '""' '"open' $'a\nb' "caf\xc3\xa9" "$(printf 'k%.0s' {1..256})"; do
+  for key in "" '""' '"open' $'a\nb' $'caf\xc3\xa9' "$(printf 'k%.0s' {1..256})"; do
     try ctl increment --key "$key"
     assert_refused 64
     assert_stderr_has --key

@@ -9,7 +9,7 @@
 //
 // Keys, each behind the prefix: "c:NAME", a hash of v (value), c (created at), u (updated at, both
 // Unix ms); "names", a sorted set of all names; "s:SESSION", the latest number and outcomes;
-// "k:NAME\nKEY", what was applied under an idempotency key and its outcome; "keys", the sorted set
+// "k:NAME/KEY", what was applied under an idempotency key and its outcome; "keys", the sorted set
 // of those by the time of their end.
 #include <fcntl.h>
 #include <hiredis/hiredis.h>
@@ -75,7 +75,7 @@ while at <= #ARGV do
   local step = { kind = kind:lower(), name = name, operand = operand }
   at = at + 3
   if kind ~= step.kind then
-    step.key, step.lifetime = prefix .. 'k:' .. name .. '\n' .. ARGV[at], ARGV[at + 1]
+    step.key, step.lifetime = prefix .. 'k:' .. name .. '/' .. ARGV[at], ARGV[at + 1]
     step.same = step.kind .. ' ' .. operand
     keyed, at = true, at + 2
   end
