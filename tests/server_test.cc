@@ -116,11 +116,9 @@ TEST_CASE("a refused request gets its error, then the end of the connection, and
       {"POST /v1/counters/a/increment?" + std::string(16 * 1024, 'x') + " HTTP/1.1\r\n", 414},
       {line + "A: " + std::string(17 * 1024, 'x') + "\r\n\r\n", 431},
       {"POST /v1/counters/a/increment HTTP/3.0\r\nHost: localhost\r\n\r\n", 505},
-      {"\x16\x03\x01\x02\x01\x01", 0},  // TLS: waits for more, like any beginning
   };
   for (const Bad& bad : all) {
     INFO(bad.bytes.substr(0, 100));
-    if (bad.status == 0) continue;
     HttpSocket client(daemon.endpoint());
     REQUIRE(client.send(bad.bytes));
     const auto reply = client.receive();

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <future>
 #include <iterator>
 #include <thread>
 #include <utility>
@@ -158,21 +159,13 @@ TEST_CASE("who waits for the turn gets it when it is yielded", "[sqlite]") {
   const Place place;
   const auto holder = place.open();
   REQUIRE(holder->take_turn(patiently()));
-  std::atomic<bool> waits{false};
-  bool got = false;
-  std::thread waiter([&] {
-    const auto store = open_store([&] {
-      StoreOptions options = place.options();
-      options.timeout = std::chrono::seconds(20);
-      return options;
-    }());
-    waits = true;
-    got = store.ok();
-  });
-  CHECK_FALSE(waits);  // opening takes the turn too
+  StoreOptions options = place.options();
+  options.timeout = std::chrono::seconds(20);
+  // Opening takes the turn too.
+  auto opened = std::async(std::launch::async, [&] { return open_store(options).ok(); });
+  CHECK(opened.wait_for(milliseconds(200)) == std::future_status::timeout);
   holder->yield_turn();
-  waiter.join();
-  CHECK(got);
+  CHECK(opened.get());
 }
 
 TEST_CASE("opening waits for the turn no longer than the store's timeout", "[sqlite]") {
@@ -649,13 +642,16 @@ TEST_CASE("another program's write transaction that ends in time delays changes 
   const auto store = place.open();
   Foreigner foreigner(place.path());
   foreigner.run("BEGIN IMMEDIATE");
-  std::atomic<bool> asks{false};
+  std::atomic<bool> ends{false};
   std::thread other([&] {
-    while (!asks) std::this_thread::yield();
+    std::this_thread::sleep_for(milliseconds(200));
+    ends = true;
     foreigner.run("COMMIT");
   });
-  asks = true;
+  CHECK(value_of(*store, "a") == std::nullopt);
+  CHECK_FALSE(ends);
   CHECK(run_one(*store, increment_of("a")).value == 1);
+  CHECK(ends);
   other.join();
 }
 
