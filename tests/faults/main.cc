@@ -69,8 +69,9 @@ class Run {
  public:
   explicit Run(const Options& options);
 
-  // Whether nothing was lost, doubled or wrong.
-  bool run();
+  // The exit status: 0; 1: something was lost, doubled or wrong; 3: some changes were not answered
+  // for so long that nothing can be judged.
+  int run();
 
  private:
   DaemonProgram program() const;
@@ -80,7 +81,7 @@ class Run {
   void set_up_redis();
   void ask_while_faults_happen();
   std::int64_t value_of(int counter) const;
-  bool judge();
+  int judge();
 
   const Options options_;
   const TemporaryDirectory directory_;
@@ -214,7 +215,7 @@ std::int64_t Run::value_of(int counter) const {
   return std::stoll(reply->body);
 }
 
-bool Run::judge() {
+int Run::judge() {
   Verdict verdict;
   Tally sum;
   std::size_t unresolved = 0;
@@ -249,14 +250,17 @@ bool Run::judge() {
             << ", of which already applied " << sum.replays << "; not applied " << sum.nothing
             << "; known and asked for again " << sum.checks << ")\n"
             << "faults " << faults << (kinds.empty() ? "" : ": ") << kinds << "\n";
-  for (const std::string& finding : verdict.findings) std::cout << "  " << finding << "\n";
+  for (const std::string& finding : verdict.findings) {
+    std::cout << "  " << finding << (finding.ends_with('\n') ? "" : "\n");
+  }
   if (unresolved > 0) std::cout << "  never answered: " << unresolved << " changes\n";
   std::cout << "lost " << verdict.lost << ", doubled " << verdict.doubled << ", wrong reports "
             << verdict.wrong << std::endl;
-  return verdict.good() && unresolved == 0;
+  if (!verdict.good()) return 1;
+  return unresolved == 0 ? 0 : 3;
 }
 
-bool Run::run() {
+int Run::run() {
   std::cout << "seed " << options_.seed << ", engine " << options_.engine << ", "
             << options_.minutes << " minutes" << std::endl;
   ask_while_faults_happen();
@@ -270,7 +274,7 @@ int main(int argc, char** argv) {
   options.seed = Random(std::random_device()(), 0).below(1'000'000'000);
   CLI::App app("Injects faults into counterd and judges what its clients are told.");
   app.add_option("--seed", options.seed, "What chance follows from");
-  app.add_option("--minutes", options.minutes, "How long");
+  app.add_option("--minutes", options.minutes, "How long")->check(CLI::PositiveNumber);
   app.add_option("--engine", options.engine, "sqlite or redis")
       ->check(CLI::IsMember({"sqlite", "redis"}));
   app.add_option("--only", options.only, "Faults to choose from, of " + names_of_faults())
@@ -283,7 +287,7 @@ int main(int argc, char** argv) {
     return 64;
   }
   try {
-    return Run(options).run() ? 0 : 1;
+    return Run(options).run();
   } catch (const std::exception& exception) {
     std::cerr << "counterd_faults: " << exception.what() << "\n";
     return 2;

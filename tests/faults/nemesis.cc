@@ -50,6 +50,7 @@ const std::vector<Nemesis::Fault>& Nemesis::all_faults() {
       {"write-error", 6, &Nemesis::fail_write, Where::kSqlite},
       {"sync-error", 6, &Nemesis::fail_sync, Where::kSqlite},
       {"full-disk", 3, &Nemesis::fill_disk, Where::kSqlite},
+      {"slow-checkpoint", 3, &Nemesis::slow_checkpoint, Where::kSqlite},
       {"power-loss", 4, &Nemesis::lose_power, Where::kSqlite},
       {"redis-kill", 3, &Nemesis::kill_redis, Where::kRedis},
       {"redis-stop", 3, &Nemesis::stop_redis, Where::kRedis},
@@ -196,8 +197,9 @@ void Nemesis::terminate() {
 }
 
 void Nemesis::scale() {
-  ControlRequest request{"scale", static_cast<int>(random_.between(1, kMostWorkers))};
-  static_cast<void>(ask_daemon(world_.first->endpoint(), request, std::chrono::seconds(10)).ok());
+  const ControlRequest request{"scale", static_cast<int>(random_.between(1, kMostWorkers))};
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  static_cast<void>(ask_daemon(world_.first->endpoint(), request, deadline).ok());
 }
 
 void Nemesis::toggle_second() {
@@ -234,26 +236,35 @@ void Nemesis::fail_write() {
 }
 
 // One sync, or all of them for a while, at the end of which everything may die: what the last
-// commit has left may then be in the kernel's memory alone.
+// commit has left is then in the kernel's memory alone, and the power may fail before a checkpoint
+// has written it again.
 void Nemesis::fail_sync() {
-  const bool one = random_.one_in(2);
+  const bool one = random_.one_in(3);
   world_.disk->error = EIO;
   world_.disk->failing = one ? 1 : 1'000'000;
   world_.disk->spared = static_cast<int>(random_.below(10));
   world_.disk->call = Call::kSync;
   if (one) return;
   sleep_ms(random_.between(5, 60));
-  if (random_.one_in(2)) {
-    crash(true);
-    world_.disk->call = Call::kNone;
-    start_all();
-  }
+  const bool crashes = random_.one_in(2);
+  if (crashes) crash(true);
   world_.disk->call = Call::kNone;
+  if (!crashes) return;
+  world_.first->start();
+  sleep_ms(random_.below(30));
+  if (random_.one_in(2)) return start_all();
+  ++counts_["power-loss"];
+  lose_power();
 }
 
 void Nemesis::fill_disk() {
   world_.disk->full = 1;
   later(50, 500, [this] { world_.disk->full = 0; });
+}
+
+void Nemesis::slow_checkpoint() {
+  world_.disk->checkpoint_pause_ms = static_cast<int>(random_.between(1, 10));
+  later(100, 2'000, [this] { world_.disk->checkpoint_pause_ms = 0; });
 }
 
 void Nemesis::lose_power() {

@@ -80,6 +80,7 @@ class Nemesis {
   void fail_write();
   void fail_sync();
   void fill_disk();
+  void slow_checkpoint();
   void lose_power();
   void kill_redis();
   void stop_redis();
