@@ -16,7 +16,6 @@
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
-#include <thread>
 
 namespace counterd {
 namespace {
@@ -40,10 +39,50 @@ std::string read_line(int fd) {
   return line;
 }
 
+// As /proc tells; 0: the process is gone.
+pid_t parent_of(const std::string& pid) {
+  std::ifstream file("/proc/" + pid + "/stat");
+  std::string text;
+  if (!std::getline(file, text)) return 0;
+  std::istringstream behind_name(text.substr(text.rfind(')') + 1));
+  char state = 0;
+  pid_t parent = 0;
+  behind_name >> state >> parent;
+  return parent;
+}
+
+std::vector<pid_t> children_of(pid_t parent) {
+  std::vector<pid_t> children;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const std::string name = entry.path().filename();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    if (parent_of(name) == parent) children.push_back(std::stoi(name));
+  }
+  return children;
+}
+
+// Whether any thread of the process is more than a zombie: one that waits for the disk keeps the
+// sockets open after the first thread has ended.
+bool is_running(pid_t pid) {
+  std::error_code gone;
+  const std::string tasks = "/proc/" + std::to_string(pid) + "/task";
+  for (const auto& task : std::filesystem::directory_iterator(tasks, gone)) {
+    std::ifstream file(task.path() / "stat");
+    std::string text;
+    if (std::getline(file, text) && text.find(") Z") == std::string::npos) return true;
+  }
+  return false;
+}
+
+// Our own children are asked for their exit status as well.
+bool is_gone(pid_t pid) {
+  return waitpid(pid, nullptr, WNOHANG) == pid || !is_running(pid);
+}
+
 }  // namespace
 
-DaemonProcess::DaemonProcess(std::vector<std::string> arguments)
-    : arguments_(std::move(arguments)) {
+DaemonProcess::DaemonProcess(std::vector<std::string> arguments, DaemonProgram program)
+    : arguments_(std::move(arguments)), program_(std::move(program)) {
   if (!names(arguments_, "--store")) {
     arguments_.insert(arguments_.end(), {"--store", "sqlite:" + (directory_ / "counters.db")});
   }
@@ -61,7 +100,7 @@ void DaemonProcess::start() {
   if (pipe2(ends.data(), O_CLOEXEC) != 0) throw std::runtime_error("pipe2");
   const UniqueFd ready(ends[0]);
   UniqueFd to_daemon(ends[1]);
-  std::vector<std::string> words = {COUNTERD_BINARY, "--ready-fd", "3"};
+  std::vector<std::string> words = {program_.binary, "--ready-fd", "3"};
   words.insert(words.end(), arguments_.begin(), arguments_.end());
   if (!names(arguments_, "--listen")) {
     words.insert(words.end(),
@@ -71,6 +110,10 @@ void DaemonProcess::start() {
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   setenv("XDG_RUNTIME_DIR", directory_.path().c_str(), 1);
+  std::vector<char*> environment;
+  for (char** each = environ; *each != nullptr; ++each) environment.push_back(*each);
+  for (std::string& each : program_.environment) environment.push_back(each.data());
+  environment.push_back(nullptr);
   pid_ = fork();
   if (pid_ < 0) throw std::runtime_error("fork");
   if (pid_ == 0) {
@@ -80,8 +123,8 @@ void DaemonProcess::start() {
     // Where it is 3 already, dup2() would leave it to be closed by exec.
     if (to_daemon.get() == 3) fcntl(3, F_SETFD, 0);
     dup2(to_daemon.get(), 3);
-    execv(argv[0], argv.data());
-    perror("exec of " COUNTERD_BINARY);
+    execve(argv[0], argv.data(), environment.data());
+    perror("exec of counterd");
     _exit(127);
   }
   to_daemon.reset();
@@ -92,36 +135,25 @@ void DaemonProcess::start() {
   endpoint_ = *endpoint;
 }
 
-// Whether any thread of the process is more than a zombie: one that waits for the disk keeps the
-// sockets open after the first thread has ended.
-static bool is_running(pid_t pid) {
-  std::error_code gone;
-  const std::string tasks = "/proc/" + std::to_string(pid) + "/task";
-  for (const auto& task : std::filesystem::directory_iterator(tasks, gone)) {
-    std::ifstream file(task.path() / "stat");
-    std::string text;
-    if (std::getline(file, text) && text.find(") Z") == std::string::npos) return true;
-  }
-  return false;
-}
-
 int DaemonProcess::stop() {
   ::kill(pid_, SIGTERM);
   return wait_for_end();
 }
 
 void DaemonProcess::kill_all() {
-  const DaemonInfo daemon = info();
-  ::kill(pid_, SIGKILL);
-  for (const WorkerInfo& worker : daemon.workers) {
-    if (worker.pid > 0) ::kill(worker.pid, SIGKILL);
+  // Stopped, it starts no more workers.
+  ::kill(pid_, SIGSTOP);
+  siginfo_t stopped{};
+  while (waitid(P_PID, static_cast<id_t>(pid_), &stopped, WSTOPPED | WEXITED | WNOWAIT) < 0 &&
+         errno == EINTR) {
   }
+  const std::vector<pid_t> workers = children_of(pid_);
+  for (const pid_t worker : workers) ::kill(worker, SIGKILL);
+  ::kill(pid_, SIGKILL);
   wait_for_end();
   // Killed is not gone yet: the sockets are closed a little later.
-  for (const WorkerInfo& worker : daemon.workers) {
-    while (worker.pid > 0 && is_running(worker.pid)) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
+  for (const pid_t worker : workers) {
+    while (!is_gone(worker)) poll(nullptr, 0, 1);
   }
 }
 

@@ -14,11 +14,17 @@
 
 namespace counterd {
 
+// What is run as counterd, and what is added to its environment, each as NAME=VALUE.
+struct DaemonProgram {
+  std::string binary = COUNTERD_BINARY;
+  std::vector<std::string> environment = {};
+};
+
 class DaemonProcess {
  public:
   // Starts counterd with `arguments` and waits until it is ready. Without --listen it listens on a
   // loopback port of its own, without --store on a database in directory().
-  explicit DaemonProcess(std::vector<std::string> arguments = {});
+  explicit DaemonProcess(std::vector<std::string> arguments = {}, DaemonProgram program = {});
   DaemonProcess(const DaemonProcess&) = delete;
   DaemonProcess& operator=(const DaemonProcess&) = delete;
   ~DaemonProcess();
@@ -27,7 +33,8 @@ class DaemonProcess {
   void start();
   // SIGTERM; waits for the end. The exit status, or minus the signal.
   int stop();
-  // SIGKILL to the supervisor and every worker, as a crash of all would be; waits for the end.
+  // SIGKILL to the supervisor and every worker, as a crash of all would be; waits for the end of
+  // all of them.
   void kill_all();
 
   const TemporaryDirectory& directory() const { return directory_; }
@@ -43,6 +50,7 @@ class DaemonProcess {
 
   TemporaryDirectory directory_;
   std::vector<std::string> arguments_;
+  DaemonProgram program_;
   Endpoint endpoint_;
   pid_t pid_ = 0;
 };

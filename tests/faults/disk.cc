@@ -1,0 +1,262 @@
+// A shared library for LD_PRELOAD: makes the disk fail under an SQLite database, journals what is
+// written to it, and lets the clock jump. SQLite writes by pwrite64(), syncs by fdatasync() and
+// shortens its log by ftruncate64(); files are told apart by the path they were opened by.
+#include "tests/faults/disk.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdarg>
+#include <cstdlib>
+#include <cstring>
+
+namespace {
+
+using namespace counterd::faults;
+
+constexpr int kNoFile = -1;
+constexpr std::size_t kDescriptors = 1024;
+constexpr long kCheckpointLock = 121;   // its byte in the shared memory (SQLite's wal.c)
+constexpr std::size_t kLogHeader = 48;  // size of what tells the log's state there
+
+template <class Function>
+Function* real(Function*, const char* name) {
+  return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
+}
+#define REAL(name) static auto* const real_##name = real(&::name, #name)
+
+// Which file of the database each descriptor is, plus 1; 0: none.
+std::array<std::atomic<int>, kDescriptors> files;
+
+DiskControl* control() {
+  static DiskControl* const mapped = [] {
+    const char* path = getenv(kControlVariable);
+    const int file = path == nullptr ? -1 : open(path, O_RDWR | O_CLOEXEC);
+    if (file < 0) return static_cast<DiskControl*>(nullptr);
+    void* memory = mmap(nullptr, sizeof(DiskControl), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    close(file);
+    return memory == MAP_FAILED ? nullptr : static_cast<DiskControl*>(memory);
+  }();
+  return mapped;
+}
+
+int file_of(int fd) {
+  if (fd < 0 || fd >= static_cast<int>(kDescriptors)) return kNoFile;
+  return files[static_cast<std::size_t>(fd)].load(std::memory_order_relaxed) - 1;
+}
+
+// After open(): remembers whether `fd` is the database or its log.
+int note_open(const char* path, int fd) {
+  static thread_local bool inside = false;  // control() opens a file itself
+  if (fd < 0 || fd >= static_cast<int>(kDescriptors) || inside) return fd;
+  inside = true;
+  const DiskControl* disk = control();
+  inside = false;
+  int file = kNoFile;
+  if (disk != nullptr) {
+    const std::size_t length = strlen(disk->database);
+    if (strncmp(path, disk->database, length) == 0) {
+      if (path[length] == '\0') file = 0;
+      if (strcmp(path + length, "-wal") == 0) file = 1;
+    }
+  }
+  files[static_cast<std::size_t>(fd)] = file + 1;
+  return fd;
+}
+
+// Whether this call is one that shall fail.
+bool fails(Call call) {
+  DiskControl* disk = control();
+  if (disk->call.load(std::memory_order_relaxed) != call) return false;
+  if (disk->spared.fetch_sub(1) > 0) return false;
+  if (disk->failing.fetch_sub(1) <= 0) {
+    disk->call = Call::kNone;
+    return false;
+  }
+  ++disk->failed;
+  errno = disk->error;
+  return true;
+}
+
+int journal_file() {
+  static const int file = open(control()->journal, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+  return file;
+}
+
+// One write a record, so that records of several processes do not mix.
+void write_record(Entry entry, int file, std::int64_t offset, const void* data, std::size_t size) {
+  Record record;
+  memset(&record, 0, sizeof record);
+  record.begin = kRecordBegin;
+  record.entry = entry;
+  record.file = static_cast<std::uint8_t>(file);
+  record.offset = offset;
+  record.size = size;
+  record.check = check_of(record);
+  std::uint64_t end = kRecordEnd;
+  const std::array<iovec, 3> parts = {
+      iovec{&record, sizeof record}, iovec{const_cast<void*>(data), size}, iovec{&end, sizeof end}};
+  const auto whole = static_cast<ssize_t>(sizeof record + size + sizeof end);
+  // Without its journal the harness would judge wrongly.
+  if (writev(journal_file(), parts.data(), static_cast<int>(parts.size())) != whole) abort();
+}
+
+bool journaling() {
+  return control()->journaling.load(std::memory_order_relaxed) != 0;
+}
+
+bool would_grow(int fd, std::int64_t end) {
+  struct stat found {};
+  return control()->full.load(std::memory_order_relaxed) != 0 && fstat(fd, &found) == 0 &&
+         end > found.st_size;
+}
+
+template <class Sync>
+int sync_file(Sync* sync, int fd) {
+  const int file = file_of(fd);
+  if (file == kNoFile) return sync(fd);
+  struct stat journal {};
+  if (journaling()) fstat(journal_file(), &journal);
+  const bool failed = fails(Call::kSync);
+  const int error = errno;
+  const int result = failed ? -1 : sync(fd);
+  if (journaling()) {
+    write_record(result == 0 ? Entry::kSync : Entry::kSyncFailed, file, journal.st_size, nullptr,
+                 0);
+  }
+  if (failed) errno = error;
+  return result;
+}
+
+ssize_t write_at(int fd, const void* data, std::size_t size, off64_t offset) {
+  REAL(pwrite64);
+  const int file = file_of(fd);
+  if (file == kNoFile) return real_pwrite64(fd, data, size, offset);
+  if (fails(Call::kWrite)) return -1;
+  if (would_grow(fd, offset + static_cast<off64_t>(size))) {
+    errno = ENOSPC;
+    return -1;
+  }
+  if (journaling()) write_record(Entry::kWrite, file, offset, data, size);
+  return real_pwrite64(fd, data, size, offset);
+}
+
+int truncate_to(int fd, off64_t size) {
+  REAL(ftruncate64);
+  const int file = file_of(fd);
+  if (file != kNoFile) {
+    if (fails(Call::kWrite)) return -1;
+    if (journaling()) write_record(Entry::kTruncate, file, size, nullptr, 0);
+  }
+  return real_ftruncate64(fd, size);
+}
+
+std::int64_t offset_of(clockid_t clock) {
+  if (clock != CLOCK_REALTIME && clock != CLOCK_REALTIME_COARSE) return 0;
+  const DiskControl* disk = control();
+  return disk == nullptr ? 0 : disk->clock_offset_ns.load(std::memory_order_relaxed);
+}
+
+// Set when this thread has got the lock of checkpoints and has not read the log's state yet.
+thread_local bool checkpoint_begins = false;
+
+}  // namespace
+
+extern "C" {
+
+int open64(const char* path, int flags, ...) {
+  REAL(open64);
+  va_list arguments;
+  va_start(arguments, flags);
+  const mode_t mode = (flags & O_CREAT) != 0 ? va_arg(arguments, mode_t) : 0;
+  va_end(arguments);
+  return note_open(path, real_open64(path, flags, mode));
+}
+
+int close(int fd) {
+  REAL(close);
+  if (fd >= 0 && fd < static_cast<int>(kDescriptors)) files[static_cast<std::size_t>(fd)] = 0;
+  return real_close(fd);
+}
+
+ssize_t pwrite64(int fd, const void* data, size_t size, off64_t offset) {
+  return write_at(fd, data, size, offset);
+}
+int ftruncate64(int fd, off64_t size) noexcept {
+  return truncate_to(fd, size);
+}
+int fdatasync(int fd) {
+  REAL(fdatasync);
+  return sync_file(real_fdatasync, fd);
+}
+int fsync(int fd) {
+  REAL(fsync);
+  return sync_file(real_fsync, fd);
+}
+
+int clock_gettime(clockid_t clock, timespec* time) noexcept {
+  REAL(clock_gettime);
+  const int result = real_clock_gettime(clock, time);
+  const std::int64_t offset = offset_of(clock);
+  if (result == 0 && offset != 0) {
+    const std::int64_t sum = time->tv_sec * 1'000'000'000 + time->tv_nsec + offset;
+    time->tv_sec = sum / 1'000'000'000;
+    time->tv_nsec = sum % 1'000'000'000;
+  }
+  return result;
+}
+int gettimeofday(timeval* time, void*) noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  time->tv_sec = now.tv_sec;
+  time->tv_usec = now.tv_nsec / 1'000;
+  return 0;
+}
+time_t time(time_t* seconds) noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  if (seconds != nullptr) *seconds = now.tv_sec;
+  return now.tv_sec;
+}
+
+// SQLite locks bytes of its shared memory by this.
+int fcntl64(int fd, int command, ...) {
+  REAL(fcntl64);
+  va_list arguments;
+  va_start(arguments, command);
+  void* argument = va_arg(arguments, void*);
+  va_end(arguments);
+  const int result = real_fcntl64(fd, command, argument);
+  if (command == F_SETLK && result == 0) {
+    const auto* lock = static_cast<const struct flock*>(argument);
+    if (lock->l_type == F_WRLCK && lock->l_start == kCheckpointLock) checkpoint_begins = true;
+  }
+  return result;
+}
+
+// SQLite compares two copies of the log's state by this, after it has read both: what it acts upon
+// then is as old as the pause is long. Other comparisons of this size only wait as well.
+int memcmp(const void* a, const void* b, size_t size) noexcept {
+  if (size == kLogHeader && checkpoint_begins) {
+    checkpoint_begins = false;
+    const DiskControl* disk = control();
+    const int pause = disk == nullptr ? 0 : disk->checkpoint_pause_ms.load();
+    if (pause > 0) usleep(static_cast<useconds_t>(pause) * 1'000);
+  }
+  const auto* left = static_cast<const unsigned char*>(a);
+  const auto* right = static_cast<const unsigned char*>(b);
+  for (size_t i = 0; i < size; ++i) {
+    if (left[i] != right[i]) return left[i] < right[i] ? -1 : 1;
+  }
+  return 0;
+}
+
+}  // extern "C"
