@@ -26,7 +26,7 @@ Result<std::string> state_directory() {
 }
 
 Result<std::string> make_state_directory() {
-  const Result<std::string> directory = state_directory();
+  Result<std::string> directory = state_directory();
   if (!directory || !environment("STATE_DIRECTORY").empty()) return directory;
   std::error_code failure;
   std::filesystem::create_directories(std::filesystem::path(*directory).parent_path(), failure);

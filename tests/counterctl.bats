@@ -613,8 +613,8 @@ counts_once_by_key() {
   assert_equal "$(ctl reset --key run-2 --to 3)" 15
   assert_equal "$(ctl reset --key run-2 --to 3)" 15
   assert_equal "$(ctl increment)" 4
-  assert_equal "$(ctl delete count --key 'with "quotes" and \')" 4
-  assert_equal "$(ctl delete count --key 'with "quotes" and \')" 4
+  assert_equal "$(ctl delete count --key 'with "quotes" and \ in it')" 4
+  assert_equal "$(ctl delete count --key 'with "quotes" and \ in it')" 4
   try ctl increment --key run-1 --by 6
   assert_refused 65
   assert_stderr_has "under this"
