@@ -303,6 +303,8 @@ Values lines_of(const DaemonOptions& options) {
   if (!store.redis_password_file.empty()) add("redis-password-file", store.redis_password_file);
   add_flag("require-durable", store.require_durable);
   add_time("store-timeout", store.timeout);
+  add_time("key-lifetime", store.key_lifetime);
+  add("max-keys", std::to_string(store.max_keys));
   add_time("drain-timeout", options.drain_timeout);
   add("max-connections", std::to_string(options.max_connections));
   for (const std::string& host : options.allowed_hosts) add("allow-host", host);
