@@ -5,6 +5,7 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -24,8 +25,7 @@ using namespace counterd::faults;
 
 constexpr int kNoFile = -1;
 constexpr std::size_t kDescriptors = 1024;
-constexpr long kCheckpointLock = 121;   // its byte in the shared memory (SQLite's wal.c)
-constexpr std::size_t kLogHeader = 48;  // size of what tells the log's state there
+constexpr unsigned kPausedCheckpoints = 8;  // one in so many of each process
 
 template <class Function>
 Function* real(Function*, const char* name) {
@@ -165,8 +165,26 @@ std::int64_t offset_of(clockid_t clock) {
   return disk == nullptr ? 0 : disk->clock_offset_ns.load(std::memory_order_relaxed);
 }
 
-// Set when this thread has got the lock of checkpoints and has not read the log's state yet.
-thread_local bool checkpoint_begins = false;
+// What SQLite does to the database file, but for the pause. All connections of a process open it in
+// the same way.
+sqlite3_io_methods slow_methods;
+int (*real_unfetch)(sqlite3_file*, sqlite3_int64, void*) = nullptr;
+
+thread_local bool checkpoint_begins = false;  // and has not paused
+
+void pause_checkpoint() {
+  const DiskControl* disk = control();
+  const int pause = disk == nullptr ? 0 : disk->checkpoint_pause_ms.load();
+  if (pause > 0) usleep(static_cast<useconds_t>(pause) * 1'000);
+}
+
+int pause_and_unfetch(sqlite3_file* file, sqlite3_int64 offset, void* memory) {
+  if (checkpoint_begins) {
+    checkpoint_begins = false;
+    pause_checkpoint();
+  }
+  return real_unfetch(file, offset, memory);
+}
 
 }  // namespace
 
@@ -227,36 +245,28 @@ time_t time(time_t* seconds) noexcept {
   return now.tv_sec;
 }
 
-// SQLite locks bytes of its shared memory by this.
-int fcntl64(int fd, int command, ...) {
-  REAL(fcntl64);
-  va_list arguments;
-  va_start(arguments, command);
-  void* argument = va_arg(arguments, void*);
-  va_end(arguments);
-  const int result = real_fcntl64(fd, command, argument);
-  if (command == F_SETLK && result == 0) {
-    const auto* lock = static_cast<const struct flock*>(argument);
-    if (lock->l_type == F_WRLCK && lock->l_start == kCheckpointLock) checkpoint_begins = true;
+// A checkpoint reads the log's state, then lets go of what it has mapped of the database if another
+// connection has written, then acts on that state.
+int sqlite3_wal_checkpoint_v2(sqlite3* database, const char* schema, int mode, int* frames,
+                              int* moved) {
+  REAL(sqlite3_wal_checkpoint_v2);
+  REAL(sqlite3_file_control);
+  sqlite3_file* file = nullptr;
+  real_sqlite3_file_control(database, schema == nullptr ? "main" : schema,
+                            SQLITE_FCNTL_FILE_POINTER, &file);
+  if (file != nullptr && file->pMethods != nullptr && file->pMethods != &slow_methods) {
+    slow_methods = *file->pMethods;
+    real_unfetch = slow_methods.xUnfetch;
+    slow_methods.xUnfetch = &pause_and_unfetch;
+    file->pMethods = &slow_methods;
   }
+  // One in some, so that those of others are done in the meantime; at first for others to write.
+  static std::atomic<unsigned> calls;
+  checkpoint_begins = ++calls % kPausedCheckpoints == 0;
+  if (checkpoint_begins) pause_checkpoint();
+  const int result = real_sqlite3_wal_checkpoint_v2(database, schema, mode, frames, moved);
+  checkpoint_begins = false;
   return result;
-}
-
-// SQLite compares two copies of the log's state by this, after it has read both: what it acts upon
-// then is as old as the pause is long. Other comparisons of this size only wait as well.
-int memcmp(const void* a, const void* b, size_t size) noexcept {
-  if (size == kLogHeader && checkpoint_begins) {
-    checkpoint_begins = false;
-    const DiskControl* disk = control();
-    const int pause = disk == nullptr ? 0 : disk->checkpoint_pause_ms.load();
-    if (pause > 0) usleep(static_cast<useconds_t>(pause) * 1'000);
-  }
-  const auto* left = static_cast<const unsigned char*>(a);
-  const auto* right = static_cast<const unsigned char*>(b);
-  for (size_t i = 0; i < size; ++i) {
-    if (left[i] != right[i]) return left[i] < right[i] ? -1 : 1;
-  }
-  return 0;
 }
 
 }  // extern "C"

@@ -23,7 +23,6 @@ namespace {
 
 using std::chrono::steady_clock;
 
-constexpr int kClients = 16;
 constexpr Counters kCounters{.plain = 6, .resettable = 3};
 
 // The longest that what is unknown at the end is asked for again.
@@ -32,6 +31,7 @@ constexpr std::chrono::seconds kLastPatience{60};
 struct Options {
   std::uint64_t seed = 0;
   double minutes = 1;
+  int clients = 16;
   std::string engine = "sqlite";
   std::vector<std::string> only;
   std::string counterd = COUNTERD_BINARY;
@@ -168,8 +168,8 @@ std::unique_ptr<Asker> Run::http_asker(int number) const {
 void Run::ask_while_faults_happen() {
   std::atomic<bool> more = true;
   std::atomic<bool> give_up = false;
-  for (int i = 0; i <= kClients; ++i) {
-    const bool by_tool = i == kClients;
+  for (int i = 0; i <= options_.clients; ++i) {
+    const bool by_tool = i == options_.clients;
     if (!by_tool) askers_.push_back(http_asker(i));
     clients_.push_back(
         std::make_unique<Client>("client" + std::to_string(i), by_tool ? *tool_ : *askers_.back(),
@@ -275,6 +275,7 @@ int main(int argc, char** argv) {
   CLI::App app("Injects faults into counterd and judges what its clients are told.");
   app.add_option("--seed", options.seed, "What chance follows from");
   app.add_option("--minutes", options.minutes, "How long")->check(CLI::PositiveNumber);
+  app.add_option("--clients", options.clients, "How many ask over HTTP")->check(CLI::Range(1, 200));
   app.add_option("--engine", options.engine, "sqlite or redis")
       ->check(CLI::IsMember({"sqlite", "redis"}));
   app.add_option("--only", options.only, "Faults to choose from, of " + names_of_faults())
