@@ -250,6 +250,7 @@ void Nemesis::fail_sync() {
   if (crashes) crash(true);
   world_.disk->call = Call::kNone;
   if (!crashes) return;
+  heal();  // on a disk that is full as well, no daemon starts
   world_.first->start();
   sleep_ms(random_.below(30));
   if (random_.one_in(2)) return start_all();
