@@ -43,7 +43,7 @@ void FileTurn::yield() {
 }
 
 Result<void> FileTurn::wait(Deadline deadline) {
-  if (const Result<void> armed = arm(deadline); !armed) return armed;
+  if (const Result<void> armed = arm(deadline); !armed) return armed.error();
   int failure = EINTR;
   while (failure == EINTR && std::chrono::steady_clock::now() < deadline) {
     failure = flock(file_.get(), LOCK_EX) == 0 ? 0 : errno;
