@@ -24,7 +24,7 @@ constexpr int kAttempts = 3;
 
 bool is_worth_another_try(Code code) {
   return code == Code::kUnavailable || code == Code::kUnknown || code == Code::kOverloaded ||
-         code == Code::kTooManyKeys;
+         code == Code::kTooManyKeys || code == Code::kStoreFull;
 }
 
 Result<void> set_key(const Globals& globals, const std::optional<std::string>& given,

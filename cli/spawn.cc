@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -20,7 +21,7 @@
 #include "common/number.h"
 #include "common/state_directory.h"
 #include "common/unique_fd.h"
-#include "common/wait_readable.h"
+#include "common/wait_ready.h"
 
 namespace counterd {
 namespace {
@@ -99,7 +100,8 @@ Result<Words> settings_of(Words flags, Deadline deadline) {
   std::string text;
   std::array<char, 4096> portion{};
   for (ssize_t size = 1; size > 0;) {
-    if (!wait_readable(output.get(), deadline)) kill(pid, SIGKILL);  // a file that is a FIFO, say
+    if (!wait_ready(output.get(), POLLIN, deadline))
+      kill(pid, SIGKILL);  // a file that is a FIFO, say
     size = read(output.get(), portion.data(), portion.size());
     if (size > 0) text.append(portion.data(), static_cast<std::size_t>(size));
   }
@@ -169,7 +171,7 @@ Result<UniqueFd> open_log(const std::string& path) {
 std::string wait_until_ready(const UniqueFd& ready, Deadline deadline) {
   std::string line;
   while (!line.ends_with('\n')) {
-    if (!wait_readable(ready.get(), deadline)) return {};
+    if (!wait_ready(ready.get(), POLLIN, deadline)) return {};
     std::array<char, 512> portion{};
     const ssize_t size = read(ready.get(), portion.data(), portion.size());
     if (size <= 0) return {};

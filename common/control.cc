@@ -1,6 +1,7 @@
 #include "common/control.h"
 
 #include <netdb.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -17,7 +18,7 @@
 #include "common/json.h"
 #include "common/limits.h"
 #include "common/number.h"
-#include "common/wait_readable.h"
+#include "common/wait_ready.h"
 
 namespace counterd {
 
@@ -213,7 +214,7 @@ Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& re
                static_cast<ssize_t>(line.size());
   while (whole && !reply.ends_with('\n')) {
     std::array<char, 4096> portion{};
-    const ssize_t size = wait_readable(found->get(), deadline)
+    const ssize_t size = wait_ready(found->get(), POLLIN, deadline)
                              ? recv(found->get(), portion.data(), portion.size(), 0)
                              : 0;
     whole = size > 0 && reply.size() < kMaxControlReplyBytes;
@@ -229,7 +230,7 @@ Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& re
 
 bool wait_for_end(const UniqueFd& connection, steady_clock::time_point deadline) {
   char byte = 0;
-  return wait_readable(connection.get(), deadline) && recv(connection.get(), &byte, 1, 0) <= 0;
+  return wait_ready(connection.get(), POLLIN, deadline) && recv(connection.get(), &byte, 1, 0) <= 0;
 }
 
 }  // namespace counterd

@@ -37,6 +37,7 @@ constexpr std::array kCodes = {
     CodeInfo{Code::kKeyReused, "key-reused", "Key of another operation", 422, 65},
     CodeInfo{Code::kOverloaded, "overloaded", "Too many operations wait", 503, 69},
     CodeInfo{Code::kTooManyKeys, "too-many-keys", "Too many idempotency keys", 503, 69},
+    CodeInfo{Code::kStoreFull, "store-full", "Store full", 507, 69},
     CodeInfo{Code::kUnavailable, "store-unavailable", "Store unavailable", 503, 69},
     CodeInfo{Code::kUnknown, "unknown-outcome", "Unknown whether it was applied", 503, 75},
     CodeInfo{Code::kUsage, "usage", "Wrong usage", 400, 64},

@@ -38,6 +38,7 @@ enum class Code : unsigned char {
   // The store or the server is at fault.
   kOverloaded,   // nothing happened: too much waits already
   kTooManyKeys,  // nothing happened: no more idempotency keys can be remembered now
+  kStoreFull,    // nothing happened: the store has no room for it
   kUnavailable,  // nothing happened: try again
   kUnknown,      // it may or may not have happened
   // The program was started wrongly, or the system failed it; nothing happened.

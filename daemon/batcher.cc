@@ -119,11 +119,11 @@ void Batcher::serve_query(std::unique_lock<std::mutex>& lock) {
   const Deadline deadline = steady_clock::now() + timeout_;
   if (const auto* list = std::get_if<ListQuery>(&query.question)) {
     Result<ListPage> page = store_->list(*list, deadline);
-    note_health(page ? nullptr : &page.error());
+    note_look(page ? nullptr : &page.error());
     deliver(std::move(query.ticket), std::move(page));
   } else {
     const Result<void> answers = store_->probe(deadline);
-    note_health(answers ? nullptr : &answers.error());
+    note_look(answers ? nullptr : &answers.error());
     deliver(std::move(query.ticket),
             answers ? Result<StoreStatus>(store_->status()) : Result<StoreStatus>(answers.error()));
   }
@@ -189,17 +189,28 @@ void Batcher::answer_without_turn(std::unique_lock<std::mutex>& lock, const Erro
 // The log tells when the store fails and when it answers again, once each.
 void Batcher::note_health(const Error* failure) {
   const std::string now = failure == nullptr ? std::string() : failure->message;
+  failure_code_ = failure == nullptr ? Code::kOk : failure->code;
   if (now == failure_) return;
   log_line(failure == nullptr ? "the store answers again" : now);
   failure_ = now;
 }
 
-// A store that fails, fails a batch as a whole.
+// What only looks goes on while there is no room for changes, and says nothing about those.
+void Batcher::note_look(const Error* failure) {
+  if (failure != nullptr || failure_code_ != Code::kStoreFull) note_health(failure);
+}
+
+// A store that fails, fails the changes of a batch as a whole.
 void Batcher::note_health(std::span<const Step> batch) {
-  const Outcome& first = batch.front().outcome;
-  if (first.code != Code::kUnavailable && first.code != Code::kUnknown) return note_health(nullptr);
-  const Error failure{first.code, first.detail};
-  note_health(&failure);
+  const auto change = std::find_if(batch.begin(), batch.end(), [](const Step& step) {
+    return changes_something(step.operation);
+  });
+  const bool looks = change == batch.end();
+  const Outcome& told = looks ? batch.front().outcome : change->outcome;
+  const bool failed = told.code == Code::kUnavailable || told.code == Code::kUnknown ||
+                      told.code == Code::kStoreFull;
+  const Error failure{told.code, told.detail};
+  looks ? note_look(failed ? &failure : nullptr) : note_health(failed ? &failure : nullptr);
 }
 
 // Some waiting operations; all of them, if there are not too many. REQUIRES: the lock is held

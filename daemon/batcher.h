@@ -42,6 +42,8 @@ class Batcher {
   // order; a list or a probe sees those that were submitted before it. False: as many questions as
   // kMaxWaitingOperations have no answer yet, and this one was not taken. Called on the event loop.
   bool submit(Question question, std::shared_ptr<Waiter> waiter, std::uint64_t number);
+  // Questions that have no answer yet. Called on the event loop.
+  std::size_t unanswered() const { return unanswered_; }
 
  private:
   struct Ticket {
@@ -74,6 +76,7 @@ class Batcher {
                            Deadline turn_deadline);
   Batch take_batch();
   void note_health(const Error* failure);
+  void note_look(const Error* failure);
   void note_health(std::span<const Step> batch);
   void deliver(Batch batch);
   void deliver(Ticket ticket, Answer answer);
@@ -99,6 +102,7 @@ class Batcher {
   std::size_t skip_ = 0;      // batches that begin without waiting
   std::size_t skipped_ = 0;   // ... since they came in vain last time
   std::string failure_;       // of the store, as logged; empty: it answers
+  Code failure_code_ = Code::kOk;
 
   std::thread thread_;
 };

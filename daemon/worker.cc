@@ -1,6 +1,7 @@
 #include "daemon/worker.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -8,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <asio/io_context.hpp>
 #include <asio/signal_set.hpp>
 #include <cerrno>
@@ -49,6 +51,11 @@ constexpr int kFirstSocketFd = 5;
 // Descriptors beside those of connections: store, log, event loop and the like.
 constexpr rlim_t kOtherDescriptors = 64;
 
+// A sleeping event loop is woken later than one that looks, by up to a fifth of a batch on a fast
+// disk; with this many waiting, what looking costs is less than what the waking did.
+constexpr std::size_t kWorthLooking = 8;
+constexpr std::chrono::microseconds kLookAgain{50};
+
 constexpr milliseconds kFirstProbePause{50};
 constexpr milliseconds kLongestProbePause{500};
 
@@ -83,7 +90,8 @@ std::size_t fit_descriptors(std::size_t connections) {
     }
     setrlimit(RLIMIT_NOFILE, &limit);
   }
-  return std::min<std::size_t>(connections, limit.rlim_cur - kOtherDescriptors);
+  const rlim_t left = std::max(limit.rlim_cur, kOtherDescriptors + 1) - kOtherDescriptors;
+  return std::min<std::size_t>(connections, left);
 }
 
 void set_up_process() {
@@ -114,12 +122,26 @@ class Worker {
     });
     watch_lifeline();
     readiness_->probe();
-    loop_.run();
+    while (!loop_.stopped()) {
+      if (loop_.poll() == 0 && !look_again()) loop_.run_one();
+    }
     if (cut_off_) _exit(exit_status_);  // the storage thread may be waiting for the store
     return exit_status_;
   }
 
  private:
+  // While many wait for the store, an answer or the next requests are near: looks for them for a
+  // while. False: nothing has come.
+  bool look_again() {
+    if (batcher_.unanswered() < kWorthLooking) return false;
+    const Deadline end = std::chrono::steady_clock::now() + kLookAgain;
+    do {
+      sched_yield();
+      if (loop_.poll() > 0) return true;
+    } while (std::chrono::steady_clock::now() < end);
+    return false;
+  }
+
   // Waits for the store's first answer.
   class Readiness : public Waiter, public std::enable_shared_from_this<Readiness> {
    public:

@@ -284,7 +284,7 @@ TEST_CASE("a missing counter is 404, but the default one reads as 0 on the seed 
   CHECK(body_of("GET /report", missing) == "{\"count\":0,\"current_process_id\":42}\n");
 }
 
-TEST_CASE("what the store could not do is 409 or 503, with a type of its own") {
+TEST_CASE("what the store could not do is 409, 503 or 507, with a type of its own") {
   const Decoded decoded = decode_request("POST /increment");
   const auto encoded = [&](Code code) {
     Outcome outcome;
@@ -294,6 +294,8 @@ TEST_CASE("what the store could not do is 409 or 503, with a type of its own") {
   CHECK(encoded(Code::kOutOfRange).status == 409);
   CHECK(encoded(Code::kUnavailable).status == 503);
   CHECK(encoded(Code::kUnavailable).fields == "Retry-After: 1\r\n");
+  CHECK(encoded(Code::kStoreFull).status == 507);
+  CHECK(encoded(Code::kStoreFull).fields.empty());
   CHECK(encoded(Code::kUnknown).status == 503);
   CHECK(encoded(Code::kUnknown).fields.empty());
   CHECK(encoded(Code::kUnknown).body.find("urn:counterd:error:unknown-outcome") !=

@@ -516,6 +516,35 @@ assert_config_error() {
   stop_daemon
 }
 
+# fill FILE: until there is no room.
+fill() {
+  head -c 2M /dev/zero >"$1"
+}
+
+@test "on a full disk changes are refused, reports go on, and room is all that it needs" {
+  local disk=$dir/disk inside user=()
+  [ "$EUID" -eq 0 ] || user=(--map-root-user)
+  mkdir "$disk"
+  # shellcheck disable=SC2016
+  launcher=(unshare "${user[@]}" --mount bash -c 'mount -t tmpfs -o size=1m,mode=0700 none "$1" &&
+    shift && exec "$@"' bash "$disk")
+  start_daemon --workers 1 --listen 127.0.0.1:0 --store "sqlite:$disk/counters.db"
+  inside=/proc/$daemon_pid/root$disk
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  assert_fails fill "$inside/filler"
+  assert_equal "$(http POST /increment)" 507
+  try "$counterctl" --server "$url" --timeout 500ms increment
+  assert_refused 69
+  assert_stderr_has 'make room'
+  assert_stderr_has 'nothing was applied'
+  assert_equal "$("$counterctl" --server "$url" report)" 1
+  assert_equal "$(http GET /readyz)" 200
+  assert_equal "$(http POST /increment)" 507
+  assert_equal "$(grep -c 'no room' "$daemon_log")" 1
+  rm "$inside/filler"
+  assert_equal "$("$counterctl" --server "$url" increment)" 2
+}
+
 # Changes are refused, and nothing makes a database.
 assert_lost() {
   assert_equal "$(http POST /increment)" 503

@@ -85,6 +85,7 @@ TEST_CASE("HTTP statuses keep what clients rely on", "[error]") {
   for (const Code code : {Code::kOverloaded, Code::kUnavailable, Code::kUnknown}) {
     CHECK(code_info(code).http_status == 503);
   }
+  CHECK(code_info(Code::kStoreFull).http_status == 507);
 }
 
 TEST_CASE("a result is a value or an error", "[error]") {

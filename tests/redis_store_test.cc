@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <condition_variable>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <limits>
@@ -51,6 +52,16 @@ milliseconds time_of(const std::function<void()>& action) {
   const auto start = steady_clock::now();
   action();
   return std::chrono::duration_cast<milliseconds>(steady_clock::now() - start);
+}
+
+// Looks again and again until it is so; false: it never was.
+bool becomes_true(const std::function<bool()>& condition) {
+  const Deadline end = patiently();
+  while (!condition()) {
+    if (steady_clock::now() >= end) return false;
+    std::this_thread::sleep_for(milliseconds(2));
+  }
+  return true;
 }
 
 Error probe_error(Store& store) {
@@ -842,6 +853,118 @@ TEST_CASE("a stored value that is no counter's fails the batch and changes nothi
   CHECK(server.command({"EXISTS", "counterd:c:fresh"}) == "0");
   CHECK(run_one(*store, report_of("bad")).code == Code::kUnavailable);
   CHECK(run_one(*store, increment_of("good")).value == 2);
+}
+
+// What the server refuses was not applied, whether it refuses all commands or only writes.
+void check_refused(Store& store, const std::string& reason) {
+  const std::vector<Outcome> outcomes =
+      run(store, {increment_of("a"), keyed(increment_of("b"), "key"), delete_of("a")});
+  for (const Outcome& outcome : outcomes) {
+    CHECK(outcome.code == Code::kUnavailable);
+    CHECK(contains(outcome.detail, reason));
+  }
+}
+
+TEST_CASE("a replica refuses changes whole, and reports are read from it", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  REQUIRE(run_one(*store, increment_of("a", 5)).value == 5);
+  server.command({"REPLICAOF", "127.0.0.1", "1"});
+  check_refused(*store, "READONLY");
+  CHECK(value_of(*store, "a") == 5);
+  // Without the master's data it answers nothing at all, also not to who comes anew.
+  server.command({"CONFIG", "SET", "replica-serve-stale-data", "no"});
+  check_refused(*store, "MASTERDOWN");
+  CHECK(run_one(*store, report_of("a")).code == Code::kUnavailable);
+  const auto late = open_or_throw(options_for(server.url()));
+  CHECK(contains(probe_error(*late).message, "MASTERDOWN"));
+  check_refused(*late, "MASTERDOWN");
+  server.command({"REPLICAOF", "NO", "ONE"});
+  CHECK(run_one(*store, increment_of("a")).value == 6);
+  CHECK(run_one(*late, keyed(increment_of("b"), "key")).value == 1);
+}
+
+TEST_CASE("a server that cannot save refuses changes whole", "[redis]") {
+  const RedisServer server({"--save", "3600 1"});
+  const auto store = open_or_throw(options_for(server.url()));
+  REQUIRE(run_one(*store, increment_of("a", 5)).value == 5);
+  // A folder in the place of the file: saving fails from now on.
+  std::filesystem::create_directories(server.directory() / "dump.rdb/file");
+  server.command({"BGSAVE"});
+  REQUIRE(becomes_true([&] {
+    return contains(server.command({"INFO", "persistence"}), "rdb_last_bgsave_status:err");
+  }));
+  check_refused(*store, "MISCONF");
+  CHECK(value_of(*store, "a") == 5);
+  std::filesystem::remove_all(server.directory() / "dump.rdb");
+  server.command({"CONFIG", "SET", "stop-writes-on-bgsave-error", "no"});
+  CHECK(run_one(*store, increment_of("a")).value == 6);
+}
+
+TEST_CASE("a server that is busy with a script of others refuses batches whole", "[redis]") {
+  const RedisServer server({"--busy-reply-threshold", "10"});
+  const auto store = open_or_throw(options_for(server.url()));
+  REQUIRE(run_one(*store, increment_of("a", 5)).value == 5);
+  // Ends by itself, if nobody ends it.
+  std::jthread other([&] { server.command({"EVAL", "for i = 1, 300000000 do end", "0"}); });
+  const bool busy = becomes_true([&] { return contains(server.command({"PING"}), "BUSY"); });
+  if (busy) {
+    check_refused(*store, "BUSY");
+    check_refused(*open_or_throw(options_for(server.url())), "BUSY");
+  }
+  server.command({"SCRIPT", "KILL"});
+  other.join();
+  REQUIRE(busy);
+  CHECK(run_one(*store, increment_of("a")).value == 6);
+}
+
+TEST_CASE("a batch whose script is killed was not applied", "[redis]") {
+  const RedisServer server({"--busy-reply-threshold", "1"});
+  const auto store = open_or_throw(options_for(server.url()));
+  std::vector<Step> batch;
+  for (int i = 0; i < 20'000; ++i) batch.push_back(increment_of("c" + std::to_string(i)));
+  std::jthread killer([&](const std::stop_token& over) {
+    while (!over.stop_requested()) server.command({"SCRIPT", "KILL"});
+  });
+  int applied = 0;
+  int killed = 0;
+  const Deadline end = after(std::chrono::seconds(20));
+  while ((killed == 0 || applied == 0) && steady_clock::now() < end) {
+    if (killed > 0) killer.request_stop();
+    run_batch(*store, batch, patiently());
+    const Outcome& outcome = batch.front().outcome;
+    if (outcome.code == Code::kOk) {
+      ++applied;
+      continue;
+    }
+    REQUIRE(outcome.code == Code::kUnavailable);
+    CHECK(contains(outcome.detail, "killed"));
+    ++killed;
+  }
+  CHECK(killed > 0);
+  REQUIRE(applied > 0);
+  CHECK(value_of(*store, "c0") == applied);
+  CHECK(value_of(*store, "c19999") == applied);
+}
+
+TEST_CASE("a server that loads its data is waited for by asking again", "[redis]") {
+  const RedisServer server({"--enable-debug-command", "yes"});
+  const auto store = open_or_throw(options_for(server.url()));
+  std::vector<Step> many;
+  for (int i = 0; i < 300; ++i) many.push_back(increment_of("c" + std::to_string(i)));
+  run_batch(*store, many, patiently());
+  REQUIRE(run_one(*store, increment_of("a", 5)).value == 5);
+  server.command({"CONFIG", "SET", "loading-process-events-interval-bytes", "1024"});
+  server.command({"CONFIG", "SET", "key-load-delay", "1000"});
+  std::jthread reload([&] { server.command({"DEBUG", "RELOAD"}); });
+  const bool loading = becomes_true([&] { return contains(server.command({"PING"}), "LOADING"); });
+  if (loading) {
+    check_refused(*store, "LOADING");
+    CHECK(contains(probe_error(*open_or_throw(options_for(server.url()))).message, "LOADING"));
+  }
+  reload.join();
+  REQUIRE(loading);
+  CHECK(run_one(*store, increment_of("a")).value == 6);
 }
 
 TEST_CASE("a server without memory to spare refuses the batch whole", "[redis]") {

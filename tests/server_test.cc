@@ -9,6 +9,7 @@
 #include "tests/catch.h"
 #include "tests/daemon_process.h"
 #include "tests/http_socket.h"
+#include "tests/redis_server.h"
 
 namespace counterd {
 namespace {
@@ -327,6 +328,49 @@ TEST_CASE("readyz says within a second that the store does not answer, and livez
   CHECK(client.ask(request("GET", "/livez"))->status == 200);
   CHECK(client.ask(increment())->status == 503);
   CHECK(!std::filesystem::exists(directory / "counters.db"));
+}
+
+// What a client of a worker sees whose Redis is away; `another` asks while a change may wait.
+void check_away(HttpSocket& client, HttpSocket& another) {
+  REQUIRE(another.send(increment()));
+  auto begin = steady_clock::now();
+  CHECK(client.ask(request("GET", "/livez"))->status == 200);
+  CHECK(steady_clock::now() - begin < milliseconds(500));
+  begin = steady_clock::now();
+  CHECK(client.ask(request("GET", "/readyz"))->status == 503);
+  CHECK(steady_clock::now() - begin < seconds(1));
+  CHECK(client.ask(request("GET", "/livez"))->status == 200);
+}
+
+void check_back(HttpSocket& client) {
+  const auto begin = steady_clock::now();
+  CHECK(client.ask(increment())->status == 200);
+  CHECK(client.ask(request("GET", "/readyz"))->status == 200);
+  CHECK(steady_clock::now() - begin < seconds(1));
+}
+
+TEST_CASE("where Redis is away livez lives, readyz says so, and it is back within a second") {
+  RedisServer redis({"--appendonly", "yes", "--appendfsync", "always"});
+  const DaemonProcess daemon({"--workers", "1", "--store", redis.url()});
+  HttpSocket client(daemon.endpoint());
+  check_back(client);
+  {
+    HttpSocket waiting(daemon.endpoint());
+    redis.pause();
+    check_away(client, waiting);
+    redis.resume();
+    check_back(client);
+    CHECK(waiting.receive()->status == 200);
+  }
+  HttpSocket refused(daemon.endpoint());
+  redis.kill();
+  check_away(client, refused);
+  const auto refusal = refused.receive();
+  CHECK(refusal->status == 503);
+  CHECK(refusal->fields.contains("retry-after"));  // it is known that nothing happened
+  redis.start();
+  check_back(client);
+  CHECK(value_of_a(daemon) == "4\n");
 }
 
 }  // namespace

@@ -194,6 +194,41 @@ ON_EVERY_ENGINE("a batch of refused increments alone changes nothing") {
   CHECK(after.updated_at_ms == before.updated_at_ms);
 }
 
+ON_EVERY_ENGINE("alike steps of a batch, however mixed with others, each have their own outcome") {
+  const TestType place;
+  const auto store = place.open();
+  for (const std::int64_t start : {std::int64_t{0}, std::int64_t{1} << 53, kMax - 2, kMin}) {
+    for (const std::int64_t by : {std::int64_t{0}, std::int64_t{1}, std::int64_t{-3},
+                                  -(std::int64_t{1} << 52), kMax, kMin}) {
+      std::vector<Step> steps = {reset_of("a", start), delete_of("b")};
+      for (int i = 0; i < 5; ++i) {
+        steps.push_back(increment_of("a", by));
+        steps.push_back(increment_of("b", i / 2));
+        steps.push_back(report_of("c"));
+      }
+      steps.push_back(report_of("a"));
+      steps.push_back(report_of("a"));
+      const std::vector<Outcome> outcomes = run(*store, steps);
+      std::int64_t a = start;
+      std::int64_t b = 0;
+      for (std::size_t i = 0; i < 5; ++i) {
+        CAPTURE(start, by, i);
+        const Wide exact = static_cast<Wide>(a) + by;
+        const bool fits = exact >= kMin && exact <= kMax;
+        if (fits) a = static_cast<std::int64_t>(exact);
+        b += static_cast<std::int64_t>(i) / 2;
+        CHECK(outcomes[2 + 3 * i].code == (fits ? Code::kOk : Code::kOutOfRange));
+        CHECK(outcomes[2 + 3 * i].value == a);
+        CHECK(outcomes[3 + 3 * i].value == b);
+        CHECK(outcomes[4 + 3 * i].code == Code::kMissing);
+      }
+      CHECK(outcomes[17].value == a);
+      CHECK(outcomes[18].value == a);
+      CHECK(value_of(*store, "b") == b);
+    }
+  }
+}
+
 ON_EVERY_ENGINE("the whole signed 64-bit range is exact") {
   const TestType place;
   const auto store = place.open();

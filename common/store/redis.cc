@@ -19,7 +19,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <fstream>
 #include <thread>
 
@@ -27,6 +26,8 @@
 #include "common/limits.h"
 #include "common/number.h"
 #include "common/store/engines.h"
+#include "common/store/redis_batch.h"
+#include "common/wait_ready.h"
 
 namespace counterd {
 namespace {
@@ -43,9 +44,10 @@ constexpr int kAttempts = 4;
 constexpr milliseconds kFirstPause{5};
 constexpr milliseconds kLongestPause{100};
 
-// Reads and checks everything before the first write: a script that fails does not roll back. A
-// write that fails all the same, because the user may not use its command for example, is told as
-// PARTIAL. Lua's numbers are doubles, exact to 2^53; beyond that the server's own INCRBY adds.
+// Reads and checks everything before the first write: a script that fails does not roll back. What
+// refuses the first write (a replica, a server that cannot save, a user who may not use the
+// command) is told as it is; a later write that fails all the same is told as PARTIAL. Lua's
+// numbers are doubles, exact to 2^53; beyond that the server's own INCRBY adds.
 constexpr std::string_view kApplyScript = R"lua(
 local prefix, session, sequence, session_lifetime, now, max_keys =
   ARGV[1], ARGV[1] .. 's:' .. ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], tonumber(ARGV[6])
@@ -65,19 +67,21 @@ local function is_counter_value(text)
   return #digits < 19 or digits <= '922337203685477580' .. (sign == '' and '7' or '8')
 end
 
--- The operations: what, on which counter, by or to how much; in capitals those with a key, behind
--- which are the key and how long it is known.
+-- The operations, as redis_batch.h tells.
 local steps, rows, keyed = {}, {}, false
 redis.call('ZCARD', prefix .. 'names')
 local at = 7
 while at <= #ARGV do
   local kind, name, operand = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local step = { kind = kind:lower(), name = name, operand = operand }
-  at = at + 3
   if kind ~= step.kind then
-    step.key, step.lifetime = prefix .. 'k:' .. name .. '/' .. ARGV[at], ARGV[at + 1]
+    step.count = 1
+    step.key, step.lifetime = prefix .. 'k:' .. name .. '/' .. ARGV[at + 3], ARGV[at + 4]
     step.same = step.kind .. ' ' .. operand
-    keyed, at = true, at + 2
+    keyed, at = true, at + 5
+  else
+    step.count = tonumber(ARGV[at + 3])
+    at = at + 4
   end
   steps[#steps + 1] = step
   if not rows[name] then
@@ -97,13 +101,7 @@ if keyed then
   known = redis.call('ZCARD', key_index) - redis.call('ZCOUNT', key_index, '-inf', clock)
 end
 
-local EXACT = 9007199254740992
-local function sum(value, delta)
-  local a, b = tonumber(value), tonumber(delta)
-  local total = a + b
-  if math.abs(a) < EXACT and math.abs(b) < EXACT and math.abs(total) < EXACT then
-    return string.format('%.0f', total)
-  end
+local function add(value, delta)
   local scratch = prefix .. 'scratch'
   redis.call('SET', scratch, value)
   local added = type(redis.pcall('INCRBY', scratch, delta)) == 'number'
@@ -112,22 +110,38 @@ local function sum(value, delta)
   return result
 end
 
+-- Adds up to so many times; how often it could, and the sum.
+local EXACT = 9007199254740992
+local function add_all(value, delta, count)
+  local a, b = tonumber(value), tonumber(delta) * count
+  if math.abs(a) < EXACT and math.abs(b) < EXACT and math.abs(a + b) < EXACT then
+    return count, string.format('%.0f', a + b)
+  end
+  for done = 0, count - 1 do
+    local sum = add(value, delta)
+    if not sum then return done, value end
+    value = sum
+  end
+  return count, value
+end
+
 local function set(row, value)
   if not row.value then row.created = now end
   row.value, row.updated, row.changed = value, now, true
 end
 
--- A letter for what came of it, the value, the value before, and two times.
+-- What redis_batch.h reads.
 local function apply(step)
   local row = rows[step.name]
   local code, previous = 'k', '-'
   local value = row.value or '0'
   if step.kind == 'i' then
-    local total = sum(value, step.operand)
-    if total then
-      set(row, total)
-      value = total
-    else
+    local done
+    done, value = add_all(value, step.operand, step.count)
+    if done > 0 then set(row, value) end
+    if step.count > 1 then
+      code, previous = 'n', done
+    elseif done == 0 then
       code = 'o'
     end
   elseif step.kind == 's' then
@@ -168,32 +182,38 @@ for i, step in ipairs(steps) do
 end
 local answer = table.concat(outcomes)
 
-local function write()
+local writes = 0
+local function write(...)
+  redis.call(...)
+  writes = writes + 1
+end
+local function write_all()
   for name, row in pairs(rows) do
     if row.changed then
       local key = prefix .. 'c:' .. name
       if row.value then
-        redis.call('HSET', key, 'v', row.value, 'c', row.created, 'u', row.updated)
-        if not row.stored then redis.call('ZADD', prefix .. 'names', 0, name) end
+        write('HSET', key, 'v', row.value, 'c', row.created, 'u', row.updated)
+        if not row.stored then write('ZADD', prefix .. 'names', 0, name) end
       elseif row.stored then
-        redis.call('DEL', key)
-        redis.call('ZREM', prefix .. 'names', name)
+        write('DEL', key)
+        write('ZREM', prefix .. 'names', name)
       end
     end
   end
   for _, step in ipairs(kept) do
-    redis.call('SET', step.key, kept[step.key], 'PX', step.lifetime)
-    redis.call('ZADD', key_index, clock + tonumber(step.lifetime), step.key)
+    write('SET', step.key, kept[step.key], 'PX', step.lifetime)
+    write('ZADD', key_index, clock + tonumber(step.lifetime), step.key)
   end
   if keyed then
     local ended = redis.call('ZRANGEBYSCORE', key_index, '-inf', clock, 'LIMIT', 0, 2 * #steps + 16)
-    if #ended > 0 then redis.call('ZREM', key_index, unpack(ended)) end
+    if #ended > 0 then write('ZREM', key_index, unpack(ended)) end
   end
-  if sequence > 0 then redis.call('SET', session, ARGV[3] .. '\n' .. answer, 'PX', session_lifetime) end
+  if sequence > 0 then write('SET', session, ARGV[3] .. '\n' .. answer, 'PX', session_lifetime) end
 end
-local written, failure = pcall(write)
+local written, failure = pcall(write_all)
 if written then return answer end
-return redis.error_reply('PARTIAL ' .. (type(failure) == 'table' and failure.err or tostring(failure)))
+local text = type(failure) == 'table' and failure.err or tostring(failure)
+return redis.error_reply(writes == 0 and text or 'PARTIAL ' .. text)
 )lua";
 
 constexpr std::string_view kListScript = R"lua(
@@ -268,11 +288,9 @@ class RedisStore : public Store {
                            Attempt& attempt);
   Result<Reply> look(Script* script, const Arguments& arguments, Deadline deadline);
   Result<Reply> run_until_known(const Arguments& arguments, Deadline deadline, Attempt& attempt);
-  bool wait_for(short events, Deadline deadline) const;
+  bool was_closed() const;
   Error unavailable(std::string_view why) const;
-  Arguments describe(std::span<const Step> batch, bool changes) const;
-  void describe(const Operation& operation, Arguments& arguments) const;
-  bool read_outcomes(std::string_view text, std::span<Step> batch) const;
+  Arguments describe(const RedisBatch& batch, bool changes) const;
   void forget_session();
   std::string place() const;
 
@@ -304,7 +322,15 @@ timeval remaining(Deadline deadline) {
   return {.tv_sec = left.count() / 1'000'000, .tv_usec = left.count() % 1'000'000};
 }
 
+// Whether the server has closed the connection while nothing was asked: what is sent on it now
+// would be lost, and nobody could know that.
+bool RedisStore::was_closed() const {
+  pollfd socket{.fd = context_->fd, .events = POLLIN | POLLRDHUP, .revents = 0};
+  return poll(&socket, 1, 0) > 0;
+}
+
 Result<void> RedisStore::connect(Deadline deadline) {
+  if (context_ && was_closed()) context_.reset();
   if (context_) return {};
   Context context(
       location_.host.empty()
@@ -417,17 +443,6 @@ Result<void> RedisStore::read_durability(Deadline deadline) {
                                   " is not durable, as --require-durable asks: " + durability_};
 }
 
-bool RedisStore::wait_for(short events, Deadline deadline) const {
-  pollfd polled{.fd = context_->fd, .events = events, .revents = 0};
-  for (;;) {
-    const auto left = std::chrono::ceil<milliseconds>(deadline - steady_clock::now()).count();
-    if (left <= 0) return false;
-    const int ready = poll(&polled, 1, static_cast<int>(left));
-    if (ready > 0) return true;
-    if (ready < 0 && errno != EINTR) return false;
-  }
-}
-
 // One command and its reply. An error means that the connection is gone, or is given up because
 // its reply would come too late to be told from the next one's.
 Result<Reply> RedisStore::exchange(const Arguments& arguments, Deadline deadline,
@@ -451,13 +466,13 @@ Result<Reply> RedisStore::exchange(const Arguments& arguments, Deadline deadline
   attempt.sent = true;
   for (int done = 0; done == 0;) {
     if (redisBufferWrite(context, &done) != REDIS_OK) return lost(context->errstr);
-    if (done == 0 && !wait_for(POLLOUT, deadline)) return lost("no answer in time");
+    if (done == 0 && !wait_ready(context->fd, POLLOUT, deadline)) return lost("no answer in time");
   }
   for (;;) {
     void* reply = nullptr;
     if (redisGetReplyFromReader(context, &reply) != REDIS_OK) return lost(context->errstr);
     if (reply != nullptr) return Reply(static_cast<redisReply*>(reply));
-    if (!wait_for(POLLIN, deadline)) return lost("no answer in time");
+    if (!wait_ready(context->fd, POLLIN, deadline)) return lost("no answer in time");
     if (redisBufferRead(context) != REDIS_OK) return lost(context->errstr);
   }
 }
@@ -528,22 +543,8 @@ Result<Reply> RedisStore::run_until_known(const Arguments& arguments, Deadline d
   }
 }
 
-void RedisStore::describe(const Operation& operation, Arguments& arguments) const {
-  constexpr std::array kKinds = {"i", "s", "d", "r"};  // in the order of OperationKind
-  constexpr std::array kKeyedKinds = {"I", "S", "D", "r"};
-  const bool keyed = is_keyed(operation);
-  arguments.emplace_back((keyed ? kKeyedKinds : kKinds)[static_cast<std::size_t>(operation.kind)]);
-  arguments.push_back(operation.name);
-  arguments.push_back(std::to_string(operation.operand));
-  if (!keyed) return;
-  const milliseconds own = operation.key_lifetime;
-  const milliseconds lifetime =
-      own.count() > 0 ? std::min(own, options_.key_lifetime) : options_.key_lifetime;
-  arguments.push_back(operation.key);
-  arguments.push_back(std::to_string(lifetime.count()));
-}
-
-Arguments RedisStore::describe(std::span<const Step> batch, bool changes) const {
+// What the script of `batch` is called with.
+Arguments RedisStore::describe(const RedisBatch& batch, bool changes) const {
   // The first three are for EVALSHA: the command, the script, the number of keys.
   Arguments arguments = {"",
                          "",
@@ -554,56 +555,8 @@ Arguments RedisStore::describe(std::span<const Step> batch, bool changes) const 
                          std::to_string(kSessionLifetime.count()),
                          std::to_string(unix_now_ms()),
                          std::to_string(options_.max_keys)};
-  arguments.reserve(arguments.size() + 3 * batch.size());
-  for (const Step& step : batch) describe(step.operation, arguments);
+  batch.describe(options_.key_lifetime, arguments);
   return arguments;
-}
-
-// Takes the text up to `end` off the front.
-std::string_view take_until(std::string_view& text, char end) {
-  const std::size_t length = std::min(text.find(end), text.size());
-  const std::string_view taken = text.substr(0, length);
-  text.remove_prefix(std::min(length + 1, text.size()));
-  return taken;
-}
-
-bool read_int64(std::string_view text, std::int64_t& value) {
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return failure == std::errc() && end == text.data() + text.size();
-}
-
-// The code that the script's letter stands for.
-std::optional<Code> code_of(std::string_view letter, bool& replayed) {
-  replayed = letter == "r";
-  if (letter == "k" || replayed) return Code::kOk;
-  if (letter == "m") return Code::kMissing;
-  if (letter == "o") return Code::kOutOfRange;
-  if (letter == "x") return Code::kKeyReused;
-  if (letter == "f") return Code::kTooManyKeys;
-  return std::nullopt;
-}
-
-bool read_outcome(std::string_view line, Outcome& outcome) {
-  const std::optional<Code> code = code_of(take_until(line, ' '), outcome.replayed);
-  if (!code) return false;
-  outcome.code = *code;
-  std::int64_t previous = 0;
-  if (!read_int64(take_until(line, ' '), outcome.value)) return false;
-  const std::string_view before = take_until(line, ' ');
-  if (before != "-") {
-    if (!read_int64(before, previous)) return false;
-    outcome.previous = previous;
-  }
-  return read_int64(take_until(line, ' '), outcome.created_at_ms) &&
-         read_int64(line, outcome.updated_at_ms);
-}
-
-bool RedisStore::read_outcomes(std::string_view text, std::span<Step> batch) const {
-  for (Step& step : batch) {
-    step.outcome = {};
-    if (text.empty() || !read_outcome(take_until(text, '\n'), step.outcome)) return false;
-  }
-  return text.empty();
 }
 
 void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
@@ -611,7 +564,8 @@ void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
   const bool changes = needs_turn(batch);
   if (changes) ++sequence_;
   Attempt attempt;
-  const Arguments arguments = describe(batch, changes);
+  const RedisBatch alike(batch);
+  const Arguments arguments = describe(alike, changes);
   const Result<Reply> reply = changes ? run_until_known(arguments, deadline, attempt)
                                       : look(&apply_script_, arguments, deadline);
   if (!reply) {
@@ -619,7 +573,7 @@ void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
     fail_batch(batch, {attempt.sent ? Code::kUnknown : Code::kUnavailable, reply.error().message});
   } else if (is_error(*reply)) {
     fail_batch(batch, unavailable(text_of(**reply)));
-  } else if (!read_outcomes(text_of(**reply), batch)) {
+  } else if (!alike.read_outcomes(text_of(**reply))) {
     fail_batch(batch, {Code::kUnknown, unavailable("an answer that makes no sense").message});
   }
 }

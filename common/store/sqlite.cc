@@ -9,6 +9,7 @@
 #include <linux/magic.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
 #include <algorithm>
@@ -52,21 +53,41 @@ bool watch_for_recoveries() {
   return configured == SQLITE_OK;
 }
 
+template <std::size_t size>
+bool is_one_of(const std::array<int, size>& numbers, int number) {
+  return std::find(numbers.begin(), numbers.end(), number) != numbers.end();
+}
+
 // The files that SQLite keeps beside a database in use: the log, and the memory that all who use
 // it share. What is written to one that was removed is lost.
 constexpr std::array<const char*, 2> kCompanions = {"-wal", "-shm"};
 
 struct FileIdentity {
   dev_t device = 0;
-  ino_t inode = 0;
+  std::uint64_t inode = 0;
   bool operator==(const FileIdentity&) const = default;
 };
 
-// Nothing: there is no such file, or it cannot be looked at.
+struct FoundFile {
+  FileIdentity identity;
+  std::uint32_t links = 0;
+};
+
+// Nothing: there is no such file, or it cannot be looked at; errno tells.
+//
+// Not stat(), which asks for the times too: a file whose change time was asked for gets a new one
+// at its next write (Linux 6.13, multigrain timestamps), and where ext4 has no journal, each
+// fdatasync() then writes a second block, one after the other.
+std::optional<FoundFile> look_at(const std::string& path) {
+  struct statx found {};
+  if (statx(AT_FDCWD, path.c_str(), 0, STATX_INO | STATX_NLINK, &found) != 0) return std::nullopt;
+  return FoundFile{{makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino},
+                   found.stx_nlink};
+}
+
 std::optional<FileIdentity> identify(const std::string& path) {
-  struct stat found {};
-  if (stat(path.c_str(), &found) != 0) return std::nullopt;
-  return FileIdentity{found.st_dev, found.st_ino};
+  const std::optional<FoundFile> found = look_at(path);
+  return found ? std::optional(found->identity) : std::nullopt;
 }
 
 struct Counter {
@@ -181,8 +202,7 @@ class SqliteStore : public Store {
   SqliteStore(std::string path, UniqueFd file, const struct stat& identity,
               const StoreOptions& options)
       : path_(std::move(path)),
-        device_(identity.st_dev),
-        inode_(identity.st_ino),
+        identity_{identity.st_dev, identity.st_ino},
         options_(options),
         turn_(std::move(file)) {}
 
@@ -209,19 +229,21 @@ class SqliteStore : public Store {
   Result<void> check_version();
   Result<void> change_counters(std::span<Step> batch);
   Result<void> report_counters(std::span<Step> batch);
+  void report_unchanged(std::span<Step> batch);
   Outcome apply_once(const Operation& operation, std::int64_t now_ms);
   Counter& load(const std::string& name);
   void write_changed();
   Result<void> commit();
   void roll_back();
+  void shorten_log();
   int checkpoint(int mode);
+  Error full() const;
   Error failure(const SQLite::Exception& exception, std::string_view doing);
   static int wait_while_busy(void* self, int tries);
   static int note_log_size(void* self, sqlite3*, const char*, int frames);
 
   const std::string path_;  // without symbolic links
-  const dev_t device_;
-  const ino_t inode_;
+  const FileIdentity identity_;
   const StoreOptions options_;
   FileTurn turn_;  // before connection_, so that it is closed after it
   std::optional<Connection> connection_;
@@ -266,9 +288,11 @@ Result<void> SqliteStore::try_to_connect() {
     remember_companions();
     if (must_recover_ || !watching || recoveries_seen != recoveries) return recover();
   } catch (const SQLite::Exception& exception) {
-    const int code = exception.getErrorCode();
-    const bool passes = code == SQLITE_BUSY || code == SQLITE_IOERR || code == SQLITE_FULL ||
-                        code == SQLITE_NOMEM || code == SQLITE_CANTOPEN || code == SQLITE_PROTOCOL;
+    // What may pass by itself. SQLite says of a read that the disk failed, too, that the database
+    // is malformed.
+    constexpr std::array passing = {SQLITE_BUSY,    SQLITE_IOERR,    SQLITE_FULL,    SQLITE_NOMEM,
+                                    SQLITE_CORRUPT, SQLITE_CANTOPEN, SQLITE_PROTOCOL};
+    const bool passes = is_one_of(passing, exception.getErrorCode());
     return Error{passes ? Code::kUnavailable : Code::kConfig,
                  "cannot open the database " + path_ + ": " + exception.what()};
   }
@@ -341,15 +365,19 @@ Result<void> SqliteStore::take_turn(Deadline deadline) {
 }
 
 void SqliteStore::yield_turn() {
-  if (log_frames_ >= checkpoint_due_ && !must_recover_) {
-    const bool restart = log_frames_ >= kRestartFrames;
-    // The longer the log has become, the longer it is worth to wait.
-    deadline_ = steady_clock::now() + kRestartPatience * (log_frames_ / kRestartFrames);
-    const int code = checkpoint(restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE);
-    if (code != SQLITE_OK && code != SQLITE_BUSY && code != SQLITE_LOCKED) must_recover_ = true;
-    checkpoint_due_ = log_frames_ + kCheckpointFrames;
-  }
+  if (log_frames_ >= checkpoint_due_ && !must_recover_) shorten_log();
   turn_.yield();
+}
+
+void SqliteStore::shorten_log() {
+  const bool restart = log_frames_ >= kRestartFrames;
+  // The longer the log has become, the longer it is worth to wait.
+  deadline_ = steady_clock::now() + kRestartPatience * (log_frames_ / kRestartFrames);
+  const int code = checkpoint(restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE);
+  // What found no room, or was kept off by others, is in the log as before.
+  constexpr std::array harmless = {SQLITE_OK, SQLITE_BUSY, SQLITE_LOCKED, SQLITE_FULL};
+  must_recover_ = !is_one_of(harmless, code);
+  checkpoint_due_ = log_frames_ + kCheckpointFrames;
 }
 
 // REQUIRES: the turn is held
@@ -370,16 +398,16 @@ Result<void> SqliteStore::make_readable(Deadline deadline) {
 
 // Commits into a deleted or replaced file succeed without a word, so each batch looks.
 Result<void> SqliteStore::check_file() const {
-  struct stat now {};
-  if (stat(path_.c_str(), &now) != 0) {
+  const std::optional<FoundFile> now = look_at(path_);
+  if (!now) {
     return system_error(Code::kUnavailable, "the database " + path_ + " is gone", errno);
   }
-  if (now.st_dev != device_ || now.st_ino != inode_) {
+  if (now->identity != identity_) {
     return Error{Code::kUnavailable, "the database " + path_ +
                                          " was replaced by another file while it was in use; "
                                          "put the first one back, or restart"};
   }
-  if (now.st_nlink != 1) {
+  if (now->links != 1) {
     return Error{Code::kUnavailable,
                  "the database " + path_ + " has got a hard link, which would split its log"};
   }
@@ -423,6 +451,20 @@ void SqliteStore::apply(std::span<Step> batch, Deadline deadline) {
   if (applied) return;
   roll_back();
   fail_batch(batch, applied.error());
+  if (applied.error().code == Code::kStoreFull) report_unchanged(batch);
+}
+
+// The reports of a batch whose changes found no room.
+void SqliteStore::report_unchanged(std::span<Step> batch) {
+  counters_.clear();
+  for (Step& step : batch) {
+    if (changes_something(step.operation)) continue;
+    const Result<void> reported = report_counters({&step, 1});
+    if (reported) continue;
+    roll_back();
+    fail_batch({&step, 1}, reported.error());
+    return;  // those behind it have failed with the changes
+  }
 }
 
 Result<void> SqliteStore::change_counters(std::span<Step> batch) {
@@ -502,11 +544,13 @@ void SqliteStore::write_changed() {
   }
 }
 
-// Whatever stops a COMMIT, the next start may find it in the log and complete it.
+// Whatever stops a COMMIT, the next start may find it in the log and complete it; but for a write
+// that found no room: it is the last frame that makes a commit, and that has not been written.
 Result<void> SqliteStore::commit() {
   const int code = connection_->commit->tryExecuteStep();
   connection_->commit->tryReset();
   if (code == SQLITE_DONE) return {};
+  if (code == SQLITE_FULL) return full();
   must_recover_ = true;
   return Error{Code::kUnknown, "the commit to " + path_ + " failed: " + sqlite3_errstr(code)};
 }
@@ -527,9 +571,15 @@ void SqliteStore::roll_back() {
   }
 }
 
+Error SqliteStore::full() const {
+  return {Code::kStoreFull, "no room for the change on the disk of the database " + path_ +
+                                "; make room, then ask again"};
+}
+
 // What `exception`, met before a commit, means: nothing has happened.
 Error SqliteStore::failure(const SQLite::Exception& exception, std::string_view doing) {
   const int code = exception.getErrorCode();
+  if (code == SQLITE_FULL) return full();
   if (code == SQLITE_IOERR || code == SQLITE_CORRUPT || code == SQLITE_NOTADB) {
     must_recover_ = true;
   }
@@ -620,8 +670,7 @@ Result<std::string> resolve(const std::string& path) {
 // What a failed system call on the database means: some failures pass by themselves.
 Code code_of(int error) {
   constexpr std::array passing = {EMFILE, ENFILE, ENOMEM, EIO, ENOSPC, EDQUOT, EINTR};
-  const bool passes = std::find(passing.begin(), passing.end(), error) != passing.end();
-  return passes ? Code::kUnavailable : Code::kConfig;
+  return is_one_of(passing, error) ? Code::kUnavailable : Code::kConfig;
 }
 
 // Opens or makes the file. A new one is for its owner, or for a group where the folder is.

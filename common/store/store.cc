@@ -34,10 +34,11 @@ void run_batch(Store& store, std::span<Step> batch, Deadline deadline) {
 }
 
 void fail_batch(std::span<Step> batch, const Error& error) {
+  const bool tells_more = error.code == Code::kUnknown || error.code == Code::kStoreFull;
   for (Step& step : batch) {
-    const bool unknown = error.code == Code::kUnknown && changes_something(step.operation);
+    const bool tells = tells_more && changes_something(step.operation);
     step.outcome = {};
-    step.outcome.code = unknown ? Code::kUnknown : Code::kUnavailable;
+    step.outcome.code = tells ? error.code : Code::kUnavailable;
     step.outcome.detail = error.message;
   }
 }

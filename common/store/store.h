@@ -27,10 +27,12 @@
 // server), and may be known a little longer; if the clock jumps, that much shorter or longer. Where
 // StoreOptions::max_keys are known, a change with a new key is kTooManyKeys.
 //
-// Errors: kUnavailable means that nothing happened. kUnknown means that it may have happened, or
-// may still happen; only changes are ever unknown. Once a change has been handed to a server, or
-// its commit has begun, a failure is never kUnavailable. After a failed commit nothing is answered
-// until the store is known to hold on its disk what it shows.
+// Errors: kUnavailable means that nothing happened; so does kStoreFull, and that the store has no
+// room for more: reports go on, and changes when there is room again. kUnknown means that it may
+// have happened, or may still happen; only changes are ever unknown. Once a change has been handed
+// to a server, or its commit has begun, a failure is never kUnavailable, and kStoreFull only where
+// the commit cannot have been written. After a failed commit nothing is answered until the store is
+// known to hold on its disk what it shows.
 #pragma once
 
 #include <chrono>
@@ -139,8 +141,8 @@ bool needs_turn(std::span<const Step> batch);
 // Takes the turn if the batch needs it, applies it and yields the turn.
 void run_batch(Store& store, std::span<Step> batch, Deadline deadline);
 
-// Gives every step of `batch` the outcome `error`; reports get kUnavailable instead of kUnknown,
-// since they change nothing.
+// Gives every change of `batch` the outcome `error` if that is kUnknown or kStoreFull; all others
+// get kUnavailable.
 void fail_batch(std::span<Step> batch, const Error& error);
 
 }  // namespace counterd

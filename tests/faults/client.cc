@@ -148,7 +148,7 @@ pid_t ToolAsker::start(std::vector<std::string>& words, int output) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
-  posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, output, STDERR_FILENO);  // empty if all is well
   const std::lock_guard lock(pid_mutex_);
   const int failure =
       posix_spawn(&pid_, argv[0], &actions, nullptr, argv.data(), environment.data());

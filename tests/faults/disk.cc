@@ -1,6 +1,7 @@
 // A shared library for LD_PRELOAD: makes the disk fail under an SQLite database, journals what is
-// written to it, and lets the clock jump. SQLite writes by pwrite64(), syncs by fdatasync() and
-// shortens its log by ftruncate64(); files are told apart by the path they were opened by.
+// written to it, and lets the clock jump. SQLite reads by pread64(), writes by pwrite64(), syncs by
+// fdatasync() and shortens its log by ftruncate64(); files are told apart by the path they were
+// opened by.
 #include "tests/faults/disk.h"
 
 #include <dlfcn.h>
@@ -205,6 +206,11 @@ int close(int fd) {
   return real_close(fd);
 }
 
+ssize_t pread64(int fd, void* data, size_t size, off64_t offset) {
+  REAL(pread64);
+  if (file_of(fd) != kNoFile && fails(Call::kRead)) return -1;
+  return real_pread64(fd, data, size, offset);
+}
 ssize_t pwrite64(int fd, const void* data, size_t size, off64_t offset) {
   return write_at(fd, data, size, offset);
 }

@@ -4,13 +4,14 @@
 
 #include <atomic>
 #include <cstdint>
+#include <initializer_list>
 
 namespace counterd::faults {
 
 // Names the file that holds a DiskControl.
 inline constexpr const char* kControlVariable = "FAULTS_DISK_CONTROL";
 
-enum class Call : int { kNone, kWrite, kSync };
+enum class Call : int { kNone, kRead, kWrite, kSync };
 
 struct DiskControl {
   char database[256];  // its path; the log is beside it

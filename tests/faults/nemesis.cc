@@ -15,6 +15,7 @@ namespace {
 constexpr std::int64_t kMs = 1'000'000;
 constexpr std::int64_t kHourNs = 3'600'000'000'000;
 constexpr int kMostWorkers = 4;
+constexpr int kForever = 1'000'000;  // calls
 
 void sleep_ms(std::int64_t time) {
   std::this_thread::sleep_for(std::chrono::milliseconds(time));
@@ -47,8 +48,10 @@ const std::vector<Nemesis::Fault>& Nemesis::all_faults() {
       {"kill-tool", 4, &Nemesis::kill_tool},
       {"clock", 4, &Nemesis::jump_clock},
       {"client-proxy", 20, &Nemesis::spoil_client},
+      {"read-error", 4, &Nemesis::fail_read, Where::kSqlite},
       {"write-error", 6, &Nemesis::fail_write, Where::kSqlite},
       {"sync-error", 6, &Nemesis::fail_sync, Where::kSqlite},
+      {"read-only", 3, &Nemesis::refuse_writes, Where::kSqlite},
       {"full-disk", 3, &Nemesis::fill_disk, Where::kSqlite},
       {"slow-checkpoint", 3, &Nemesis::slow_checkpoint, Where::kSqlite},
       {"power-loss", 4, &Nemesis::lose_power, Where::kSqlite},
@@ -228,11 +231,26 @@ void Nemesis::spoil_client() {
   world_.client_proxy->spoil(static_cast<Spoil>(random_.below(kSpoils)));
 }
 
-void Nemesis::fail_write() {
-  world_.disk->error = random_.one_in(2) ? EIO : ENOSPC;
-  world_.disk->failing = static_cast<int>(random_.between(1, 3));
+void Nemesis::fail_calls(Call call, int error, int times) {
+  world_.disk->error = error;
+  world_.disk->failing = times;
   world_.disk->spared = static_cast<int>(random_.below(10));
-  world_.disk->call = Call::kWrite;
+  world_.disk->call = call;
+}
+
+void Nemesis::fail_read() {
+  fail_calls(Call::kRead, EIO, static_cast<int>(random_.between(1, 3)));
+}
+
+void Nemesis::fail_write() {
+  fail_calls(Call::kWrite, random_.one_in(2) ? EIO : ENOSPC,
+             static_cast<int>(random_.between(1, 3)));
+}
+
+// As a file system does that met an error and lets nobody write any more, until it is mounted anew.
+void Nemesis::refuse_writes() {
+  fail_calls(Call::kWrite, EROFS, kForever);
+  later(50, 500, [this] { world_.disk->call = Call::kNone; });
 }
 
 // One sync, or all of them for a while, at the end of which everything may die: what the last
@@ -240,10 +258,7 @@ void Nemesis::fail_write() {
 // has written it again.
 void Nemesis::fail_sync() {
   const bool one = random_.one_in(3);
-  world_.disk->error = EIO;
-  world_.disk->failing = one ? 1 : 1'000'000;
-  world_.disk->spared = static_cast<int>(random_.below(10));
-  world_.disk->call = Call::kSync;
+  fail_calls(Call::kSync, EIO, one ? 1 : kForever);
   if (one) return;
   sleep_ms(random_.between(5, 60));
   const bool crashes = random_.one_in(2);

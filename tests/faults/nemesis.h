@@ -77,7 +77,10 @@ class Nemesis {
   void kill_tool();
   void jump_clock();
   void spoil_client();
+  void fail_calls(Call call, int error, int times);
+  void fail_read();
   void fail_write();
+  void refuse_writes();
   void fail_sync();
   void fill_disk();
   void slow_checkpoint();

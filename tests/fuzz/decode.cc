@@ -133,8 +133,9 @@ void answer_operation(const Call& call, const Operation& operation) {
   Outcome missing;
   missing.code = Code::kMissing;
   const bool seed_report = encode(call, Step{operation, missing}, {}).status == 200;
-  for (const Code code : {Code::kOk, Code::kMissing, Code::kOutOfRange, Code::kKeyReused,
-                          Code::kTooManyKeys, Code::kUnavailable, Code::kUnknown}) {
+  for (const Code code :
+       {Code::kOk, Code::kMissing, Code::kOutOfRange, Code::kKeyReused, Code::kTooManyKeys,
+        Code::kStoreFull, Code::kUnavailable, Code::kUnknown}) {
     Outcome outcome;
     outcome.code = code;
     outcome.detail = "it \"broke\"\r\n\xff";

@@ -1,4 +1,4 @@
-#include "common/wait_readable.h"
+#include "common/wait_ready.h"
 
 #include <poll.h>
 
@@ -6,10 +6,10 @@
 
 namespace counterd {
 
-bool wait_readable(int fd, std::chrono::steady_clock::time_point deadline) {
+bool wait_ready(int fd, short events, std::chrono::steady_clock::time_point deadline) {
   using std::chrono::milliseconds;
   for (;;) {
-    pollfd polled{.fd = fd, .events = POLLIN, .revents = 0};
+    pollfd polled{.fd = fd, .events = events, .revents = 0};
     const auto left =
         std::chrono::ceil<milliseconds>(deadline - std::chrono::steady_clock::now()).count();
     if (left <= 0) return false;
