@@ -47,6 +47,7 @@ Run add_workers(CLI::App& app);
 Run add_scale(CLI::App& app);
 Run add_stop(CLI::App& app);
 Run add_status(CLI::App& app);
+Run add_bench(CLI::App& app);
 
 // The name that a command was given, checked; kDefaultCounter for none. An empty one is refused: it
 // is what a script's unset variable gives, and must not count something else.

@@ -27,6 +27,7 @@ constexpr std::array kCommands = {
     Command{"delete", "delete a counter and print its value", add_delete},
     Command{"list", "print all counters, sorted by name", add_list},
     Command{"status", "print what serves, which store, how durable", add_status},
+    Command{"bench", "measure how many requests a daemon serves", add_bench, true},
     Command{"spawn", "start a daemon in the background, or more workers of one", add_spawn, true},
     Command{"workers", "print the workers of this host's daemon", add_workers, true},
     Command{"scale", "set the number of workers of this host's daemon", add_scale, true},

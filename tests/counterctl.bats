@@ -874,3 +874,104 @@ count_in_parallel() {
   diff <(seq 200) <(sort -n "$dir/seen")
   assert_equal "$("$counterctl" --server "$url" report all)" 200
 }
+
+# --- bench ---
+
+@test "bench tells what it measured, and leaves no counter" {
+  local name
+  start_daemon
+  try "$counterctl" --server "$url" bench --duration 300ms --connections 4 --counters 5 --reports 50
+  assert_status 0
+  for name in requests 'per second' failed p50 p90 p99 p99.9 max; do
+    assert_output_has "$name"$'\t'
+  done
+  assert_output_has $'failed\t0'
+  assert_equal "$("$counterctl" --server "$url" list)" ''
+  try "$counterctl" --server "$url" --json bench --duration 300ms --keyed
+  assert_status 0
+  "$python" -c 'import json, sys
+result = json.loads(sys.argv[1])
+latencies = result["latency_ms"]
+assert result["requests"] > 0 and result["failed"] == result["lost"] == 0
+assert result["seconds"] == 0.3
+assert 0 < latencies["p50"] <= latencies["p99"] <= latencies["p99_9"] <= latencies["max"]' "$output"
+  try "$counterctl" --server "$url" -q bench --duration 100ms
+  assert_status 0
+  assert_silence
+}
+
+has_counted() {
+  [[ $("$counterctl" --server "$url" report "$1" 2>/dev/null || echo 0) -ge $2 ]]
+}
+
+@test "bench works by a Unix socket too" {
+  local counted
+  start_daemon --workers 2 --listen "unix:$dir/daemon.sock"
+  "$counterctl" --server "unix:$dir/daemon.sock" --json bench --duration 3s >"$dir/result" &
+  pids+=($!)
+  await 5 has_counted counterctl-bench.0 100
+  wait "$!"
+  counted=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["requests"])' "$dir/result")
+  ((counted > 100)) || fail "only $counted requests"
+  assert_equal "$("$counterctl" --server "$url" list)" ''
+}
+
+@test "bench at a rate asks that often" {
+  local asked
+  start_daemon
+  asked=$("$counterctl" --server "$url" --json bench --duration 1s --rate 500 --connections 8 |
+    "$python" -c 'import json, sys; print(json.load(sys.stdin)["requests"])')
+  assert_equal "$asked" 500
+}
+
+@test "bench at a rate shows a stall, and says what had no answer at the end" {
+  local worker child
+  start_daemon --workers 1
+  worker=$(ready_workers)
+  "$counterctl" --server "$url" --json bench --duration 5s --rate 40 --connections 4 >"$dir/result" &
+  child=$!
+  await 5 has_counted counterctl-bench.0 20
+  kill -STOP "$worker"
+  sleep 1
+  kill -CONT "$worker"
+  wait "$child"
+  "$python" -c 'import json, sys
+result = json.load(open(sys.argv[1]))
+assert result["requests"] == 200, result
+assert result["latency_ms"]["max"] > 900, result
+assert result["latency_ms"]["p90"] > 100, result' "$dir/result"
+
+  "$counterctl" --server "$url" --timeout 500ms bench --duration 2s --rate 40 2>"$dir/error" &
+  child=$!
+  await 5 has_counted counterctl-bench.0 10
+  kill -STOP "$worker"
+  status=0
+  wait "$child" || status=$?
+  kill -CONT "$worker"
+  assert_equal "$status" 69
+  assert_succeeds grep -q 'no answer' "$dir/error"
+}
+
+@test "bench says that requests failed, and with what, and that nothing answers" {
+  start_daemon --max-keys 10
+  try "$counterctl" --server "$url" bench --duration 200ms --keyed
+  assert_status 69
+  assert_stderr_has 'requests failed, the first with:'
+  assert_stderr_has '503'
+  stop_daemon
+  try "$counterctl" --server "$url" bench --duration 200ms
+  assert_refused 69
+  assert_stderr_has 'counterctl spawn'
+}
+
+@test "bench refuses bad numbers" {
+  local words
+  for words in '--connections 0' '--connections 10001' '--counters 0' '--reports 101' '--rate -1' \
+    '--duration 0s' '--duration 1'; do
+    # shellcheck disable=SC2086
+    try "$counterctl" bench $words
+    assert_refused 65
+  done
+  try "$counterctl" --store "sqlite:$dir/c.db" bench
+  assert_refused 64
+}

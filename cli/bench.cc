@@ -1,0 +1,149 @@
+#include <unistd.h>
+
+#include <array>
+#include <iomanip>
+#include <iostream>
+#include <sstream>
+
+#include "cli/command.h"
+#include "cli/load.h"
+#include "common/json.h"
+#include "common/number.h"
+
+namespace counterd {
+namespace {
+
+// Those that are told; the name in JSON, and for people.
+struct Percentile {
+  double percent;
+  const char* json;
+  const char* name;
+};
+constexpr std::array kPercentiles = {Percentile{50, "p50", "p50"}, Percentile{90, "p90", "p90"},
+                                     Percentile{99, "p99", "p99"},
+                                     Percentile{99.9, "p99_9", "p99.9"}};
+
+std::string milliseconds_of(std::chrono::nanoseconds time) {
+  std::ostringstream text;
+  text << std::fixed << std::setprecision(3) << static_cast<double>(time.count()) / 1e6;
+  return text.str();
+}
+
+std::uint64_t per_second(const LoadResult& result) {
+  if (result.time.count() == 0) return 0;
+  return static_cast<std::uint64_t>(static_cast<double>(result.latencies.count()) * 1e9 /
+                                    static_cast<double>(result.time.count()));
+}
+
+void show_progress(const LoadResult& result) {
+  std::cerr << '\r' << std::chrono::round<std::chrono::seconds>(result.time).count() << " s, "
+            << result.latencies.count() << " requests, " << per_second(result) << " a second "
+            << std::flush;
+}
+
+std::string json_of(const LoadResult& result) {
+  std::string line = R"({"requests":)" + std::to_string(result.latencies.count()) +
+                     R"(,"seconds":)" + milliseconds_of(result.time / 1'000) + R"(,"per_second":)" +
+                     std::to_string(per_second(result)) + R"(,"failed":)" +
+                     std::to_string(result.failed) + R"(,"lost":)" + std::to_string(result.lost) +
+                     R"(,"unanswered":)" + std::to_string(result.unanswered) + R"(,"latency_ms":{)";
+  for (const auto& [percent, json, name] : kPercentiles) {
+    line += std::string("\"") + json +
+            "\":" + milliseconds_of(result.latencies.percentile(percent)) + ",";
+  }
+  return line + R"("max":)" + milliseconds_of(result.latencies.longest()) + "}}";
+}
+
+void print(const Globals& globals, const LoadResult& result) {
+  if (globals.json) return print_line(globals, json_of(result));
+  print_line(globals, "requests\t" + std::to_string(result.latencies.count()));
+  print_line(globals, "per second\t" + std::to_string(per_second(result)));
+  print_line(globals, "failed\t" + std::to_string(result.failed + result.lost + result.unanswered));
+  for (const auto& [percent, json, name] : kPercentiles) {
+    print_line(globals, std::string(name) + "\t" +
+                            milliseconds_of(result.latencies.percentile(percent)) + " ms");
+  }
+  print_line(globals, "max\t" + milliseconds_of(result.latencies.longest()) + " ms");
+}
+
+// Makes the counters of the load, or deletes them.
+Result<void> change_counters(const Globals& globals, int number, OperationKind kind) {
+  const std::unique_ptr<Counters> counters = connect_to_server(globals.server);
+  for (int i = 0; i < number; ++i) {
+    Step step{{kind, load_counter(i)}, {}};
+    counters->apply({&step, 1}, std::chrono::steady_clock::now() + globals.timeout);
+    if (step.outcome.code != Code::kOk) return error_of(step);
+  }
+  return {};
+}
+
+Result<void> measure(const Globals& globals, const LoadPlan& plan) {
+  const bool shows = !globals.quiet && isatty(STDERR_FILENO) == 1;
+  const Result<LoadResult> result = run_load(plan, [shows](const LoadResult& so_far) {
+    if (shows) show_progress(so_far);
+  });
+  if (shows) std::cerr << "\r\033[K";
+  if (!result) return result.error();
+  print(globals, *result);
+  std::cout << std::flush;  // before what may take a while
+  const std::uint64_t failed = result->failed + result->lost + result->unanswered;
+  if (failed == 0) return {};
+  return Error{Code::kUnavailable, std::to_string(failed) + " requests failed, the first with: " +
+                                       quote_for_people(result->failure)};
+}
+
+Result<void> bench(const Globals& globals, LoadPlan plan) {
+  plan.server = globals.server;
+  const Result<void> made = change_counters(globals, plan.counters, OperationKind::kReset);
+  if (!made) return made.error();
+  const Result<void> measured = measure(globals, plan);
+  const Result<void> deleted = change_counters(globals, plan.counters, OperationKind::kDelete);
+  return measured ? deleted : measured;
+}
+
+}  // namespace
+
+Run add_bench(CLI::App& app) {
+  struct Options {
+    std::string connections = "32", duration = "10s", counters = "1", reports = "0", rate = "0";
+    bool keyed = false;
+  };
+  auto options = std::make_shared<Options>();
+  const auto add = [&app](const char* name, std::string& value, const char* help,
+                          const char* type) { app.add_option(name, value, help)->type_name(type); };
+  add("--connections", options->connections, "how many ask at the same time (default: 32)", "N");
+  add("--duration", options->duration, "how long (default: 10s)", "TIME");
+  add("--counters", options->counters, "how many counters, chosen by chance (default: 1)", "N");
+  add("--reports", options->reports, "so many of 100 requests only report (default: 0)", "PERCENT");
+  add("--rate", options->rate, "requests a second; 0: as many as are answered (default: 0)", "N");
+  app.add_flag("--keyed", options->keyed, "with an idempotency key for each increment");
+  return [options](const Globals& globals) -> Result<void> {
+    LoadPlan plan;
+    plan.keyed = options->keyed;
+    const auto duration = parse_duration(options->duration, "--duration");
+    if (!duration) return duration.error();
+    plan.duration = *duration;
+    struct Number {
+      const std::string& text;
+      const char* name;
+      std::int64_t least, most;
+      std::int64_t value = 0;
+    };
+    std::array numbers = {Number{options->connections, "--connections", 1, 10'000},
+                          Number{options->counters, "--counters", 1, 10'000},
+                          Number{options->reports, "--reports", 0, 100},
+                          Number{options->rate, "--rate", 0, 10'000'000}};
+    for (Number& number : numbers) {
+      const auto value = parse_int64_within(number.text, number.name, number.least, number.most);
+      if (!value) return value.error();
+      number.value = *value;
+    }
+    plan.connections = static_cast<int>(numbers[0].value);
+    plan.counters = static_cast<int>(numbers[1].value);
+    plan.reports = static_cast<int>(numbers[2].value);
+    plan.rate = numbers[3].value;
+    return bench(globals, plan);
+  };
+}
+
+}  // namespace counterd

@@ -1,0 +1,176 @@
+#include "cli/http_client.h"
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <charconv>
+#include <memory>
+#include <thread>
+
+#include "common/wait_ready.h"
+
+namespace counterd {
+namespace {
+
+constexpr std::size_t kMaxHead = 16 * 1024;
+constexpr std::size_t kMaxBody = 16 * 1024 * 1024;
+constexpr std::size_t kReadBytes = 16 * 1024;
+
+// The value of a field of `head`; nothing if it has none.
+std::optional<std::string_view> field_of(std::string_view head, std::string_view name) {
+  const auto same = [](unsigned char a, unsigned char b) {
+    return std::tolower(a) == std::tolower(b);
+  };
+  const std::string line = "\r\n" + std::string(name) + ":";
+  const auto found = std::search(head.begin(), head.end(), line.begin(), line.end(), same);
+  if (found == head.end()) return std::nullopt;
+  head.remove_prefix(static_cast<std::size_t>(found - head.begin()) + line.size());
+  const std::size_t begin = std::min(head.find_first_not_of(' '), head.size());
+  return head.substr(begin, head.find('\r', begin) - begin);
+}
+
+template <class Number>
+bool read_number(std::string_view text, Number& number) {
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return failure == std::errc() && end == text.data() + text.size();
+}
+
+Result<UniqueFd> connect_to(const sockaddr* address, socklen_t size, Deadline deadline) {
+  UniqueFd connection(socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!connection) return system_error(Code::kUnavailable, "socket", errno);
+  const int yes = 1;
+  setsockopt(connection.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);  // not a Unix socket
+  if (connect(connection.get(), address, size) == 0) return connection;
+  int failure = errno;
+  if (failure == EINPROGRESS) {
+    socklen_t length = sizeof failure;
+    if (!wait_ready(connection.get(), POLLOUT, deadline)) {
+      failure = ETIMEDOUT;
+    } else {
+      getsockopt(connection.get(), SOL_SOCKET, SO_ERROR, &failure, &length);
+    }
+  }
+  if (failure == 0) return connection;
+  connection.reset();
+  errno = failure;
+  return system_error(Code::kUnavailable, "connect", failure);
+}
+
+// Where as many wait already as the server lets, a Unix socket says so at once.
+Result<UniqueFd> connect_to_path(const std::string& path, Deadline deadline) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  for (;;) {
+    Result<UniqueFd> connection =
+        connect_to(reinterpret_cast<const sockaddr*>(&address), sizeof address, deadline);
+    if (connection || errno != EAGAIN || std::chrono::steady_clock::now() >= deadline) {
+      return connection;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
+}  // namespace
+
+Result<std::optional<ReplyHead>> read_reply_head(std::string_view input) {
+  const Error wrong{Code::kUnavailable, "an answer that is not understood"};
+  const std::size_t end = input.substr(0, kMaxHead).find("\r\n\r\n");
+  if (end == input.npos) {
+    if (input.size() >= kMaxHead) return wrong;
+    return std::optional<ReplyHead>();
+  }
+  const std::string_view head = input.substr(0, end + 2);
+  ReplyHead reply;
+  reply.size = end + 4;
+  if (!head.starts_with("HTTP/1.1 ") || !read_number(head.substr(9, 3), reply.status)) return wrong;
+  reply.closes = field_of(head, "Connection") == "close";
+  if (reply.status < 200) return std::optional(reply);  // of no body: the answer comes behind it
+  const std::optional<std::string_view> length = field_of(head, "Content-Length");
+  if (!length || !read_number(*length, reply.body_size) || reply.body_size > kMaxBody) return wrong;
+  return std::optional(reply);
+}
+
+std::string to_bytes(const HttpRequest& request, const Endpoint& server) {
+  std::string bytes = request.method + " " + request.target +
+                      " HTTP/1.1\r\nHost: " + (server.is_unix() ? "localhost" : to_string(server)) +
+                      "\r\n" + request.fields;
+  if (request.method == "POST") bytes += "Content-Length: 0\r\n";
+  return bytes + "\r\n";
+}
+
+Result<UniqueFd> connect_to_server(const Endpoint& server, Deadline deadline) {
+  if (server.is_unix()) return connect_to_path(server.path, deadline);
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  const int failure =
+      getaddrinfo(server.host.c_str(), std::to_string(server.port).c_str(), &hints, &found);
+  if (failure != 0) return Error{Code::kUnavailable, gai_strerror(failure)};
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, freeaddrinfo);
+  Result<UniqueFd> connection = Error{Code::kUnavailable, "no address"};
+  for (const addrinfo* address = found; address != nullptr && !connection;
+       address = address->ai_next) {
+    connection = connect_to(address->ai_addr, address->ai_addrlen, deadline);
+  }
+  return connection;
+}
+
+Result<HttpReply> HttpClient::ask(const HttpRequest& request, Deadline deadline) {
+  // What the server has closed since the last answer would only lose the request.
+  pollfd kept{.fd = socket_.get(), .events = POLLIN | POLLRDHUP, .revents = 0};
+  if (socket_ && poll(&kept, 1, 0) > 0) socket_.reset();
+  if (!socket_) {
+    Result<UniqueFd> connection = connect_to_server(server_, deadline);
+    if (!connection) return connection.error();
+    socket_ = std::move(*connection);
+  }
+  input_.clear();
+  Result<HttpReply> reply = exchange(to_bytes(request, server_), deadline);
+  if (!reply) socket_.reset();
+  return reply;
+}
+
+Result<HttpReply> HttpClient::exchange(std::string_view bytes, Deadline deadline) {
+  while (!bytes.empty()) {
+    const ssize_t sent = send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (sent > 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(sent));
+    } else if (errno != EAGAIN || !wait_ready(socket_.get(), POLLOUT, deadline)) {
+      return system_error(Code::kUnknown, "send", errno);
+    }
+  }
+  for (;;) {
+    const Result<std::optional<ReplyHead>> read = read_reply_head(input_);
+    if (!read) return Error{Code::kUnknown, read.error().message};
+    if (const std::optional<ReplyHead>& head = *read; head && head->status < 200) {
+      input_.erase(0, head->size);
+      continue;
+    } else if (head && input_.size() >= head->size + head->body_size) {
+      const bool more = input_.size() > head->size + head->body_size;  // than was asked for
+      if (head->closes || more) socket_.reset();
+      return HttpReply{head->status, input_.substr(head->size, head->body_size)};
+    }
+    if (const Result<void> more = receive_some(deadline); !more) return more.error();
+  }
+}
+
+Result<void> HttpClient::receive_some(Deadline deadline) {
+  const std::size_t size = input_.size();
+  if (!wait_ready(socket_.get(), POLLIN, deadline)) return Error{Code::kUnknown, "no answer"};
+  input_.resize(size + kReadBytes);
+  const ssize_t got = recv(socket_.get(), &input_[size], kReadBytes, 0);
+  input_.resize(size + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+  if (got > 0 || (got < 0 && errno == EAGAIN)) return {};
+  return Error{Code::kUnknown, "the connection was closed"};
+}
+
+}  // namespace counterd

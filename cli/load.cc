@@ -1,0 +1,242 @@
+#include "cli/load.h"
+
+#include <algorithm>
+#include <asio/io_context.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/write.hpp>
+#include <memory>
+#include <optional>
+#include <random>
+#include <vector>
+
+#include "cli/http_client.h"
+#include "common/idempotency_key.h"
+#include "common/json.h"
+
+namespace counterd {
+namespace {
+
+using std::chrono::nanoseconds;
+using std::chrono::steady_clock;
+
+constexpr std::size_t kReadBytes = 4096;
+
+// The longest wait for a connection, and for answers when the time is over.
+constexpr std::chrono::seconds kConnectTimeout{5};
+constexpr std::chrono::seconds kLastPatience{5};
+
+class Load {
+ public:
+  Load(const LoadPlan& plan, const std::function<void(const LoadResult&)>& progress)
+      : plan_(plan), progress_(progress), due_(loop_), tick_(loop_) {}
+
+  Result<LoadResult> run();
+
+ private:
+  struct Connection {
+    explicit Connection(asio::io_context& loop) : socket(loop) {}
+    asio::posix::stream_descriptor socket;
+    std::string request;
+    std::string input;
+    steady_clock::time_point asked;
+    bool waits = false;  // for an answer
+  };
+
+  Result<void> connect(Connection& connection);
+  std::string next_request();
+  steady_clock::time_point due_at(std::uint64_t number) const;
+  void go_on(Connection& connection);
+  void ask(Connection& connection, steady_clock::time_point since);
+  void ask_what_is_due();
+  void receive(Connection& connection);
+  void take_reply(Connection& connection);
+  void lose(Connection& connection, const std::string& why);
+  void note_failure(const std::string& what);
+  void tick();
+  void count_unanswered();
+  bool is_over() const { return steady_clock::now() >= end_; }
+
+  const LoadPlan& plan_;
+  const std::function<void(const LoadResult&)>& progress_;
+  asio::io_context loop_;
+  asio::steady_timer due_;
+  asio::steady_timer tick_;
+  std::vector<std::unique_ptr<Connection>> connections_;
+  std::vector<Connection*> idle_;  // at a rate: wait until the next request is due
+  std::uint64_t asked_ = 0;
+  std::minstd_rand random_{std::random_device{}()};
+  steady_clock::time_point start_;
+  steady_clock::time_point end_;
+  LoadResult result_;
+};
+
+Result<LoadResult> Load::run() {
+  for (int i = 0; i < plan_.connections; ++i) {
+    Connection& connection = *connections_.emplace_back(std::make_unique<Connection>(loop_));
+    if (const Result<void> connected = connect(connection); !connected) return connected.error();
+  }
+  start_ = steady_clock::now();
+  end_ = start_ + plan_.duration;
+  for (const auto& connection : connections_) go_on(*connection);
+  tick();
+  loop_.run_for(plan_.duration + kLastPatience);
+  count_unanswered();
+  result_.time = plan_.duration;
+  return result_;
+}
+
+Result<void> Load::connect(Connection& connection) {
+  Result<UniqueFd> socket = connect_to_server(plan_.server, steady_clock::now() + kConnectTimeout);
+  if (!socket) {
+    return Error{Code::kUnavailable,
+                 "cannot connect to " + to_url(plan_.server) + ": " + socket.error().message};
+  }
+  connection.socket = asio::posix::stream_descriptor(loop_, socket->release());
+  return {};
+}
+
+std::string Load::next_request() {
+  const auto chance = [this](int of) {
+    return std::uniform_int_distribution<int>(0, of - 1)(random_);
+  };
+  const bool reports = plan_.reports > 0 && chance(100) < plan_.reports;
+  const std::string target =
+      "/v1/counters/" + load_counter(plan_.counters > 1 ? chance(plan_.counters) : 0);
+  if (reports) return to_bytes({"GET", target, ""}, plan_.server);
+  std::string fields;
+  if (plan_.keyed) {
+    if (const Result<std::string> key = make_idempotency_key()) {
+      fields = "Idempotency-Key: \"" + *key + "\"\r\nIdempotency-Key-Lifetime: 60\r\n";
+    }
+  }
+  return to_bytes({"POST", target + "/increment", fields}, plan_.server);
+}
+
+steady_clock::time_point Load::due_at(std::uint64_t number) const {
+  return start_ + std::chrono::duration_cast<nanoseconds>(std::chrono::duration<double>(
+                      static_cast<double>(number) / static_cast<double>(plan_.rate)));
+}
+
+// `connection` is free. At a rate, what was due in time is asked although it is late.
+void Load::go_on(Connection& connection) {
+  if (plan_.rate == 0) {
+    if (!is_over()) ask(connection, steady_clock::now());
+    return;
+  }
+  idle_.push_back(&connection);
+  ask_what_is_due();
+}
+
+// Asks by idle connections for all that is due by now, and wakes up for the next.
+void Load::ask_what_is_due() {
+  while (!idle_.empty()) {
+    const auto due = due_at(asked_);
+    if (due >= end_) return;
+    if (due > steady_clock::now()) {
+      due_.expires_at(due);
+      due_.async_wait([this](const asio::error_code& failure) {
+        if (!failure) ask_what_is_due();
+      });
+      return;
+    }
+    Connection& connection = *idle_.back();
+    idle_.pop_back();
+    ask(connection, due);
+  }
+}
+
+void Load::ask(Connection& connection, steady_clock::time_point since) {
+  ++asked_;
+  connection.asked = since;
+  connection.waits = true;
+  connection.request = next_request();
+  asio::async_write(connection.socket, asio::buffer(connection.request),
+                    [this, &connection](const asio::error_code& failure, std::size_t) {
+                      if (failure) return lose(connection, failure.message());
+                      receive(connection);
+                    });
+}
+
+void Load::receive(Connection& connection) {
+  const std::size_t size = connection.input.size();
+  connection.input.resize(size + kReadBytes);
+  connection.socket.async_read_some(
+      asio::buffer(&connection.input[size], kReadBytes),
+      [this, &connection, size](const asio::error_code& failure, std::size_t got) {
+        connection.input.resize(size + got);
+        if (failure) return lose(connection, failure.message());
+        take_reply(connection);
+      });
+}
+
+void Load::take_reply(Connection& connection) {
+  const Result<std::optional<ReplyHead>> read = read_reply_head(connection.input);
+  if (!read) return lose(connection, read.error().message);
+  const std::optional<ReplyHead>& reply = *read;
+  if (!reply || connection.input.size() < reply->size + reply->body_size) {
+    return receive(connection);
+  }
+  result_.latencies.add(steady_clock::now() - connection.asked);
+  connection.waits = false;
+  if (reply->status != 200) {
+    ++result_.failed;
+    note_failure("HTTP status " + std::to_string(reply->status) + ", " +
+                 json_string_member(connection.input.substr(reply->size), "detail"));
+  }
+  if (reply->closes) return lose(connection, "");
+  connection.input.clear();
+  go_on(connection);
+}
+
+// Another connection takes its place. A `why` says that an answer was lost with it.
+void Load::lose(Connection& connection, const std::string& why) {
+  if (!why.empty()) {
+    ++result_.lost;
+    note_failure(why);
+  }
+  connection.socket.close();
+  connection.input.clear();
+  connection.waits = false;
+  if (is_over()) return;
+  if (const Result<void> connected = connect(connection); !connected) {
+    ++result_.lost;
+    return note_failure(connected.error().message);
+  }
+  go_on(connection);
+}
+
+void Load::count_unanswered() {
+  for (const auto& connection : connections_) result_.unanswered += connection->waits ? 1 : 0;
+  if (plan_.rate > 0) {
+    for (; due_at(asked_) < end_; ++asked_) ++result_.unanswered;
+  }
+  if (result_.unanswered > 0) note_failure("no answer");
+}
+
+void Load::note_failure(const std::string& what) {
+  if (result_.failure.empty()) result_.failure = what;
+}
+
+void Load::tick() {
+  if (is_over()) return;  // and the loop ends with the last answer
+  tick_.expires_at(std::min(end_, steady_clock::now() + std::chrono::seconds(1)));
+  tick_.async_wait([this](const asio::error_code&) {
+    result_.time = steady_clock::now() - start_;
+    progress_(result_);
+    tick();
+  });
+}
+
+}  // namespace
+
+std::string load_counter(int number) {
+  return "counterctl-bench." + std::to_string(number);
+}
+
+Result<LoadResult> run_load(const LoadPlan& plan,
+                            const std::function<void(const LoadResult&)>& progress) {
+  return Load(plan, progress).run();
+}
+
+}  // namespace counterd

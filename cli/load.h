@@ -1,0 +1,44 @@
+// Load on a daemon: connections that ask one request after the other, as many clients would.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "cli/latencies.h"
+#include "common/endpoint.h"
+#include "common/error.h"
+
+namespace counterd {
+
+struct LoadPlan {
+  Endpoint server;
+  int connections = 1;
+  std::chrono::milliseconds duration{0};
+  int counters = 1;       // how many are changed and read, chosen by chance
+  int reports = 0;        // so many of a hundred requests, by chance; the others increment by 1
+  bool keyed = false;     // an idempotency key with each increment
+  std::int64_t rate = 0;  // requests a second in all; 0: each connection asks when it was answered
+};
+
+struct LoadResult {
+  std::chrono::nanoseconds time{0};
+  std::uint64_t failed = 0;      // answered by another status than 200
+  std::uint64_t lost = 0;        // connections that ended, or whose answer was not understood
+  std::uint64_t unanswered = 0;  // due or asked, without an answer a while after the end
+  std::string failure;           // what the first of these was
+  // Of all answers. At a rate, from when the request was due: a server that stalls is not spared
+  // those that would have come meanwhile.
+  Latencies latencies;
+};
+
+// The counter `number` of a plan.
+std::string load_counter(int number);
+
+// Runs the plan, and waits a while for the last answers; `progress` is told once a second what has
+// come so far. kUnavailable: not all connections could be made.
+Result<LoadResult> run_load(const LoadPlan& plan,
+                            const std::function<void(const LoadResult&)>& progress);
+
+}  // namespace counterd
