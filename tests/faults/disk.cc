@@ -26,7 +26,7 @@ using namespace counterd::faults;
 
 constexpr int kNoFile = -1;
 constexpr std::size_t kDescriptors = 1024;
-constexpr unsigned kPausedCheckpoints = 8;  // one in so many of each process
+constexpr unsigned kPausedCheckpoints = 3;  // one in so many of each process
 
 template <class Function>
 Function* real(Function*, const char* name) {
@@ -179,6 +179,15 @@ void pause_checkpoint() {
   if (pause > 0) usleep(static_cast<useconds_t>(pause) * 1'000);
 }
 
+// The state that a checkpoint reads right after another one is the most likely to be overtaken.
+void await_another_checkpoint() {
+  const DiskControl* disk = control();
+  if (disk == nullptr) return;
+  const int pause_ms = disk->checkpoint_pause_ms.load();
+  const std::uint32_t before = disk->checkpoints.load();
+  for (int i = 0; i < pause_ms * 100 && disk->checkpoints.load() == before; ++i) usleep(10);
+}
+
 int pause_and_unfetch(sqlite3_file* file, sqlite3_int64 offset, void* memory) {
   if (checkpoint_begins) {
     checkpoint_begins = false;
@@ -266,12 +275,13 @@ int sqlite3_wal_checkpoint_v2(sqlite3* database, const char* schema, int mode, i
     slow_methods.xUnfetch = &pause_and_unfetch;
     file->pMethods = &slow_methods;
   }
-  // One in some, so that those of others are done in the meantime; at first for others to write.
+  // One in some, so that those of others are done in the meantime.
   static std::atomic<unsigned> calls;
   checkpoint_begins = ++calls % kPausedCheckpoints == 0;
-  if (checkpoint_begins) pause_checkpoint();
+  if (checkpoint_begins) await_another_checkpoint();
   const int result = real_sqlite3_wal_checkpoint_v2(database, schema, mode, frames, moved);
   checkpoint_begins = false;
+  if (DiskControl* disk = control(); disk != nullptr) ++disk->checkpoints;
   return result;
 }
 

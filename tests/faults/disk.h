@@ -31,6 +31,8 @@ struct DiskControl {
 
   // How long a checkpoint pauses between reading the log's state and acting on it.
   std::atomic<int> checkpoint_pause_ms;
+  // How many ended, in all processes.
+  std::atomic<std::uint32_t> checkpoints;
 };
 
 enum class Entry : std::uint8_t { kWrite, kTruncate, kSync, kSyncFailed };
