@@ -59,9 +59,16 @@ milliseconds with_jitter(milliseconds pause) {
       std::uniform_int_distribution<milliseconds::rep>(pause.count() / 2, pause.count())(random));
 }
 
+// Whether an earlier copy of the change, under the same key, may be applied later all the same: a
+// refusal leaves the key unused.
+bool leaves_key_unused(Code code) {
+  return code == Code::kBeyondBound || code == Code::kOutOfRange || code == Code::kMissing;
+}
+
 Error describe(const Step& step, bool may_have_been_applied) {
   Error error = error_of(step);
-  if (!is_worth_another_try(error.code)) return error;
+  const bool final = !is_worth_another_try(error.code);
+  if (final && !(may_have_been_applied && leaves_key_unused(error.code))) return error;
   if (!may_have_been_applied) return {error.code, error.message + "; nothing was applied"};
   return {Code::kUnknown, error.message +
                               "; nobody knows whether it was applied: ask again, without counting "
@@ -80,16 +87,15 @@ void add_key_option(CLI::App& app, std::optional<std::string>& key) {
       ->type_name("KEY");
 }
 
-Result<Outcome> change_counter(const Globals& globals, Operation operation,
-                               const std::optional<std::string>& key) {
-  if (const Result<void> set = set_key(globals, key, operation); !set) return set.error();
-  Step step{std::move(operation), {}};
+Result<void> change_counter(const Globals& globals, Step& step,
+                            const std::optional<std::string>& key) {
+  if (const Result<void> set = set_key(globals, key, step.operation); !set) return set.error();
   std::unique_ptr<Counters> counters;
   bool may_have_been_applied = false;
   milliseconds pause = kFirstPause;
   for (;;) {
     try_once(globals, counters, step);
-    if (step.outcome.code == Code::kOk) return step.outcome;
+    if (step.outcome.code == Code::kOk) return {};
     if (step.outcome.code == Code::kUnknown) may_have_been_applied = true;
     const Deadline next = steady_clock::now() + with_jitter(pause);
     if (!is_worth_another_try(step.outcome.code) || next >= globals.deadline) {

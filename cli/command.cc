@@ -24,20 +24,8 @@ Result<std::string> name_or_default(const std::optional<std::string>& given) {
 }
 
 Error error_of(const Step& step) {
-  const auto& [operation, outcome] = step;
-  if (!outcome.detail.empty()) return {outcome.code, outcome.detail};
-  const std::string name = "counter " + operation.name;
-  if (outcome.code == Code::kMissing) return {outcome.code, name + " does not exist"};
-  if (outcome.code == Code::kKeyReused) {
-    return {outcome.code,
-            name + " was changed in another way under this key; nothing was changed now"};
-  }
-  if (outcome.code == Code::kTooManyKeys) {
-    return {outcome.code, name + " was not changed: the store knows as many keys as it may"};
-  }
-  return {outcome.code, name + " is " + std::to_string(outcome.value) + "; adding " +
-                            std::to_string(operation.operand) +
-                            " would leave the range of 64 bits; nothing was changed"};
+  const Outcome& outcome = step.outcome;
+  return {outcome.code, outcome.detail.empty() ? explain(step) : outcome.detail};
 }
 
 void print_line(const Globals& globals, const std::string& line) {

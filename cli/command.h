@@ -38,6 +38,7 @@ using Run = std::function<Result<void>(const Globals& globals)>;
 // Adds the command's own options to `app`; what it does is what it returns. One function a
 // command, each in a file of its own.
 Run add_increment(CLI::App& app);
+Run add_next(CLI::App& app);
 Run add_report(CLI::App& app);
 Run add_reset(CLI::App& app);
 Run add_delete(CLI::App& app);

@@ -14,10 +14,11 @@ Run add_delete(CLI::App& app) {
   return [options](const Globals& globals) -> Result<void> {
     const Result<std::string> name = name_or_default(options->name);
     if (!name) return name.error();
-    const Result<Outcome> outcome =
-        change_counter(globals, {OperationKind::kDelete, *name, 0}, options->key);
-    if (!outcome) return outcome.error();
-    const std::string value = std::to_string(outcome->value);
+    Step step{{OperationKind::kDelete, *name, 0}, {}};
+    Result<void> changed = change_counter(globals, step, options->key);
+    if (!changed) return changed;
+    const Outcome& outcome = step.outcome;
+    const std::string value = std::to_string(outcome.value);
     print_line(globals,
                globals.json ? R"({"name":")" + *name + R"(","previous":)" + value + "}" : value);
     return {};

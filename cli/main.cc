@@ -22,6 +22,7 @@ struct Command {
 
 constexpr std::array kCommands = {
     Command{"increment", "add to a counter and print its new value", add_increment},
+    Command{"next", "reserve the next numbers of a counter and print them", add_next},
     Command{"report", "print the value of counters", add_report},
     Command{"reset", "set a counter and print the value before", add_reset},
     Command{"delete", "delete a counter and print its value", add_delete},

@@ -18,13 +18,14 @@ Run add_reset(CLI::App& app) {
     if (!name) return name.error();
     const Result<std::int64_t> to = parse_int64(options->to, "--to");
     if (!to) return to.error();
-    const Result<Outcome> outcome =
-        change_counter(globals, {OperationKind::kReset, *name, *to}, options->key);
-    if (!outcome) return outcome.error();
-    const std::string previous = outcome->previous ? std::to_string(*outcome->previous) : "null";
+    Step step{{OperationKind::kReset, *name, *to}, {}};
+    Result<void> changed = change_counter(globals, step, options->key);
+    if (!changed) return changed;
+    const Outcome& outcome = step.outcome;
+    const std::string previous = outcome.previous ? std::to_string(*outcome.previous) : "null";
     print_line(globals, globals.json ? R"({"name":")" + *name + R"(","value":)" +
                                            std::to_string(*to) + R"(,"previous":)" + previous + "}"
-                                     : std::to_string(outcome->previous.value_or(0)));
+                                     : std::to_string(outcome.previous.value_or(0)));
     return {};
   };
 }

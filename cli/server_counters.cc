@@ -3,11 +3,18 @@
 
 #include "cli/counters.h"
 #include "cli/http_client.h"
+#include "common/number.h"
 
 namespace counterd {
 namespace {
 
 using Json = nlohmann::json;
+
+struct Reply {
+  Code code = Code::kOk;
+  std::string detail;  // why it is not kOk
+  Json body;           // an object with kOk; else the problem document, if there is one
+};
 
 class ServerCounters : public Counters {
  public:
@@ -21,10 +28,10 @@ class ServerCounters : public Counters {
 
  private:
   Outcome apply_one(const Operation& operation, Deadline deadline);
-  Result<Json> ask(const HttpRequest& request, bool changes, Deadline deadline);
+  Reply ask(const HttpRequest& request, bool changes, Deadline deadline);
   Result<Json> look(const std::string& target, Deadline deadline);
-  Error failure(const Error& error, bool changes) const;
-  Error refusal(const HttpReply& reply, bool changes) const;
+  Reply failure(const Error& error, bool changes) const;
+  Reply refusal(const HttpReply& reply, bool changes) const;
 
   const Endpoint server_;
   HttpClient client_;
@@ -36,42 +43,47 @@ std::string text(const Json& object, const char* name) {
   return found != object.end() && found->is_string() ? found->get<std::string>() : "";
 }
 
-Result<Json> ServerCounters::ask(const HttpRequest& request, bool changes, Deadline deadline) {
+Reply ServerCounters::ask(const HttpRequest& request, bool changes, Deadline deadline) {
   const Result<HttpReply> reply = client_.ask(request, deadline);
   if (!reply) return failure(reply.error(), changes);
   if (reply->status != 200) return refusal(*reply, changes);
   Json body = Json::parse(reply->body, nullptr, false);
   if (!body.is_object()) return refusal(*reply, changes);
-  return body;
+  return {Code::kOk, "", std::move(body)};
 }
 
 // Asks for something that changes nothing.
 Result<Json> ServerCounters::look(const std::string& target, Deadline deadline) {
-  return ask({"GET", target, ""}, false, deadline);
+  Reply reply = ask({"GET", target, ""}, false, deadline);
+  if (reply.code != Code::kOk) return Error{reply.code, std::move(reply.detail)};
+  return std::move(reply.body);
 }
 
-Error ServerCounters::failure(const Error& error, bool changes) const {
+Reply ServerCounters::failure(const Error& error, bool changes) const {
   if (error.code == Code::kUnavailable) {
     return {Code::kUnavailable,
-            "nothing answers at " + to_url(server_) + "; start a daemon with: counterctl spawn"};
+            "nothing answers at " + to_url(server_) + "; start a daemon with: counterctl spawn",
+            {}};
   }
   return {changes ? Code::kUnknown : Code::kUnavailable,
           "the connection to " + to_url(server_) + " was lost before the answer" +
-              (changes ? "; the change may or may not have been made" : "")};
+              (changes ? "; the change may or may not have been made" : ""),
+          {}};
 }
 
 // What a reply other than 200 means; by its problem type, if it is one of counterd's.
-Error ServerCounters::refusal(const HttpReply& reply, bool changes) const {
-  const Json problem = Json::parse(reply.body, nullptr, false);
+Reply ServerCounters::refusal(const HttpReply& reply, bool changes) const {
+  Json problem = Json::parse(reply.body, nullptr, false);
   if (problem.is_object() && problem.contains("type") && problem["type"].is_string()) {
     const auto code = code_of_problem_type(problem["type"].get<std::string>());
-    if (code) return {*code, text(problem, "detail")};
+    if (code) return {*code, text(problem, "detail"), std::move(problem)};
   }
   // Not counterd: perhaps a proxy before it, whose errors say nothing about what was applied.
   const bool nothing_done = !changes || (reply.status >= 400 && reply.status < 500);
   return {nothing_done ? Code::kUnavailable : Code::kUnknown,
           to_url(server_) + " does not answer like counterd (HTTP status " +
-              std::to_string(reply.status) + ")"};
+              std::to_string(reply.status) + ")",
+          {}};
 }
 
 std::optional<std::int64_t> integer(const Json& body, const char* name) {
@@ -90,11 +102,25 @@ std::string quote_key(std::string_view key) {
   return quoted + '"';
 }
 
+// The parameters of an increment beside its delta.
+std::string conditions(const Operation& operation) {
+  std::string text;
+  const auto add = [&](const char* name, std::int64_t number) {
+    text.append(name).append(std::to_string(number));
+  };
+  if (operation.initial != 0) add("&initial=", operation.initial);
+  if (operation.bounds.min) add("&min=", *operation.bounds.min);
+  if (operation.bounds.max) add("&max=", *operation.bounds.max);
+  if (operation.bounds.clamp) text += "&on_limit=clamp";
+  return text;
+}
+
 HttpRequest request_for(const Operation& operation) {
   HttpRequest request{"POST", "/v1/counters/" + operation.name, ""};
   switch (operation.kind) {
     case OperationKind::kIncrement:
-      request.target += "/increment?by=" + std::to_string(operation.operand);
+      request.target +=
+          "/increment?by=" + std::to_string(operation.operand) + conditions(operation);
       break;
     case OperationKind::kReset:
       request.target += "/reset?to=" + std::to_string(operation.operand);
@@ -118,18 +144,18 @@ HttpRequest request_for(const Operation& operation) {
 
 Outcome ServerCounters::apply_one(const Operation& operation, Deadline deadline) {
   const bool changes = changes_something(operation);
-  const Result<Json> body = ask(request_for(operation), changes, deadline);
-  Outcome outcome;
-  if (!body) {
-    outcome.code = body.error().code;
-    outcome.detail = body.error().message;
-    return outcome;
-  }
-  outcome.previous = integer(*body, "previous");
+  Reply reply = ask(request_for(operation), changes, deadline);
   const bool deleted = operation.kind == OperationKind::kDelete;
-  const std::optional<std::int64_t> value = deleted ? outcome.previous : integer(*body, "value");
+  const std::optional<std::int64_t> value = integer(reply.body, deleted ? "previous" : "value");
+  Outcome outcome;
+  outcome.code = reply.code;
+  outcome.detail = std::move(reply.detail);
   outcome.value = value.value_or(0);
-  if (!value) {
+  outcome.previous = integer(reply.body, "previous");
+  if (operation.bounds.clamp && value) {
+    outcome.previous = wrapping_subtract(*value, integer(reply.body, "applied").value_or(0));
+  }
+  if (reply.code == Code::kOk && !value) {
     outcome.code = changes ? Code::kUnknown : Code::kUnavailable;
     outcome.detail = to_url(server_) + " does not answer like counterd";
   }

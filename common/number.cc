@@ -53,6 +53,10 @@ Result<std::int64_t> parse_int64_within(std::string_view text, std::string_view 
   return value;
 }
 
+std::int64_t wrapping_subtract(std::int64_t a, std::int64_t b) {
+  return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) - static_cast<std::uint64_t>(b));
+}
+
 Result<std::chrono::milliseconds> parse_duration(std::string_view text, std::string_view what) {
   const std::size_t digits = text.find_first_not_of("0123456789");
   const std::string_view unit_name =

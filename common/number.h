@@ -18,6 +18,9 @@ Result<std::int64_t> parse_int64(std::string_view text, std::string_view what);
 Result<std::int64_t> parse_int64_within(std::string_view text, std::string_view what,
                                         std::int64_t least, std::int64_t most);
 
+// a - b modulo 2^64, so that no two numbers from outside are undefined behaviour.
+std::int64_t wrapping_subtract(std::int64_t a, std::int64_t b);
+
 // A positive whole number with one of the units ms, s, m, h, d, up to 365d: "500ms", "5s".
 // kBadNumber otherwise.
 Result<std::chrono::milliseconds> parse_duration(std::string_view text, std::string_view what);

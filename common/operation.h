@@ -10,12 +10,28 @@
 
 namespace counterd {
 
+// Between which values an increment leaves its counter.
+struct Bounds {
+  std::optional<std::int64_t> min, max;  // REQUIRES: min <= max
+  // Apply as much of the delta as fits, in place of refusing it. REQUIRES: min or max
+  bool clamp = false;
+
+  bool operator==(const Bounds&) const = default;
+};
+
+// kBadParameter, unless `bounds` fulfil what they require.
+Result<void> check_bounds(const Bounds& bounds);
+
 enum class OperationKind : unsigned char { kIncrement, kReset, kDelete, kReport };
 
 struct Operation {
   OperationKind kind = OperationKind::kReport;
   std::string name;          // REQUIRES: check_counter_name() accepts it
   std::int64_t operand = 0;  // increment: the delta; reset: the new value
+
+  // For an increment alone.
+  std::int64_t initial = 0;  // what a missing counter holds before it
+  Bounds bounds = {};
 
   // The idempotency key; empty: none. Not for a report, which may be repeated as it is.
   std::string key = {};  // REQUIRES: empty, or from parse_idempotency_key()
@@ -32,28 +48,64 @@ inline bool is_keyed(const Operation& operation) {
   return !operation.key.empty() && changes_something(operation);
 }
 
+// What an increment makes of a counter.
+struct Sum {
+  Code code = Code::kOk;   // kOk, kBeyondBound, kOutOfRange
+  std::int64_t value = 0;  // after it; as before unless kOk
+};
+
+// Adds `delta` to `value`. Without `clamp` a sum below `min` or above `max` is kBeyondBound,
+// whatever the value was. With it, the sum is moved back to the bound that lies in the direction of
+// the delta, but not beyond `value`: what is applied is between nothing and the delta, also where
+// the value was out of bounds before. A sum that no bound limits and that is beyond 64 bits is
+// kOutOfRange.
+Sum add_within(std::int64_t value, std::int64_t delta, const Bounds& bounds);
+
+// The bound that a refused increment would have broken, and what it would have made of `value`, as
+// decimal digits, since it may be beyond 64 bits. REQUIRES: add_within() says kBeyondBound
+struct BrokenBound {
+  bool is_max = false;
+  std::int64_t bound = 0;
+  std::string would_be;
+};
+BrokenBound broken_bound(const Operation& operation, std::int64_t value);
+
+// How much more can be added (or subtracted, if the operation does that) to `value` until the
+// operation's bound is reached; nothing: it has no bound in that direction.
+std::optional<std::uint64_t> remaining(const Operation& operation, std::int64_t value);
+
 // What the operation does, as text, without its name and key: two operations on one counter are
 // the same if their texts are.
 std::string describe_operation(const Operation& operation);
 
 // The answer to one operation.
 struct Outcome {
-  // kOk, kMissing, kOutOfRange, kKeyReused, kTooManyKeys, kStoreFull, kUnavailable, kUnknown
+  // kOk, kMissing, kOutOfRange, kBeyondBound, kKeyReused, kTooManyKeys, kStoreFull, kUnavailable,
+  // kUnknown
   Code code = Code::kOk;
   bool replayed = false;  // kOk: of an operation with the same key, applied before
   std::string detail;     // why, for people; empty where the code says it all
 
-  // The rest is set with kOk, and `value` with kOutOfRange too.
-  std::int64_t value = 0;                // after the operation; delete: before it
-  std::optional<std::int64_t> previous;  // reset: before it; nothing: it was missing
-  std::int64_t created_at_ms = 0;        // report: milliseconds since 1970, UTC
-  std::int64_t updated_at_ms = 0;        // report
+  // The rest is set with kOk, and `value` with kOutOfRange and kBeyondBound too: the value,
+  // or the operation's `initial` where there is no such counter.
+  std::int64_t value = 0;  // after the operation; delete: before it
+  // Before a reset, nothing if it was missing; before an increment that clamps.
+  std::optional<std::int64_t> previous;
+  std::int64_t created_at_ms = 0;  // report: milliseconds since 1970, UTC
+  std::int64_t updated_at_ms = 0;  // report
 };
+
+// How much of an increment's delta was applied. REQUIRES: the outcome is kOk
+std::int64_t applied_by(const Operation& operation, const Outcome& outcome);
 
 // One operation with the place for its outcome: what a batch is made of.
 struct Step {
   Operation operation;
   Outcome outcome;
 };
+
+// What the code of the step's outcome means, for people; where the outcome has a `detail`, that
+// says more. REQUIRES: the code is not kOk
+std::string explain(const Step& step);
 
 }  // namespace counterd

@@ -60,19 +60,44 @@ Result<std::int64_t> number_parameter(const Input& input, std::string_view name,
   return parse_int64(*text, name);
 }
 
-Result<Question> operation(OperationKind kind, const Input& input, std::string_view operand,
-                           std::int64_t otherwise) {
-  const Result<std::int64_t> number = number_parameter(input, operand, otherwise);
+Result<std::optional<std::int64_t>> bound_parameter(const Input& input, std::string_view name) {
+  if (input.find(name) == nullptr) return std::optional<std::int64_t>();
+  const Result<std::int64_t> number = number_parameter(input, name, 0);
   if (!number) return number.error();
-  return Question(Operation{kind, input.name, *number});
+  return std::optional(*number);
+}
+
+Result<Bounds> bounds_of(const Input& input) {
+  const auto min = bound_parameter(input, "min");
+  if (!min) return min.error();
+  const auto max = bound_parameter(input, "max");
+  if (!max) return max.error();
+  Bounds bounds{*min, *max, false};
+  if (const std::string* on_limit = input.find("on_limit")) {
+    bounds.clamp = *on_limit == "clamp";
+    if (!bounds.clamp && *on_limit != "refuse") {
+      return Error{Code::kBadParameter,
+                   "on_limit " + quote_for_people(*on_limit) + " is neither refuse nor clamp"};
+    }
+  }
+  if (const Result<void> checked = check_bounds(bounds); !checked) return checked.error();
+  return bounds;
 }
 
 Result<Question> decode_increment(const Input& input) {
-  return operation(OperationKind::kIncrement, input, "by", 1);
+  const Result<std::int64_t> by = number_parameter(input, "by", 1);
+  if (!by) return by.error();
+  const Result<std::int64_t> initial = number_parameter(input, "initial", 0);
+  if (!initial) return initial.error();
+  const Result<Bounds> bounds = bounds_of(input);
+  if (!bounds) return bounds.error();
+  return Question(Operation{OperationKind::kIncrement, input.name, *by, *initial, *bounds});
 }
 
 Result<Question> decode_reset(const Input& input) {
-  return operation(OperationKind::kReset, input, "to", 0);
+  const Result<std::int64_t> to = number_parameter(input, "to", 0);
+  if (!to) return to.error();
+  return Question(Operation{OperationKind::kReset, input.name, *to});
 }
 
 Result<Question> decode_delete(const Input& input) {
@@ -138,29 +163,26 @@ Response text_response(std::int64_t value) {
   return response;
 }
 
+// `,"remaining":…` where a bound says how much more can be added.
+std::string describe_remaining(const Step& step) {
+  const std::optional<std::uint64_t> left = remaining(step.operation, step.outcome.value);
+  return left ? R"(,"remaining":)" + std::to_string(*left) : "";
+}
+
+// `,"value":…,"bound":…,"would_be":…` of an increment that its bound refused.
+std::string describe_bound(const Step& step) {
+  const std::int64_t value = step.outcome.value;
+  const BrokenBound broken = broken_bound(step.operation, value);
+  return R"(,"value":)" + std::to_string(value) + R"(,"bound":)" + std::to_string(broken.bound) +
+         R"(,"would_be":)" + broken.would_be + describe_remaining(step);
+}
+
 Response refused(const Step& step) {
-  const Outcome& outcome = step.outcome;
-  std::string message = "counter " + step.operation.name;
-  switch (outcome.code) {
-    case Code::kMissing:
-      message += " does not exist";
-      break;
-    case Code::kOutOfRange:
-      message += " is " + std::to_string(outcome.value) + "; adding " +
-                 std::to_string(step.operation.operand) +
-                 " would leave the range of 64 bits; nothing was changed";
-      break;
-    case Code::kKeyReused:
-      message += " was changed in another way under this idempotency key; nothing was changed now";
-      break;
-    case Code::kTooManyKeys:
-      message += " was not changed: the store knows as many idempotency keys as --max-keys allows";
-      break;
-    default:
-      message += ": " + outcome.detail;
-      break;
-  }
-  return problem_response({outcome.code, message});
+  const auto& [operation, outcome] = step;
+  const std::string message =
+      outcome.detail.empty() ? explain(step) : "counter " + operation.name + ": " + outcome.detail;
+  return problem_response({outcome.code, message},
+                          outcome.code == Code::kBeyondBound ? describe_bound(step) : "");
 }
 
 // `{"name":"…","value":…` of the step; a name needs no escaping.
@@ -181,7 +203,8 @@ Response encode_increment(const Call& call, const Answer& answer, const Figures&
   if (call.plain_text) return text_response(step.outcome.value);
   std::string body = name_and("value", step, step.outcome.value);
   body += R"(,"applied":)";
-  append_number(body, step.operation.operand);
+  append_number(body, applied_by(step.operation, step.outcome));
+  body += describe_remaining(step);
   body += "}\n";
   return json_response(std::move(body));
 }
@@ -284,8 +307,12 @@ Response encode_ready(const Call&, const Answer& answer, const Figures&) {
 
 // --- the table ---
 
+const std::vector<std::string_view> kIncrementParameters = {"by", "min", "max", "on_limit",
+                                                            "initial"};
+
 const std::array kRoutes = {
-    Route{"POST", "/v1/counters/{name}/increment", {"by"}, decode_increment, encode_increment},
+    Route{"POST", "/v1/counters/{name}/increment", kIncrementParameters, decode_increment,
+          encode_increment},
     Route{"GET", "/v1/counters/{name}", {}, decode_report, encode_report},
     Route{"POST", "/v1/counters/{name}/reset", {"to"}, decode_reset, encode_reset},
     Route{"DELETE", "/v1/counters/{name}", {}, decode_delete, encode_delete},
@@ -293,7 +320,7 @@ const std::array kRoutes = {
     Route{"GET", "/v1/status", {}, decode_probe, encode_status},
     Route{"GET", "/livez", {}, decode_nothing, encode_live},
     Route{"GET", "/readyz", {}, decode_probe, encode_ready},
-    Route{"POST", "/increment", {"by"}, decode_increment, encode_increment, true},
+    Route{"POST", "/increment", kIncrementParameters, decode_increment, encode_increment, true},
     Route{"GET", "/report", {}, decode_report, encode_seed_report},
     Route{"POST", "/reset", {"to"}, decode_reset, encode_reset, true},
 };

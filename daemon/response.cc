@@ -92,7 +92,7 @@ void append_bytes(std::string& out, const Response& response, After after, bool 
   if (!head_only) out += response.body;
 }
 
-Response problem_response(const Error& error) {
+Response problem_response(const Error& error, std::string_view members) {
   const CodeInfo& info = code_info(error.code);
   Response response;
   response.status = info.http_status;
@@ -101,7 +101,7 @@ Response problem_response(const Error& error) {
                   std::string(info.title) + R"(","status":)" + std::to_string(info.http_status) +
                   R"(,"detail":)";
   append_json_string(response.body, error.message);
-  response.body += "}\n";
+  response.body.append(members).append("}\n");
   // Not for an unknown outcome: a proxy or a library that simply tries again could count twice.
   const bool nothing_happened = info.http_status == 503 && error.code != Code::kUnknown;
   if (nothing_happened) response.fields = "Retry-After: 1\r\n";

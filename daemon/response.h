@@ -22,7 +22,8 @@ enum class After : unsigned char { kKeepAlive, kKeepAlive10, kClose };
 // length is told all the same.
 void append_bytes(std::string& out, const Response& response, After after, bool head_only);
 
-// The problem document of `error` (RFC 9457): type, title, status, detail.
-Response problem_response(const Error& error);
+// The problem document of `error` (RFC 9457): type, title, status, detail, and what follows them:
+// `members` of its own, each with a comma before it.
+Response problem_response(const Error& error, std::string_view members = {});
 
 }  // namespace counterd

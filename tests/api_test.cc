@@ -284,6 +284,49 @@ TEST_CASE("a missing counter is 404, but the default one reads as 0 on the seed 
   CHECK(body_of("GET /report", missing) == "{\"count\":0,\"current_process_id\":42}\n");
 }
 
+TEST_CASE("an increment has the bounds and the initial value of its parameters") {
+  const std::string line = "POST /v1/counters/hits/increment";
+  CHECK(operation_of(decode_request(line)).bounds == Bounds{});
+  CHECK(operation_of(decode_request(line)).initial == 0);
+  CHECK(operation_of(decode_request(line + "?max=5")).bounds == Bounds{{}, 5, false});
+  CHECK(operation_of(decode_request(line + "?min=-5&on_limit=refuse")).bounds ==
+        Bounds{-5, {}, false});
+  CHECK(operation_of(decode_request(line + "?min=0", R"({"max":9,"on_limit":"clamp"})", kJson))
+            .bounds == Bounds{0, 9, true});
+  CHECK(operation_of(decode_request("POST /increment?max=5")).bounds == Bounds{{}, 5, false});
+  CHECK(operation_of(decode_request(line + "?initial=99")).initial == 99);
+  for (const char* bad : {"?min=1.5", "?max=", "?max=9223372036854775808", "?initial=x"}) {
+    INFO(bad);
+    CHECK(refusal_of(decode_request(line + bad)) == "400 bad-number");
+  }
+  for (const char* bad : {"?min=6&max=5", "?on_limit=clamp",
+                          "?max=5&on_limit=", "?max=5&on_limit=CLAMP", "?max=1&max=1"}) {
+    INFO(bad);
+    CHECK(refusal_of(decode_request(line + bad)) == "400 bad-parameter");
+  }
+  CHECK(refusal_of(decode_request("POST /v1/counters/hits/reset?max=5")) == "400 bad-parameter");
+}
+
+TEST_CASE("the answer to a bounded increment says how much was applied and how much remains") {
+  Outcome outcome;
+  outcome.value = 12;
+  const std::string line = "POST /v1/counters/a/increment";
+  CHECK(body_of(line + "?by=2&max=15", outcome) ==
+        "{\"name\":\"a\",\"value\":12,\"applied\":2,\"remaining\":3}\n");
+  CHECK(body_of(line + "?by=2&min=0", outcome) == "{\"name\":\"a\",\"value\":12,\"applied\":2}\n");
+  outcome.previous = 11;
+  CHECK(body_of(line + "?by=2&max=12&on_limit=clamp", outcome) ==
+        "{\"name\":\"a\",\"value\":12,\"applied\":1,\"remaining\":0}\n");
+  Outcome refused;
+  refused.code = Code::kBeyondBound;
+  refused.value = 5;
+  CHECK(
+      body_of(line + "?by=2&max=6", refused) ==
+      "{\"type\":\"urn:counterd:error:beyond-bound\",\"title\":\"Beyond a bound\","
+      "\"status\":409,\"detail\":\"counter a is 5; adding 2 would make it 7, above the maximum 6; "
+      "nothing was changed\",\"value\":5,\"bound\":6,\"would_be\":7,\"remaining\":1}\n");
+}
+
 TEST_CASE("what the store could not do is 409, 503 or 507, with a type of its own") {
   const Decoded decoded = decode_request("POST /increment");
   const auto encoded = [&](Code code) {

@@ -121,6 +121,127 @@ check_increment() {
   for_each_place check_increment
 }
 
+check_bounds() {
+  assert_prints 1 increment q --max 2
+  assert_prints 2 increment q --max 2
+  try ctl increment q --max 2
+  assert_refused 1
+  assert_stderr_has 'counter q is 2; adding 1 would make it 3, above the maximum 2'
+  assert_prints 2 report q
+  assert_prints 1 increment q --by -1 --min 0
+  assert_prints 0 increment q --by -1 --min 0 --max 2
+  try ctl increment q --by -1 --min 0
+  assert_refused 1
+  assert_stderr_has 'make it -1, below the minimum 0'
+  try ctl increment new --by 3 --max 2
+  assert_refused 1
+  try ctl report new
+  assert_refused 2
+  assert_prints 5 increment q --by 7 --max 5 --clamp
+  assert_prints 5 increment q --by 7 --max 5 --clamp
+  assert_prints 0 increment q --by -7 --min 0 --max 9 --clamp
+  ctl -q reset top --to 9223372036854775807
+  try ctl increment top --by 9223372036854775807 --max 9223372036854775807
+  assert_refused 1
+  assert_stderr_has 'would make it 18446744073709551614'
+  assert_prints 9223372036854775807 increment top --max 9223372036854775807 --clamp
+}
+
+@test "increment within bounds is refused with 1 beyond them, or clamped, and changes nothing else" {
+  for_each_place check_bounds
+}
+
+check_bounds_as_json() {
+  assert_prints '{"name":"q","value":3,"applied":3,"remaining":2}' --json increment q --by 3 --max 5
+  assert_prints '{"name":"q","value":2,"applied":-1,"remaining":2}' \
+    --json increment q --by -1 --min 0 --max 5
+  assert_prints '{"name":"q","value":5,"applied":3,"remaining":0}' \
+    --json increment q --by 4 --max 5 --clamp
+  assert_prints '{"name":"q","value":5,"applied":0,"remaining":0}' \
+    --json increment q --by 4 --max 5 --clamp
+  try ctl --json increment q --by -6 --min 0
+  assert_status 1
+  assert_output '{"name":"q","value":5,"applied":0,"remaining":5}'
+  try ctl --json increment q --key c --by 2 --max 6 --clamp
+  assert_output '{"name":"q","value":6,"applied":1,"remaining":0}'
+  try ctl --json increment q --key c --by 2 --max 6 --clamp
+  assert_output '{"name":"q","value":6,"applied":1,"remaining":0}'
+}
+
+@test "--json tells how much was applied and how much remains, of a refusal too" {
+  for_each_place check_bounds_as_json
+}
+
+check_bad_bounds() {
+  try ctl increment q --min 6 --max 5
+  assert_refused 64
+  assert_stderr_has 'the minimum 6 is above the maximum 5'
+  try ctl increment q --clamp
+  assert_refused 64
+  assert_stderr_has clamp
+  local flag
+  for flag in --min --max; do
+    try ctl increment q "$flag" 1.5
+    assert_refused 65
+    assert_stderr_has "$flag"
+    try ctl increment q "$flag" ''
+    assert_refused 65
+    try ctl increment q "$flag" 9223372036854775808
+    assert_refused 65
+    try ctl increment q "$flag"
+    assert_refused 64
+  done
+  assert_prints '' list
+}
+
+@test "bounds that contradict each other or are no numbers are refused and change nothing" {
+  for_both_ways check_bad_bounds
+}
+
+check_next() {
+  assert_prints 1 next ticket
+  assert_prints 2 next ticket
+  assert_prints $'3\t12' next ticket --count 10
+  assert_prints $'13\t13' next ticket --count 1
+  assert_prints 13 report ticket
+  assert_prints 14 next ticket --start 1000
+  assert_prints 1000 next invoice --start 1000
+  assert_prints $'1001\t1010' next invoice --start 1000 --count 10
+  assert_prints '{"name":"invoice","first":1011,"last":1012}' --json next invoice --count 2
+  assert_prints -5 next low --start -5
+  assert_prints -4 next low
+  assert_prints $'-9223372036854775807\t-1' next wide --start -9223372036854775807 \
+    --count 9223372036854775807
+  assert_prints 9 next keyed --start 9 --key k
+  assert_prints 9 next keyed --start 9 --key k
+  assert_prints 9223372036854775807 next last --start 9223372036854775807
+  try ctl next last
+  assert_refused 1
+}
+
+@test "next reserves numbers that follow each other, each once" {
+  for_each_place check_next
+}
+
+check_bad_next() {
+  local bad
+  for bad in 0 -1 1.5 '' 9223372036854775808; do
+    try ctl next n --count "$bad"
+    assert_refused 65
+    assert_stderr_has count
+  done
+  for bad in x '' -9223372036854775808; do
+    try ctl next n --start "$bad"
+    assert_refused 65
+    assert_stderr_has start
+  done
+  assert_prints '' list
+}
+
+@test "next refuses a number of numbers and a start that cannot be, and reserves nothing" {
+  for_both_ways check_bad_next
+}
+
 check_report() {
   ctl -q increment a --by 5
   ctl -q increment b --by -6
@@ -658,6 +779,17 @@ counts_once_by_key() {
   assert_equal "$(ctl --server "$url" report)" 1
 }
 
+@test "a refusal behind an answer that was lost is unknown, asked for again it is a refusal" {
+  start_daemon
+  start_python "$reply_cutter" "${url##*:}" 1
+  try "$counterctl" --server "http://127.0.0.1:$said" increment q --max 0
+  assert_refused 75
+  assert_stderr_has --key
+  [[ $stderr =~ --key\ \'([^\']+)\' ]]
+  try "$counterctl" --server "http://127.0.0.1:$said" increment q --max 0 --key "${BASH_REMATCH[1]}"
+  assert_refused 1
+}
+
 @test "a change waits for a daemon that comes back in time" {
   start_daemon
   local address=${url#http://}
@@ -851,6 +983,27 @@ count_in_parallel() {
   count_in_parallel 20 25 --server "$url"
   diff <(seq 500) <(sort -n "$dir/seen")
   assert_equal "$("$counterctl" --server "$url" report all)" 500
+}
+
+# Of 400 that ask, 250 may.
+check_quota() {
+  local i children=()
+  for i in {1..16}; do
+    for _ in {1..25}; do
+      status=0
+      ctl -q increment quota --max 250 2>>"$dir/quota.stderr" || status=$?
+      echo "$status"
+    done >"$dir/quota.$i" &
+    children+=($!)
+  done
+  wait "${children[@]}"
+  cat "$dir"/quota.[0-9]* | sort | uniq -c | awk '{ print $2, $1 }' >"$dir/quota"
+  assert_equal "$(cat "$dir/quota")" $'0 250\n1 150'
+  assert_prints 250 report quota
+}
+
+@test "16 shells at once: exactly as many as the quota exit 0, all others 1" {
+  for_each_place check_quota
 }
 
 @test "a store used beside its daemon is exact" {

@@ -46,7 +46,8 @@ TEST_CASE("exit statuses keep what scripts rely on", "[error]") {
     const CodeInfo& info = code_info(code_at(i));
     CAPTURE(info.type);
     CHECK((info.exit_status == 0) == (info.code == Code::kOk));
-    CHECK((info.exit_status == 1) == (info.code == Code::kOutOfRange));
+    const bool limit = info.code == Code::kOutOfRange || info.code == Code::kBeyondBound;
+    CHECK((info.exit_status == 1) == limit);
     CHECK((info.exit_status == 2) == (info.code == Code::kMissing));
     CHECK((info.exit_status == 75) == (info.code == Code::kUnknown));
     const std::set<int> documented = {0, 1, 2, 64, 65, 69, 74, 75, 77, 78};
@@ -76,6 +77,7 @@ TEST_CASE("HTTP statuses keep what clients rely on", "[error]") {
   CHECK(code_info(Code::kMethodNotAllowed).http_status == 405);
   CHECK(code_info(Code::kRequestTimeout).http_status == 408);
   CHECK(code_info(Code::kOutOfRange).http_status == 409);
+  CHECK(code_info(Code::kBeyondBound).http_status == 409);
   CHECK(code_info(Code::kLengthRequired).http_status == 411);
   CHECK(code_info(Code::kBodyTooLarge).http_status == 413);
   CHECK(code_info(Code::kTargetTooLong).http_status == 414);

@@ -103,6 +103,14 @@ TEST_CASE("a bounded number is within its bounds, both of them included", "[numb
   }
 }
 
+TEST_CASE("a difference beyond 64 bits wraps around", "[number]") {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  constexpr std::int64_t kLeast = std::numeric_limits<std::int64_t>::min();
+  CHECK(wrapping_subtract(5, 7) == -2);
+  CHECK(wrapping_subtract(kMost, kLeast) == -1);
+  CHECK(wrapping_subtract(kLeast, 1) == kMost);
+}
+
 TEST_CASE("durations are a positive whole number and a unit", "[number]") {
   using std::chrono::milliseconds;
   CHECK(*parse_duration("1ms", "timeout") == milliseconds(1));

@@ -855,6 +855,43 @@ TEST_CASE("a stored value that is no counter's fails the batch and changes nothi
   CHECK(run_one(*store, increment_of("good")).value == 2);
 }
 
+TEST_CASE("a value that people wrote in another form is the number that it means", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  const std::int64_t big = std::int64_t{1} << 60;
+  for (const auto& [text, value] :
+       {std::pair("007", 7), std::pair("-007", -7), std::pair("-0", 0), std::pair("000", 0)}) {
+    CAPTURE(text);
+    const auto write = [&, text = text] { server.command({"HSET", "counterd:c:a", "v", text}); };
+    write();
+    CHECK(run_one(*store, increment_of("a", big)).value == value + big);
+    write();
+    const Outcome clamped = run_one(*store, within(increment_of("a", big), {}, 4 * big, true));
+    CHECK(clamped.value == value + big);
+    CHECK(clamped.previous == value);
+    write();
+    const std::vector<Outcome> alike =
+        run(*store, {within(increment_of("a", big), 0, {}), within(increment_of("a", big), 0, {})});
+    CHECK(alike[0].value == value + big);
+    CHECK(alike[1].value == value + 2 * big);
+  }
+}
+
+TEST_CASE("an addition that the server denies is no overflow: nothing is applied", "[redis]") {
+  const RedisServer server;
+  server.command({"ACL", "SETUSER", "alice", "on", ">correct", "~*", "+@all", "-incrby"});
+  StoreOptions options = options_for("redis+unix://alice@" + server.socket_path());
+  options.redis_password_file = password_file(server, "correct\n");
+  const auto store = open_or_throw(options);
+  const std::int64_t big = std::int64_t{1} << 60;
+  for (const Step& step : {increment_of("a", big), within(increment_of("a", big), {}, 4 * big),
+                           within(increment_of("a", big), {}, 4 * big, true)}) {
+    CHECK(run_one(*store, step).code == Code::kUnavailable);
+  }
+  CHECK(server.command({"EXISTS", "counterd:c:a"}) == "0");
+  CHECK(server.command({"EXISTS", "counterd:scratch"}) == "0");
+}
+
 // What the server refuses was not applied, whether it refuses all commands or only writes.
 void check_refused(Store& store, const std::string& reason) {
   const std::vector<Outcome> outcomes =

@@ -139,7 +139,8 @@ TEST_CASE("a bad name, number or parameter on the wire gets its error and change
        {"/v1/counters//increment", "/v1/counters/..%2Fx/increment", "/v1/counters/a%2Fb/increment",
         "/v1/counters/a%00/increment", "/v1/counters/%C3%A9/increment",
         "/v1/counters/a/increment?by=010", "/v1/counters/a/increment?by=9223372036854775808",
-        "/v1/counters/a/increment?by=1&by=2", "/v1/counters/a/increment?max=1", "/increment?by="}) {
+        "/v1/counters/a/increment?by=1&by=2", "/v1/counters/a/increment?most=1",
+        "/increment?by="}) {
     INFO(target);
     const auto reply = client.ask(request("POST", target));
     REQUIRE(reply);

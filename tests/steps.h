@@ -26,6 +26,18 @@ inline Step report_of(std::string name) {
   return {{OperationKind::kReport, std::move(name), 0}, {}};
 }
 
+// The same increment within bounds.
+inline Step within(Step step, std::optional<std::int64_t> min, std::optional<std::int64_t> max,
+                   bool clamp = false) {
+  step.operation.bounds = {min, max, clamp};
+  return step;
+}
+// The same increment, of a counter that holds `initial` where it is missing.
+inline Step starting_at(std::int64_t initial, Step step) {
+  step.operation.initial = initial;
+  return step;
+}
+
 // The same step under an idempotency key.
 inline Step keyed(Step step, std::string key, std::chrono::milliseconds lifetime = {}) {
   step.operation.key = std::move(key);

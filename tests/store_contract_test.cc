@@ -229,6 +229,160 @@ ON_EVERY_ENGINE("alike steps of a batch, however mixed with others, each have th
   }
 }
 
+ON_EVERY_ENGINE("an increment beyond its bound is refused, the rest of the batch goes on") {
+  const TestType place;
+  const auto store = place.open();
+  const std::vector<Outcome> outcomes =
+      run(*store, {reset_of("a", 10), within(increment_of("a", 1), {}, 10),
+                   within(increment_of("a", -1), 10, {}), within(increment_of("a", 5), 0, 15),
+                   within(increment_of("a", 1), 0, 15), within(increment_of("a", -15), 0, 15),
+                   within(increment_of("a", -1), 0, 15), increment_of("a", -1)});
+  for (const std::size_t refused : {1U, 2U, 4U, 6U}) {
+    CAPTURE(refused);
+    CHECK(outcomes[refused].code == Code::kBeyondBound);
+  }
+  CHECK(outcomes[1].value == 10);
+  CHECK(outcomes[3].value == 15);
+  CHECK(outcomes[4].value == 15);
+  CHECK(outcomes[5].value == 0);
+  CHECK(outcomes[6].value == 0);
+  CHECK(outcomes[7].value == -1);
+  // The sum counts, not the way to it.
+  CHECK(run_one(*store, within(increment_of("a", 1), 5, {})).code == Code::kBeyondBound);
+  CHECK(run_one(*store, within(increment_of("a", -1), {}, -5)).code == Code::kBeyondBound);
+  CHECK(run_one(*store, within(increment_of("a", 0), 0, {})).code == Code::kBeyondBound);
+  CHECK(run_one(*store, within(increment_of("a", 6), 5, 5)).value == 5);
+}
+
+ON_EVERY_ENGINE("a refused increment makes no counter and changes no time") {
+  const TestType place;
+  const auto store = place.open();
+  const Outcome refused = run_one(*store, within(increment_of("a", 5), {}, 4));
+  CHECK(refused.code == Code::kBeyondBound);
+  CHECK(refused.value == 0);
+  CHECK_FALSE(value_of(*store, "a").has_value());
+  run_one(*store, increment_of("a", 4));
+  const Outcome before = run_one(*store, report_of("a"));
+  wait_for_clock_after(before.updated_at_ms);
+  CHECK(run_one(*store, within(increment_of("a", 1), {}, 4)).code == Code::kBeyondBound);
+  CHECK(run_one(*store, report_of("a")).updated_at_ms == before.updated_at_ms);
+}
+
+ON_EVERY_ENGINE(
+    "an increment that clamps applies what fits, never more than its delta or less than none") {
+  const TestType place;
+  const auto store = place.open();
+  struct Case {
+    std::int64_t before, by;
+    std::optional<std::int64_t> min, max;
+    std::int64_t after;
+  };
+  const std::vector<Case> cases = {
+      {10, 7, {}, 15, 15},        {10, 5, {}, 15, 15},          {10, 7, 0, 15, 15},
+      {10, -7, 5, {}, 5},         {10, -7, 5, 15, 5},           {10, 7, 5, {}, 17},
+      {10, 1, {}, 5, 10},         {10, -1, {}, 5, 9},           {10, -7, {}, 5, 3},
+      {10, -20, 0, 5, 0},         {10, -1, 20, {}, 10},         {10, 1, 20, {}, 11},
+      {10, 0, 20, 30, 10},        {kMax, kMax, {}, kMax, kMax}, {0, kMin, kMin, {}, kMin},
+      {-1, kMin, kMin, {}, kMin}, {kMin, kMax, {}, -2, -2},     {kMax - 1, 5, {}, kMax, kMax}};
+  for (const Case& c : cases) {
+    CAPTURE(c.before, c.by, c.after);
+    run_one(*store, reset_of("a", c.before));
+    const Step step = within(increment_of("a", c.by), c.min, c.max, true);
+    const Outcome outcome = run_one(*store, step);
+    CHECK(outcome.code == Code::kOk);
+    CHECK(outcome.value == c.after);
+    CHECK(outcome.previous == c.before);
+    CHECK(static_cast<Wide>(c.before) + applied_by(step.operation, outcome) == c.after);
+    CHECK(value_of(*store, "a") == c.after);
+  }
+  CHECK(run_one(*store, within(increment_of("new", 7), {}, 5, true)).value == 5);
+  const Outcome none = run_one(*store, within(increment_of("none", 7), {}, 0, true));
+  CHECK(none.code == Code::kOk);
+  CHECK(none.previous == 0);
+  CHECK(value_of(*store, "none") == 0);
+}
+
+ON_EVERY_ENGINE("beyond 64 bits a bound on that side decides, else the range does") {
+  const TestType place;
+  const auto store = place.open();
+  run(*store, {reset_of("top", kMax), reset_of("bottom", kMin)});
+  const auto code = [&](Step step) { return run_one(*store, std::move(step)).code; };
+  CHECK(code(within(increment_of("top", 1), {}, kMax)) == Code::kBeyondBound);
+  CHECK(code(within(increment_of("top", 1), 0, {})) == Code::kOutOfRange);
+  CHECK(code(within(increment_of("top", 1), 0, {}, true)) == Code::kOutOfRange);
+  CHECK(code(within(increment_of("bottom", -1), kMin, {})) == Code::kBeyondBound);
+  CHECK(code(within(increment_of("bottom", kMin), {}, 0)) == Code::kOutOfRange);
+  CHECK(code(within(increment_of("bottom", kMin), {}, 0, true)) == Code::kOutOfRange);
+  CHECK(value_of(*store, "top") == kMax);
+  CHECK(value_of(*store, "bottom") == kMin);
+}
+
+ON_EVERY_ENGINE("of alike increments in a batch so many are applied as the bound allows") {
+  const TestType place;
+  const auto store = place.open();
+  std::vector<Step> steps;
+  for (int i = 0; i < 10; ++i) {
+    steps.push_back(within(increment_of("up", 3), {}, 10));
+    steps.push_back(within(increment_of("down", -4), -9, {}));
+    steps.push_back(within(increment_of("clamped", 3), {}, 10, true));
+  }
+  const std::vector<Outcome> outcomes = run(*store, std::move(steps));
+  for (std::int64_t i = 0; i < 10; ++i) {
+    CAPTURE(i);
+    const auto at = static_cast<std::size_t>(3 * i);
+    CHECK(outcomes[at].code == (i < 3 ? Code::kOk : Code::kBeyondBound));
+    CHECK(outcomes[at].value == std::min<std::int64_t>(3 * (i + 1), 9));
+    CHECK(outcomes[at + 1].code == (i < 2 ? Code::kOk : Code::kBeyondBound));
+    CHECK(outcomes[at + 1].value == std::max<std::int64_t>(-4 * (i + 1), -8));
+    CHECK(outcomes[at + 2].value == std::min<std::int64_t>(3 * (i + 1), 10));
+    CHECK(outcomes[at + 2].previous == std::min<std::int64_t>(3 * i, 10));
+  }
+  CHECK(value_of(*store, "up") == 9);
+  CHECK(value_of(*store, "down") == -8);
+  CHECK(value_of(*store, "clamped") == 10);
+}
+
+ON_EVERY_ENGINE(
+    "an increment of a missing counter begins at its initial value, of another one not") {
+  const TestType place;
+  const auto store = place.open();
+  CHECK(run_one(*store, starting_at(99, increment_of("a", 10))).value == 109);
+  CHECK(run_one(*store, starting_at(99, increment_of("a", 10))).value == 119);
+  CHECK(run_one(*store, starting_at(kMin, increment_of("low", kMax))).value == -1);
+  CHECK(run_one(*store, starting_at(kMax, increment_of("high", 1))).code == Code::kOutOfRange);
+  CHECK_FALSE(value_of(*store, "high").has_value());
+  CHECK(run_one(*store, starting_at(4, within(increment_of("b", 2), {}, 5))).code ==
+        Code::kBeyondBound);
+  CHECK_FALSE(value_of(*store, "b").has_value());
+  CHECK(run_one(*store, starting_at(4, within(increment_of("b", 2), {}, 5))).value == 4);
+  const std::vector<Outcome> alike =
+      run(*store, {starting_at(5, increment_of("c")), starting_at(7, increment_of("c")),
+                   starting_at(5, increment_of("d")), starting_at(5, increment_of("d"))});
+  CHECK(alike[1].value == 7);
+  CHECK(alike[3].value == 7);
+}
+
+ON_EVERY_ENGINE("under a key a bounded increment is one, with the bounds that it had") {
+  const TestType place;
+  const auto store = place.open();
+  const auto clamped = [] { return keyed(within(increment_of("a", 7), {}, 5, true), "k"); };
+  CHECK(run_one(*store, clamped()).value == 5);
+  const Outcome again = run_one(*store, clamped());
+  CHECK(again.replayed);
+  CHECK(again.value == 5);
+  CHECK(again.previous == 0);
+  for (const Step& other : {increment_of("a", 7), within(increment_of("a", 7), {}, 5),
+                            within(increment_of("a", 7), {}, 6, true),
+                            within(increment_of("a", 7), 0, 5, true), starting_at(1, clamped())}) {
+    CHECK(run_one(*store, keyed(other, "k")).code == Code::kKeyReused);
+  }
+  // What is refused leaves its key unused.
+  CHECK(run_one(*store, keyed(within(increment_of("a"), {}, 5), "r")).code == Code::kBeyondBound);
+  run_one(*store, reset_of("a", 4));
+  CHECK(run_one(*store, keyed(within(increment_of("a"), {}, 5), "r")).value == 5);
+  CHECK(run_one(*store, keyed(within(increment_of("a"), {}, 5), "r")).replayed);
+}
+
 ON_EVERY_ENGINE("the whole signed 64-bit range is exact") {
   const TestType place;
   const auto store = place.open();
@@ -287,10 +441,15 @@ class Model {
     outcome.value = value;
     switch (operation.kind) {
       case OperationKind::kIncrement: {
-        const Wide sum = static_cast<Wide>(value) + operation.operand;
-        if (sum < kMin || sum > kMax) {
+        const std::int64_t before = exists ? value : operation.initial;
+        outcome.value = before;
+        const Wide sum = sum_of(before, operation);
+        if (!operation.bounds.clamp && is_beyond(sum, operation.bounds)) {
+          outcome.code = Code::kBeyondBound;
+        } else if (sum < kMin || sum > kMax) {
           outcome.code = Code::kOutOfRange;
         } else {
+          if (operation.bounds.clamp) outcome.previous = before;
           outcome.value = values_[operation.name] = static_cast<std::int64_t>(sum);
         }
         break;
@@ -312,6 +471,20 @@ class Model {
   const std::map<std::string, std::int64_t>& values() const { return values_; }
 
  private:
+  static bool is_beyond(Wide sum, const Bounds& bounds) {
+    return (bounds.min && sum < *bounds.min) || (bounds.max && sum > *bounds.max);
+  }
+  // Clamped: of all values from `before` to the sum the one nearest to the sum that is within the
+  // bounds, or nearest to them.
+  static Wide sum_of(std::int64_t before, const Operation& operation) {
+    const Wide sum = static_cast<Wide>(before) + operation.operand;
+    if (!operation.bounds.clamp) return sum;
+    constexpr Wide kFar = static_cast<Wide>(1) << 100;
+    const Wide within = std::clamp<Wide>(sum, operation.bounds.min ? *operation.bounds.min : -kFar,
+                                         operation.bounds.max ? *operation.bounds.max : kFar);
+    return std::clamp<Wide>(within, std::min<Wide>(before, sum), std::max<Wide>(before, sum));
+  }
+
   std::map<std::string, std::int64_t> values_;
 };
 
@@ -324,7 +497,10 @@ class RandomSteps {
   }
   std::vector<Step> batch() {
     std::vector<Step> steps;
-    for (std::size_t size = 1 + below(50); size > 0; --size) steps.push_back(step());
+    // Often alike ones in a row.
+    for (std::size_t size = 1 + below(30); size > 0; --size) {
+      steps.insert(steps.end(), below(3) == 0 ? 2 + below(4) : 1, step());
+    }
     return steps;
   }
 
@@ -333,9 +509,18 @@ class RandomSteps {
     static const std::array<std::string, 5> kNames = {"a", "b", "a.b", "A:1", "zz-9"};
     const std::string& name = kNames[below(kNames.size())];
     const std::size_t kind = below(10);
-    if (kind < 6) return increment_of(name, number());
+    if (kind < 3) return increment_of(name, number());
+    if (kind < 6)
+      return bounded(starting_at(below(2) == 0 ? 0 : number(), increment_of(name, number())));
     if (kind < 7) return reset_of(name, number());
     return kind < 8 ? delete_of(name) : report_of(name);
+  }
+  Step bounded(Step step) {
+    std::optional<std::int64_t> min, max;
+    if (below(2) == 0) min = number();
+    if (below(2) == 0) max = number();
+    if (min && max && *min > *max) std::swap(min, max);
+    return within(std::move(step), min, max, (min || max) && below(2) == 0);
   }
   // Of every size, and often where doubles end and where 64 bits end.
   std::int64_t number() {
@@ -358,7 +543,8 @@ class RandomSteps {
 bool is_same(const Outcome& found, const Outcome& expected, const Operation& operation) {
   if (found.code != expected.code) return false;
   if (found.code == Code::kMissing) return true;
-  if (operation.kind == OperationKind::kReset && found.previous != expected.previous) return false;
+  const bool has_previous = operation.kind == OperationKind::kReset || operation.bounds.clamp;
+  if (has_previous && found.previous != expected.previous) return false;
   return found.value == expected.value;
 }
 

@@ -61,10 +61,12 @@ if sequence > 0 then
   end
 end
 
-local function is_counter_value(text)
-  local sign, digits = text:match('^(%-?)(%d+)$')
-  if not digits or #digits > 19 then return false end
-  return #digits < 19 or digits <= '922337203685477580' .. (sign == '' and '7' or '8')
+-- A stored value in its one form (people may have written 007); nothing: it is none.
+local function counter_value(text)
+  local sign, digits = text:match('^(%-?)0*(%d+)$')
+  if not digits or #digits > 19 then return nil end
+  if #digits == 19 and digits > '922337203685477580' .. (sign == '' and '7' or '8') then return nil end
+  return digits == '0' and digits or sign .. digits
 end
 
 -- The operations, as redis_batch.h tells.
@@ -74,10 +76,17 @@ local at = 7
 while at <= #ARGV do
   local kind, name, operand = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local step = { kind = kind:lower(), name = name, operand = operand }
+  local conditions = ''
+  if step.kind == 'b' then
+    conditions, at = ' ' .. ARGV[at + 3], at + 1
+    local initial, min, max, mode = conditions:match('^ (%S+) (%S+) (%S+) (%S)$')
+    step.initial, step.clamp = initial, mode == 'c'
+    step.min, step.max = min ~= '-' and min, max ~= '-' and max
+  end
   if kind ~= step.kind then
     step.count = 1
     step.key, step.lifetime = prefix .. 'k:' .. name .. '/' .. ARGV[at + 3], ARGV[at + 4]
-    step.same = step.kind .. ' ' .. operand
+    step.same = step.kind .. ' ' .. operand .. conditions
     keyed, at = true, at + 5
   else
     step.count = tonumber(ARGV[at + 3])
@@ -86,10 +95,9 @@ while at <= #ARGV do
   steps[#steps + 1] = step
   if not rows[name] then
     local fields = redis.call('HMGET', prefix .. 'c:' .. name, 'v', 'c', 'u')
-    if fields[1] and not is_counter_value(fields[1]) then
-      return redis.error_reply('CORRUPT value of ' .. name)
-    end
-    rows[name] = { stored = fields[1] and true, value = fields[1], created = fields[2] or now, updated = fields[3] or now }
+    local value = fields[1] and counter_value(fields[1])
+    if fields[1] and not value then return redis.error_reply('CORRUPT value of ' .. name) end
+    rows[name] = { stored = value and true, value = value, created = fields[2] or now, updated = fields[3] or now }
   end
 end
 
@@ -104,9 +112,11 @@ end
 local function add(value, delta)
   local scratch = prefix .. 'scratch'
   redis.call('SET', scratch, value)
-  local added = type(redis.pcall('INCRBY', scratch, delta)) == 'number'
-  local result = added and redis.call('GET', scratch)
+  local added = redis.pcall('INCRBY', scratch, delta)
+  local fits = type(added) == 'number'
+  local result = fits and redis.call('GET', scratch)
   redis.call('DEL', scratch)
+  if not fits and not added.err:find('overflow', 1, true) then error(added.err, 0) end
   return result
 end
 
@@ -123,6 +133,59 @@ local function add_all(value, delta, count)
     value = sum
   end
   return count, value
+end
+
+-- Whether a < b. Where doubles cannot tell them apart both have one sign, and the digits tell.
+local function below(a, b)
+  local x, y = tonumber(a), tonumber(b)
+  if x ~= y then return x < y end
+  if x < 0 then a, b = b, a end
+  if #a ~= #b then return #a < #b end
+  return a < b
+end
+
+local function least(a, b) return below(b, a) and b or a end
+local function greatest(a, b) return below(a, b) and b or a end
+
+local function fits(sum, step)
+  return not (step.max and below(step.max, sum) or step.min and below(sum, step.min))
+end
+
+-- What add_within() of operation.h says: the new value, or nothing and the letter of its code.
+local function add_within(value, step)
+  local done, sum = add_all(value, step.operand, 1)
+  if done == 0 then sum = nil end  -- beyond 64 bits, on the side of the operand
+  local up = tonumber(step.operand) > 0
+  if step.clamp then
+    if up and step.max then
+      local most = greatest(value, step.max)
+      return sum and least(sum, most) or most
+    elseif not up and step.min then
+      local fewest = least(value, step.min)
+      return sum and greatest(sum, fewest) or fewest
+    end
+  elseif sum then
+    if not fits(sum, step) then return nil, 'b' end
+  elseif up and step.max or not up and step.min then
+    return nil, 'b'
+  end
+  return sum, 'o'
+end
+
+-- Adds up to step.count times; how often it could, the sum, and the letter of what stopped it.
+local function add_all_within(value, step)
+  local sum, why = add_within(value, step)
+  if not sum then return 0, value, why end
+  if step.count == 1 then return 1, sum end
+  -- Where the first and the last sum are within the bounds, so is every one between.
+  local more, last = add_all(sum, step.operand, step.count - 1)
+  if more == step.count - 1 and fits(last, step) then return step.count, last end
+  local done = 0
+  repeat
+    value, done = sum, done + 1
+    sum, why = add_within(value, step)
+  until not sum
+  return done, value, why
 end
 
 local function set(row, value)
@@ -143,6 +206,18 @@ local function apply(step)
       code, previous = 'n', done
     elseif done == 0 then
       code = 'o'
+    end
+  elseif step.kind == 'b' then
+    value = row.value or step.initial
+    local before, done, why = value, nil, nil
+    done, value, why = add_all_within(value, step)
+    if done > 0 then set(row, value) end
+    if step.count > 1 then
+      code, previous = 'n', done
+    elseif done == 0 then
+      code = why
+    elseif step.clamp then
+      previous = before
     end
   elseif step.kind == 's' then
     previous = row.value or '-'

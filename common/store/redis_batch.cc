@@ -10,11 +10,26 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// Whether both may be told as one with a count: increments by the same, or reports.
+// Whether both may be told as one with a count: reports, or increments by the same under the same
+// conditions. Not those that clamp: how much of one is applied would have to be told for each.
 bool are_alike(const Operation& a, const Operation& b) {
   if (a.kind != b.kind || is_keyed(a) || is_keyed(b)) return false;
-  return a.kind == OperationKind::kReport ||
-         (a.kind == OperationKind::kIncrement && a.operand == b.operand);
+  if (a.kind == OperationKind::kReport) return true;
+  return a.kind == OperationKind::kIncrement && a.operand == b.operand && a.initial == b.initial &&
+         a.bounds == b.bounds && !a.bounds.clamp;
+}
+
+bool has_conditions(const Operation& operation) {
+  return operation.initial != 0 || operation.bounds != Bounds{};
+}
+
+std::string describe_conditions(const Operation& operation) {
+  const auto text = [](const std::optional<std::int64_t>& bound) {
+    return bound ? std::to_string(*bound) : "-";
+  };
+  const auto& [min, max, clamp] = operation.bounds;
+  return std::to_string(operation.initial) + " " + text(min) + " " + text(max) +
+         (clamp ? " c" : " r");
 }
 
 // Takes the text up to `end` off the front.
@@ -38,6 +53,7 @@ std::optional<Code> code_of(std::string_view letter) {
   if (letter == "k" || letter == "n" || letter == "r") return Code::kOk;
   if (letter == "m") return Code::kMissing;
   if (letter == "o") return Code::kOutOfRange;
+  if (letter == "b") return Code::kBeyondBound;
   if (letter == "x") return Code::kKeyReused;
   if (letter == "f") return Code::kTooManyKeys;
   return std::nullopt;
@@ -68,14 +84,16 @@ std::int64_t subtract(std::int64_t value, std::int64_t count, std::int64_t delta
                                        static_cast<std::uint64_t>(delta));
 }
 
-Outcome next_outcome(const Operation& operation, RunOutcome& run) {
+// Nothing: the run cannot have come out like this.
+std::optional<Outcome> next_outcome(const Operation& operation, RunOutcome& run) {
   Outcome outcome = run.outcome;
   if (!run.is_counted) return outcome;
   const std::int64_t later = run.applied - ++run.positions;
   if (later >= 0) {
     outcome.value = subtract(outcome.value, later, operation.operand);
   } else {
-    outcome.code = Code::kOutOfRange;
+    outcome.code = add_within(outcome.value, operation.operand, operation.bounds).code;
+    if (outcome.code == Code::kOk) return std::nullopt;
   }
   return outcome;
 }
@@ -105,13 +123,19 @@ RedisBatch::RedisBatch(std::span<Step> batch) : batch_(batch) {
 void RedisBatch::describe(milliseconds key_lifetime, std::vector<std::string>& arguments) const {
   constexpr std::array kKinds = {"i", "s", "d", "r"};  // in the order of OperationKind
   constexpr std::array kKeyedKinds = {"I", "S", "D"};
-  arguments.reserve(arguments.size() + 5 * runs_.size());
+  arguments.reserve(arguments.size() + 6 * runs_.size());
   for (const auto& [operation, count] : runs_) {
     const auto kind = static_cast<std::size_t>(operation->kind);
     const bool keyed = is_keyed(*operation);
-    arguments.emplace_back(keyed ? kKeyedKinds.at(kind) : kKinds.at(kind));
+    const bool conditions = has_conditions(*operation);
+    if (conditions) {
+      arguments.emplace_back(keyed ? "B" : "b");
+    } else {
+      arguments.emplace_back(keyed ? kKeyedKinds.at(kind) : kKinds.at(kind));
+    }
     arguments.push_back(operation->name);
     arguments.push_back(std::to_string(operation->operand));
+    if (conditions) arguments.push_back(describe_conditions(*operation));
     if (!keyed) {
       arguments.push_back(std::to_string(count));
       continue;
@@ -132,7 +156,9 @@ bool RedisBatch::read_outcomes(std::string_view answer) const {
   if (!answer.empty()) return false;
   for (std::size_t i = 0; i < batch_.size(); ++i) {
     Step& step = batch_[i];
-    step.outcome = next_outcome(step.operation, outcomes[run_of_[i]]);
+    std::optional<Outcome> outcome = next_outcome(step.operation, outcomes[run_of_[i]]);
+    if (!outcome) return false;
+    step.outcome = std::move(*outcome);
   }
   return true;
 }

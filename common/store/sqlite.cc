@@ -107,16 +107,15 @@ void change(Counter& counter, std::int64_t value, std::int64_t now_ms) {
   counter.updated_at_ms = now_ms;
 }
 
-Outcome increment(Counter& counter, std::int64_t delta, std::int64_t now_ms) {
+Outcome increment(Counter& counter, const Operation& operation, std::int64_t now_ms) {
   Outcome outcome;
-  outcome.value = counter.exists ? counter.value : 0;
-  std::int64_t sum = 0;
-  if (__builtin_add_overflow(outcome.value, delta, &sum)) {
-    outcome.code = Code::kOutOfRange;
-    return outcome;
-  }
-  change(counter, sum, now_ms);
-  outcome.value = sum;
+  const std::int64_t before = counter.exists ? counter.value : operation.initial;
+  const Sum sum = add_within(before, operation.operand, operation.bounds);
+  outcome.code = sum.code;
+  outcome.value = sum.value;
+  if (sum.code != Code::kOk) return outcome;
+  if (operation.bounds.clamp) outcome.previous = before;
+  change(counter, sum.value, now_ms);
   return outcome;
 }
 
@@ -153,7 +152,7 @@ Outcome report(const Counter& counter) {
 Outcome apply_to(Counter& counter, const Operation& operation, std::int64_t now_ms) {
   switch (operation.kind) {
     case OperationKind::kIncrement:
-      return increment(counter, operation.operand, now_ms);
+      return increment(counter, operation, now_ms);
     case OperationKind::kReset:
       return reset(counter, operation.operand, now_ms);
     case OperationKind::kDelete:

@@ -13,13 +13,17 @@
 //                          changes, never tear one
 //   redis                  survives what the server's own persistence survives; read at connect
 //
-// Counters: the whole signed 64-bit range is exact. A missing counter is begun at 0 by an
-// increment and made by a reset, whose outcome has no `previous`; report and delete of it are
-// kMissing. An increment beyond the range is kOutOfRange and leaves the value; the rest of the
-// batch goes on.
+// Counters: the whole signed 64-bit range is exact. A missing counter is begun at the operation's
+// `initial` value, 0 unless given, by an increment and made by a reset, whose outcome has no
+// `previous`; report and delete of it are kMissing. An increment does what add_within() of
+// operation.h says: beyond the range it is kOutOfRange, beyond a bound kBeyondBound, and then it
+// leaves the value, makes no counter, and the rest of the batch goes on. One that clamps has a
+// `previous`, and is applied also where it adds nothing: it makes the counter, and counts as its
+// latest change.
 //
 // Keys: a change with an idempotency key is applied once, however often it is asked for while the
-// key is known. The same key with the same operation on the same counter gets the first outcome
+// key is known. The same key with the same operation (bounds and initial value included) on the
+// same counter gets the first outcome
 // again, marked `replayed`, and changes nothing; with another operation it is kKeyReused. The key
 // is recorded with the change or not at all, and survives what the change survives. An operation
 // that is refused leaves its key unused. A key is known for StoreOptions::key_lifetime or the

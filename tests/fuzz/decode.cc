@@ -77,12 +77,21 @@ void expect_answer(const Call& call, const Answer& answer, bool good, const std:
   expect_message_of(response, call.head_only);
 }
 
+std::string conditions(const Operation& operation) {
+  const auto& [min, max, clamp] = operation.bounds;
+  std::string text = "&initial=" + std::to_string(operation.initial);
+  if (min) text += "&min=" + std::to_string(*min);
+  if (max) text += "&max=" + std::to_string(*max);
+  return text + "&on_limit=" + (clamp ? "clamp" : "refuse");
+}
+
 // The plainest request for the same operation means the same.
 void expect_same_when_written(const Operation& operation) {
   std::string text = "/v1/counters/" + operation.name;
   switch (operation.kind) {
     case OperationKind::kIncrement:
-      text = "POST " + text + "/increment?by=" + std::to_string(operation.operand);
+      text = "POST " + text + "/increment?by=" + std::to_string(operation.operand) +
+             conditions(operation);
       break;
     case OperationKind::kReset:
       text = "POST " + text + "/reset?to=" + std::to_string(operation.operand);
@@ -107,13 +116,17 @@ void expect_same_when_written(const Operation& operation) {
   EXPECT(question != nullptr);
   const auto* again = std::get_if<Operation>(question);
   EXPECT(again != nullptr && again->kind == operation.kind && again->name == operation.name &&
-         again->operand == operation.operand && again->key == operation.key &&
+         again->operand == operation.operand && again->initial == operation.initial &&
+         again->bounds == operation.bounds && again->key == operation.key &&
          again->key_lifetime == operation.key_lifetime);
 }
 
 void expect_allowed(const Operation& operation, const RequestHead& head,
                     const ApiOptions& options) {
   EXPECT(check_counter_name(operation.name));
+  EXPECT(check_bounds(operation.bounds));
+  EXPECT(operation.kind == OperationKind::kIncrement ||
+         (operation.initial == 0 && operation.bounds == Bounds{}));
   EXPECT(operation.key.empty() || parse_idempotency_key(quoted_key(operation.key)));
   EXPECT(operation.key_lifetime.count() == 0 || !operation.key.empty());
   EXPECT(operation.key_lifetime >= 0s && operation.key_lifetime <= kMaxKeyLifetime);
@@ -134,13 +147,15 @@ void answer_operation(const Call& call, const Operation& operation) {
   missing.code = Code::kMissing;
   const bool seed_report = encode(call, Step{operation, missing}, {}).status == 200;
   for (const Code code :
-       {Code::kOk, Code::kMissing, Code::kOutOfRange, Code::kKeyReused, Code::kTooManyKeys,
-        Code::kStoreFull, Code::kUnavailable, Code::kUnknown}) {
+       {Code::kOk, Code::kMissing, Code::kOutOfRange, Code::kBeyondBound, Code::kKeyReused,
+        Code::kTooManyKeys, Code::kStoreFull, Code::kUnavailable, Code::kUnknown}) {
     Outcome outcome;
     outcome.code = code;
     outcome.detail = "it \"broke\"\r\n\xff";
     outcome.value = std::numeric_limits<std::int64_t>::min();
     const bool good = code == Code::kOk || (code == Code::kMissing && seed_report);
+    expect_answer(call, Step{operation, outcome}, good, operation.name);
+    outcome.detail.clear();
     expect_answer(call, Step{operation, outcome}, good, operation.name);
     outcome.replayed = code == Code::kOk;
     outcome.previous = std::numeric_limits<std::int64_t>::max();

@@ -1,0 +1,69 @@
+#include "common/operation.h"
+
+#include <limits>
+#include <set>
+
+#include "tests/catch.h"
+#include "tests/steps.h"
+
+namespace counterd {
+namespace {
+
+constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kMin = std::numeric_limits<std::int64_t>::min();
+
+}  // namespace
+
+TEST_CASE("bounds that contradict each other, and clamping to none, are refused") {
+  CHECK(check_bounds({}).ok());
+  CHECK(check_bounds({5, 5, false}).ok());
+  CHECK(check_bounds({kMin, kMax, true}).ok());
+  CHECK(check_bounds({{}, 0, true}).ok());
+  CHECK(check_bounds({6, 5, false}).error().code == Code::kBadParameter);
+  CHECK(contains(check_bounds({6, 5, false}).error().message, "minimum 6 is above the maximum 5"));
+  CHECK(check_bounds({{}, {}, true}).error().code == Code::kBadParameter);
+}
+
+TEST_CASE("what remains is counted to the bound in the direction of the delta, over all 64 bits") {
+  const auto left = [](std::int64_t by, std::optional<std::int64_t> min,
+                       std::optional<std::int64_t> max, std::int64_t value) {
+    return remaining(within(increment_of("a", by), min, max).operation, value);
+  };
+  CHECK(left(1, 0, 5, 3) == 2);
+  CHECK(left(0, 0, 5, 3) == 2);
+  CHECK(left(-1, 0, 5, 3) == 3);
+  CHECK(left(1, {}, 5, 5) == 0);
+  CHECK(left(1, {}, 5, 9) == 0);
+  CHECK(left(-1, 5, {}, 2) == 0);
+  CHECK(left(1, {}, kMax, kMin) == std::numeric_limits<std::uint64_t>::max());
+  CHECK(left(-1, kMin, {}, kMax) == std::numeric_limits<std::uint64_t>::max());
+  CHECK_FALSE(left(1, 0, {}, 3).has_value());
+  CHECK_FALSE(left(-1, {}, 5, 3).has_value());
+}
+
+TEST_CASE("a refusal names value, bound and what would have been, exactly") {
+  Step step = within(increment_of("q", kMax), 0, kMax);
+  step.outcome.code = Code::kBeyondBound;
+  step.outcome.value = kMax;
+  CHECK(explain(step) ==
+        "counter q is 9223372036854775807; adding 9223372036854775807 would make it "
+        "18446744073709551614, above the maximum 9223372036854775807; nothing was changed");
+  step = within(increment_of("q", kMin), kMin, {});
+  step.outcome.code = Code::kBeyondBound;
+  step.outcome.value = kMin;
+  CHECK(contains(explain(step), "make it -18446744073709551616, below the minimum -92233"));
+}
+
+TEST_CASE("operations with different conditions have different texts, plain ones those of before") {
+  CHECK(describe_operation(increment_of("a", 5).operation) == "increment 5");
+  std::set<std::string> texts;
+  for (const Step& step :
+       {increment_of("a", 5), within(increment_of("a", 5), 1, {}),
+        within(increment_of("a", 5), {}, 1), within(increment_of("a", 5), 1, {}, true),
+        within(increment_of("a", 5), {}, 1, true), within(increment_of("a", 5), 1, 1),
+        starting_at(1, increment_of("a", 5)), starting_at(-1, increment_of("a", 5))}) {
+    CHECK(texts.insert(describe_operation(step.operation)).second);
+  }
+}
+
+}  // namespace counterd
