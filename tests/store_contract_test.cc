@@ -360,6 +360,12 @@ ON_EVERY_ENGINE(
                    starting_at(5, increment_of("d")), starting_at(5, increment_of("d"))});
   CHECK(alike[1].value == 7);
   CHECK(alike[3].value == 7);
+  const std::vector<Outcome> refused =
+      run(*store, {starting_at(5, within(increment_of("e"), {}, 5)),
+                   starting_at(3, within(increment_of("e"), {}, 5))});
+  CHECK(refused[0].code == Code::kBeyondBound);
+  CHECK(refused[0].value == 5);
+  CHECK(refused[1].value == 4);
 }
 
 ON_EVERY_ENGINE("under a key a bounded increment is one, with the bounds that it had") {
