@@ -41,8 +41,15 @@ void expect_message_of(const Response& response, bool head_only) {
 void expect_problem(const Response& response) {
   EXPECT(response.status >= 400 && response.content_type == "application/problem+json");
   const Result<FlatObject> problem = parse_flat_object(response.body);
-  EXPECT(problem.ok() && problem->size() == 4);
+  EXPECT(problem.ok());
   const std::optional<Code> code = code_of_problem_type(member_of(*problem, "type"));
+  if (code == Code::kBeyondBound) {
+    EXPECT(parse_int64(member_of(*problem, "value"), "value"));
+    EXPECT(parse_int64(member_of(*problem, "bound"), "bound"));
+    EXPECT(!member_of(*problem, "would_be").empty());
+  } else {
+    EXPECT(problem->size() == 4);
+  }
   EXPECT(code && code_info(*code).http_status == response.status);
   EXPECT(member_of(*problem, "status") == std::to_string(response.status));
   EXPECT(member_of(*problem, "title") == code_info(*code).title);
