@@ -121,7 +121,7 @@ class Bench:
             say(f"  {row.name}: {sample.rate:,.0f}")
 
     def _run_latencies(self):
-        seconds = 10 if self._arguments.quick else 60
+        seconds = 5 if self._arguments.quick else 60
         for server, load in QUICK_LATENCIES if self._arguments.quick else LATENCIES:
             name = f"{server} {load}"
             try:
@@ -145,7 +145,7 @@ class Bench:
             return
         for _ in range(self._arguments.rounds):
             measured = self._attempt("commands", lambda: loads.measure_commands(
-                commands, 20 if self._arguments.quick else 50, self._servers.work))
+                commands, 12 if self._arguments.quick else 50, self._servers.work))
             for name, times in (measured or {}).items():
                 self._figures.commands.setdefault(name, []).extend(times)
 
@@ -163,7 +163,7 @@ class Bench:
                         lambda: special.system_calls(servers, "hot", 1000, seconds))
         if not self._arguments.quick:
             self._other("long log", lambda: special.start_with_long_log(servers))
-        self._other_idle(10 if self._arguments.quick else 60)
+        self._other_idle(5 if self._arguments.quick else 60)
 
     def _other(self, name, measure):
         if not self._wanted(name):
