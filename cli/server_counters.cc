@@ -4,6 +4,7 @@
 #include "cli/counters.h"
 #include "cli/http_client.h"
 #include "common/number.h"
+#include "common/operation_text.h"
 
 namespace counterd {
 namespace {
@@ -102,28 +103,23 @@ std::string quote_key(std::string_view key) {
   return quoted + '"';
 }
 
-// The parameters of an increment beside its delta.
-std::string conditions(const Operation& operation) {
-  std::string text;
-  const auto add = [&](const char* name, std::int64_t number) {
-    text.append(name).append(std::to_string(number));
-  };
-  if (operation.initial != 0) add("&initial=", operation.initial);
-  if (operation.bounds.min) add("&min=", *operation.bounds.min);
-  if (operation.bounds.max) add("&max=", *operation.bounds.max);
-  if (operation.bounds.clamp) text += "&on_limit=clamp";
-  return text;
+// The operation's parameters as a query; none of their values needs encoding.
+std::string query_of(const Operation& operation) {
+  std::string query;
+  for (const auto& [name, value] : write_parameters(operation)) {
+    query.append(query.empty() ? "?" : "&").append(name).append("=").append(value);
+  }
+  return query;
 }
 
 HttpRequest request_for(const Operation& operation) {
   HttpRequest request{"POST", "/v1/counters/" + operation.name, ""};
   switch (operation.kind) {
     case OperationKind::kIncrement:
-      request.target +=
-          "/increment?by=" + std::to_string(operation.operand) + conditions(operation);
+      request.target += "/increment";
       break;
     case OperationKind::kReset:
-      request.target += "/reset?to=" + std::to_string(operation.operand);
+      request.target += "/reset";
       break;
     case OperationKind::kDelete:
       request.method = "DELETE";
@@ -132,6 +128,7 @@ HttpRequest request_for(const Operation& operation) {
       request.method = "GET";
       break;
   }
+  request.target += query_of(operation);
   if (is_keyed(operation)) {
     request.fields = "Idempotency-Key: " + quote_key(operation.key) + "\r\n";
     const auto lifetime = std::chrono::ceil<std::chrono::seconds>(operation.key_lifetime);

@@ -25,15 +25,10 @@ constexpr std::string_view kPlainText = "text/plain; charset=utf-8";
 
 // What a route's decode function sees of a request.
 struct Input {
+  const RequestHead& head;
   std::string name;  // of the counter, in the path; checked
-  Parameters parameters;
-
-  const std::string* find(std::string_view name) const {
-    for (const auto& [key, value] : parameters) {
-      if (key == name) return &value;
-    }
-    return nullptr;
-  }
+  std::string_view query;
+  std::string_view body;
 };
 
 }  // namespace
@@ -43,7 +38,6 @@ constexpr std::string_view kNamePlace = "{name}";
 struct Route {
   std::string_view method;
   std::string_view path;  // with kNamePlace for one segment, a counter's name
-  std::vector<std::string_view> parameters;
   Result<Question> (*decode)(const Input& input);
   Response (*encode)(const Call& call, const Answer& answer, const Figures& figures);
   bool gets_may_write = false;  // GET is another way to say POST, if the options allow
@@ -53,83 +47,44 @@ namespace {
 
 // --- decode, one function a route ---
 
-Result<std::int64_t> number_parameter(const Input& input, std::string_view name,
-                                      std::int64_t otherwise) {
-  const std::string* text = input.find(name);
-  if (text == nullptr) return otherwise;
-  return parse_int64(*text, name);
+Result<Parameters> read_from(const Input& input, std::span<const std::string_view> known) {
+  return read_parameters(input.head, input.query, input.body, known);
 }
 
-Result<std::optional<std::int64_t>> bound_parameter(const Input& input, std::string_view name) {
-  if (input.find(name) == nullptr) return std::optional<std::int64_t>();
-  const Result<std::int64_t> number = number_parameter(input, name, 0);
-  if (!number) return number.error();
-  return std::optional(*number);
-}
-
-Result<Bounds> bounds_of(const Input& input) {
-  const auto min = bound_parameter(input, "min");
-  if (!min) return min.error();
-  const auto max = bound_parameter(input, "max");
-  if (!max) return max.error();
-  Bounds bounds{*min, *max, false};
-  if (const std::string* on_limit = input.find("on_limit")) {
-    bounds.clamp = *on_limit == "clamp";
-    if (!bounds.clamp && *on_limit != "refuse") {
-      return Error{Code::kBadParameter,
-                   "on_limit " + quote_for_people(*on_limit) + " is neither refuse nor clamp"};
-    }
-  }
-  if (const Result<void> checked = check_bounds(bounds); !checked) return checked.error();
-  return bounds;
-}
-
-Result<Question> decode_increment(const Input& input) {
-  const Result<std::int64_t> by = number_parameter(input, "by", 1);
-  if (!by) return by.error();
-  const Result<std::int64_t> initial = number_parameter(input, "initial", 0);
-  if (!initial) return initial.error();
-  const Result<Bounds> bounds = bounds_of(input);
-  if (!bounds) return bounds.error();
-  return Question(Operation{OperationKind::kIncrement, input.name, *by, *initial, *bounds});
-}
-
-Result<Question> decode_reset(const Input& input) {
-  const Result<std::int64_t> to = number_parameter(input, "to", 0);
-  if (!to) return to.error();
-  return Question(Operation{OperationKind::kReset, input.name, *to});
-}
-
-Result<Question> decode_delete(const Input& input) {
-  return Question(Operation{OperationKind::kDelete, input.name, 0});
-}
-
-Result<Question> decode_report(const Input& input) {
-  return Question(Operation{OperationKind::kReport, input.name, 0});
+template <OperationKind kind>
+Result<Question> decode_operation(const Input& input) {
+  const Result<Parameters> parameters = read_from(input, parameters_of(kind));
+  if (!parameters) return parameters.error();
+  Result<Operation> operation = read_operation(kind, input.name, *parameters);
+  if (!operation) return operation.error();
+  return Question(std::move(*operation));
 }
 
 Result<Question> decode_list(const Input& input) {
+  constexpr std::array<std::string_view, 3> kKnown = {"prefix", "after", "limit"};
+  const Result<Parameters> parameters = read_from(input, kKnown);
+  if (!parameters) return parameters.error();
   ListQuery query;
   query.limit = kDefaultListLimit;
-  if (const std::string* limit = input.find("limit")) {
+  if (const std::string* limit = find_parameter(*parameters, "limit")) {
     const Result<std::int64_t> number =
         parse_int64_within(*limit, "limit", 1, static_cast<std::int64_t>(kMaxListLimit));
     if (!number) return number.error();
     query.limit = static_cast<std::size_t>(*number);
   }
-  if (const std::string* prefix = input.find("prefix")) query.prefix = *prefix;
-  if (const std::string* after = input.find("after")) query.after = *after;
+  if (const std::string* prefix = find_parameter(*parameters, "prefix")) query.prefix = *prefix;
+  if (const std::string* after = find_parameter(*parameters, "after")) query.after = *after;
   for (const std::string& text : {query.prefix, query.after}) {
     if (const Result<void> checked = check_name_prefix(text); !checked) return checked.error();
   }
   return Question(std::move(query));
 }
 
-Result<Question> decode_probe(const Input&) {
-  return Question(Probe{});
-}
-Result<Question> decode_nothing(const Input&) {
-  return Question(Nothing{});
+template <class Asked>
+Result<Question> decode_plain(const Input& input) {
+  const Result<Parameters> parameters = read_from(input, {});
+  if (!parameters) return parameters.error();
+  return Question(Asked{});
 }
 
 // --- encode, one function a route ---
@@ -307,22 +262,25 @@ Response encode_ready(const Call&, const Answer& answer, const Figures&) {
 
 // --- the table ---
 
-const std::vector<std::string_view> kIncrementParameters = {"by", "min", "max", "on_limit",
-                                                            "initial"};
+constexpr auto decode_increment = decode_operation<OperationKind::kIncrement>;
+constexpr auto decode_reset = decode_operation<OperationKind::kReset>;
+constexpr auto decode_delete = decode_operation<OperationKind::kDelete>;
+constexpr auto decode_report = decode_operation<OperationKind::kReport>;
+constexpr auto decode_probe = decode_plain<Probe>;
+constexpr auto decode_nothing = decode_plain<Nothing>;
 
-const std::array kRoutes = {
-    Route{"POST", "/v1/counters/{name}/increment", kIncrementParameters, decode_increment,
-          encode_increment},
-    Route{"GET", "/v1/counters/{name}", {}, decode_report, encode_report},
-    Route{"POST", "/v1/counters/{name}/reset", {"to"}, decode_reset, encode_reset},
-    Route{"DELETE", "/v1/counters/{name}", {}, decode_delete, encode_delete},
-    Route{"GET", "/v1/counters", {"prefix", "after", "limit"}, decode_list, encode_list},
-    Route{"GET", "/v1/status", {}, decode_probe, encode_status},
-    Route{"GET", "/livez", {}, decode_nothing, encode_live},
-    Route{"GET", "/readyz", {}, decode_probe, encode_ready},
-    Route{"POST", "/increment", kIncrementParameters, decode_increment, encode_increment, true},
-    Route{"GET", "/report", {}, decode_report, encode_seed_report},
-    Route{"POST", "/reset", {"to"}, decode_reset, encode_reset, true},
+constexpr std::array kRoutes = {
+    Route{"POST", "/v1/counters/{name}/increment", decode_increment, encode_increment},
+    Route{"GET", "/v1/counters/{name}", decode_report, encode_report},
+    Route{"POST", "/v1/counters/{name}/reset", decode_reset, encode_reset},
+    Route{"DELETE", "/v1/counters/{name}", decode_delete, encode_delete},
+    Route{"GET", "/v1/counters", decode_list, encode_list},
+    Route{"GET", "/v1/status", decode_probe, encode_status},
+    Route{"GET", "/livez", decode_nothing, encode_live},
+    Route{"GET", "/readyz", decode_probe, encode_ready},
+    Route{"POST", "/increment", decode_increment, encode_increment, true},
+    Route{"GET", "/report", decode_report, encode_seed_report},
+    Route{"POST", "/reset", decode_reset, encode_reset, true},
 };
 
 // --- from a request to a route and its input ---
@@ -422,16 +380,12 @@ Result<void> read_key(const RequestHead& head, Question& question) {
 
 Result<Question> decode_for(const Found& found, const RequestHead& head, std::string_view query,
                             std::string_view body) {
-  Input input;
-  input.name = kDefaultCounter;
+  Input input{head, std::string(kDefaultCounter), query, body};
   if (found.route->path.find(kNamePlace) != std::string_view::npos) {
     // A name that is encoded wrongly stays as it is: no name has a '%'.
     input.name = percent_decode(found.name).value_or(std::string(found.name));
     if (const Result<void> name = check_counter_name(input.name); !name) return name.error();
   }
-  Result<Parameters> parameters = read_parameters(head, query, body, found.route->parameters);
-  if (!parameters) return parameters.error();
-  input.parameters = std::move(*parameters);
   Result<Question> question = found.route->decode(input);
   if (!question) return question;
   if (const Result<void> key = read_key(head, *question); !key) return key.error();

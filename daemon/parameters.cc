@@ -57,20 +57,6 @@ Result<Parameters> read_body(const RequestHead& head, std::string_view body) {
                "a body is application/json or application/x-www-form-urlencoded"};
 }
 
-Result<void> check_names(const Parameters& parameters, std::span<const std::string_view> known) {
-  for (auto each = parameters.begin(); each != parameters.end(); ++each) {
-    const std::string& name = each->first;
-    if (std::find(known.begin(), known.end(), name) == known.end()) {
-      return Error{Code::kBadParameter, "unknown parameter " + quote_for_people(name)};
-    }
-    const auto same = [&](const auto& other) { return other.first == name; };
-    if (std::any_of(parameters.begin(), each, same)) {
-      return Error{Code::kBadParameter, "parameter " + quote_for_people(name) + " is given twice"};
-    }
-  }
-  return {};
-}
-
 }  // namespace
 
 Result<Parameters> read_parameters(const RequestHead& head, std::string_view query,
@@ -82,7 +68,7 @@ Result<Parameters> read_parameters(const RequestHead& head, std::string_view que
     if (!in_body) return in_body;
     std::move(in_body->begin(), in_body->end(), std::back_inserter(*parameters));
   }
-  if (const Result<void> names = check_names(*parameters, known); !names) return names.error();
+  if (const Result<void> names = check_parameters(*parameters, known); !names) return names.error();
   return parameters;
 }
 

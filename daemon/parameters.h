@@ -5,15 +5,12 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
-#include <vector>
 
 #include "common/error.h"
+#include "common/operation_text.h"
 #include "daemon/request_head.h"
 
 namespace counterd {
-
-using Parameters = std::vector<std::pair<std::string, std::string>>;
 
 // The parameters of query and body together. kBadParameter: one is not among `known`, is given
 // twice or is encoded wrongly; kBadBody, kUnsupportedMediaType: the body cannot be read.

@@ -1,0 +1,44 @@
+// Operations as requests and lines of JSON write them: what is done, a counter's name, and
+// parameters, each a name and a text.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "common/error.h"
+#include "common/operation.h"
+
+namespace counterd {
+
+using Parameters = std::vector<std::pair<std::string, std::string>>;
+
+// The text of the parameter `name`; null if it is not given.
+const std::string* find_parameter(const Parameters& parameters, std::string_view name);
+
+// Which parameters such an operation may have. REQUIRES: it is of one counter
+std::span<const std::string_view> parameters_of(OperationKind kind);
+
+// kBadParameter: one is not among `known`, or is given twice.
+Result<void> check_parameters(const Parameters& parameters,
+                              std::span<const std::string_view> known);
+
+// kBadNumber, kBadParameter: a parameter has no such value.
+// REQUIRES: check_parameters() accepts them for `kind`
+Result<Operation> read_operation(OperationKind kind, std::string name,
+                                 const Parameters& parameters);
+
+// The operation that the members of a JSON object tell: "op" (increment, reset, delete, report),
+// "name", and the parameters. The error as above, or kBadName.
+Result<Operation> read_operation(Parameters members);
+
+// The parameters that read_operation() makes `operation` of; those that need not be given are not.
+Parameters write_parameters(const Operation& operation);
+
+// The same as a JSON object. REQUIRES: it is of one counter
+std::string to_json(const Operation& operation);
+
+}  // namespace counterd

@@ -1,0 +1,68 @@
+#include "common/operation_text.h"
+
+#include "common/json.h"
+#include "tests/catch.h"
+#include "tests/steps.h"
+
+using namespace counterd;
+
+namespace {
+
+Result<Operation> read(std::string_view json) {
+  return read_operation(parse_flat_object(json).value());
+}
+
+Code code_of(std::string_view json) {
+  const Result<Operation> operation = read(json);
+  return operation ? Code::kOk : operation.error().code;
+}
+
+}  // namespace
+
+TEST_CASE("an operation reads as it was written") {
+  const std::vector<Step> steps = {
+      increment_of("a"),
+      increment_of("a:b.c", -5),
+      within(increment_of("a", 3), -1, 2, true),
+      within(increment_of("a", 3), {}, INT64_MAX),
+      starting_at(INT64_MIN, increment_of("a")),
+      reset_of("a", INT64_MIN),
+      delete_of("a"),
+      report_of("a"),
+  };
+  for (const Step& step : steps) {
+    const std::string json = to_json(step.operation);
+    CAPTURE(json);
+    const Result<Operation> again = read(json);
+    REQUIRE(again);
+    CHECK(again->kind == step.operation.kind);
+    CHECK(again->name == step.operation.name);
+    CHECK(describe_operation(*again) == describe_operation(step.operation));
+  }
+  CHECK(to_json(steps[2].operation) ==
+        R"({"op":"increment","name":"a","by":3,"min":-1,"max":2,"on_limit":"clamp"})");
+}
+
+TEST_CASE("what is left out of an operation has its default") {
+  CHECK(read(R"({"op":"increment","name":"a"})")->operand == 1);
+  CHECK(read(R"({"op":"reset","name":"a"})")->operand == 0);
+  CHECK(read(R"({"name":"a","op":"report"})")->kind == OperationKind::kReport);
+}
+
+TEST_CASE("an operation that is not right is refused") {
+  CHECK(code_of("{}") == Code::kBadParameter);
+  CHECK(code_of(R"({"op":"increment"})") == Code::kBadParameter);
+  CHECK(code_of(R"({"name":"a"})") == Code::kBadParameter);
+  CHECK(code_of(R"({"op":"add","name":"a"})") == Code::kBadParameter);
+  CHECK(code_of(R"({"op":"increment","name":""})") == Code::kBadName);
+  CHECK(code_of(R"({"op":"increment","name":"a b"})") == Code::kBadName);
+  CHECK(code_of(R"({"op":"increment","name":"a","by":1.5})") == Code::kBadNumber);
+  CHECK(code_of(R"({"op":"increment","name":"a","by":"010"})") == Code::kBadNumber);
+  CHECK(code_of(R"({"op":"increment","name":"a","max":9223372036854775808})") == Code::kBadNumber);
+  CHECK(code_of(R"({"op":"increment","name":"a","min":2,"max":1})") == Code::kBadParameter);
+  CHECK(code_of(R"({"op":"increment","name":"a","on_limit":"clamp"})") == Code::kBadParameter);
+  CHECK(code_of(R"({"op":"increment","name":"a","on_limit":"stop","max":1})") ==
+        Code::kBadParameter);
+  CHECK(code_of(R"({"op":"increment","name":"a","to":1})") == Code::kBadParameter);
+  CHECK(code_of(R"({"op":"report","name":"a","by":1})") == Code::kBadParameter);
+}
