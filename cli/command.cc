@@ -24,8 +24,7 @@ Result<std::string> name_or_default(const std::optional<std::string>& given) {
 }
 
 Error error_of(const Step& step) {
-  const Outcome& outcome = step.outcome;
-  return {outcome.code, outcome.detail.empty() ? explain(step) : outcome.detail};
+  return {step.outcome.code, explain(step.operation, step.outcome)};
 }
 
 void print_line(const Globals& globals, const std::string& line) {

@@ -102,8 +102,10 @@ std::string to_bytes(const HttpRequest& request, const Endpoint& server) {
   std::string bytes = request.method + " " + request.target +
                       " HTTP/1.1\r\nHost: " + (server.is_unix() ? "localhost" : to_string(server)) +
                       "\r\n" + request.fields;
-  if (request.method == "POST") bytes += "Content-Length: 0\r\n";
-  return bytes + "\r\n";
+  if (request.method == "POST") {
+    bytes += "Content-Length: " + std::to_string(request.body.size()) + "\r\n";
+  }
+  return bytes + "\r\n" + request.body;
 }
 
 Result<UniqueFd> connect_to_server(const Endpoint& server, Deadline deadline) {

@@ -19,6 +19,7 @@ struct HttpRequest {
   std::string method;
   std::string target;
   std::string fields;  // each with its line end, none of Host and Content-Length
+  std::string body = {};
 };
 
 struct HttpReply {

@@ -112,14 +112,32 @@ std::string query_of(const Operation& operation) {
   return query;
 }
 
+std::string key_fields(const Operation& operation) {
+  std::string fields = "Idempotency-Key: " + quote_key(operation.key) + "\r\n";
+  const auto lifetime = std::chrono::ceil<std::chrono::seconds>(operation.key_lifetime);
+  if (lifetime.count() > 0) {
+    fields += "Idempotency-Key-Lifetime: " + std::to_string(lifetime.count()) + "\r\n";
+  }
+  return fields;
+}
+
+HttpRequest batch_request(const Operation& group) {
+  HttpRequest request{"POST", "/v1/batch", "Content-Type: application/json\r\n", ""};
+  for (const Operation& member : group.members) {
+    request.body.append(request.body.empty() ? R"({"operations":[)" : ",").append(to_json(member));
+  }
+  request.body += group.kind == OperationKind::kAll ? R"(],"atomic":true})" : "]}";
+  return request;
+}
+
 HttpRequest request_for(const Operation& operation) {
-  HttpRequest request{"POST", "/v1/counters/" + operation.name, ""};
+  HttpRequest request{"POST", "/v1/counters/" + operation.name, "", ""};
   switch (operation.kind) {
     case OperationKind::kIncrement:
-      request.target += "/increment";
+      request.target += "/increment" + query_of(operation);
       break;
     case OperationKind::kReset:
-      request.target += "/reset";
+      request.target += "/reset" + query_of(operation);
       break;
     case OperationKind::kDelete:
       request.method = "DELETE";
@@ -127,15 +145,12 @@ HttpRequest request_for(const Operation& operation) {
     case OperationKind::kReport:
       request.method = "GET";
       break;
+    case OperationKind::kEach:
+    case OperationKind::kAll:
+      request = batch_request(operation);
+      break;
   }
-  request.target += query_of(operation);
-  if (is_keyed(operation)) {
-    request.fields = "Idempotency-Key: " + quote_key(operation.key) + "\r\n";
-    const auto lifetime = std::chrono::ceil<std::chrono::seconds>(operation.key_lifetime);
-    if (lifetime.count() > 0) {
-      request.fields += "Idempotency-Key-Lifetime: " + std::to_string(lifetime.count()) + "\r\n";
-    }
-  }
+  if (is_keyed(operation)) request.fields += key_fields(operation);
   return request;
 }
 

@@ -16,16 +16,28 @@ std::string to_text(Wide number) {
   return number < 10 ? std::string(1, last) : to_text(number / 10) + last;
 }
 
-std::string describe_sum(const Step& step) {
-  return "counter " + step.operation.name + " is " + std::to_string(step.outcome.value) +
-         "; adding " + std::to_string(step.operation.operand) + " would ";
+std::string describe_sum(const Operation& operation, const Outcome& outcome) {
+  return "counter " + operation.name + " is " + std::to_string(outcome.value) + "; adding " +
+         std::to_string(operation.operand) + " would ";
 }
 
-std::string explain_bound(const Step& step) {
-  const BrokenBound broken = broken_bound(step.operation, step.outcome.value);
-  return describe_sum(step) + "make it " + broken.would_be +
+std::string explain_bound(const Operation& operation, const Outcome& outcome) {
+  const BrokenBound broken = broken_bound(operation, outcome.value);
+  return describe_sum(operation, outcome) + "make it " + broken.would_be +
          (broken.is_max ? ", above the maximum " : ", below the minimum ") +
          std::to_string(broken.bound) + "; nothing was changed";
+}
+
+// A group that fails as a whole, or of which the last member that has an outcome was refused.
+std::string explain_group(const Operation& group, const Outcome& outcome) {
+  const std::size_t told = outcome.members.size();
+  if (told == 0) {
+    return outcome.code == Code::kKeyReused
+               ? "another batch was applied under this idempotency key; nothing was changed now"
+               : "the batch: " + std::string(code_info(outcome.code).title);
+  }
+  return "operation " + std::to_string(told) + " of " + std::to_string(group.members.size()) +
+         ": " + explain(group.members[told - 1], outcome.members.back());
 }
 
 }  // namespace
@@ -39,6 +51,11 @@ Result<void> check_bounds(const Bounds& bounds) {
     return Error{Code::kBadParameter, "clamping needs a minimum or a maximum"};
   }
   return {};
+}
+
+bool changes_something(const Operation& operation) {
+  if (!is_group(operation)) return operation.kind != OperationKind::kReport;
+  return std::any_of(operation.members.begin(), operation.members.end(), changes_something);
 }
 
 Sum add_within(std::int64_t value, std::int64_t delta, const Bounds& bounds) {
@@ -95,21 +112,31 @@ std::string describe_operation(const Operation& operation) {
     case OperationKind::kDelete:
       return "delete";
     case OperationKind::kReport:
+      return "report";
+    case OperationKind::kEach:
+      text = "each";
+      break;
+    case OperationKind::kAll:
+      text = "all";
       break;
   }
-  return "report";
+  for (const Operation& member : operation.members) {
+    text.append(";").append(member.name).append(" ").append(describe_operation(member));
+  }
+  return text;
 }
 
-std::string explain(const Step& step) {
-  const auto& [operation, outcome] = step;
+std::string explain(const Operation& operation, const Outcome& outcome) {
+  if (!outcome.detail.empty()) return outcome.detail;
+  if (is_group(operation)) return explain_group(operation, outcome);
   const std::string name = "counter " + operation.name;
   switch (outcome.code) {
     case Code::kMissing:
       return name + " does not exist";
     case Code::kBeyondBound:
-      return explain_bound(step);
+      return explain_bound(operation, outcome);
     case Code::kOutOfRange:
-      return describe_sum(step) + "leave the range of 64 bits; nothing was changed";
+      return describe_sum(operation, outcome) + "leave the range of 64 bits; nothing was changed";
     case Code::kKeyReused:
       return name +
              " was changed in another way under this idempotency key; nothing was changed now";

@@ -1,10 +1,11 @@
-// What a client asks of one counter, and the answer.
+// What a client asks of one counter, or of a group of them at once, and the answer.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "common/error.h"
 
@@ -22,11 +23,19 @@ struct Bounds {
 // kBadParameter, unless `bounds` fulfil what they require.
 Result<void> check_bounds(const Bounds& bounds);
 
-enum class OperationKind : unsigned char { kIncrement, kReset, kDelete, kReport };
+enum class OperationKind : unsigned char {
+  kIncrement,
+  kReset,
+  kDelete,
+  kReport,
+  // Groups, whose members are applied in their order with nothing in between:
+  kEach,  // each for itself
+  kAll,   // all of them or, if one is refused, none
+};
 
 struct Operation {
   OperationKind kind = OperationKind::kReport;
-  std::string name;          // REQUIRES: check_counter_name() accepts it
+  std::string name;          // REQUIRES: check_counter_name() accepts it; a group: empty
   std::int64_t operand = 0;  // increment: the delta; reset: the new value
 
   // For an increment alone.
@@ -37,11 +46,22 @@ struct Operation {
   std::string key = {};  // REQUIRES: empty, or from parse_idempotency_key()
   // How long the key is known, if that is less than StoreOptions::key_lifetime; 0: that long.
   std::chrono::milliseconds key_lifetime{0};
+
+  // Of a group: what is asked of its counters. REQUIRES: 1 to kMaxBatchOperations, of one counter
+  // each, without keys of their own
+  std::vector<Operation> members = {};
 };
 
-inline bool changes_something(const Operation& operation) {
-  return operation.kind != OperationKind::kReport;
+inline bool is_group(const Operation& operation) {
+  return operation.kind == OperationKind::kEach || operation.kind == OperationKind::kAll;
 }
+
+// How many operations on one counter it is.
+inline std::size_t size_of(const Operation& operation) {
+  return is_group(operation) ? operation.members.size() : 1;
+}
+
+bool changes_something(const Operation& operation);
 
 // Whether the operation is applied once under its key.
 inline bool is_keyed(const Operation& operation) {
@@ -74,8 +94,8 @@ BrokenBound broken_bound(const Operation& operation, std::int64_t value);
 // operation's bound is reached; nothing: it has no bound in that direction.
 std::optional<std::uint64_t> remaining(const Operation& operation, std::int64_t value);
 
-// What the operation does, as text, without its name and key: two operations on one counter are
-// the same if their texts are.
+// What the operation does, as one line of text, without its name and key: two operations on one
+// counter, or two groups, are the same if their texts are.
 std::string describe_operation(const Operation& operation);
 
 // The answer to one operation.
@@ -93,6 +113,10 @@ struct Outcome {
   std::optional<std::int64_t> previous;
   std::int64_t created_at_ms = 0;  // report: milliseconds since 1970, UTC
   std::int64_t updated_at_ms = 0;  // report
+
+  // Of a group: with kOk, the outcomes of its members. Those of kEach are kOk or what refuses an
+  // operation. A kAll of which a member is refused has that one's code, and the outcomes up to it.
+  std::vector<Outcome> members = {};
 };
 
 // How much of an increment's delta was applied. REQUIRES: the outcome is kOk
@@ -104,8 +128,8 @@ struct Step {
   Outcome outcome;
 };
 
-// What the code of the step's outcome means, for people; where the outcome has a `detail`, that
-// says more. REQUIRES: the code is not kOk
-std::string explain(const Step& step);
+// What came of `operation`, for people: the outcome's `detail`, if it has one, or what its code
+// means. REQUIRES: the code is not kOk
+std::string explain(const Operation& operation, const Outcome& outcome);
 
 }  // namespace counterd

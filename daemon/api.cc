@@ -134,8 +134,8 @@ std::string describe_bound(const Step& step) {
 
 Response refused(const Step& step) {
   const auto& [operation, outcome] = step;
-  const std::string message =
-      outcome.detail.empty() ? explain(step) : "counter " + operation.name + ": " + outcome.detail;
+  const std::string message = (outcome.detail.empty() ? "" : "counter " + operation.name + ": ") +
+                              explain(operation, outcome);
   return problem_response({outcome.code, message},
                           outcome.code == Code::kBeyondBound ? describe_bound(step) : "");
 }

@@ -45,13 +45,14 @@ TEST_CASE("a refusal names value, bound and what would have been, exactly") {
   Step step = within(increment_of("q", kMax), 0, kMax);
   step.outcome.code = Code::kBeyondBound;
   step.outcome.value = kMax;
-  CHECK(explain(step) ==
+  CHECK(explain(step.operation, step.outcome) ==
         "counter q is 9223372036854775807; adding 9223372036854775807 would make it "
         "18446744073709551614, above the maximum 9223372036854775807; nothing was changed");
   step = within(increment_of("q", kMin), kMin, {});
   step.outcome.code = Code::kBeyondBound;
   step.outcome.value = kMin;
-  CHECK(contains(explain(step), "make it -18446744073709551616, below the minimum -92233"));
+  CHECK(contains(explain(step.operation, step.outcome),
+                 "make it -18446744073709551616, below the minimum -92233"));
 }
 
 TEST_CASE("operations with different conditions have different texts, plain ones those of before") {

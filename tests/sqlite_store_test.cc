@@ -421,12 +421,12 @@ TEST_CASE("a database of another application is refused and left as it is", "[sq
 TEST_CASE("a database of a newer version is refused and left as it is", "[sqlite]") {
   const Place place;
   { place.open(); }
-  Foreigner(place.path()).run("PRAGMA user_version = 3");
+  Foreigner(place.path()).run("PRAGMA user_version = 4");
   const Error error = place.refusal();
   CHECK(error.code == Code::kConfig);
-  CHECK(contains(error.message, "version 3"));
+  CHECK(contains(error.message, "version 4"));
   CHECK(contains(error.message, "newer counterd"));
-  CHECK(Foreigner(place.path()).ask("PRAGMA user_version") == "3");
+  CHECK(Foreigner(place.path()).ask("PRAGMA user_version") == "4");
 }
 
 TEST_CASE("a database with a hard link is refused", "[sqlite]") {
@@ -564,17 +564,17 @@ TEST_CASE("a database that becomes newer under an open store is not changed any 
   const auto store = place.open();
   run_one(*store, increment_of("a"));
   Foreigner foreigner(place.path());
-  foreigner.run("PRAGMA user_version = 3");
+  foreigner.run("PRAGMA user_version = 4");
   const Outcome outcome = run_one(*store, increment_of("a"));
   CHECK(outcome.code == Code::kUnavailable);
-  CHECK(contains(outcome.detail, "version 3"));
+  CHECK(contains(outcome.detail, "version 4"));
   CHECK(store->probe(patiently()).error().code == Code::kUnavailable);
   CHECK(foreigner.ask("SELECT value FROM counters") == "1");
-  foreigner.run("PRAGMA user_version = 2");
+  foreigner.run("PRAGMA user_version = 3");
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
-TEST_CASE("a database of version 1 gets the tables of version 2 and keeps its counters",
+TEST_CASE("a database of version 1 gets the tables of later versions and keeps its counters",
           "[sqlite]") {
   const Place place;
   run_one(*place.open(), increment_of("a", 5));
@@ -588,7 +588,22 @@ TEST_CASE("a database of version 1 gets the tables of version 2 and keeps its co
   CHECK(run_one(*store, keyed(increment_of("a"), "k")).value == 6);
   CHECK(run_one(*store, keyed(increment_of("a"), "k")).replayed);
   Foreigner foreigner(place.path());
-  CHECK(foreigner.ask("PRAGMA user_version") == "2");
+  CHECK(foreigner.ask("PRAGMA user_version") == "3");
+}
+
+TEST_CASE("a database of version 2 keeps its keys, and keeps those of groups too", "[sqlite]") {
+  const Place place;
+  run_one(*place.open(), keyed(increment_of("a", 5), "k"));
+  {
+    Foreigner foreigner(place.path());
+    foreigner.run("ALTER TABLE keys DROP COLUMN members");
+    foreigner.run("PRAGMA user_version = 2");
+  }
+  const auto store = place.open();
+  CHECK(run_one(*store, keyed(increment_of("a", 5), "k")).replayed);
+  CHECK_FALSE(run_one(*store, keyed(all_of({increment_of("a")}), "k")).replayed);
+  CHECK(run_one(*store, keyed(all_of({increment_of("a")}), "k")).replayed);
+  CHECK(value_of(*store, "a") == 6);
 }
 
 TEST_CASE("expired keys leave the database in small portions", "[sqlite]") {
@@ -675,7 +690,7 @@ TEST_CASE("the schema is strict and the database is sound after use", "[sqlite]"
   Foreigner foreigner(place.path());
   CHECK(foreigner.ask("PRAGMA journal_mode") == "wal");
   CHECK(foreigner.ask("PRAGMA integrity_check") == "ok");
-  CHECK(foreigner.ask("PRAGMA user_version") == "2");
+  CHECK(foreigner.ask("PRAGMA user_version") == "3");
   CHECK(foreigner.ask("PRAGMA application_id") == std::to_string(0x636e7464));
   CHECK_THROWS(foreigner.run("UPDATE counters SET value = 1.5"));
   CHECK_THROWS(foreigner.run("UPDATE counters SET value = 9223372036854775807 + 1"));

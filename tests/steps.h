@@ -26,6 +26,19 @@ inline Step report_of(std::string name) {
   return {{OperationKind::kReport, std::move(name), 0}, {}};
 }
 
+// A group of the steps' operations.
+inline Step group_of(OperationKind kind, const std::vector<Step>& steps) {
+  Step group{{kind, "", 0}, {}};
+  for (const Step& step : steps) group.operation.members.push_back(step.operation);
+  return group;
+}
+inline Step each_of(const std::vector<Step>& steps) {
+  return group_of(OperationKind::kEach, steps);
+}
+inline Step all_of(const std::vector<Step>& steps) {
+  return group_of(OperationKind::kAll, steps);
+}
+
 // The same increment within bounds.
 inline Step within(Step step, std::optional<std::int64_t> min, std::optional<std::int64_t> max,
                    bool clamp = false) {

@@ -317,6 +317,238 @@ ON_EVERY_ENGINE("beyond 64 bits a bound on that side decides, else the range doe
   CHECK(value_of(*store, "bottom") == kMin);
 }
 
+ON_EVERY_ENGINE(
+    "the members of a group are applied in their order and have outcomes of their own") {
+  const TestType place;
+  const auto store = place.open();
+  const bool with_key = GENERATE(false, true);
+  const bool all = GENERATE(false, true);
+  CAPTURE(with_key, all);
+  run(*store, {reset_of("a", 10), increment_of("gone")});
+  const std::vector<Step> members = {increment_of("a", 5),
+                                     increment_of("b", -1),
+                                     increment_of("a", 5),
+                                     report_of("a"),
+                                     reset_of("a", 3),
+                                     delete_of("gone"),
+                                     increment_of("a"),
+                                     increment_of("a"),
+                                     starting_at(100, increment_of("new")),
+                                     within(increment_of("a", 9), {}, 8, true)};
+  Step group = group_of(all ? OperationKind::kAll : OperationKind::kEach, members);
+  if (with_key) group = keyed(group, "k");
+  const std::vector<Outcome> outcomes = run(*store, {increment_of("a"), group, increment_of("a")});
+  CHECK(outcomes[0].value == 11);
+  CHECK(outcomes[2].value == 9);
+  REQUIRE(outcomes[1].code == Code::kOk);
+  const std::vector<Outcome>& inner = outcomes[1].members;
+  REQUIRE(inner.size() == members.size());
+  const std::vector<std::int64_t> values = {16, -1, 21, 21, 3, 1, 4, 5, 101, 8};
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    CAPTURE(i);
+    CHECK(inner[i].code == Code::kOk);
+    CHECK(inner[i].value == values[i]);
+  }
+  CHECK(inner[3].created_at_ms > 0);
+  CHECK(inner[4].previous == 21);
+  CHECK(inner[9].previous == 5);
+  CHECK_FALSE(value_of(*store, "gone").has_value());
+}
+
+ON_EVERY_ENGINE("a refused member of kEach leaves the others alone") {
+  const TestType place;
+  const auto store = place.open();
+  const Outcome outcome =
+      run_one(*store, each_of({increment_of("a"), within(increment_of("a"), {}, 1), delete_of("b"),
+                               increment_of("top", kMax), increment_of("top"), increment_of("a")}));
+  REQUIRE(outcome.code == Code::kOk);
+  REQUIRE(outcome.members.size() == 6);
+  CHECK(outcome.members[1].code == Code::kBeyondBound);
+  CHECK(outcome.members[1].value == 1);
+  CHECK(outcome.members[2].code == Code::kMissing);
+  CHECK(outcome.members[4].code == Code::kOutOfRange);
+  CHECK(outcome.members[5].value == 2);
+  CHECK(value_of(*store, "top") == kMax);
+}
+
+ON_EVERY_ENGINE("where a member of kAll is refused, nothing of the group is applied") {
+  const TestType place;
+  const auto store = place.open();
+  run(*store, {reset_of("a", 5), reset_of("top", kMax), increment_of("gone")});
+  const Outcome before = run_one(*store, report_of("a"));
+  wait_for_clock_after(before.updated_at_ms);
+  const std::vector<std::pair<Step, Code>> refusals = {
+      {within(increment_of("a", -10), 0, {}), Code::kBeyondBound},
+      {increment_of("top"), Code::kOutOfRange},
+      {delete_of("missing"), Code::kMissing},
+      {report_of("missing"), Code::kMissing}};
+  const bool with_key = GENERATE(false, true);
+  for (const auto& [refused, code] : refusals) {
+    CAPTURE(code, with_key);
+    Step group = all_of({increment_of("a", 2), increment_of("new"), delete_of("gone"),
+                         increment_of("a", 2), refused, increment_of("a", 2)});
+    if (with_key) group = keyed(group, "k");
+    const std::vector<Outcome> outcomes =
+        run(*store, {increment_of("other"), group, report_of("a"), increment_of("other")});
+    CHECK(outcomes[0].code == Code::kOk);
+    CHECK(outcomes[1].code == code);
+    REQUIRE(outcomes[1].members.size() == 5);
+    CHECK(outcomes[1].members.back().code == code);
+    CHECK(outcomes[2].value == 5);
+    CHECK(outcomes[2].updated_at_ms == before.updated_at_ms);
+    CHECK(outcomes[3].code == Code::kOk);
+    CHECK(value_of(*store, "gone") == 1);
+    CHECK_FALSE(value_of(*store, "new").has_value());
+  }
+  CHECK(names_in(list(*store, "")) == Names{"a", "gone", "other", "top"});
+}
+
+ON_EVERY_ENGINE("alike members of kAll that do not all fit are refused together") {
+  const TestType place;
+  const auto store = place.open();
+  const Step up = within(increment_of("a", 3), {}, 10);
+  const Outcome outcome =
+      run_one(*store, all_of({increment_of("b"), up, up, increment_of("b"), up, up, up}));
+  CHECK(outcome.code == Code::kBeyondBound);
+  REQUIRE(outcome.members.size() == 6);
+  CHECK(outcome.members[4].value == 9);
+  CHECK(outcome.members[5].value == 9);
+  CHECK(list(*store, "").rows.empty());
+  CHECK(run_one(*store, all_of({up, up, up})).members.back().value == 9);
+}
+
+ON_EVERY_ENGINE("a group with a key is applied once, and gets all of its first outcomes again") {
+  const TestType place;
+  const bool all = GENERATE(false, true);
+  const Step group = keyed(
+      group_of(all ? OperationKind::kAll : OperationKind::kEach,
+               {increment_of("a", 5), reset_of("b", 2), report_of("a"), increment_of("a"),
+                increment_of("a"), within(increment_of("c", 9), {}, 4, true), delete_of("b")}),
+      "k");
+  const Outcome first = run_one(*place.open(), group);
+  REQUIRE(first.code == Code::kOk);
+  CHECK_FALSE(first.replayed);
+  const auto store = place.open();
+  run(*store, {increment_of("a", 100)});
+  const std::vector<Outcome> again = run(*store, {group, increment_of("a"), group});
+  CHECK(again[1].value == 108);
+  for (const Outcome& outcome : {again[0], again[2]}) {
+    CHECK(outcome.code == Code::kOk);
+    CHECK(outcome.replayed);
+    REQUIRE(outcome.members.size() == first.members.size());
+    for (std::size_t i = 0; i < first.members.size(); ++i) {
+      CAPTURE(i);
+      CHECK(outcome.members[i].code == Code::kOk);
+      CHECK(outcome.members[i].value == first.members[i].value);
+      CHECK(outcome.members[i].previous == first.members[i].previous);
+    }
+  }
+  CHECK_FALSE(value_of(*store, "b").has_value());
+}
+
+ON_EVERY_ENGINE("under the key of a group another group is refused, a counter's own key is not") {
+  const TestType place;
+  const auto store = place.open();
+  const std::vector<Step> members = {increment_of("a"), increment_of("b")};
+  CHECK(run_one(*store, keyed(each_of(members), "k")).code == Code::kOk);
+  const std::vector<Step> others = {
+      all_of(members),
+      each_of({increment_of("a")}),
+      each_of({increment_of("b"), increment_of("a")}),
+      each_of({increment_of("a"), increment_of("b", 2)}),
+      each_of({increment_of("a"), within(increment_of("b"), 0, {})}),
+      each_of({increment_of("a"), increment_of("b"), report_of("b")})};
+  for (const Step& other : others) {
+    const Outcome outcome = run_one(*store, keyed(other, "k"));
+    CHECK(outcome.code == Code::kKeyReused);
+    CHECK(outcome.members.empty());
+  }
+  CHECK(value_of(*store, "a") == 1);
+  CHECK(value_of(*store, "b") == 1);
+  CHECK_FALSE(run_one(*store, keyed(increment_of("a"), "k")).replayed);
+  CHECK(value_of(*store, "a") == 2);
+}
+
+ON_EVERY_ENGINE("a kAll that is refused leaves its key unused, a kEach keeps its refusals") {
+  const TestType place;
+  const auto store = place.open();
+  const Step take = within(increment_of("a", -1), 0, {});
+  CHECK(run_one(*store, keyed(all_of({increment_of("b"), take}), "all")).code ==
+        Code::kBeyondBound);
+  CHECK(run_one(*store, keyed(each_of({increment_of("b"), take}), "each")).code == Code::kOk);
+  run_one(*store, reset_of("a", 5));
+  CHECK(run_one(*store, keyed(all_of({increment_of("b"), take}), "all")).code == Code::kOk);
+  const Outcome again = run_one(*store, keyed(each_of({increment_of("b"), take}), "each"));
+  CHECK(again.replayed);
+  REQUIRE(again.members.size() == 2);
+  CHECK(again.members[0].value == 1);
+  CHECK(again.members[1].code == Code::kBeyondBound);
+  CHECK(value_of(*store, "a") == 4);
+  CHECK(value_of(*store, "b") == 2);
+}
+
+ON_EVERY_ENGINE("a group of reports alone is one snapshot and takes no turn") {
+  const TestType place;
+  const auto store = place.open();
+  make_counters(*store, {"a", "b"});
+  std::vector<Step> batch;
+  batch.push_back(each_of({report_of("a"), report_of("missing"), report_of("b")}));
+  CHECK_FALSE(needs_turn(batch));
+  batch.push_back(all_of({report_of("a"), report_of("missing"), report_of("b")}));
+  store->apply(batch, patiently());
+  CHECK(batch[0].outcome.members[0].value == 1);
+  CHECK(batch[0].outcome.members[1].code == Code::kMissing);
+  CHECK(batch[0].outcome.members[2].value == 1);
+  CHECK(batch[1].outcome.code == Code::kMissing);
+  CHECK(batch[1].outcome.members.size() == 2);
+}
+
+ON_EVERY_ENGINE("transfers by kAll from many stores keep the sum and every bound") {
+  const TestType place;
+  constexpr unsigned kCounters = 8;
+  constexpr std::int64_t kHeld = 20;  // by each at first
+  {
+    const auto store = place.open();
+    for (unsigned i = 0; i < kCounters; ++i) {
+      run_one(*store, reset_of("t" + std::to_string(i), kHeld));
+    }
+  }
+  const unsigned seed = choose_seed();
+  CAPTURE(seed);
+  std::vector<std::unique_ptr<ChildProcess>> movers;
+  for (unsigned mover = 0; mover < 3; ++mover) {
+    movers.push_back(std::make_unique<ChildProcess>([&place, seed, mover](int) {
+      const auto store = place.open();
+      std::mt19937 random(seed + mover);
+      const auto any = [&] { return "t" + std::to_string(random() % kCounters); };
+      for (int i = 0; i < 200; ++i) {
+        const std::int64_t amount = random() % 15;
+        std::vector<Step> steps;
+        for (int j = 0; j < 4; ++j) {
+          steps.push_back(
+              all_of({within(increment_of(any(), -amount), 0, {}), increment_of(any(), amount)}));
+        }
+        run(*store, std::move(steps));
+      }
+      return 0;
+    }));
+  }
+  const auto store = place.open();
+  std::vector<Step> reports;
+  for (unsigned i = 0; i < kCounters; ++i) reports.push_back(report_of("t" + std::to_string(i)));
+  for (int look = 0; look < 100; ++look) {
+    const Outcome outcome = run_one(*store, each_of(reports));
+    REQUIRE(outcome.members.size() == kCounters);
+    std::int64_t sum = 0;
+    for (const Outcome& member : outcome.members) {
+      CHECK(member.value >= 0);
+      sum += member.value;
+    }
+    CHECK(sum == kCounters * kHeld);
+  }
+  for (const auto& mover : movers) CHECK(mover->wait() == 0);
+}
+
 ON_EVERY_ENGINE("of alike increments in a batch so many are applied as the bound allows") {
   const TestType place;
   const auto store = place.open();
@@ -440,6 +672,25 @@ namespace {
 class Model {
  public:
   Outcome apply(const Operation& operation) {
+    return is_group(operation) ? apply_group(operation) : apply_one(operation);
+  }
+  const std::map<std::string, std::int64_t>& values() const { return values_; }
+
+ private:
+  Outcome apply_group(const Operation& group) {
+    Outcome outcome;
+    const auto before = values_;
+    for (const Operation& member : group.members) {
+      outcome.members.push_back(apply_one(member));
+      if (group.kind == OperationKind::kEach || outcome.members.back().code == Code::kOk) continue;
+      outcome.code = outcome.members.back().code;
+      values_ = before;
+      break;
+    }
+    return outcome;
+  }
+
+  Outcome apply_one(const Operation& operation) {
     Outcome outcome;
     const auto found = values_.find(operation.name);
     const bool exists = found != values_.end();
@@ -471,12 +722,13 @@ class Model {
       case OperationKind::kReport:
         if (!exists) outcome.code = Code::kMissing;
         break;
+      case OperationKind::kEach:
+      case OperationKind::kAll:
+        throw std::logic_error("a group within a group");
     }
     return outcome;
   }
-  const std::map<std::string, std::int64_t>& values() const { return values_; }
 
- private:
   static bool is_beyond(Wide sum, const Bounds& bounds) {
     return (bounds.min && sum < *bounds.min) || (bounds.max && sum > *bounds.max);
   }
@@ -502,15 +754,28 @@ class RandomSteps {
     return std::uniform_int_distribution<std::size_t>(0, end - 1)(engine_);
   }
   std::vector<Step> batch() {
+    std::vector<Step> batch;
+    for (std::size_t parts = 1 + below(4); parts > 0; --parts) {
+      std::vector<Step> part = steps(1 + below(10));
+      const OperationKind kind = below(2) == 0 ? OperationKind::kAll : OperationKind::kEach;
+      if (below(2) == 0) part = {group_of(kind, part)};
+      if (is_group(part[0].operation) && below(2) == 0) {
+        part[0] = keyed(part[0], "k" + std::to_string(++keys_));
+      }
+      batch.insert(batch.end(), part.begin(), part.end());
+    }
+    return batch;
+  }
+
+ private:
+  // Often alike ones in a row.
+  std::vector<Step> steps(std::size_t size) {
     std::vector<Step> steps;
-    // Often alike ones in a row.
-    for (std::size_t size = 1 + below(30); size > 0; --size) {
+    for (; size > 0; --size) {
       steps.insert(steps.end(), below(3) == 0 ? 2 + below(4) : 1, step());
     }
     return steps;
   }
-
- private:
   Step step() {
     static const std::array<std::string, 5> kNames = {"a", "b", "a.b", "A:1", "zz-9"};
     const std::string& name = kNames[below(kNames.size())];
@@ -544,11 +809,15 @@ class RandomSteps {
   }
 
   std::mt19937_64 engine_;
+  std::size_t keys_ = 0;
 };
 
 bool is_same(const Outcome& found, const Outcome& expected, const Operation& operation) {
-  if (found.code != expected.code) return false;
-  if (found.code == Code::kMissing) return true;
+  if (found.code != expected.code || found.members.size() != expected.members.size()) return false;
+  for (std::size_t i = 0; i < expected.members.size(); ++i) {
+    if (!is_same(found.members[i], expected.members[i], operation.members[i])) return false;
+  }
+  if (found.code == Code::kMissing || is_group(operation)) return true;
   const bool has_previous = operation.kind == OperationKind::kReset || operation.bounds.clamp;
   if (has_previous && found.previous != expected.previous) return false;
   return found.value == expected.value;

@@ -26,6 +26,7 @@
 #include "common/limits.h"
 #include "common/number.h"
 #include "common/store/engines.h"
+#include "common/store/outcome_text.h"
 #include "common/store/redis_batch.h"
 #include "common/wait_ready.h"
 
@@ -75,25 +76,25 @@ redis.call('ZCARD', prefix .. 'names')
 local at = 7
 while at <= #ARGV do
   local kind, name, operand = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local step = { kind = kind:lower(), name = name, operand = operand }
-  local conditions = ''
+  local step = { kind = kind:lower(), name = name, operand = operand, conditions = '', at = #steps + 1 }
   if step.kind == 'b' then
-    conditions, at = ' ' .. ARGV[at + 3], at + 1
-    local initial, min, max, mode = conditions:match('^ (%S+) (%S+) (%S+) (%S)$')
+    step.conditions, at = ' ' .. ARGV[at + 3], at + 1
+    local initial, min, max, mode = step.conditions:match('^ (%S+) (%S+) (%S+) (%S)$')
     step.initial, step.clamp = initial, mode == 'c'
     step.min, step.max = min ~= '-' and min, max ~= '-' and max
+  elseif step.kind == 'e' or step.kind == 'a' then
+    step.size = tonumber(operand)
   end
   if kind ~= step.kind then
     step.count = 1
     step.key, step.lifetime = prefix .. 'k:' .. name .. '/' .. ARGV[at + 3], ARGV[at + 4]
-    step.same = step.kind .. ' ' .. operand .. conditions
     keyed, at = true, at + 5
   else
     step.count = tonumber(ARGV[at + 3])
     at = at + 4
   end
   steps[#steps + 1] = step
-  if not rows[name] then
+  if not step.size and not rows[name] then
     local fields = redis.call('HMGET', prefix .. 'c:' .. name, 'v', 'c', 'u')
     local value = fields[1] and counter_value(fields[1])
     if fields[1] and not value then return redis.error_reply('CORRUPT value of ' .. name) end
@@ -193,13 +194,12 @@ local function set(row, value)
   row.value, row.updated, row.changed = value, now, true
 end
 
--- What redis_batch.h reads.
+-- What redis_batch.h reads: the letter, the rest of the line; and whether all of it was applied.
 local function apply(step)
   local row = rows[step.name]
-  local code, previous = 'k', '-'
+  local code, previous, done = 'k', '-', step.count
   local value = row.value or '0'
   if step.kind == 'i' then
-    local done
     done, value = add_all(value, step.operand, step.count)
     if done > 0 then set(row, value) end
     if step.count > 1 then
@@ -209,7 +209,7 @@ local function apply(step)
     end
   elseif step.kind == 'b' then
     value = row.value or step.initial
-    local before, done, why = value, nil, nil
+    local before, why = value, nil
     done, value, why = add_all_within(value, step)
     if done > 0 then set(row, value) end
     if step.count > 1 then
@@ -224,36 +224,73 @@ local function apply(step)
     set(row, step.operand)
     value = step.operand
   elseif not row.value then
-    code = 'm'
+    code, done = 'm', 0
   elseif step.kind == 'd' then
     previous = row.value
     row.value, row.changed = false, true
   end
-  return code, value .. ' ' .. previous .. ' ' .. (row.created or '0') .. ' ' .. (row.updated or '0')
+  local rest = value .. ' ' .. previous .. ' ' .. (row.created or '0') .. ' ' .. (row.updated or '0')
+  return code, rest, done == step.count
+end
+
+-- What is told of a step, and of a group's members, where nothing was applied.
+local function nothing(step)
+  return '0 - 0 0' .. ('\nm 0 - 0 0'):rep(step.size or 0)
+end
+
+-- The same for a group: behind its own line come those of its members.
+local function apply_group(group)
+  local lines, before, refused = { '0 - 0 0' }, {}, false
+  for i = group.at + 1, group.at + group.size do
+    local step = steps[i]
+    if group.kind == 'a' and not before[step.name] then
+      local copy = {}
+      for field, value in pairs(rows[step.name]) do copy[field] = value end
+      before[step.name] = copy
+    end
+    local code, rest, whole = apply(step)
+    lines[#lines + 1] = code .. ' ' .. rest
+    refused = refused or not whole
+  end
+  if group.kind == 'e' or not refused then return 'k', table.concat(lines, '\n'), true end
+  for name, row in pairs(before) do rows[name] = row end
+  return 'k', table.concat(lines, '\n'), false
+end
+
+-- What the step does: another one under its key is told by it.
+local function text_of(step)
+  local text = step.kind .. ' ' .. step.operand .. step.conditions
+  if not step.size then return text end
+  local texts = { text }
+  for i = step.at + 1, step.at + step.size do
+    texts[#texts + 1] = steps[i].name .. ' ' .. steps[i].count .. ' ' .. text_of(steps[i])
+  end
+  return table.concat(texts, ';')
 end
 
 local function apply_once(step)
-  local before = kept[step.key] or redis.call('GET', step.key)
+  local before, same = kept[step.key] or redis.call('GET', step.key), text_of(step)
   if before then
-    local same, rest = before:match('^([^\n]*)\n(.*)$')
-    if same ~= step.same then return 'x', rest end
+    local known_as, rest = before:match('^([^\n]*)\n(.*)$')
+    if known_as ~= same then return 'x', nothing(step) end
     return 'r', rest
   end
-  if known >= max_keys then return 'f', '0 - 0 0' end
-  local code, rest = apply(step)
-  if code == 'k' then
+  if known >= max_keys then return 'f', nothing(step) end
+  local code, rest, whole = (step.size and apply_group or apply)(step)
+  if whole then
     known = known + 1
-    kept[step.key] = step.same .. '\n' .. rest
+    kept[step.key] = same .. '\n' .. rest
     kept[#kept + 1] = step
   end
   return code, rest
 end
 
-local outcomes = {}
-for i, step in ipairs(steps) do
-  local code, rest
-  if step.key then code, rest = apply_once(step) else code, rest = apply(step) end
-  outcomes[i] = code .. ' ' .. rest .. '\n'
+local outcomes, at = {}, 1
+while at <= #steps do
+  local step = steps[at]
+  local code, rest = (step.key and apply_once or step.size and apply_group or apply)(step)
+  outcomes[#outcomes + 1] = code .. ' ' .. rest .. '\n'
+  at = at + 1 + (step.size or 0)
 end
 local answer = table.concat(outcomes)
 

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
-#include <unordered_map>
+
+#include "common/store/outcome_text.h"
 
 namespace counterd {
 namespace {
@@ -32,12 +32,9 @@ std::string describe_conditions(const Operation& operation) {
          (clamp ? " c" : " r");
 }
 
-// Takes the text up to `end` off the front.
-std::string_view take_until(std::string_view& text, char end) {
-  const std::size_t length = std::min(text.find(end), text.size());
-  const std::string_view taken = text.substr(0, length);
-  text.remove_prefix(std::min(length + 1, text.size()));
-  return taken;
+// Whether the group is told as one: what it is beside its members means something.
+bool is_told(const Operation& group) {
+  return group.kind == OperationKind::kAll || is_keyed(group);
 }
 
 // What came of a run.
@@ -48,33 +45,12 @@ struct RunOutcome {
   std::int64_t positions = 0;  // steps that have got their outcome
 };
 
-// The code that the script's letter stands for.
-std::optional<Code> code_of(std::string_view letter) {
-  if (letter == "k" || letter == "n" || letter == "r") return Code::kOk;
-  if (letter == "m") return Code::kMissing;
-  if (letter == "o") return Code::kOutOfRange;
-  if (letter == "b") return Code::kBeyondBound;
-  if (letter == "x") return Code::kKeyReused;
-  if (letter == "f") return Code::kTooManyKeys;
-  return std::nullopt;
-}
-
 bool read_run(std::string_view line, RunOutcome& run) {
-  const std::string_view letter = take_until(line, ' ');
-  const std::optional<Code> code = code_of(letter);
-  if (!code) return false;
-  run.outcome.code = *code;
-  run.outcome.replayed = letter == "r";
-  if (!read_int64(take_until(line, ' '), run.outcome.value)) return false;
-  const std::string_view third = take_until(line, ' ');
-  run.is_counted = letter == "n";
-  if (run.is_counted) {
-    if (!read_int64(third, run.applied)) return false;
-  } else if (third != "-") {
-    if (!read_int64(third, run.outcome.previous.emplace())) return false;
-  }
-  return read_int64(take_until(line, ' '), run.outcome.created_at_ms) &&
-         read_int64(line, run.outcome.updated_at_ms);
+  run.is_counted = line.starts_with("n ");
+  if (!run.is_counted) return read_outcome(line, run.outcome);
+  line.remove_prefix(2);
+  return read_int64(take_until(line, ' '), run.outcome.value) &&
+         read_int64(take_until(line, ' '), run.applied);
 }
 
 // `value` - `count` * `delta`, which is in the range of a counter, although the product may not be.
@@ -100,29 +76,82 @@ std::optional<Outcome> next_outcome(const Operation& operation, RunOutcome& run)
 
 }  // namespace
 
-bool read_int64(std::string_view text, std::int64_t& value) {
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return failure == std::errc() && end == text.data() + text.size();
-}
+// Goes through the operations in their order, and takes from the outcome of its run what came of
+// each.
+class RedisBatch::Reader {
+ public:
+  Reader(const RedisBatch& batch, std::vector<RunOutcome>& outcomes)
+      : batch_(batch), outcomes_(outcomes) {}
+
+  // Nothing: it cannot have come out like this.
+  std::optional<Outcome> read(const Operation& operation) {
+    if (is_group(operation)) return read_group(operation);
+    return next_outcome(operation, next_run());
+  }
+
+ private:
+  std::optional<Outcome> read_group(const Operation& group) {
+    Outcome outcome;
+    if (is_told(group)) outcome = next_run().outcome;
+    const std::size_t end = position_ + group.members.size();
+    for (const Operation& member : group.members) {
+      if (outcome.code != Code::kOk) break;
+      std::optional<Outcome> of_member = read(member);
+      if (!of_member) return std::nullopt;
+      if (group.kind == OperationKind::kAll) outcome.code = of_member->code;
+      outcome.members.push_back(std::move(*of_member));
+    }
+    position_ = end;  // past members that have no outcome
+    return outcome;
+  }
+
+  RunOutcome& next_run() { return outcomes_[batch_.run_of_[position_++]]; }
+
+  const RedisBatch& batch_;
+  std::vector<RunOutcome>& outcomes_;
+  std::size_t position_ = 0;  // in run_of_
+};
 
 RedisBatch::RedisBatch(std::span<Step> batch) : batch_(batch) {
   run_of_.reserve(batch.size());
-  std::unordered_map<std::string_view, std::uint32_t> latest;  // run of each counter
   for (const Step& step : batch) {
-    const auto next = static_cast<std::uint32_t>(runs_.size());
-    const auto [found, fresh] = latest.try_emplace(step.operation.name, next);
-    if (fresh || !are_alike(*runs_[found->second].operation, step.operation)) {
-      runs_.push_back({&step.operation, 0});
-      found->second = next;
+    if (is_group(step.operation)) {
+      add_group(step.operation);
+    } else {
+      add(step.operation);
     }
-    ++runs_[found->second].count;
-    run_of_.push_back(found->second);
   }
 }
 
+void RedisBatch::add(const Operation& operation) {
+  const auto next = static_cast<std::uint32_t>(runs_.size());
+  const auto [found, fresh] = latest_.try_emplace(operation.name, next);
+  if (fresh || !are_alike(*runs_[found->second].operation, operation)) {
+    runs_.push_back({&operation, 0});
+    found->second = next;
+  }
+  ++runs_[found->second].count;
+  run_of_.push_back(found->second);
+}
+
+void RedisBatch::add_group(const Operation& group) {
+  const bool told = is_told(group);
+  const std::size_t place = runs_.size();
+  if (told) {
+    latest_.clear();  // no run is partly in the group
+    run_of_.push_back(static_cast<std::uint32_t>(place));
+    runs_.push_back({&group, 0});
+  }
+  for (const Operation& member : group.members) add(member);
+  if (!told) return;
+  latest_.clear();
+  runs_[place].count = static_cast<std::uint32_t>(runs_.size() - place - 1);
+}
+
 void RedisBatch::describe(milliseconds key_lifetime, std::vector<std::string>& arguments) const {
-  constexpr std::array kKinds = {"i", "s", "d", "r"};  // in the order of OperationKind
-  constexpr std::array kKeyedKinds = {"I", "S", "D"};
+  // In the order of OperationKind.
+  constexpr std::array kKinds = {"i", "s", "d", "r", "e", "a"};
+  constexpr std::array kKeyedKinds = {"I", "S", "D", "R", "E", "A"};
   arguments.reserve(arguments.size() + 6 * runs_.size());
   for (const auto& [operation, count] : runs_) {
     const auto kind = static_cast<std::size_t>(operation->kind);
@@ -134,7 +163,7 @@ void RedisBatch::describe(milliseconds key_lifetime, std::vector<std::string>& a
       arguments.emplace_back(keyed ? kKeyedKinds.at(kind) : kKinds.at(kind));
     }
     arguments.push_back(operation->name);
-    arguments.push_back(std::to_string(operation->operand));
+    arguments.push_back(std::to_string(is_group(*operation) ? count : operation->operand));
     if (conditions) arguments.push_back(describe_conditions(*operation));
     if (!keyed) {
       arguments.push_back(std::to_string(count));
@@ -154,9 +183,9 @@ bool RedisBatch::read_outcomes(std::string_view answer) const {
     if (outcomes[i].applied < 0 || outcomes[i].applied > runs_[i].count) return false;
   }
   if (!answer.empty()) return false;
-  for (std::size_t i = 0; i < batch_.size(); ++i) {
-    Step& step = batch_[i];
-    std::optional<Outcome> outcome = next_outcome(step.operation, outcomes[run_of_[i]]);
+  Reader reader(*this, outcomes);
+  for (Step& step : batch_) {
+    std::optional<Outcome> outcome = reader.read(step.operation);
     if (!outcome) return false;
     step.outcome = std::move(*outcome);
   }

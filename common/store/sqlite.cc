@@ -31,7 +31,7 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr int kApplicationId = 0x636e7464;  // "cntd" (sqlite.org/pragma.html, application_id)
-constexpr int kSchemaVersion = 2;
+constexpr int kSchemaVersion = 3;
 
 // Frames (of 4 KiB) in the log from which a checkpoint is due, and from which it also waits for
 // readers, so that the log begins anew: without that, readers that never pause let it grow.
@@ -149,6 +149,7 @@ Outcome report(const Counter& counter) {
   return outcome;
 }
 
+// REQUIRES: the operation is no group
 Outcome apply_to(Counter& counter, const Operation& operation, std::int64_t now_ms) {
   switch (operation.kind) {
     case OperationKind::kIncrement:
@@ -158,6 +159,8 @@ Outcome apply_to(Counter& counter, const Operation& operation, std::int64_t now_
     case OperationKind::kDelete:
       return remove(counter);
     case OperationKind::kReport:
+    case OperationKind::kEach:
+    case OperationKind::kAll:
       break;
   }
   return report(counter);
@@ -229,6 +232,8 @@ class SqliteStore : public Store {
   Result<void> change_counters(std::span<Step> batch);
   Result<void> report_counters(std::span<Step> batch);
   void report_unchanged(std::span<Step> batch);
+  Outcome apply_operation(const Operation& operation, std::int64_t now_ms);
+  Outcome apply_group(const Operation& group, std::int64_t now_ms);
   Outcome apply_once(const Operation& operation, std::int64_t now_ms);
   Counter& load(const std::string& name);
   void write_changed();
@@ -334,6 +339,7 @@ void SqliteStore::migrate(int from_version) {
         "created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL) STRICT, WITHOUT ROWID");
   }
   if (from_version < 2) SqliteKeys::create(database);
+  if (from_version < 3) SqliteKeys::add_groups(database);
   database.exec("PRAGMA application_id = " + std::to_string(kApplicationId));
   database.exec("PRAGMA user_version = " + std::to_string(kSchemaVersion));
   database.exec("COMMIT");
@@ -477,9 +483,8 @@ Result<void> SqliteStore::change_counters(std::span<Step> batch) {
     SqliteKeys& keys = *connection_->keys;
     if (keyed > 0) keys.begin(static_cast<std::size_t>(keyed), now_ms);
     for (Step& step : batch) {
-      step.outcome = is_keyed(step.operation)
-                         ? apply_once(step.operation, now_ms)
-                         : apply_to(load(step.operation.name), step.operation, now_ms);
+      step.outcome = is_keyed(step.operation) ? apply_once(step.operation, now_ms)
+                                              : apply_operation(step.operation, now_ms);
     }
     if (keyed > 0) keys.finish();
     write_changed();
@@ -489,11 +494,34 @@ Result<void> SqliteStore::change_counters(std::span<Step> batch) {
   return commit();
 }
 
+Outcome SqliteStore::apply_operation(const Operation& operation, std::int64_t now_ms) {
+  if (is_group(operation)) return apply_group(operation, now_ms);
+  return apply_to(load(operation.name), operation, now_ms);
+}
+
+Outcome SqliteStore::apply_group(const Operation& group, std::int64_t now_ms) {
+  Outcome outcome;
+  outcome.members.reserve(group.members.size());
+  const bool all = group.kind == OperationKind::kAll;
+  std::vector<std::pair<Counter*, Counter>> before;
+  for (const Operation& member : group.members) {
+    Counter& counter = load(member.name);
+    if (all) before.emplace_back(&counter, counter);
+    outcome.members.push_back(apply_to(counter, member, now_ms));
+    if (!all || outcome.members.back().code == Code::kOk) continue;
+    outcome.code = outcome.members.back().code;
+    // The last one first: a counter that comes more than once gets what it was before all of them.
+    for (; !before.empty(); before.pop_back()) *before.back().first = before.back().second;
+    break;
+  }
+  return outcome;
+}
+
 // Applies a change unless it was applied under its key before.
 Outcome SqliteStore::apply_once(const Operation& operation, std::int64_t now_ms) {
   SqliteKeys& keys = *connection_->keys;
   if (const std::optional<Outcome> before = keys.find(operation)) return *before;
-  Outcome outcome = apply_to(load(operation.name), operation, now_ms);
+  Outcome outcome = apply_operation(operation, now_ms);
   if (outcome.code == Code::kOk) keys.keep(operation, outcome);
   return outcome;
 }
@@ -502,7 +530,7 @@ Result<void> SqliteStore::report_counters(std::span<Step> batch) {
   if (const Result<void> readable = make_readable(deadline_); !readable) return readable.error();
   try {
     run(*connection_->read_begin);
-    for (Step& step : batch) step.outcome = report(load(step.operation.name));
+    for (Step& step : batch) step.outcome = apply_operation(step.operation, 0);
     run(*connection_->commit);
   } catch (const SQLite::Exception& exception) {
     return failure(exception, "cannot read the database ");

@@ -1,8 +1,12 @@
 #include "common/store/sqlite_keys.h"
 
+#include <sqlite3.h>
+
 #include <algorithm>
 #include <utility>
 #include <vector>
+
+#include "common/store/outcome_text.h"
 
 namespace counterd {
 namespace {
@@ -12,6 +16,22 @@ namespace {
 constexpr std::size_t kSweptForEach = 2;
 constexpr std::size_t kSweptAlways = 16;
 constexpr std::size_t kSweptWhenFull = 2'000;
+
+std::string write_members(const Outcome& outcome) {
+  std::string text;
+  for (const Outcome& member : outcome.members) append_outcome(text, member);
+  return text;
+}
+
+std::vector<Outcome> read_members(std::string_view text) {
+  std::vector<Outcome> members;
+  while (!text.empty()) {
+    if (!read_outcome(take_until(text, '\n'), members.emplace_back())) {
+      throw SQLite::Exception("the outcomes of a batch make no sense", SQLITE_CORRUPT);
+    }
+  }
+  return members;
+}
 
 }  // namespace
 
@@ -27,17 +47,22 @@ void SqliteKeys::create(SQLite::Database& database) {
   database.exec("INSERT INTO keys_state VALUES (0, '', '')");
 }
 
+void SqliteKeys::add_groups(SQLite::Database& database) {
+  // The members' outcomes, as outcome_text.h tells.
+  database.exec("ALTER TABLE keys ADD COLUMN members TEXT");
+}
+
 SqliteKeys::SqliteKeys(SQLite::Database& database, const StoreOptions& options)
     : lifetime_ms_(options.key_lifetime.count()),
       max_keys_(static_cast<std::int64_t>(options.max_keys)),
       read_state_(database, "SELECT count, at_key, at_name FROM keys_state"),
       write_state_(database, "UPDATE keys_state SET count = ?1, at_key = ?2, at_name = ?3"),
       select_(database,
-              "SELECT operation, value, previous, expires_at FROM keys "
+              "SELECT operation, value, previous, expires_at, members FROM keys "
               "WHERE key = ?1 AND name = ?2"),
       insert_(database,
-              "INSERT OR REPLACE INTO keys (key, name, operation, value, previous, expires_at) "
-              "VALUES (?1, ?2, ?3, ?4, ?5, ?6)"),
+              "INSERT OR REPLACE INTO keys (key, name, operation, value, previous, expires_at, "
+              "members) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"),
       next_(database,
             "SELECT key, name, expires_at FROM keys WHERE (key, name) > (?1, ?2) "
             "ORDER BY key, name LIMIT ?3"),
@@ -89,6 +114,9 @@ std::optional<Outcome> SqliteKeys::find(const Operation& operation) {
     if (!select_.getColumn(2).isNull()) outcome->previous = select_.getColumn(2).getInt64();
     const bool same = select_.getColumn(0).getString() == describe_operation(operation);
     outcome->replayed = same;
+    if (same && is_group(operation)) {
+      outcome->members = read_members(select_.getColumn(4).getString());
+    }
     if (!same) outcome->code = Code::kKeyReused;
   } else if (!found && count_ >= max_keys_) {
     outcome.emplace().code = Code::kTooManyKeys;
@@ -100,6 +128,7 @@ std::optional<Outcome> SqliteKeys::find(const Operation& operation) {
 void SqliteKeys::keep(const Operation& operation, const Outcome& outcome) {
   const std::int64_t own = operation.key_lifetime.count();
   const std::string text = describe_operation(operation);
+  const std::string members = write_members(outcome);
   insert_.bindNoCopy(1, operation.key);
   insert_.bindNoCopy(2, operation.name);
   insert_.bindNoCopy(3, text);
@@ -110,6 +139,11 @@ void SqliteKeys::keep(const Operation& operation, const Outcome& outcome) {
     insert_.bind(5);
   }
   insert_.bind(6, now_ms_ + (own > 0 ? std::min(own, lifetime_ms_) : lifetime_ms_));
+  if (is_group(operation)) {
+    insert_.bindNoCopy(7, members);
+  } else {
+    insert_.bind(7);
+  }
   insert_.exec();
   insert_.reset();
   if (!replaces_) ++count_;

@@ -109,6 +109,9 @@ void expect_same_when_written(const Operation& operation) {
     case OperationKind::kReport:
       text = "GET " + text;
       break;
+    case OperationKind::kEach:
+    case OperationKind::kAll:
+      return;  // whose form is another one
   }
   text += " HTTP/1.1\r\nHost: localhost\r\n";
   if (!operation.key.empty()) text += "Idempotency-Key: " + quoted_key(operation.key) + "\r\n";

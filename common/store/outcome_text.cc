@@ -1,0 +1,58 @@
+#include "common/store/outcome_text.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <optional>
+
+namespace counterd {
+namespace {
+
+struct Letter {
+  char letter;
+  Code code;
+};
+constexpr std::array kLetters = {Letter{'k', Code::kOk},         Letter{'m', Code::kMissing},
+                                 Letter{'o', Code::kOutOfRange}, Letter{'b', Code::kBeyondBound},
+                                 Letter{'x', Code::kKeyReused},  Letter{'f', Code::kTooManyKeys},
+                                 Letter{'r', Code::kOk}};
+
+}  // namespace
+
+void append_outcome(std::string& text, const Outcome& outcome) {
+  const auto of_code = [&](const Letter& known) { return known.code == outcome.code; };
+  text += std::find_if(kLetters.begin(), kLetters.end(), of_code)->letter;
+  text.append(" ").append(std::to_string(outcome.value));
+  text.append(" ").append(outcome.previous ? std::to_string(*outcome.previous) : "-");
+  text.append(" ").append(std::to_string(outcome.created_at_ms));
+  text.append(" ").append(std::to_string(outcome.updated_at_ms)).append("\n");
+}
+
+bool read_outcome(std::string_view line, Outcome& outcome) {
+  const std::string_view letter = take_until(line, ' ');
+  const auto found = std::find_if(kLetters.begin(), kLetters.end(), [&](const Letter& known) {
+    return letter == std::string_view(&known.letter, 1);
+  });
+  if (found == kLetters.end()) return false;
+  outcome.code = found->code;
+  outcome.replayed = letter == "r";
+  if (!read_int64(take_until(line, ' '), outcome.value)) return false;
+  const std::string_view previous = take_until(line, ' ');
+  if (previous != "-" && !read_int64(previous, outcome.previous.emplace())) return false;
+  return read_int64(take_until(line, ' '), outcome.created_at_ms) &&
+         read_int64(line, outcome.updated_at_ms);
+}
+
+std::string_view take_until(std::string_view& text, char end) {
+  const std::size_t length = std::min(text.find(end), text.size());
+  const std::string_view taken = text.substr(0, length);
+  text.remove_prefix(std::min(length + 1, text.size()));
+  return taken;
+}
+
+bool read_int64(std::string_view text, std::int64_t& value) {
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return failure == std::errc() && end == text.data() + text.size();
+}
+
+}  // namespace counterd

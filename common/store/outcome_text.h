@@ -1,0 +1,30 @@
+// Outcomes as lines of text: what engines keep of a group under its key, and what the script of
+// redis.cc answers.
+//
+// A line has, separated by spaces: a letter for the code (k: kOk, m, o, b, x, f as outcome_text.cc
+// tells; r: kOk and replayed), the value, the value before or "-", and the times of creation and of
+// the latest change.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "common/operation.h"
+
+namespace counterd {
+
+// Appends the outcome's line, with its line end. REQUIRES: its code has a letter
+void append_outcome(std::string& text, const Outcome& outcome);
+
+// Reads a line without its end. False: it is none.
+bool read_outcome(std::string_view line, Outcome& outcome);
+
+// Takes the text up to `end` off the front.
+std::string_view take_until(std::string_view& text, char end);
+
+// Reads a whole number as a Redis server has it, which people may have written: 007 is 7. False: it
+// is none.
+bool read_int64(std::string_view text, std::int64_t& value);
+
+}  // namespace counterd
