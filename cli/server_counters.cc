@@ -154,23 +154,68 @@ HttpRequest request_for(const Operation& operation) {
   return request;
 }
 
+// What came of an operation on one counter, if `body` tells it.
+std::optional<Outcome> applied_outcome(const Operation& operation, const Json& body) {
+  const bool deleted = operation.kind == OperationKind::kDelete;
+  const std::optional<std::int64_t> value = integer(body, deleted ? "previous" : "value");
+  if (!value) return std::nullopt;
+  Outcome outcome;
+  outcome.value = *value;
+  outcome.previous = integer(body, "previous");
+  if (operation.bounds.clamp) {
+    outcome.previous = wrapping_subtract(*value, integer(body, "applied").value_or(0));
+  }
+  return outcome;
+}
+
+// The same, of a problem document.
+Outcome refused_outcome(Code code, const Json& problem) {
+  Outcome outcome;
+  outcome.code = code;
+  outcome.detail = text(problem, "detail");
+  outcome.value = integer(problem, "value").value_or(0);
+  return outcome;
+}
+
+// What came of a group's members; nothing: `body` does not tell it.
+std::optional<std::vector<Outcome>> member_outcomes(const Operation& group, const Json& body) {
+  const auto found = body.find("outcomes");
+  if (found == body.end() || !found->is_array() || found->size() != group.members.size()) {
+    return std::nullopt;
+  }
+  std::vector<Outcome> outcomes;
+  for (const Json& told : *found) {
+    if (!told.is_object()) return std::nullopt;
+    const std::optional<Code> code = code_of_problem_type(text(told, "type"));
+    std::optional<Outcome> outcome =
+        code ? refused_outcome(*code, told) : applied_outcome(group.members[outcomes.size()], told);
+    if (!outcome) return std::nullopt;
+    outcomes.push_back(std::move(*outcome));
+  }
+  return outcomes;
+}
+
+std::optional<Outcome> read_outcome(const Operation& operation, const Json& body) {
+  if (!is_group(operation)) return applied_outcome(operation, body);
+  std::optional<std::vector<Outcome>> members = member_outcomes(operation, body);
+  if (!members) return std::nullopt;
+  Outcome outcome;
+  outcome.members = std::move(*members);
+  return outcome;
+}
+
 Outcome ServerCounters::apply_one(const Operation& operation, Deadline deadline) {
   const bool changes = changes_something(operation);
-  Reply reply = ask(request_for(operation), changes, deadline);
-  const bool deleted = operation.kind == OperationKind::kDelete;
-  const std::optional<std::int64_t> value = integer(reply.body, deleted ? "previous" : "value");
+  const Reply reply = ask(request_for(operation), changes, deadline);
+  if (reply.code != Code::kOk) {
+    Outcome outcome = refused_outcome(reply.code, reply.body);
+    outcome.detail = reply.detail;
+    return outcome;
+  }
+  if (std::optional<Outcome> outcome = read_outcome(operation, reply.body)) return *outcome;
   Outcome outcome;
-  outcome.code = reply.code;
-  outcome.detail = std::move(reply.detail);
-  outcome.value = value.value_or(0);
-  outcome.previous = integer(reply.body, "previous");
-  if (operation.bounds.clamp && value) {
-    outcome.previous = wrapping_subtract(*value, integer(reply.body, "applied").value_or(0));
-  }
-  if (reply.code == Code::kOk && !value) {
-    outcome.code = changes ? Code::kUnknown : Code::kUnavailable;
-    outcome.detail = to_url(server_) + " does not answer like counterd";
-  }
+  outcome.code = changes ? Code::kUnknown : Code::kUnavailable;
+  outcome.detail = to_url(server_) + " does not answer like counterd";
   return outcome;
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "common/limits.h"
 
@@ -12,11 +13,18 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Takes the events of nlohmann's parser for one flat object; anything else stops it with a reason.
-class FlatObjectReader : public nlohmann::json_sax<Json> {
+using TakeObject = std::function<Result<void>(FlatObject&)>;
+
+// Takes the events of nlohmann's parser for one flat object, which may have a list of others;
+// anything else stops it with a reason.
+class ObjectReader : public nlohmann::json_sax<Json> {
  public:
+  // Without a list: null.
+  ObjectReader(std::string_view list, const TakeObject* take) : list_(list), take_(take) {}
+
   FlatObject members;
-  std::string problem;
+  std::string problem;           // why it is not such an object
+  std::optional<Error> refused;  // by take()
 
   bool null() override { return refuse("null is not a value here"); }
   bool boolean(bool value) override { return take(value ? "true" : "false"); }
@@ -26,53 +34,98 @@ class FlatObjectReader : public nlohmann::json_sax<Json> {
   }
   bool number_unsigned(number_unsigned_t value) override { return take(std::to_string(value)); }
   bool number_float(number_float_t, const string_t& text) override { return take(text); }
-  bool string(string_t& value) override { return take(value); }
+  bool string(string_t& value) override { return take(std::move(value)); }
   bool binary(binary_t&) override { return refuse("binary data is not a value here"); }
   bool start_object(std::size_t) override {
-    return std::exchange(inside_, true) ? refuse("a nested object is not a value here") : true;
-  }
-  bool key(string_t& name) override {
-    const bool seen = std::any_of(members.begin(), members.end(),
-                                  [&](const auto& member) { return member.first == name; });
-    if (seen) return refuse(quote_for_people(name) + " is given twice");
-    if (members.size() == kMaxParameters) return refuse("it has too many members");
-    members.emplace_back(name, "");
+    if (place_ == Place::kOutside) {
+      place_ = Place::kObject;
+    } else if (place_ == Place::kList) {
+      place_ = Place::kItem;
+      item_.clear();
+    } else {
+      return refuse("a nested object is not a value here");
+    }
     return true;
   }
-  bool end_object() override { return true; }
-  bool start_array(std::size_t) override { return refuse("an array is not a value here"); }
-  bool end_array() override { return true; }
+  bool key(string_t& name) override {
+    FlatObject& object = current();
+    const bool seen = std::any_of(object.begin(), object.end(),
+                                  [&](const auto& member) { return member.first == name; });
+    if (seen) return refuse(quote_for_people(name) + " is given twice");
+    if (object.size() == kMaxParameters) return refuse("it has too many members");
+    object.emplace_back(std::move(name), "");
+    return true;
+  }
+  bool end_object() override {
+    if (place_ != Place::kItem) return true;
+    place_ = Place::kList;
+    const Result<void> taken = (*take_)(item_);
+    if (!taken) refused = taken.error();
+    return taken.ok();
+  }
+  bool start_array(std::size_t) override {
+    if (place_ != Place::kObject || take_ == nullptr || members.back().first != list_) {
+      return refuse("an array is not a value here");
+    }
+    place_ = Place::kList;
+    return true;
+  }
+  bool end_array() override {
+    place_ = Place::kObject;
+    return true;
+  }
   bool parse_error(std::size_t position, const std::string&,
                    const nlohmann::detail::exception&) override {
     return refuse("not JSON at byte " + std::to_string(position));
   }
 
  private:
+  enum class Place : unsigned char { kOutside, kObject, kList, kItem };
+
+  FlatObject& current() { return place_ == Place::kItem ? item_ : members; }
   bool refuse(std::string why) {
     problem = std::move(why);
     return false;
   }
   bool take(std::string value) {
-    if (!inside_) return refuse("not an object");
-    members.back().second = std::move(value);
+    if (place_ == Place::kOutside || place_ == Place::kList) return refuse("not an object");
+    FlatObject& object = current();
+    if (place_ == Place::kObject && take_ != nullptr && object.back().first == list_) {
+      return refuse(quote_for_people(list_) + " is not an array");
+    }
+    object.back().second = std::move(value);
     return true;
   }
 
-  bool inside_ = false;
+  const std::string_view list_;
+  const TakeObject* const take_;
+  Place place_ = Place::kOutside;
+  FlatObject item_;
 };
+
+Result<FlatObject> parse_object(std::string_view text, ObjectReader reader,
+                                const std::string& what) {
+  const std::string is_none = "the body is not " + what + ": ";
+  // The parser would take a NUL for the end of the text.
+  if (text.find('\0') != std::string_view::npos) {
+    return Error{Code::kBadBody, is_none + "it has a NUL character"};
+  }
+  if (!Json::sax_parse(text.begin(), text.end(), &reader)) {
+    if (reader.refused) return *reader.refused;
+    return Error{Code::kBadBody, is_none + reader.problem};
+  }
+  return std::move(reader.members);
+}
 
 }  // namespace
 
 Result<FlatObject> parse_flat_object(std::string_view text) {
-  // The parser would take a NUL for the end of the text.
-  if (text.find('\0') != std::string_view::npos) {
-    return Error{Code::kBadBody, "the body is not a flat JSON object: it has a NUL character"};
-  }
-  FlatObjectReader reader;
-  if (!Json::sax_parse(text.begin(), text.end(), &reader)) {
-    return Error{Code::kBadBody, "the body is not a flat JSON object: " + reader.problem};
-  }
-  return std::move(reader.members);
+  return parse_object(text, {"", nullptr}, "a flat JSON object");
+}
+
+Result<FlatObject> parse_object_with_list(std::string_view text, std::string_view list,
+                                          const TakeObject& take) {
+  return parse_object(text, {list, &take}, "a JSON object with a list of flat ones");
 }
 
 void append_json_string(std::string& out, std::string_view text) {

@@ -1,6 +1,8 @@
-// JSON, as far as the program speaks it (RFC 8259): flat objects in, quoted strings out.
+// JSON, as far as the program speaks it (RFC 8259): flat objects in, alone or in one list, quoted
+// strings out.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,6 +20,12 @@ using FlatObject = std::vector<std::pair<std::string, std::string>>;
 // anything else: malformed text, another type, a nested value, a repeated name, more members than
 // kMaxParameters.
 Result<FlatObject> parse_flat_object(std::string_view text);
+
+// The same with one more member, `list`: an array of flat objects, each of which goes to `take` as
+// it is read; an Error from that is the result. The member itself is among the others, without a
+// value.
+Result<FlatObject> parse_object_with_list(std::string_view text, std::string_view list,
+                                          const std::function<Result<void>(FlatObject&)>& take);
 
 // Appends `text` as a JSON string. Bytes that are not UTF-8 become U+FFFD.
 void append_json_string(std::string& out, std::string_view text);

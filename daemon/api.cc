@@ -60,6 +60,12 @@ Result<Question> decode_operation(const Input& input) {
   return Question(std::move(*operation));
 }
 
+Result<Question> decode_batch(const Input& input) {
+  Result<Operation> group = read_batch(input.head, input.query, input.body);
+  if (!group) return group.error();
+  return Question(std::move(*group));
+}
+
 Result<Question> decode_list(const Input& input) {
   constexpr std::array<std::string_view, 3> kKnown = {"prefix", "after", "limit"};
   const Result<Parameters> parameters = read_from(input, kKnown);
@@ -119,86 +125,114 @@ Response text_response(std::int64_t value) {
 }
 
 // `,"remaining":…` where a bound says how much more can be added.
-std::string describe_remaining(const Step& step) {
-  const std::optional<std::uint64_t> left = remaining(step.operation, step.outcome.value);
+std::string describe_remaining(const Operation& operation, const Outcome& outcome) {
+  const std::optional<std::uint64_t> left = remaining(operation, outcome.value);
   return left ? R"(,"remaining":)" + std::to_string(*left) : "";
 }
 
 // `,"value":…,"bound":…,"would_be":…` of an increment that its bound refused.
-std::string describe_bound(const Step& step) {
-  const std::int64_t value = step.outcome.value;
-  const BrokenBound broken = broken_bound(step.operation, value);
+std::string describe_bound(const Operation& operation, const Outcome& outcome) {
+  const std::int64_t value = outcome.value;
+  const BrokenBound broken = broken_bound(operation, value);
   return R"(,"value":)" + std::to_string(value) + R"(,"bound":)" + std::to_string(broken.bound) +
-         R"(,"would_be":)" + broken.would_be + describe_remaining(step);
+         R"(,"would_be":)" + broken.would_be + describe_remaining(operation, outcome);
 }
 
-Response refused(const Step& step) {
-  const auto& [operation, outcome] = step;
-  const std::string message = (outcome.detail.empty() ? "" : "counter " + operation.name + ": ") +
-                              explain(operation, outcome);
-  return problem_response({outcome.code, message},
-                          outcome.code == Code::kBeyondBound ? describe_bound(step) : "");
+// What the problem document of a refusal has of its own.
+std::string problem_members(const Operation& operation, const Outcome& outcome) {
+  if (is_group(operation) && !outcome.members.empty()) {
+    const std::size_t index = outcome.members.size() - 1;
+    return R"(,"index":)" + std::to_string(index) +
+           problem_members(operation.members[index], outcome.members[index]);
+  }
+  return outcome.code == Code::kBeyondBound ? describe_bound(operation, outcome) : "";
 }
 
-// `{"name":"…","value":…` of the step; a name needs no escaping.
-std::string name_and(std::string_view member, const Step& step, std::int64_t value) {
-  std::string body = R"({"name":")";
+Response refused(const Operation& operation, const Outcome& outcome) {
+  const bool says_where = !outcome.detail.empty() && !is_group(operation);
+  const std::string message =
+      (says_where ? "counter " + operation.name + ": " : "") + explain(operation, outcome);
+  return problem_response({outcome.code, message}, problem_members(operation, outcome));
+}
+
+// `{"name":"…","value":…`; a name needs no escaping.
+void append_name_and(std::string& out, const Operation& operation, std::string_view member,
+                     std::int64_t value) {
+  out.append(R"({"name":")").append(operation.name).append(R"(",")").append(member).append("\":");
+  append_number(out, value);
+}
+
+void append_increment(std::string& out, const Operation& operation, const Outcome& outcome) {
+  append_name_and(out, operation, "value", outcome.value);
+  out += R"(,"applied":)";
+  append_number(out, applied_by(operation, outcome));
+  out += describe_remaining(operation, outcome);
+}
+
+void append_report(std::string& out, const Operation& operation, const Outcome& outcome) {
+  append_name_and(out, operation, "value", outcome.value);
+  out.append(R"(,"created_at":")").append(format_timestamp(outcome.created_at_ms));
+  out.append(R"(","updated_at":")").append(format_timestamp(outcome.updated_at_ms));
+  out += R"(","expires_at":null)";
+}
+
+// The JSON object of an operation that was applied. REQUIRES: it is no group
+void append_applied(std::string& out, const Operation& operation, const Outcome& outcome) {
+  if (operation.kind == OperationKind::kIncrement) {
+    append_increment(out, operation, outcome);
+  } else if (operation.kind == OperationKind::kReset) {
+    append_name_and(out, operation, "value", outcome.value);
+    out += R"(,"previous":)";
+    append_number(out, outcome.previous);
+  } else if (operation.kind == OperationKind::kDelete) {
+    append_name_and(out, operation, "previous", outcome.value);
+  } else {
+    append_report(out, operation, outcome);
+  }
+  out += '}';
+}
+
+// What a reply in plain text has: of a reset or a delete it is the value before, which the command
+// line prints too.
+std::int64_t bare_value(const Operation& operation, const Outcome& outcome) {
+  return operation.kind == OperationKind::kReset ? outcome.previous.value_or(0) : outcome.value;
+}
+
+Response encode_operation(const Call& call, const Answer& answer, const Figures&) {
+  const auto& [operation, outcome] = std::get<Step>(answer);
+  if (outcome.code != Code::kOk) return refused(operation, outcome);
+  if (call.plain_text) return text_response(bare_value(operation, outcome));
+  std::string body;
   body.reserve(128);
-  body += step.operation.name;
-  body += R"(",")";
-  body += member;
-  body += R"(":)";
-  append_number(body, value);
-  return body;
-}
-
-Response encode_increment(const Call& call, const Answer& answer, const Figures&) {
-  const Step& step = std::get<Step>(answer);
-  if (step.outcome.code != Code::kOk) return refused(step);
-  if (call.plain_text) return text_response(step.outcome.value);
-  std::string body = name_and("value", step, step.outcome.value);
-  body += R"(,"applied":)";
-  append_number(body, applied_by(step.operation, step.outcome));
-  body += describe_remaining(step);
-  body += "}\n";
+  append_applied(body, operation, outcome);
+  body += '\n';
   return json_response(std::move(body));
 }
 
-// The bare value of a reset or a delete is the one before, which the command line prints too.
-Response encode_reset(const Call& call, const Answer& answer, const Figures&) {
-  const Step& step = std::get<Step>(answer);
-  if (step.outcome.code != Code::kOk) return refused(step);
-  if (call.plain_text) return text_response(step.outcome.previous.value_or(0));
-  std::string body = name_and("value", step, step.outcome.value);
-  body += R"(,"previous":)";
-  append_number(body, step.outcome.previous);
-  body += "}\n";
+Response encode_batch(const Call&, const Answer& answer, const Figures&) {
+  const auto& [group, outcome] = std::get<Step>(answer);
+  if (outcome.code != Code::kOk) return refused(group, outcome);
+  std::string body = R"({"outcomes":[)";
+  body.reserve(64 * outcome.members.size());
+  for (std::size_t i = 0; i < outcome.members.size(); ++i) {
+    if (i > 0) body += ',';
+    if (outcome.members[i].code == Code::kOk) {
+      append_applied(body, group.members[i], outcome.members[i]);
+    } else {
+      body += refused(group.members[i], outcome.members[i]).body;
+      body.pop_back();  // its line end
+    }
+  }
+  body += "]}\n";
   return json_response(std::move(body));
-}
-
-Response encode_delete(const Call& call, const Answer& answer, const Figures&) {
-  const Step& step = std::get<Step>(answer);
-  if (step.outcome.code != Code::kOk) return refused(step);
-  if (call.plain_text) return text_response(step.outcome.value);
-  return json_response(name_and("previous", step, step.outcome.value) + "}\n");
-}
-
-Response encode_report(const Call& call, const Answer& answer, const Figures&) {
-  const Step& step = std::get<Step>(answer);
-  if (step.outcome.code != Code::kOk) return refused(step);
-  if (call.plain_text) return text_response(step.outcome.value);
-  return json_response(name_and("value", step, step.outcome.value) + R"(,"created_at":")" +
-                       format_timestamp(step.outcome.created_at_ms) + R"(","updated_at":")" +
-                       format_timestamp(step.outcome.updated_at_ms) +
-                       R"(","expires_at":null})"
-                       "\n");
 }
 
 // The seed's form of a report, on the default counter, which reads as 0 when it is missing.
 Response encode_seed_report(const Call& call, const Answer& answer, const Figures& figures) {
-  const Step& step = std::get<Step>(answer);
-  const Outcome& outcome = step.outcome;
-  if (outcome.code != Code::kOk && outcome.code != Code::kMissing) return refused(step);
+  const auto& [operation, outcome] = std::get<Step>(answer);
+  if (outcome.code != Code::kOk && outcome.code != Code::kMissing) {
+    return refused(operation, outcome);
+  }
   const std::int64_t value = outcome.code == Code::kOk ? outcome.value : 0;
   if (call.plain_text) return text_response(value);
   std::string body = R"({"count":)";
@@ -270,17 +304,18 @@ constexpr auto decode_probe = decode_plain<Probe>;
 constexpr auto decode_nothing = decode_plain<Nothing>;
 
 constexpr std::array kRoutes = {
-    Route{"POST", "/v1/counters/{name}/increment", decode_increment, encode_increment},
-    Route{"GET", "/v1/counters/{name}", decode_report, encode_report},
-    Route{"POST", "/v1/counters/{name}/reset", decode_reset, encode_reset},
-    Route{"DELETE", "/v1/counters/{name}", decode_delete, encode_delete},
+    Route{"POST", "/v1/counters/{name}/increment", decode_increment, encode_operation},
+    Route{"GET", "/v1/counters/{name}", decode_report, encode_operation},
+    Route{"POST", "/v1/counters/{name}/reset", decode_reset, encode_operation},
+    Route{"DELETE", "/v1/counters/{name}", decode_delete, encode_operation},
     Route{"GET", "/v1/counters", decode_list, encode_list},
+    Route{"POST", "/v1/batch", decode_batch, encode_batch},
     Route{"GET", "/v1/status", decode_probe, encode_status},
     Route{"GET", "/livez", decode_nothing, encode_live},
     Route{"GET", "/readyz", decode_probe, encode_ready},
-    Route{"POST", "/increment", decode_increment, encode_increment, true},
+    Route{"POST", "/increment", decode_increment, encode_operation, true},
     Route{"GET", "/report", decode_report, encode_seed_report},
-    Route{"POST", "/reset", decode_reset, encode_reset, true},
+    Route{"POST", "/reset", decode_reset, encode_operation, true},
 };
 
 // --- from a request to a route and its input ---

@@ -22,6 +22,34 @@ void append(Sequence& to, Sequence&& from) {
   }
 }
 
+// How many operations on counters wait behind a question.
+std::size_t size_of(const Question& question) {
+  const auto* operation = std::get_if<Operation>(&question);
+  return operation == nullptr ? 1 : size_of(*operation);
+}
+
+// Whether there is nothing to wait for: no more would go into one batch.
+bool fills_a_batch(const std::vector<Step>& steps) {
+  std::size_t operations = 0;
+  for (const Step& step : steps) {
+    operations += size_of(step.operation);
+    if (operations >= kMaxBatchOperations) return true;
+  }
+  return false;
+}
+
+// How many of the first steps are no more operations than a batch may have, and at least one.
+std::size_t steps_that_fit(const std::vector<Step>& steps) {
+  std::size_t operations = 0;
+  std::size_t count = 0;
+  for (const Step& step : steps) {
+    operations += size_of(step.operation);
+    if (count > 0 && operations > kMaxBatchOperations) break;
+    ++count;
+  }
+  return count;
+}
+
 // The first `size` of `from`, taken out of it.
 template <class Element>
 std::vector<Element> take_front(std::vector<Element>& from, std::size_t size) {
@@ -49,8 +77,9 @@ Batcher::~Batcher() {
 }
 
 bool Batcher::submit(Question question, std::shared_ptr<Waiter> waiter, std::uint64_t number) {
-  if (unanswered_ >= kMaxWaitingOperations) return false;
-  ++unanswered_;
+  const std::size_t size = size_of(question);
+  if (unanswered_ > 0 && unanswered_ + size > kMaxWaitingOperations) return false;
+  unanswered_ += size;
   Ticket ticket{std::move(waiter), number, steady_clock::now() + timeout_};
   if (auto* operation = std::get_if<Operation>(&question)) {
     gathered_.batch.steps.emplace_back().operation = std::move(*operation);
@@ -100,7 +129,10 @@ void Batcher::run() {
 void Batcher::gather(std::unique_lock<std::mutex>& lock) {
   const std::size_t expected = std::min(expected_ - expected_ / 8, kMaxBatchOperations);
   expected_ = 0;
-  if (waiting_.batch.steps.size() >= expected || !waiting_.queries.empty()) return;
+  if (waiting_.batch.steps.size() >= expected || !waiting_.queries.empty() ||
+      fills_a_batch(waiting_.batch.steps)) {
+    return;
+  }
   if (skip_ > 0) {
     --skip_;
     return;
@@ -215,15 +247,15 @@ void Batcher::note_health(std::span<const Step> batch) {
 
 // Some waiting operations; all of them, if there are not too many. REQUIRES: the lock is held
 Batcher::Batch Batcher::take_batch() {
-  return {take_front(waiting_.batch.steps, kMaxBatchOperations),
-          take_front(waiting_.batch.tickets, kMaxBatchOperations)};
+  const std::size_t size = steps_that_fit(waiting_.batch.steps);
+  return {take_front(waiting_.batch.steps, size), take_front(waiting_.batch.tickets, size)};
 }
 
 void Batcher::deliver(Batch batch) {
   if (batch.steps.empty()) return;
   asio::post(loop_, [this, batch = std::move(batch)]() mutable {
-    unanswered_ -= batch.steps.size();
     for (std::size_t i = 0; i < batch.steps.size(); ++i) {
+      unanswered_ -= size_of(batch.steps[i].operation);
       batch.tickets[i].waiter->finish(batch.tickets[i].number, std::move(batch.steps[i]));
     }
   });

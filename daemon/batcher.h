@@ -39,10 +39,11 @@ class Batcher {
   ~Batcher();
 
   // Asks the store; the answer goes to waiter->finish(number, …). Operations are applied in their
-  // order; a list or a probe sees those that were submitted before it. False: as many questions as
-  // kMaxWaitingOperations have no answer yet, and this one was not taken. Called on the event loop.
+  // order; a list or a probe sees those that were submitted before it. False: with this one there
+  // would be more than kMaxWaitingOperations without an answer, and it was not taken. Called on the
+  // event loop.
   bool submit(Question question, std::shared_ptr<Waiter> waiter, std::uint64_t number);
-  // Questions that have no answer yet. Called on the event loop.
+  // Operations, and other questions, that have no answer yet. Called on the event loop.
   std::size_t unanswered() const { return unanswered_; }
 
  private:

@@ -160,8 +160,10 @@ void Connection::ask(Question question, std::uint64_t number) {
     settle(exchange, encode(exchange.call, Nothing{}, server_.figures()));
     return;
   }
-  // A page of a list is large: one at a time for each connection.
-  if (std::holds_alternative<ListQuery>(question)) round_ended_ = true;
+  // A page of a list is large, as is a batch: one at a time for each connection.
+  const auto* operation = std::get_if<Operation>(&question);
+  const bool is_batch = operation != nullptr && is_group(*operation);
+  if (is_batch || std::holds_alternative<ListQuery>(question)) round_ended_ = true;
   if (std::holds_alternative<Probe>(question)) {
     server_.after(kReadyTimeout, [self = shared_from_this(), number] {
       self->finish(number, Result<StoreStatus>(

@@ -1,6 +1,7 @@
 #include "daemon/parameters.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "common/json.h"
@@ -70,6 +71,42 @@ Result<Parameters> read_parameters(const RequestHead& head, std::string_view que
   }
   if (const Result<void> names = check_parameters(*parameters, known); !names) return names.error();
   return parameters;
+}
+
+Result<Operation> read_batch(const RequestHead& head, std::string_view query,
+                             std::string_view body) {
+  constexpr std::array<std::string_view, 2> kKnown = {"operations", "atomic"};
+  if (!query.empty()) return Error{Code::kBadParameter, "a batch has no parameters in its query"};
+  if (media_type(head.content_type) != "application/json") {
+    return Error{Code::kUnsupportedMediaType, "a batch is application/json"};
+  }
+  Operation group;
+  group.kind = OperationKind::kEach;
+  const auto take = [&group](FlatObject& object) -> Result<void> {
+    const std::size_t number = group.members.size() + 1;
+    if (number > kMaxBatchOperations) {
+      return Error{Code::kBadParameter,
+                   "more than " + std::to_string(kMaxBatchOperations) + " operations"};
+    }
+    Result<Operation> operation = read_operation(std::move(object));
+    if (!operation) {
+      return Error{operation.error().code,
+                   "operation " + std::to_string(number) + ": " + operation.error().message};
+    }
+    group.members.push_back(std::move(*operation));
+    return {};
+  };
+  const Result<Parameters> others = parse_object_with_list(body, kKnown[0], take);
+  if (!others) return others.error();
+  if (const Result<void> known = check_parameters(*others, kKnown); !known) return known.error();
+  if (group.members.empty()) return Error{Code::kBadParameter, "a batch has operations"};
+  const std::string* atomic = find_parameter(*others, kKnown[1]);
+  if (atomic != nullptr && *atomic != "true" && *atomic != "false") {
+    return Error{Code::kBadParameter,
+                 "atomic " + quote_for_people(*atomic) + " is neither true nor false"};
+  }
+  if (atomic != nullptr && *atomic == "true") group.kind = OperationKind::kAll;
+  return group;
 }
 
 std::optional<std::string> percent_decode(std::string_view text) {

@@ -1,4 +1,4 @@
-// What a request says beside its path: in the query, in a form or in a JSON object.
+// What a request says beside its path: in the query, in a form or in JSON.
 #pragma once
 
 #include <optional>
@@ -16,6 +16,11 @@ namespace counterd {
 // twice or is encoded wrongly; kBadBody, kUnsupportedMediaType: the body cannot be read.
 Result<Parameters> read_parameters(const RequestHead& head, std::string_view query,
                                    std::string_view body, std::span<const std::string_view> known);
+
+// The group of operations that a body tells as {"operations":[{"op":…,"name":…,…},…],"atomic":…}.
+// Errors as above; those of an operation name its place.
+Result<Operation> read_batch(const RequestHead& head, std::string_view query,
+                             std::string_view body);
 
 // The text that percent-encoding stands for (RFC 3986, 2.1); nothing if a '%' is not followed by
 // two hexadecimal digits.

@@ -3,6 +3,7 @@
 #include "common/limits.h"
 #include "common/number.h"
 #include "tests/catch.h"
+#include "tests/steps.h"
 
 namespace counterd {
 namespace {
@@ -118,7 +119,7 @@ TEST_CASE("a name that is none is refused, however it is written") {
 
 TEST_CASE("unknown routes are 404, known paths with other methods 405 with Allow") {
   for (const std::string path : {"/", "/v1", "/v1/counters/a/b", "/v2/counters", "/Increment",
-                                 "/v1/counters/a/increment/", "//increment", "/v1/batch"}) {
+                                 "/v1/counters/a/increment/", "//increment", "/v1/batches"}) {
     INFO(path);
     CHECK(refusal_of(decode_request("POST " + path)) == "404 no-route");
   }
@@ -263,6 +264,118 @@ TEST_CASE("outcomes read as the interface says") {
   outcome.value = 7;
   CHECK(body_of("DELETE /v1/counters/a", outcome) == "{\"name\":\"a\",\"previous\":7}\n");
   CHECK(body_of("GET /report", outcome) == "{\"count\":7,\"current_process_id\":42}\n");
+}
+
+TEST_CASE("a batch is a group of operations, each for itself unless it is atomic") {
+  const std::string operations =
+      R"("operations":[{"op":"increment","name":"a","by":-2,"min":0},{"op":"reset","name":"b"},)"
+      R"({"name":"c","op":"delete"},{"op":"report","name":"a"}])";
+  const Decoded each = decode_request("POST /v1/batch", "{" + operations + "}", kJson);
+  CHECK(operation_of(each).kind == OperationKind::kEach);
+  CHECK(operation_of(
+            decode_request("POST /v1/batch", R"({"atomic":false,)" + operations + "}", kJson))
+            .kind == OperationKind::kEach);
+  const Operation all =
+      operation_of(decode_request("POST /v1/batch", "{" + operations + R"(,"atomic":true})",
+                                  std::string(kJson) + "Idempotency-Key: k\r\n"));
+  CHECK(all.kind == OperationKind::kAll);
+  CHECK(all.key == "k");
+  CHECK(describe_operation(all) == "all;a increment -2 min 0;b reset 0;c delete;a report");
+}
+
+TEST_CASE("a batch that is not right is refused as a whole, and says which operation") {
+  const auto refusal = [](const std::string& body, const std::string& fields = kJson) {
+    return refusal_of(decode_request("POST /v1/batch", body, fields));
+  };
+  CHECK(refusal("", "") == "415 unsupported-media-type");
+  CHECK(refusal("operations=1", kForm) == "415 unsupported-media-type");
+  const std::string good = R"({"op":"increment","name":"a"})";
+  const auto with = [&](const std::string& operation) {
+    return R"({"operations":[)" + good + "," + operation + "]}";
+  };
+  for (const char* body :
+       {"", "[]", "5", "{", R"({"operations":5})", R"({"operations":{}})", R"({"operations":[5]})",
+        R"({"operations":[[]]})", R"({"operations":["increment"]})", R"({"operations":[null]})",
+        R"({"operations":[{"op":{}}]})", R"({"operations":[],"operations":[]})",
+        R"({"operations":[{"op":"report","name":"a"}],"atomic":[]})",
+        R"({"operations":[{"op":"report","name":"a"}],"atomic":null})"}) {
+    CAPTURE(body);
+    CHECK(refusal(body) == "400 bad-body");
+  }
+  CHECK(refusal("{}") == "400 bad-parameter");
+  CHECK(refusal(R"({"operations":[]})") == "400 bad-parameter");
+  CHECK(refusal(R"({"atomic":true})") == "400 bad-parameter");
+  CHECK(refusal(R"({"operations":[)" + good + R"(],"atomic":1})") == "400 bad-parameter");
+  CHECK(refusal(R"({"operations":[)" + good + R"(],"all":true})") == "400 bad-parameter");
+  CHECK(refusal(with(R"({"op":"add","name":"a"})")) == "400 bad-parameter");
+  CHECK(refusal(with(R"({"op":"each","name":"a"})")) == "400 bad-parameter");
+  CHECK(refusal(with(R"({"op":"increment"})")) == "400 bad-parameter");
+  CHECK(refusal(with(R"({"op":"increment","name":"a","key":"k"})")) == "400 bad-parameter");
+  CHECK(refusal(with(R"({"op":"increment","name":"../a"})")) == "400 bad-name");
+  CHECK(refusal(with(R"({"op":"increment","name":"a","by":1e3})")) == "400 bad-number");
+  CHECK(refusal_of(decode_request("POST /v1/batch?atomic=true", with(good), kJson)) ==
+        "400 bad-parameter");
+  const Decoded third = decode_request(
+      "POST /v1/batch", with(good + R"(,{"op":"reset","name":"a","to":"x"})"), kJson);
+  CHECK(contains(std::get<Response>(third.result).body, "operation 3: "));
+}
+
+TEST_CASE("a batch has as many operations as the limit says, and no more") {
+  const auto body = [](std::size_t count) {
+    std::string text = R"({"operations":[)";
+    for (std::size_t i = 0; i < count; ++i) text += R"({"op":"increment","name":"a"},)";
+    text.back() = ']';
+    return text + "}";
+  };
+  CHECK(operation_of(decode_request("POST /v1/batch", body(kMaxBatchOperations), kJson))
+            .members.size() == kMaxBatchOperations);
+  CHECK(refusal_of(decode_request("POST /v1/batch", body(kMaxBatchOperations + 1), kJson)) ==
+        "400 bad-parameter");
+}
+
+TEST_CASE("the outcomes of a batch read as those of single operations") {
+  const Decoded decoded = decode_request(
+      "POST /v1/batch",
+      R"({"operations":[{"op":"increment","name":"a","by":2,"max":5},{"op":"reset","name":"b"},)"
+      R"({"op":"increment","name":"a","by":9,"max":5},{"op":"delete","name":"c"}]})",
+      kJson);
+  Operation group = operation_of(decoded);
+  Outcome outcome;
+  outcome.members.resize(4);
+  outcome.members[0].value = 4;
+  outcome.members[1].previous = 7;
+  outcome.members[2].code = Code::kBeyondBound;
+  outcome.members[2].value = 4;
+  outcome.members[3].code = Code::kMissing;
+  const Response response = encode(decoded.call, answer(group, outcome), {});
+  CHECK(response.status == 200);
+  CHECK(response.body ==
+        R"({"outcomes":[{"name":"a","value":4,"applied":2,"remaining":1},)"
+        R"({"name":"b","value":0,"previous":7},)"
+        R"({"type":"urn:counterd:error:beyond-bound","title":"Beyond a bound","status":409,)"
+        R"("detail":"counter a is 4; adding 9 would make it 13, above the maximum 5; nothing was )"
+        R"(changed","value":4,"bound":5,"would_be":13,"remaining":1},)"
+        R"({"type":"urn:counterd:error:no-such-counter","title":"No such counter","status":404,)"
+        R"("detail":"counter c does not exist"}]})"
+        "\n");
+
+  group.kind = OperationKind::kAll;
+  outcome.code = Code::kBeyondBound;
+  outcome.members.resize(3);
+  const Response refused = encode(decoded.call, answer(group, outcome), {});
+  CHECK(refused.status == 409);
+  CHECK(contains(refused.body, R"("detail":"operation 3 of 4: counter a is 4; adding 9 would)"));
+  CHECK(contains(refused.body, R"(,"index":2,"value":4,"bound":5,"would_be":13,"remaining":1})"));
+
+  outcome = {};
+  outcome.code = Code::kUnknown;
+  outcome.detail = "why";
+  const Response unknown = encode(decoded.call, answer(group, outcome), {});
+  CHECK(unknown.status == 503);
+  CHECK(contains(unknown.body, R"("detail":"why"})"));
+  outcome = {};
+  outcome.replayed = true;
+  CHECK(contains(encode(decoded.call, answer(group, outcome), {}).fields, "Idempotency-Replayed"));
 }
 
 TEST_CASE("Accept: text/plain gets the bare value") {

@@ -109,6 +109,34 @@ struct Fixture {
   std::vector<std::shared_ptr<Client>> clients;
 };
 
+TEST_CASE("a group goes into one batch, with no more beside it than a batch may have") {
+  Fixture fixture(milliseconds(1), milliseconds(1'000));
+  const auto group = [](std::size_t size) {
+    return each_of(std::vector<Step>(size, increment_of("a"))).operation;
+  };
+  for (const std::size_t size : {std::size_t{1}, kMaxBatchOperations, std::size_t{5},
+                                 kMaxBatchOperations - 5, std::size_t{1}}) {
+    fixture.client()->ask(group(size));
+  }
+  fixture.run(5);
+  CHECK(fixture.notes.batches == 4);
+}
+
+TEST_CASE("as many operations wait as the limit says, those of groups counted") {
+  Fixture fixture(milliseconds(1), milliseconds(1'000));
+  fixture.notes.turn_is_free = false;
+  const Operation group =
+      each_of(std::vector<Step>(kMaxBatchOperations, increment_of("a"))).operation;
+  const std::size_t groups = kMaxWaitingOperations / kMaxBatchOperations;
+  for (std::size_t i = 0; i < groups; ++i) fixture.client()->ask(group);
+  const auto one_more = fixture.client();
+  CHECK_FALSE(fixture.batcher->submit(increment_of("a").operation, one_more, 0));
+  fixture.notes.turn_is_free = true;
+  fixture.run(groups);
+  one_more->ask(increment_of("a").operation);
+  fixture.run(groups + 1);
+}
+
 TEST_CASE("operations are applied in the order in which they were submitted") {
   Fixture fixture(milliseconds(1), milliseconds(1'000));
   const std::size_t count = kMaxBatchOperations + 10;

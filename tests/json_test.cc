@@ -99,6 +99,44 @@ TEST_CASE("whatever is not one flat object is refused", "[json]") {
   }
 }
 
+TEST_CASE("an object with a list gives the list's objects as they come, then its members",
+          "[json]") {
+  std::vector<FlatObject> taken;
+  const auto take = [&](FlatObject& object) -> Result<void> {
+    taken.push_back(object);
+    return {};
+  };
+  const Result<FlatObject> members = parse_object_with_list(
+      R"({"a":1,"list":[{"b":2,"c":"x"},{},{"b":3}],"d":true})", "list", take);
+  REQUIRE(members);
+  CHECK(*members == FlatObject{{"a", "1"}, {"list", ""}, {"d", "true"}});
+  CHECK(taken == std::vector<FlatObject>{{{"b", "2"}, {"c", "x"}}, {}, {{"b", "3"}}});
+  CHECK(parse_object_with_list(R"({"list":[]})", "list", take));
+  CHECK(parse_object_with_list("{}", "list", take));
+  for (const char* bad :
+       {"[]", "5", R"({"list":1})", R"({"list":"x"})", R"({"list":{}})", R"({"list":[1]})",
+        R"({"list":[[]]})", R"({"list":[{"a":{}}]})", R"({"list":[{"a":[]}]})", R"({"other":[]})",
+        R"({"list":[{"list":[]}]})", R"({"list":[{}],"list":[{}]})", R"({"list":[{}})",
+        R"({"list":[{"a":1,"a":2}]})"}) {
+    CAPTURE(bad);
+    const Result<FlatObject> read = parse_object_with_list(bad, "list", take);
+    REQUIRE_FALSE(read);
+    CHECK(read.error().code == Code::kBadBody);
+  }
+}
+
+TEST_CASE("what refuses an object of the list is the result, and ends the reading", "[json]") {
+  int taken = 0;
+  const Result<FlatObject> members =
+      parse_object_with_list(R"({"list":[{},{},{}]})", "list", [&](FlatObject&) -> Result<void> {
+        if (++taken == 2) return Error{Code::kBadName, "why"};
+        return {};
+      });
+  REQUIRE_FALSE(members);
+  CHECK(members.error().code == Code::kBadName);
+  CHECK(taken == 2);
+}
+
 TEST_CASE("a number that is no 64-bit integer comes as it is written", "[json]") {
   for (const char* number :
        {"-0", "1.5", "1.0", "1e3", "1E3", "-1.5", "0.0", "-0.0", "18446744073709551616",

@@ -79,6 +79,32 @@ TEST_CASE("a pipeline sees its own changes") {
   CHECK(client.receive()->status == 404);
 }
 
+TEST_CASE("batches in one write are answered in their order, whole") {
+  const DaemonProcess daemon({"--workers", "1"});
+  HttpSocket client(daemon.endpoint());
+  std::string operations;
+  for (int i = 0; i < 500; ++i) operations += R"({"op":"increment","name":"a"},)";
+  const std::string body =
+      R"({"operations":[)" + operations + R"({"op":"delete","name":"missing"}]})";
+  const std::string batch =
+      request("POST", "/v1/batch", body, "Content-Type: application/json\r\n");
+  REQUIRE(client.send(batch + increment() + batch));
+  const auto first = client.receive();
+  REQUIRE(first);
+  CHECK(first->status == 200);
+  CHECK(first->body.starts_with(R"({"outcomes":[{"name":"a","value":1,"applied":1},)"));
+  CHECK(first->body.find(R"("value":500,)") != std::string::npos);
+  CHECK(first->body.ends_with(R"("detail":"counter missing does not exist"}]})"
+                              "\n"));
+  const auto single = client.receive();
+  REQUIRE(single);
+  CHECK(single->body == "{\"name\":\"a\",\"value\":501,\"applied\":1}\n");
+  const auto second = client.receive();
+  REQUIRE(second);
+  CHECK(second->body.starts_with(R"({"outcomes":[{"name":"a","value":502,"applied":1},)"));
+  CHECK(value_of_a(daemon) == "1001\n");
+}
+
 TEST_CASE("a request may come in any pieces") {
   const DaemonProcess daemon({"--workers", "1"});
   HttpSocket client(daemon.endpoint());
