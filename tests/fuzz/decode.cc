@@ -2,6 +2,7 @@
 // answers. Nothing invalid gets to the store, and whatever is answered is one whole message that
 // can be read.
 #include <algorithm>
+#include <array>
 #include <limits>
 
 #include "common/counter_name.h"
@@ -9,6 +10,7 @@
 #include "common/json.h"
 #include "common/limits.h"
 #include "common/number.h"
+#include "common/operation_text.h"
 #include "daemon/api.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/other_parser.h"
@@ -48,7 +50,7 @@ void expect_problem(const Response& response) {
     EXPECT(parse_int64(member_of(*problem, "bound"), "bound"));
     EXPECT(!member_of(*problem, "would_be").empty());
   } else {
-    EXPECT(problem->size() == 4);
+    EXPECT(problem->size() == (member_of(*problem, "index").empty() ? 4 : 5));
   }
   EXPECT(code && code_info(*code).http_status == response.status);
   EXPECT(member_of(*problem, "status") == std::to_string(response.status));
@@ -92,28 +94,41 @@ std::string conditions(const Operation& operation) {
   return text + "&on_limit=" + (clamp ? "clamp" : "refuse");
 }
 
-// The plainest request for the same operation means the same.
-void expect_same_when_written(const Operation& operation) {
-  std::string text = "/v1/counters/" + operation.name;
+std::string request_line_of(const Operation& operation) {
+  const std::string path = "/v1/counters/" + operation.name;
   switch (operation.kind) {
     case OperationKind::kIncrement:
-      text = "POST " + text + "/increment?by=" + std::to_string(operation.operand) +
+      return "POST " + path + "/increment?by=" + std::to_string(operation.operand) +
              conditions(operation);
-      break;
     case OperationKind::kReset:
-      text = "POST " + text + "/reset?to=" + std::to_string(operation.operand);
-      break;
+      return "POST " + path + "/reset?to=" + std::to_string(operation.operand);
     case OperationKind::kDelete:
-      text = "DELETE " + text;
-      break;
+      return "DELETE " + path;
     case OperationKind::kReport:
-      text = "GET " + text;
-      break;
+      return "GET " + path;
     case OperationKind::kEach:
     case OperationKind::kAll:
-      return;  // whose form is another one
+      break;
   }
-  text += " HTTP/1.1\r\nHost: localhost\r\n";
+  return "POST /v1/batch";
+}
+
+std::string body_of(const Operation& group) {
+  std::string body;
+  for (const Operation& member : group.members) {
+    body += (body.empty() ? R"({"operations":[)" : ",") + to_json(member);
+  }
+  return body + R"(],"atomic":)" + (group.kind == OperationKind::kAll ? "true}" : "false}");
+}
+
+// The plainest request for the same operation means the same.
+void expect_same_when_written(const Operation& operation) {
+  std::string text = request_line_of(operation);
+  const std::string body = is_group(operation) ? body_of(operation) : "";
+  // One group may be longer in this form than a body may be.
+  if (body.size() > kMaxBodyBytes) return;
+  text += " HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
+  if (is_group(operation)) text += "Content-Type: application/json\r\n";
   if (!operation.key.empty()) text += "Idempotency-Key: " + quoted_key(operation.key) + "\r\n";
   if (operation.key_lifetime.count() != 0) {
     text += "Idempotency-Key-Lifetime: " + std::to_string(operation.key_lifetime / 1s) + "\r\n";
@@ -121,27 +136,43 @@ void expect_same_when_written(const Operation& operation) {
   text += "\r\n";
   const auto head = read_request_head(text);
   EXPECT(head.ok() && head->has_value());
-  const Decoded decoded = decode(**head, {}, {{"localhost"}, false, false});
+  const Decoded decoded = decode(**head, body, {{"localhost"}, false, false});
   const auto* question = std::get_if<Question>(&decoded.result);
   EXPECT(question != nullptr);
   const auto* again = std::get_if<Operation>(question);
-  EXPECT(again != nullptr && again->kind == operation.kind && again->name == operation.name &&
-         again->operand == operation.operand && again->initial == operation.initial &&
-         again->bounds == operation.bounds && again->key == operation.key &&
-         again->key_lifetime == operation.key_lifetime);
+  EXPECT(again != nullptr && again->name == operation.name);
+  EXPECT(describe_operation(*again) == describe_operation(operation));
+  EXPECT(again->key == operation.key && again->key_lifetime == operation.key_lifetime);
 }
 
-void expect_allowed(const Operation& operation, const RequestHead& head,
-                    const ApiOptions& options) {
+void expect_valid(const Operation& operation) {
   EXPECT(check_counter_name(operation.name));
   EXPECT(check_bounds(operation.bounds));
   EXPECT(operation.kind == OperationKind::kIncrement ||
          (operation.initial == 0 && operation.bounds == Bounds{}));
+}
+
+void expect_valid_group(const Operation& group, const RequestHead& head) {
+  EXPECT(head.method == "POST" && head.target.starts_with("/v1/batch"));
+  EXPECT(!group.members.empty() && group.members.size() <= kMaxBatchOperations);
+  for (const Operation& member : group.members) {
+    EXPECT(!is_group(member) && member.key.empty());
+    expect_valid(member);
+  }
+}
+
+void expect_allowed(const Operation& operation, const RequestHead& head,
+                    const ApiOptions& options) {
+  if (is_group(operation)) {
+    expect_valid_group(operation, head);
+  } else {
+    expect_valid(operation);
+  }
   EXPECT(operation.key.empty() || parse_idempotency_key(quoted_key(operation.key)));
   EXPECT(operation.key_lifetime.count() == 0 || !operation.key.empty());
   EXPECT(operation.key_lifetime >= 0s && operation.key_lifetime <= kMaxKeyLifetime);
   if (!changes_something(operation)) {
-    EXPECT(head.method == "GET" || head.method == "HEAD");
+    EXPECT(head.method == "GET" || head.method == "HEAD" || is_group(operation));
     EXPECT(operation.key.empty());
     return;
   }
@@ -151,7 +182,28 @@ void expect_allowed(const Operation& operation, const RequestHead& head,
   EXPECT(!head.has_origin && head.sec_fetch_site != "cross-site");
 }
 
+// Every outcome of its members, and each way in which they can refuse the whole.
+void answer_group(const Call& call, const Operation& group) {
+  Outcome outcome;
+  for (std::size_t i = 0; i < group.members.size(); ++i) {
+    constexpr std::array kCodes = {Code::kOk, Code::kMissing, Code::kOutOfRange};
+    outcome.members.emplace_back().code = kCodes[i % kCodes.size()];
+  }
+  expect_answer(call, Step{group, outcome}, true, {});
+  for (const Code code : {Code::kMissing, Code::kOutOfRange}) {
+    outcome.code = outcome.members.back().code = code;
+    expect_answer(call, Step{group, outcome}, false, {});
+  }
+  outcome.members.clear();
+  for (const Code code : {Code::kKeyReused, Code::kTooManyKeys, Code::kStoreFull,
+                          Code::kUnavailable, Code::kUnknown}) {
+    outcome.code = code;
+    expect_answer(call, Step{group, outcome}, false, {});
+  }
+}
+
 void answer_operation(const Call& call, const Operation& operation) {
+  if (is_group(operation)) return answer_group(call, operation);
   // The counter count is there at all times for the seed's report.
   Outcome missing;
   missing.code = Code::kMissing;
