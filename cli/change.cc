@@ -36,22 +36,6 @@ Result<void> set_key(const Globals& globals, const std::optional<std::string>& g
   return {};
 }
 
-// Asks once.
-void try_once(const Globals& globals, std::unique_ptr<Counters>& counters, Step& step) {
-  if (counters == nullptr) {
-    Result<std::unique_ptr<Counters>> opened = open_counters(globals);
-    if (!opened) {
-      step.outcome = {};
-      step.outcome.code = opened.error().code;
-      step.outcome.detail = opened.error().message;
-      return;
-    }
-    counters = std::move(*opened);
-  }
-  counters->apply({&step, 1},
-                  std::min(globals.deadline, steady_clock::now() + globals.timeout / kAttempts));
-}
-
 // Many clients that were cut off together shall not come back together.
 milliseconds with_jitter(milliseconds pause) {
   static std::mt19937 random(std::random_device{}());
@@ -70,13 +54,42 @@ Error describe(const Step& step, bool may_have_been_applied) {
   const bool final = !is_worth_another_try(error.code);
   if (final && !(may_have_been_applied && leaves_key_unused(error.code))) return error;
   if (!may_have_been_applied) return {error.code, error.message + "; nothing was applied"};
-  return {Code::kUnknown, error.message +
-                              "; nobody knows whether it was applied: ask again, without counting "
-                              "twice, with: --key '" +
-                              step.operation.key + "'"};
+  return {Code::kUnknown, error.message};
 }
 
 }  // namespace
+
+// Asks once.
+void Changer::try_once(Step& step, Deadline deadline) {
+  if (counters_ == nullptr) {
+    Result<std::unique_ptr<Counters>> opened = open_counters(globals_);
+    if (!opened) {
+      step.outcome = {};
+      step.outcome.code = opened.error().code;
+      step.outcome.detail = opened.error().message;
+      return;
+    }
+    counters_ = std::move(*opened);
+  }
+  counters_->apply({&step, 1},
+                   std::min(deadline, steady_clock::now() + globals_.timeout / kAttempts));
+}
+
+Result<void> Changer::change(Step& step, Deadline deadline) {
+  bool may_have_been_applied = false;
+  milliseconds pause = kFirstPause;
+  for (;;) {
+    try_once(step, deadline);
+    if (step.outcome.code == Code::kOk) return {};
+    if (step.outcome.code == Code::kUnknown) may_have_been_applied = true;
+    const Deadline next = steady_clock::now() + with_jitter(pause);
+    if (!is_worth_another_try(step.outcome.code) || next >= deadline) {
+      return describe(step, may_have_been_applied);
+    }
+    std::this_thread::sleep_until(next);
+    pause = std::min(2 * pause, kLongestPause);
+  }
+}
 
 void add_key_option(CLI::App& app, std::optional<std::string>& key) {
   // By a function: CLI11 takes an empty value of an optional for none.
@@ -90,20 +103,31 @@ void add_key_option(CLI::App& app, std::optional<std::string>& key) {
 Result<void> change_counter(const Globals& globals, Step& step,
                             const std::optional<std::string>& key) {
   if (const Result<void> set = set_key(globals, key, step.operation); !set) return set.error();
-  std::unique_ptr<Counters> counters;
-  bool may_have_been_applied = false;
-  milliseconds pause = kFirstPause;
-  for (;;) {
-    try_once(globals, counters, step);
-    if (step.outcome.code == Code::kOk) return {};
-    if (step.outcome.code == Code::kUnknown) may_have_been_applied = true;
-    const Deadline next = steady_clock::now() + with_jitter(pause);
-    if (!is_worth_another_try(step.outcome.code) || next >= globals.deadline) {
-      return describe(step, may_have_been_applied);
+  const Result<void> changed = Changer(globals).change(step, globals.deadline);
+  if (changed || changed.error().code != Code::kUnknown) return changed;
+  return Error{Code::kUnknown, changed.error().message +
+                                   "; nobody knows whether it was applied: ask again, without "
+                                   "counting twice, with: --key '" +
+                                   step.operation.key + "'"};
+}
+
+Run run_change(const OperationWords& words, CLI::App& app) {
+  auto key = std::make_shared<std::optional<std::string>>();
+  add_key_option(app, *key);
+  return [words, key](const Globals& globals) -> Result<void> {
+    Result<Operation> operation = words.read();
+    if (!operation) return operation.error();
+    Step step{std::move(*operation), {}};
+    Result<void> changed = change_counter(globals, step, *key);
+    // What a bound refuses is an answer too.
+    const bool refused = !changed && changed.error().code == Code::kBeyondBound;
+    if (globals.json && (changed || refused)) {
+      print_line(globals, json_line(step.operation, step.outcome));
+    } else if (changed) {
+      print_line(globals, std::to_string(printed_value(step.operation, step.outcome)));
     }
-    std::this_thread::sleep_until(next);
-    pause = std::min(2 * pause, kLongestPause);
-  }
+    return changed;
+  };
 }
 
 }  // namespace counterd

@@ -42,6 +42,7 @@ Run add_next(CLI::App& app);
 Run add_report(CLI::App& app);
 Run add_reset(CLI::App& app);
 Run add_delete(CLI::App& app);
+Run add_batch(CLI::App& app);
 Run add_list(CLI::App& app);
 Run add_spawn(CLI::App& app);
 Run add_workers(CLI::App& app);

@@ -1,28 +1,19 @@
 #include "cli/change.h"
-#include "cli/command.h"
+#include "cli/operations.h"
 
 namespace counterd {
 
+OperationWords add_delete_words(CLI::App& app) {
+  auto name = std::make_shared<std::optional<std::string>>();
+  app.add_option("name", *name, "the counter")->type_name("NAME")->required();
+  return words_of<std::optional<std::string>>(std::move(name),
+                                              [](const std::optional<std::string>& given) {
+                                                return operation_on(OperationKind::kDelete, given);
+                                              });
+}
+
 Run add_delete(CLI::App& app) {
-  struct Options {
-    std::string name;
-    std::optional<std::string> key;
-  };
-  auto options = std::make_shared<Options>();
-  app.add_option("name", options->name, "the counter")->type_name("NAME")->required();
-  add_key_option(app, options->key);
-  return [options](const Globals& globals) -> Result<void> {
-    const Result<std::string> name = name_or_default(options->name);
-    if (!name) return name.error();
-    Step step{{OperationKind::kDelete, *name, 0}, {}};
-    Result<void> changed = change_counter(globals, step, options->key);
-    if (!changed) return changed;
-    const Outcome& outcome = step.outcome;
-    const std::string value = std::to_string(outcome.value);
-    print_line(globals,
-               globals.json ? R"({"name":")" + *name + R"(","previous":)" + value + "}" : value);
-    return {};
-  };
+  return run_change(add_delete_words(app), app);
 }
 
 }  // namespace counterd

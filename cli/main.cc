@@ -26,6 +26,7 @@ constexpr std::array kCommands = {
     Command{"report", "print the value of counters", add_report},
     Command{"reset", "set a counter and print the value before", add_reset},
     Command{"delete", "delete a counter and print its value", add_delete},
+    Command{"batch", "apply many operations, a line each, and print their values", add_batch},
     Command{"list", "print all counters, sorted by name", add_list},
     Command{"status", "print what serves, which store, how durable", add_status},
     Command{"bench", "measure how many requests a daemon serves", add_bench, true},

@@ -1,60 +1,80 @@
 #include <iostream>
 
 #include "cli/command.h"
-#include "common/counter_name.h"
+#include "cli/operations.h"
 #include "common/limits.h"
 
 namespace counterd {
 namespace {
 
-std::string line_of(const Globals& globals, const Step& step, bool with_name) {
-  const std::string value = std::to_string(step.outcome.value);
-  if (globals.json) return R"({"name":")" + step.operation.name + R"(","value":)" + value + "}";
-  return with_name ? step.operation.name + '\t' + value : value;
+using Names = std::vector<std::string>;
+
+void print_report(const Globals& globals, const Operation& operation, const Outcome& outcome,
+                  bool with_name) {
+  const std::string value = std::to_string(outcome.value);
+  print_line(globals, globals.json ? json_line(operation, outcome)
+                      : with_name  ? operation.name + '\t' + value
+                                   : value);
 }
 
-Result<std::vector<Step>> read_names(const std::vector<std::string>& names) {
+// One counter, or a group of them: their values at one moment.
+Result<Operation> read_names(const Names& names) {
+  if (names.empty()) return operation_on(OperationKind::kReport, std::nullopt);
+  if (names.size() == 1) return operation_on(OperationKind::kReport, names.front());
   if (names.size() > kMaxBatchOperations) {
     return Error{Code::kUsage, "more than " + std::to_string(kMaxBatchOperations) + " names"};
   }
-  std::vector<Step> steps;
+  Operation group;
+  group.kind = OperationKind::kEach;
   for (const std::string& name : names) {
-    if (const Result<void> checked = check_counter_name(name); !checked) return checked.error();
-    steps.emplace_back().operation.name = name;
+    Result<Operation> operation = operation_on(OperationKind::kReport, name);
+    if (!operation) return operation;
+    group.members.push_back(std::move(*operation));
   }
-  return steps;
+  return group;
+}
+
+Result<void> print_all(const Globals& globals, const Operation& group, const Outcome& outcome) {
+  Code result = Code::kOk;
+  for (std::size_t i = 0; i < group.members.size(); ++i) {
+    if (outcome.members[i].code == Code::kOk) {
+      print_report(globals, group.members[i], outcome.members[i], true);
+    } else {
+      std::cerr << "counterctl: " << explain(group.members[i], outcome.members[i]) << '\n';
+      result = outcome.members[i].code;
+    }
+  }
+  if (result == Code::kOk) return {};
+  return Error{result, ""};
 }
 
 }  // namespace
 
+OperationWords add_report_words(CLI::App& app) {
+  auto name = std::make_shared<std::optional<std::string>>();
+  app.add_option("name", *name, "the counter (default: count)")->type_name("NAME");
+  return words_of<std::optional<std::string>>(std::move(name),
+                                              [](const std::optional<std::string>& given) {
+                                                return operation_on(OperationKind::kReport, given);
+                                              });
+}
+
 Run add_report(CLI::App& app) {
-  auto names = std::make_shared<std::vector<std::string>>();
+  auto names = std::make_shared<Names>();
   app.add_option("names", *names, "the counters (default: count, 0 if missing)")->type_name("NAME");
   return [names](const Globals& globals) -> Result<void> {
-    const bool by_default = names->empty();
-    Result<std::vector<Step>> steps =
-        read_names(by_default ? std::vector{std::string(kDefaultCounter)} : *names);
-    if (!steps) return steps.error();
+    Result<Operation> operation = read_names(*names);
+    if (!operation) return operation.error();
     Result<std::unique_ptr<Counters>> counters = open_counters(globals);
     if (!counters) return counters.error();
-    (*counters)->apply(*steps, globals.deadline);
-    // The others are reported; the first failure that is worse than "missing" is the result.
-    Code result = Code::kOk;
-    std::string told;
-    for (Step& step : *steps) {
-      const bool missing = step.outcome.code == Code::kMissing;
-      if (step.outcome.code == Code::kOk || (missing && by_default)) {
-        print_line(globals, line_of(globals, step, steps->size() > 1));
-        continue;
-      }
-      if (result == Code::kOk || (result == Code::kMissing && !missing)) result = step.outcome.code;
-      // A server that is gone is told once, not for each name.
-      const std::string message = error_of(step).message;
-      if (message != told) std::cerr << "counterctl: " << message << '\n';
-      told = message;
-    }
-    if (result == Code::kOk) return {};
-    return Error{result, ""};
+    Step step{std::move(*operation), {}};
+    (*counters)->apply({&step, 1}, globals.deadline);
+    // The default counter reads as 0 where it is missing.
+    const bool is_zero = names->empty() && step.outcome.code == Code::kMissing;
+    if (step.outcome.code != Code::kOk && !is_zero) return error_of(step);
+    if (is_group(step.operation)) return print_all(globals, step.operation, step.outcome);
+    print_report(globals, step.operation, step.outcome, false);
+    return {};
   };
 }
 

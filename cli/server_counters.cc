@@ -169,11 +169,25 @@ std::optional<Outcome> applied_outcome(const Operation& operation, const Json& b
 }
 
 // The same, of a problem document.
-Outcome refused_outcome(Code code, const Json& problem) {
+Outcome refused_outcome(Code code, std::string detail, const Json& problem) {
   Outcome outcome;
   outcome.code = code;
-  outcome.detail = text(problem, "detail");
+  outcome.detail = std::move(detail);
   outcome.value = integer(problem, "value").value_or(0);
+  return outcome;
+}
+
+// The same, of a group as a whole. A member that has refused it is explained by its own outcome.
+Outcome refused_group(const Operation& group, Code code, std::string detail, const Json& problem) {
+  Outcome outcome = refused_outcome(code, std::move(detail), problem);
+  const std::optional<std::int64_t> index = integer(problem, "index");
+  if (!index || *index < 0 || *index >= static_cast<std::int64_t>(group.members.size())) {
+    return outcome;
+  }
+  outcome.detail.clear();
+  outcome.members.resize(static_cast<std::size_t>(*index) + 1);
+  outcome.members.back().code = code;
+  outcome.members.back().value = outcome.value;
   return outcome;
 }
 
@@ -187,8 +201,8 @@ std::optional<std::vector<Outcome>> member_outcomes(const Operation& group, cons
   for (const Json& told : *found) {
     if (!told.is_object()) return std::nullopt;
     const std::optional<Code> code = code_of_problem_type(text(told, "type"));
-    std::optional<Outcome> outcome =
-        code ? refused_outcome(*code, told) : applied_outcome(group.members[outcomes.size()], told);
+    std::optional<Outcome> outcome = code ? refused_outcome(*code, text(told, "detail"), told)
+                                          : applied_outcome(group.members[outcomes.size()], told);
     if (!outcome) return std::nullopt;
     outcomes.push_back(std::move(*outcome));
   }
@@ -208,9 +222,8 @@ Outcome ServerCounters::apply_one(const Operation& operation, Deadline deadline)
   const bool changes = changes_something(operation);
   const Reply reply = ask(request_for(operation), changes, deadline);
   if (reply.code != Code::kOk) {
-    Outcome outcome = refused_outcome(reply.code, reply.body);
-    outcome.detail = reply.detail;
-    return outcome;
+    if (is_group(operation)) return refused_group(operation, reply.code, reply.detail, reply.body);
+    return refused_outcome(reply.code, reply.detail, reply.body);
   }
   if (std::optional<Outcome> outcome = read_outcome(operation, reply.body)) return *outcome;
   Outcome outcome;

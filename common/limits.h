@@ -45,6 +45,9 @@ inline constexpr std::size_t kMaxWaitingOperations = 10'000;
 // Redis script call.
 inline constexpr std::size_t kMaxBatchOperations = 1'000;
 
+// A line of what `counterctl batch` reads: no operation is as long.
+inline constexpr std::size_t kMaxLineBytes = 4 * 1024;
+
 // Rows in one page of a list, which is one snapshot held in memory.
 inline constexpr std::size_t kDefaultListLimit = 100;
 inline constexpr std::size_t kMaxListLimit = 1'000;

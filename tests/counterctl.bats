@@ -909,48 +909,31 @@ server.serve_forever()'
   assert_refused 69
 }
 
-# The server of the counters a (3), away (503) and forbidden (403); others are missing.
-moody_server='
-import http.server, json
-answers = {
-    "a": (200, {"name": "a", "value": 3}),
-    "away": (503, {"type": "urn:counterd:error:store-unavailable", "detail": "the store is away"}),
-    "forbidden": (403, {"type": "urn:counterd:error:forbidden", "detail": "not for you"})}
-missing = 404, {"type": "urn:counterd:error:no-such-counter", "detail": ""}
-class Moody(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_GET(self):
-        status, body = answers.get(self.path.rsplit("/", 1)[1], missing)
-        body = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *unused):
-        pass
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Moody)
-print(server.server_port)
-server.serve_forever()'
-
-# assert_report STATUS STDOUT STDERR NAME...
-assert_report() {
-  try ctl report "${@:4}"
-  assert_status "$1"
-  assert_output "$2"
-  assert_equal "$stderr" "$3"
+@test "report of several names says once that nothing answers" {
+  place=(--server "unix:$dir/nothing.sock")
+  try ctl report a b c
+  assert_refused 69
+  assert_stderr_lines 1
 }
 
-@test "report tells each failure once and exits with the first one that is worse than missing" {
-  local away='counterctl: the store is away' forbidden='counterctl: not for you'
-  local x='counterctl: counter x does not exist' y='counterctl: counter y does not exist'
-  start_python "$moody_server"
-  place=(--server "http://127.0.0.1:$said")
-  assert_report 69 "" "$away"$'\n'"$x" away x
-  assert_report 69 "" "$x"$'\n'"$away" x away
-  assert_report 69 $'a\t3' "$away"$'\n'"$forbidden"$'\n'"$x" away forbidden a x
-  assert_report 77 $'a\t3' "$forbidden"$'\n'"$away" forbidden a away
-  assert_report 2 "" "$x"$'\n'"$y" x y
-  assert_report 69 "" "$away" away away
+check_snapshot() {
+  local writer _
+  ctl -q reset left --to 1000
+  ctl -q reset right --to 0
+  while printf 'increment left --by -1 --min 0\nincrement right\n' | ctl -q batch --atomic; do
+    :
+  done 2>>"$dir/writer.stderr" &
+  writer=$!
+  for _ in {1..30}; do
+    assert_equal "$(ctl report left right | awk '{ sum += $2 } END { print sum }')" 1000
+  done
+  kill "$writer"
+  wait "$writer" || true
+  assert_fails test "$(ctl report right)" = 0
+}
+
+@test "report of several names is one snapshot" {
+  for_each_place check_snapshot
 }
 
 @test "a full disk behind stdout exits 74" {

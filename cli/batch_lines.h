@@ -1,0 +1,67 @@
+// The lines that `counterctl batch` reads: an operation each.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstddef>
+#include <istream>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cli/operations.h"
+#include "common/error.h"
+#include "common/operation.h"
+
+namespace counterd {
+
+// Splits a line into words as a shell does: at blanks; '…', "…" and a backslash take its meaning
+// from what they hold; a # where a word begins begins a comment. Nothing is expanded.
+// kBadParameter: a quotation is not closed, or nothing is behind a backslash.
+Result<std::vector<std::string>> split_words(std::string_view line);
+
+// Lines, and the operations that they say, in their order.
+struct Portion {
+  Operation group;                 // kEach; its members are those of `lines`
+  std::vector<std::size_t> lines;  // the numbers, from 1
+  bool is_last = false;            // there is nothing behind it
+};
+
+class BatchLines {
+ public:
+  // `name` is that of the input, for people.
+  BatchLines(std::istream& input, std::string name);
+
+  // The next operations, up to `size`. A line is the words of increment, reset, delete or report as
+  // on the command line, or a JSON object as HTTP's batch has them; empty lines and comments say
+  // nothing. An Error, for which nothing more can be read: a line is none of these, which the
+  // message names, or is longer than kMaxLineBytes; kIo: the input cannot be read.
+  Result<Portion> next(std::size_t size);
+
+  // "NAME:LINE"
+  std::string place(std::size_t line) const;
+
+ private:
+  struct Command {
+    std::unique_ptr<CLI::App> app;
+    OperationWords words;
+  };
+
+  void add(const std::string& word, OperationWords (*add_words)(CLI::App& app));
+  Result<bool> read_line();
+  Result<void> take_line(Portion& portion);
+  Result<std::optional<Operation>> read_object() const;
+  Result<std::optional<Operation>> read_words();
+  static Result<Operation> parse(Command& command, std::vector<std::string> words);
+
+  std::istream& input_;
+  const std::string name_;
+  std::map<std::string, Command, std::less<>> commands_;
+  std::vector<char> buffer_;
+  std::string_view line_;
+  std::size_t number_ = 0;
+};
+
+}  // namespace counterd

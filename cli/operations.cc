@@ -1,0 +1,39 @@
+#include "cli/operations.h"
+
+#include "cli/command.h"
+
+namespace counterd {
+
+Result<Operation> operation_on(OperationKind kind, const std::optional<std::string>& given) {
+  Result<std::string> name = name_or_default(given);
+  if (!name) return name.error();
+  Operation operation;
+  operation.kind = kind;
+  operation.name = std::move(*name);
+  return operation;
+}
+
+std::int64_t printed_value(const Operation& operation, const Outcome& outcome) {
+  return operation.kind == OperationKind::kReset ? outcome.previous.value_or(0) : outcome.value;
+}
+
+std::string json_line(const Operation& operation, const Outcome& outcome) {
+  const std::string value = std::to_string(outcome.value);
+  std::string members;
+  if (operation.kind == OperationKind::kDelete) {
+    members = R"(,"previous":)" + value;
+  } else {
+    members = R"(,"value":)" + value;
+  }
+  if (operation.kind == OperationKind::kReset) {
+    members += R"(,"previous":)" + (outcome.previous ? std::to_string(*outcome.previous) : "null");
+  } else if (operation.kind == OperationKind::kIncrement) {
+    const bool applied = outcome.code == Code::kOk;
+    const std::optional<std::uint64_t> left = remaining(operation, outcome.value);
+    members += R"(,"applied":)" + std::to_string(applied ? applied_by(operation, outcome) : 0);
+    if (left) members += R"(,"remaining":)" + std::to_string(*left);
+  }
+  return R"({"name":")" + operation.name + "\"" + members + "}";
+}
+
+}  // namespace counterd

@@ -1,0 +1,339 @@
+#!/usr/bin/env bats
+# What counterctl batch promises: lines as on the command line, applied in order, in portions, each
+# once.
+
+# shellcheck disable=SC2030,SC2031,SC2154,SC2034
+
+load environment
+
+open_http() {
+  start_daemon --store "sqlite:$dir/http.db"
+  place=(--server "$url")
+}
+
+open_redis() {
+  start_redis
+  start_daemon --store "redis+unix://$redis_socket"
+  place=(--server "$url")
+}
+
+open_sqlite() {
+  place=(--store "sqlite:$dir/direct.db")
+}
+
+# Runs the function on empty counters: of daemons on both engines, and of a store without one.
+for_each_place() {
+  local name
+  for name in http redis sqlite; do
+    echo "place: $name"
+    "open_$name"
+    "$1"
+  done
+}
+
+# batch TEXT OPTION...
+batch() {
+  try ctl batch "${@:2}" <<<"$1"
+}
+
+check_lines() {
+  printf '%s\n' 'increment hits --by 2' '# a comment' '' '   ' "reset 'a'  --to 5 # another" \
+    '  increment  "a" --by=-1 --min 0 --max 9 --clamp' '{"op":"increment","name":"a","by":3}' \
+    'report hits' 'increment' 'delete a' >"$dir/lines"
+  try ctl batch "$dir/lines"
+  assert_status 0
+  assert_output $'hits\t2\na\t0\na\t4\na\t7\nhits\t2\ncount\t1\na\t7'
+  assert_equal "$stderr" ""
+  try ctl batch - <"$dir/lines"
+  assert_output $'hits\t4\na\t0\na\t4\na\t7\nhits\t4\ncount\t2\na\t7'
+  try ctl -q batch "$dir/lines"
+  assert_status 0
+  assert_silence
+  try ctl list
+  assert_output $'count\t3\nhits\t6'
+}
+
+@test "batch applies its lines in their order and prints a value for each" {
+  for_each_place check_lines
+}
+
+check_json() {
+  batch $'increment a --max 1\nincrement a --max 1\nreset b --to 2\nreset b\nreport a\ndelete a\nreport a' --json
+  assert_status 1
+  echo "$output" >"$dir/got"
+  "$python" - "$dir/got" <<'END' || fail "not as wanted: $output"
+import json, sys
+lines = [json.loads(line) for line in open(sys.argv[1])]
+refused, missing = lines.pop(1), lines.pop()
+assert refused["name"] == "a" and refused["type"] == "urn:counterd:error:beyond-bound", refused
+assert missing["type"] == "urn:counterd:error:no-such-counter", missing
+assert lines == [
+    {"name": "a", "value": 1, "applied": 1, "remaining": 0},
+    {"name": "b", "value": 2, "previous": None}, {"name": "b", "value": 0, "previous": 2},
+    {"name": "a", "value": 1}, {"name": "a", "previous": 1}], lines
+END
+}
+
+@test "batch --json prints an object for each line, refused ones too" {
+  for_each_place check_json
+}
+
+check_refusals() {
+  batch $'increment a\nreport missing\nincrement a --max 1\nincrement a'
+  assert_status 2
+  assert_output $'a\t1\na\t2'
+  assert_equal "$stderr" "counterctl: standard input:2: counter missing does not exist
+counterctl: standard input:3: counter a is 1; adding 1 would make it 2, above the maximum 1; nothing was changed"
+  batch $'increment a --max 1\nreport missing'
+  assert_status 1
+}
+
+@test "a refused line leaves the others alone, is named, and the first one gives the status" {
+  for_each_place check_refusals
+}
+
+check_atomic() {
+  ctl -q reset from --to 10
+  batch $'increment from --by -7 --min 0\nincrement to --by 7' --atomic
+  assert_status 0
+  assert_output $'from\t3\nto\t7'
+  batch $'increment to --by 7\n\nincrement from --by -7 --min 0\nincrement to' --atomic
+  assert_refused 1
+  assert_equal "$stderr" "counterctl: standard input:3: counter from is 3; adding -7 would make it \
+-4, below the minimum 0; nothing was changed; none of the lines was applied"
+  batch $'increment to\ndelete missing' --atomic
+  assert_refused 2
+  assert_stderr_has 'standard input:2: counter missing does not exist; none of the lines'
+  try ctl report from to
+  assert_output $'from\t3\nto\t7'
+}
+
+@test "batch --atomic applies all lines or none" {
+  for_each_place check_atomic
+}
+
+check_portions() {
+  seq 2500 | sed 's/.*/increment a/' >"$dir/many"
+  try ctl batch "$dir/many"
+  assert_status 0
+  diff <(cut -f 2 <<<"$output") <(seq 2500)
+  try ctl batch --atomic "$dir/many"
+  assert_refused 65
+  assert_stderr_has 'many:1001: --atomic takes up to 1000 operations; nothing was applied'
+  head -n 1000 "$dir/many" >"$dir/one"
+  try ctl -q batch --atomic "$dir/one"
+  assert_status 0
+  sed -i '$s/$/ --by x/' "$dir/many"
+  try ctl -q batch "$dir/many"
+  assert_refused 65
+  assert_stderr_has "many:2500: "
+  assert_stderr_has "'x'"
+  assert_stderr_has 'the lines up to 2000 were applied, none behind them'
+  try ctl report a
+  assert_output 5500
+  try ctl -q batch --portion 100 "$dir/many"
+  assert_stderr_has 'the lines up to 2400 were applied, none behind them'
+  try ctl report a
+  assert_output 7900
+}
+
+@test "a bad line stops before anything of its portion is applied, and says what was" {
+  for_each_place check_portions
+}
+
+@test "every kind of bad line is refused by its place and changes nothing" {
+  open_sqlite
+  local line
+  while IFS= read -r line; do
+    echo "line: $line"
+    batch "increment a"$'\n'"$line"
+    assert_refused 65
+    assert_stderr_has 'standard input:2: '
+    assert_stderr_has '; nothing was applied'
+  done <<'END'
+add a
+Increment a
+increment a b
+increment a --bye 5
+increment a --by
+increment a --by 010
+increment a --by 9223372036854775808
+increment a --min 2 --max 1
+increment a --clamp
+increment a --key k
+increment --json a
+increment a --help
+--help
+increment ../a
+increment 'a b'
+increment ''
+increment "a
+increment 'a
+increment a\
+reset a --by 5
+reset a --to 1e3
+delete
+delete a b
+report a b
+next a
+list
+batch
+{"op":"increment"}
+{"op":"increment","name":"a","by":1.5}
+{"op":"increment","name":"a","key":"k"}
+{"op":"increment","name":"a"
+{"op":"increment","name":"a"} increment a
+{"operations":[]}
+[{"op":"increment","name":"a"}]
+END
+  batch $'increment a\nincrement \xc3\xa4'
+  assert_refused 65
+  try ctl batch < <(printf 'increment a\nincrement a\0b\n')
+  assert_refused 65
+  try ctl batch < <(printf 'increment a\nincrement %05000d\n' 1)
+  assert_refused 65
+  assert_stderr_has 'longer than 4096 bytes'
+  try ctl report a
+  assert_refused 2
+}
+
+@test "lines are split into words as a shell does" {
+  open_sqlite
+  batch 'increment a --by "-"1#x'
+  assert_refused 65
+  assert_stderr_has "'-1#x'"
+  batch $'increment "a"\'b\'c\nincrement a\\bc\n\tincrement\t"ab"c\t\nincrement abc --by "-"1 #x\r\nincrement abc\r'
+  assert_status 0
+  assert_output $'abc\t1\nabc\t2\nabc\t3\nabc\t2\nabc\t3'
+}
+
+@test "an input or an option that cannot be is refused, an empty input is nothing to do" {
+  open_sqlite
+  try ctl batch "$dir/missing"
+  assert_refused 74
+  assert_stderr_has missing
+  try ctl batch "$dir"
+  assert_refused 74
+  try ctl batch </dev/null
+  assert_status 0
+  assert_silence
+  local portion
+  for portion in 0 -1 1001 x ''; do
+    batch 'increment a' --portion "$portion"
+    assert_refused 65
+    assert_stderr_has --portion
+  done
+  batch 'increment a' --key ''
+  assert_refused 64
+  batch 'increment a' --key "$(printf 'k%.0s' {1..240})"
+  assert_refused 64
+  try ctl list
+  assert_silence
+}
+
+@test "a line without its end is a line" {
+  open_sqlite
+  try ctl batch < <(printf 'increment a\nincrement a')
+  assert_output $'a\t1\na\t2'
+}
+
+check_key() {
+  seq 250 | sed 's/.*/increment a/' >"$dir/many"
+  try ctl batch --key import --portion 100 "$dir/many"
+  assert_status 0
+  local first=$output
+  ctl -q increment a --by 1000
+  try ctl batch --key import --portion 100 "$dir/many"
+  assert_status 0
+  assert_output "$first"
+  echo 'increment b' >>"$dir/many"
+  try ctl batch --key import --portion 100 "$dir/many"
+  assert_status 65
+  assert_stderr_has 'the lines up to 200 were applied, none behind them'
+  try ctl report a
+  assert_output 1250
+}
+
+@test "the same input again under the same key is counted once, portion by portion" {
+  for_each_place check_key
+}
+
+# Passes connections on to a port. Of all answers, counted from 0, those from the number that it is
+# told, and as many as it is told, are cut off.
+answer_cutter='
+import itertools, socket, sys, threading
+port, first, cuts = (int(word) for word in sys.argv[1:])
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1])
+numbers = itertools.count()
+def receive(connection):
+    message = b""
+    while b"\r\n\r\n" not in message:
+        part = connection.recv(65536)
+        if not part:
+            return b""
+        message += part
+    head = message.split(b"\r\n\r\n", 1)[0]
+    size = len(head) + 4 + int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    while len(message) < size:
+        message += connection.recv(65536)
+    return message
+def serve(client):
+    with client, socket.create_connection(("127.0.0.1", port)) as server:
+        while request := receive(client):
+            server.sendall(request)
+            answer = receive(server)
+            if first <= next(numbers) < first + cuts:
+                return
+            client.sendall(answer)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()'
+
+@test "a portion whose answer was lost is asked for again and counted once" {
+  start_daemon
+  start_python "$answer_cutter" "${url##*:}" 1 2
+  place=(--server "http://127.0.0.1:$said")
+  seq 3000 | sed 's/.*/increment a/' >"$dir/many"
+  try ctl batch "$dir/many"
+  assert_status 0
+  diff <(cut -f 2 <<<"$output") <(seq 3000)
+}
+
+@test "when nobody knows, the lines and the key to go on with are told" {
+  start_daemon
+  start_python "$answer_cutter" "${url##*:}" 1 1000
+  place=(--server "http://127.0.0.1:$said")
+  seq 3000 | sed 's/.*/increment a/' >"$dir/many"
+  try ctl -q --timeout 500ms batch "$dir/many"
+  assert_refused 75
+  assert_stderr_has 'nobody knows whether lines 1001 to 2000 were applied'
+  [[ $stderr =~ --key\ \'([^\']+)\' ]] || fail "no key in: $stderr"
+  place=(--server "$url")
+  try ctl batch --key "${BASH_REMATCH[1]}" "$dir/many"
+  assert_status 0
+  diff <(cut -f 2 <<<"$output") <(seq 3000)
+  try ctl report a
+  assert_output 3000
+}
+
+@test "a full disk behind stdout ends a batch with 74 and says what was applied" {
+  open_sqlite
+  seq 3000 | sed 's/.*/increment a/' >"$dir/many"
+  # shellcheck disable=SC2016
+  try bash -c '"$@" >/dev/full' bash "$counterctl" "${place[@]}" batch "$dir/many"
+  assert_refused 74
+  assert_stderr_has 'the lines up to 1000 were applied'
+  try ctl report a
+  assert_output 1000
+}
+
+@test "on a terminal the progress of a batch is told, unless -q is given" {
+  seq 2500 | sed 's/.*/increment a/' >"$dir/many"
+  script -qec "'$counterctl' --store 'sqlite:$dir/a.db' batch '$dir/many' >'$dir/out'" \
+    "$dir/terminal" </dev/null >/dev/null
+  grep -q '2500 operations, [0-9]*/s' "$dir/terminal"
+  assert_equal "$(wc -l <"$dir/out")" 2500
+  script -qec "'$counterctl' -q --store 'sqlite:$dir/a.db' batch '$dir/many' >'$dir/out'" \
+    "$dir/quiet" </dev/null >/dev/null
+  assert_fails grep -q operations "$dir/quiet"
+}
