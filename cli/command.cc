@@ -31,4 +31,9 @@ void print_line(const Globals& globals, const std::string& line) {
   if (!globals.quiet) std::cout << line << '\n';
 }
 
+Result<void> flush_output() {
+  if (std::cout.flush()) return {};
+  return Error{Code::kIo, "cannot write to standard output"};
+}
+
 }  // namespace counterd

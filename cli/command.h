@@ -61,4 +61,8 @@ Error error_of(const Step& step);
 // Writes one line of output, unless -q was given.
 void print_line(const Globals& globals, const std::string& line);
 
+// Sends off what has been printed so far. kIo: some of it, or of what was printed before, cannot be
+// written; then more never can, and to go on would be in vain.
+Result<void> flush_output();
+
 }  // namespace counterd

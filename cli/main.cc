@@ -27,7 +27,7 @@ constexpr std::array kCommands = {
     Command{"reset", "set a counter and print the value before", add_reset},
     Command{"delete", "delete a counter and print its value", add_delete},
     Command{"batch", "apply many operations, a line each, and print their values", add_batch},
-    Command{"list", "print all counters, sorted by name", add_list},
+    Command{"list", "print all counters, sorted by name or by value", add_list},
     Command{"status", "print what serves, which store, how durable", add_status},
     Command{"bench", "measure how many requests a daemon serves", add_bench, true},
     Command{"spawn", "start a daemon in the background, or more workers of one", add_spawn, true},
@@ -155,9 +155,9 @@ int fail(const Error& error) {
 
 // Success only if all output has arrived: a full disk or a closed pipe must not look like one.
 int end_with(const Result<void>& result) {
-  std::cout << std::flush;
-  if (result && !std::cout) return fail({Code::kIo, "cannot write to standard output"});
-  return result ? 0 : fail(result.error());
+  const Result<void> written = flush_output();
+  if (!result) return fail(result.error());
+  return written ? 0 : fail(written.error());
 }
 
 int run(int argc, const char* const* argv) {

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 
 namespace counterd {
 
@@ -51,6 +52,9 @@ inline constexpr std::size_t kMaxLineBytes = 4 * 1024;
 // Rows in one page of a list, which is one snapshot held in memory.
 inline constexpr std::size_t kDefaultListLimit = 100;
 inline constexpr std::size_t kMaxListLimit = 1'000;
+
+// Rows that counterctl sorts by value, and so holds: below 25 MB, however long their names are.
+inline constexpr std::int64_t kMaxSortedRows = 100'000;
 
 // Worker processes of one daemon: more than any machine has use for.
 inline constexpr std::size_t kMaxWorkers = 256;

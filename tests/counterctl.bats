@@ -334,6 +334,11 @@ assert_lists_many() {
   ctl list --prefix c2 >"$dir/listed"
   diff <(printf 'c%04d\t1\n' {2000..2100}) "$dir/listed"
   assert_equal "$(ctl --json list | wc -l)" 2100
+  local limit
+  for limit in 1 99 100 101 2099 2100; do
+    ctl list --limit "$limit" >"$dir/listed"
+    diff <(printf 'c%04d\t1\n' $(seq "$limit")) "$dir/listed"
+  done
 }
 
 @test "list prints more counters than one page holds, each once" {
@@ -347,6 +352,181 @@ assert_lists_many() {
   assert_lists_many --server "unix:$dir/daemon.sock"
   assert_lists_many --store "sqlite:$database"
   assert_lists_many --store "redis+unix://$redis_socket"
+}
+
+check_list_limit() {
+  local name
+  assert_prints "" list --limit 1
+  for name in b a2 a a1 c; do ctl -q reset "$name" --to 1; done
+  assert_prints $'a\t1' list --limit 1
+  assert_prints $'a\t1\na1\t1\na2\t1' list --limit 3 --sort name
+  assert_prints $'a\t1\na1\t1\na2\t1\nb\t1\nc\t1' list --limit 9223372036854775807
+  assert_prints $'b\t1' list --limit 2 --prefix b
+  assert_prints '{"name":"a","value":1}' --json list --limit 1
+  try ctl -q list --limit 1
+  assert_status 0
+  assert_silence
+}
+
+@test "list --limit prints so many of the first" {
+  for_each_place check_list_limit
+}
+
+check_list_by_value() {
+  assert_prints "" list --sort value --limit 5
+  ctl -q reset low --to -9223372036854775808
+  ctl -q reset high --to 9223372036854775807
+  ctl -q reset b --to 7
+  ctl -q reset a --to 7
+  ctl -q reset a.x --to 7
+  ctl -q reset nine --to -9
+  ctl -q reset ten --to 10
+  assert_prints $'high\t9223372036854775807' list --sort value --limit 1
+  assert_prints $'high\t9223372036854775807\nten\t10\na\t7\na.x\t7' list --sort value --limit 4
+  assert_prints $'a\t7\na.x\t7' list --sort value --limit 9 --prefix a
+  assert_prints $'{"name":"high","value":9223372036854775807}\n{"name":"ten","value":10}' \
+    --json list --sort value --limit 2
+  ctl list --sort value --limit 100000 >"$dir/listed"
+  diff <(ctl list | sort -t "$(printf '\t')" -k2,2nr) "$dir/listed"
+  try ctl -q list --sort value --limit 1
+  assert_status 0
+  assert_silence
+}
+
+@test "list --sort value prints the largest values first, equal ones by name" {
+  for_each_place check_list_by_value
+}
+
+@test "list --sort value finds the largest values on whichever page they are" {
+  start_daemon --sync normal
+  curl -sf -X POST -o /dev/null "$url/v1/counters/c[0001-2100]/increment"
+  place=(--server "$url")
+  ctl -q reset c0001 --to 30
+  ctl -q reset c1000 --to 10
+  ctl -q reset c2100 --to 20
+  assert_prints $'c0001\t30\nc2100\t20\nc1000\t10\nc0002\t1' list --sort value --limit 4
+  ctl list --sort value --limit 2000 >"$dir/listed"
+  diff <(ctl list | sort -t "$(printf '\t')" -k2,2nr | head -n 2000) "$dir/listed"
+}
+
+@test "list refuses an order and a number of rows that cannot be" {
+  local limit sort
+  place=(--store "sqlite:$dir/direct.db")
+  ctl -q increment a
+  for limit in 0 -1 010 1e3 '' ' 5' 9223372036854775808; do
+    echo "limit: '$limit'"
+    for sort in name value; do
+      try ctl list --sort "$sort" --limit "$limit"
+      assert_refused 65
+      assert_stderr_lines 1
+      assert_stderr_has --limit
+    done
+  done
+  for sort in other Name '' 'name '; do
+    try ctl list --sort "$sort" --limit 1
+    assert_refused 64
+    assert_stderr_has "--sort is name or value, not '$sort'"
+  done
+  try ctl list --limit
+  assert_refused 64
+  try ctl list --sort
+  assert_refused 64
+}
+
+# All rows of the answer would have to be held.
+@test "list --sort value needs a limit, and says how else to sort" {
+  local limit
+  place=(--store "sqlite:$dir/direct.db")
+  ctl -q increment a
+  for limit in "" "--limit 100001"; do
+    # shellcheck disable=SC2086
+    try ctl list --sort value $limit
+    assert_refused 64
+    assert_stderr_has '--limit, of at most 100000'
+    assert_stderr_has "counterctl list | sort -t \"\$(printf '\\t')\" -k2,2nr"
+  done
+  assert_prints $'a\t1' list --sort value --limit 100000
+}
+
+# As many rows as it is asked for, for ever; the file that it is given gets how many that were.
+endless_pages='
+import http.server, json, sys, urllib.parse
+class Pages(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
+        limit = int(query["limit"][0])
+        after = int(query.get("after", ["c0"])[0][1:])
+        with open(sys.argv[1], "a") as log:
+            print(limit, file=log)
+        rows = [{"name": "c%d" % i, "value": i} for i in range(after + 1, after + 1 + limit)]
+        body = json.dumps({"counters": rows, "next": rows[-1]["name"]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *unused):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+print(server.server_port)
+server.serve_forever()'
+
+@test "list asks for no more rows than it prints, in small pages" {
+  start_python "$endless_pages" "$dir/asked"
+  place=(--server "http://127.0.0.1:$said")
+  assert_equal "$(timeout 20 "$counterctl" "${place[@]}" list --limit 230 | wc -l)" 230
+  assert_equal "$(paste -sd ' ' "$dir/asked")" '100 100 30'
+  assert_equal "$(timeout 20 "$counterctl" "${place[@]}" list --limit 100 | wc -l)" 100
+  assert_equal "$(paste -sd ' ' "$dir/asked")" '100 100 30 100'
+}
+
+@test "a list ends when its output cannot be written" {
+  local form
+  start_python "$endless_pages" "$dir/asked"
+  place=(--server "http://127.0.0.1:$said")
+  for form in "" --json; do
+    # shellcheck disable=SC2016,SC2086
+    try timeout 20 bash -c '"$@" >/dev/full' bash "$counterctl" "${place[@]}" $form list
+    assert_refused 74
+    assert_stderr_lines 1
+    # shellcheck disable=SC2016,SC2086
+    try timeout 20 bash -c '"$@" | head -n 1 >/dev/null; exit "${PIPESTATUS[0]}"' \
+      bash "$counterctl" "${place[@]}" $form list
+    assert_refused 74
+  done
+}
+
+# on_terminal COMMAND...: runs it on a terminal of its own and prints what that shows.
+on_terminal() {
+  SHELL=/bin/sh script -qec "$(printf '%q ' "$@")" /dev/null </dev/null | tr -d '\r'
+}
+
+check_table() {
+  assert_equal "$(on_terminal "$counterctl" "${place[@]}" list)" 'NAME  VALUE'
+  ctl -q reset a --to 5
+  assert_equal "$(on_terminal "$counterctl" "${place[@]}" list)" $'NAME  VALUE\na         5'
+  ctl -q reset a.long:name --to -1234567
+  ctl -q reset b --to 90
+  assert_equal "$(on_terminal "$counterctl" "${place[@]}" list)" \
+    $'NAME            VALUE\na                   5\na.long:name  -1234567\nb                  90'
+  assert_equal "$(on_terminal "$counterctl" "${place[@]}" list --sort value --limit 2)" \
+    $'NAME  VALUE\nb        90\na         5'
+  assert_equal "$(on_terminal "$counterctl" "${place[@]}" --json list --limit 1)" \
+    '{"name":"a","value":5}'
+  assert_equal "$(on_terminal "$counterctl" "${place[@]}" -q list)" ''
+  assert_prints $'a\t5\na.long:name\t-1234567\nb\t90' list
+}
+
+@test "list prints a table on a terminal, and tabs elsewhere" {
+  for_both_ways check_table
+}
+
+@test "the table of a long list has one header, and columns that widen from page to page" {
+  start_python "$endless_pages" "$dir/asked"
+  on_terminal "$counterctl" --server "http://127.0.0.1:$said" list --limit 1001 >"$dir/table"
+  diff <(echo 'NAME  VALUE'
+    seq 900 | awk '{ printf "c%-3d  %5d\n", $1, $1 }'
+    seq 901 1001 | awk '{ printf "c%-4d  %5d\n", $1, $1 }') "$dir/table"
 }
 
 check_json() {
