@@ -27,12 +27,10 @@ bool is_worth_another_try(Code code) {
          code == Code::kTooManyKeys || code == Code::kStoreFull;
 }
 
-Result<void> set_key(const Globals& globals, const std::optional<std::string>& given,
-                     Operation& operation) {
-  Result<std::string> key = given ? parse_idempotency_key(*given) : make_idempotency_key();
-  if (!key) return Error{given ? Code::kUsage : key.error().code, "--key: " + key.error().message};
+Result<void> set_key(const std::string& given, Operation& operation) {
+  Result<std::string> key = parse_idempotency_key(given);
+  if (!key) return Error{Code::kUsage, "--key: " + key.error().message};
   operation.key = std::move(*key);
-  if (!given) operation.key_lifetime = std::max<milliseconds>(kOwnKeyLifetime, 2 * globals.timeout);
   return {};
 }
 
@@ -91,6 +89,14 @@ Result<void> Changer::change(Step& step, Deadline deadline) {
   }
 }
 
+Result<void> set_fresh_key(const Globals& globals, Operation& operation) {
+  Result<std::string> key = make_idempotency_key();
+  if (!key) return key.error();
+  operation.key = std::move(*key);
+  operation.key_lifetime = std::max<milliseconds>(kOwnKeyLifetime, 2 * globals.timeout);
+  return {};
+}
+
 void add_key_option(CLI::App& app, std::optional<std::string>& key) {
   // By a function: CLI11 takes an empty value of an optional for none.
   app.add_option_function<std::string>(
@@ -102,7 +108,9 @@ void add_key_option(CLI::App& app, std::optional<std::string>& key) {
 
 Result<void> change_counter(const Globals& globals, Step& step,
                             const std::optional<std::string>& key) {
-  if (const Result<void> set = set_key(globals, key, step.operation); !set) return set.error();
+  const Result<void> set =
+      key ? set_key(*key, step.operation) : set_fresh_key(globals, step.operation);
+  if (!set) return set.error();
   const Result<void> changed = Changer(globals).change(step, globals.deadline);
   if (changed || changed.error().code != Code::kUnknown) return changed;
   return Error{Code::kUnknown, changed.error().message +

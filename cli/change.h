@@ -27,6 +27,9 @@ class Changer {
   std::unique_ptr<Counters> counters_;
 };
 
+// Gives the operation a key that nobody has used. kIo: the system gives no random bits.
+Result<void> set_fresh_key(const Globals& globals, Operation& operation);
+
 // The option --key of a command that changes something.
 void add_key_option(CLI::App& app, std::optional<std::string>& key);
 

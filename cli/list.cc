@@ -1,12 +1,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <functional>
-#include <limits>
 #include <string_view>
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/pages.h"
 #include "cli/top_rows.h"
 #include "common/counter_name.h"
 #include "common/json.h"
@@ -15,10 +14,6 @@
 
 namespace counterd {
 namespace {
-
-using Rows = std::vector<ListPage::Row>;
-
-constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
 
 struct Options {
   std::string prefix, sort = "name";
@@ -29,7 +24,7 @@ struct Options {
 struct Plan {
   std::string prefix;
   bool by_value = false;
-  std::int64_t limit = kNoLimit;
+  std::int64_t limit = kAllRows;
 };
 
 Result<Plan> read_plan(const Options& options) {
@@ -41,7 +36,7 @@ Result<Plan> read_plan(const Options& options) {
     return Error{Code::kUsage, "--sort is name or value, not " + quote_for_people(options.sort)};
   }
   if (options.limit) {
-    const Result<std::int64_t> limit = parse_int64_within(*options.limit, "--limit", 1, kNoLimit);
+    const Result<std::int64_t> limit = parse_int64_within(*options.limit, "--limit", 1, kAllRows);
     if (!limit) return limit.error();
     plan.limit = *limit;
   }
@@ -110,39 +105,19 @@ std::string RowPrinter::line_of(const std::string& name, const std::string& valu
 // million rows by themselves took 4.0, 3.1 and 2.4 s.
 constexpr std::size_t kPageRows = kDefaultListLimit;
 
-// Hands over what is listed, page after page, in the order of names.
-Result<void> read_pages(const Globals& globals, const std::string& prefix, std::int64_t limit,
-                        const std::function<Result<void>(const Rows&)>& take) {
-  Result<std::unique_ptr<Counters>> counters = open_counters(globals);
-  if (!counters) return counters.error();
-  ListQuery query{prefix, "", 0};
-  // Each page is an answer of its own: a long list takes as long as it takes.
-  Deadline deadline = globals.deadline;
-  do {
-    query.limit = std::min(static_cast<std::size_t>(limit), kPageRows);
-    const Result<ListPage> page = (*counters)->list(query, deadline);
-    if (!page) return page.error();
-    if (Result<void> taken = take(page->rows); !taken) return taken;
-    limit -= static_cast<std::int64_t>(page->rows.size());
-    query.after = page->next;
-    deadline = std::chrono::steady_clock::now() + globals.timeout;
-  } while (limit > 0 && !query.after.empty());
-  return {};
-}
-
 Result<void> list_by_name(const Globals& globals, const Plan& plan) {
   RowPrinter printer(globals);
-  return read_pages(globals, plan.prefix, plan.limit,
+  return read_pages(globals, {plan.prefix, "", kPageRows}, plan.limit,
                     [&printer](const Rows& rows) { return printer.print(rows); });
 }
 
 Result<void> list_by_value(const Globals& globals, const Plan& plan) {
   TopRows top(static_cast<std::size_t>(plan.limit));
-  Result<void> read =
-      read_pages(globals, plan.prefix, kNoLimit, [&top](const Rows& rows) -> Result<void> {
-        for (const ListPage::Row& row : rows) top.add(row);
-        return {};
-      });
+  Result<void> read = read_pages(globals, {plan.prefix, "", kPageRows}, kAllRows,
+                                 [&top](const Rows& rows) -> Result<void> {
+                                   for (const ListPage::Row& row : rows) top.add(row);
+                                   return {};
+                                 });
   if (!read) return read;
   return RowPrinter(globals).print(top.take());
 }

@@ -1,3 +1,4 @@
+#include "cli/by_prefix.h"
 #include "cli/change.h"
 #include "cli/operations.h"
 #include "common/number.h"
@@ -29,7 +30,12 @@ OperationWords add_reset_words(CLI::App& app) {
 }
 
 Run add_reset(CLI::App& app) {
-  return run_change(add_reset_words(app), app);
+  const OperationWords words = add_reset_words(app);
+  return run_one_or_prefix(app, run_change(words, app), [words] {
+    Result<Operation> each = words.read();
+    if (each) each->create = false;
+    return each;
+  });
 }
 
 }  // namespace counterd

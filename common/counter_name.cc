@@ -28,6 +28,14 @@ std::string rule_broken_by(std::string_view name) {
 
 }  // namespace
 
+bool is_below(std::string_view name, std::string_view prefix) {
+  constexpr std::string_view kBoundaries = "._:-";
+  const auto is_boundary = [&](char c) { return kBoundaries.find(c) != kBoundaries.npos; };
+  if (!name.starts_with(prefix)) return false;
+  return name.size() == prefix.size() || (!prefix.empty() && is_boundary(prefix.back())) ||
+         is_boundary(name[prefix.size()]);
+}
+
 Result<void> check_counter_name(std::string_view name) {
   if (is_name(name)) return {};
   return Error{Code::kBadName, "not a counter name: " + rule_broken_by(name)};

@@ -108,6 +108,7 @@ std::string describe_operation(const Operation& operation) {
       return text;
     case OperationKind::kReset:
       add("reset ", operation.operand);
+      if (!operation.create) text += " existing";
       return text;
     case OperationKind::kDelete:
       return "delete";

@@ -42,6 +42,9 @@ struct Operation {
   std::int64_t initial = 0;  // what a missing counter holds before it
   Bounds bounds = {};
 
+  // For a reset alone: whether it makes a missing counter, or is refused as kMissing.
+  bool create = true;
+
   // The idempotency key; empty: none. Not for a report, which may be repeated as it is.
   std::string key = {};  // REQUIRES: empty, or from parse_idempotency_key()
   // How long the key is known, if that is less than StoreOptions::key_lifetime; 0: that long.

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::array<std::string_view, 5> kIncrementParameters = {"by", "min", "max", "on_limit",
                                                                   "initial"};
-constexpr std::array<std::string_view, 1> kResetParameters = {"to"};
+constexpr std::array<std::string_view, 2> kResetParameters = {"to", "create"};
 
 constexpr std::string_view kWord = "op";
 constexpr std::string_view kName = "name";
@@ -77,6 +77,14 @@ const std::string* find_parameter(const Parameters& parameters, std::string_view
   return nullptr;
 }
 
+Result<bool> read_truth(const Parameters& parameters, std::string_view name, bool otherwise) {
+  const std::string* text = find_parameter(parameters, name);
+  if (text == nullptr) return otherwise;
+  if (*text == "true" || *text == "false") return *text == "true";
+  return Error{Code::kBadParameter,
+               std::string(name) + " " + quote_for_people(*text) + " is neither true nor false"};
+}
+
 std::span<const std::string_view> parameters_of(OperationKind kind) {
   if (kind == OperationKind::kIncrement) return kIncrementParameters;
   if (kind == OperationKind::kReset) return kResetParameters;
@@ -109,7 +117,12 @@ Result<Operation> read_operation(OperationKind kind, std::string name,
       read_number(parameters, increments ? "by" : "to", increments ? 1 : 0);
   if (!operand) return operand.error();
   operation.operand = *operand;
-  if (!increments) return operation;
+  if (!increments) {
+    const Result<bool> create = read_truth(parameters, "create", true);
+    if (!create) return create.error();
+    operation.create = *create;
+    return operation;
+  }
   const Result<std::int64_t> initial = read_number(parameters, "initial", 0);
   if (!initial) return initial.error();
   operation.initial = *initial;
@@ -137,6 +150,7 @@ Parameters write_parameters(const Operation& operation) {
     parameters.emplace_back(name, std::to_string(number));
   };
   if (operation.kind == OperationKind::kReset) add("to", operation.operand);
+  if (!operation.create) parameters.emplace_back("create", "false");
   if (operation.kind != OperationKind::kIncrement) return parameters;
   add("by", operation.operand);
   if (operation.initial != 0) add("initial", operation.initial);

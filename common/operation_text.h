@@ -19,6 +19,10 @@ using Parameters = std::vector<std::pair<std::string, std::string>>;
 // The text of the parameter `name`; null if it is not given.
 const std::string* find_parameter(const Parameters& parameters, std::string_view name);
 
+// The truth value of the parameter `name`, true or false; `otherwise` if it is not given.
+// kBadParameter: it is neither.
+Result<bool> read_truth(const Parameters& parameters, std::string_view name, bool otherwise);
+
 // Which parameters such an operation may have. REQUIRES: it is of one counter
 std::span<const std::string_view> parameters_of(OperationKind kind);
 

@@ -100,12 +100,9 @@ Result<Operation> read_batch(const RequestHead& head, std::string_view query,
   if (!others) return others.error();
   if (const Result<void> known = check_parameters(*others, kKnown); !known) return known.error();
   if (group.members.empty()) return Error{Code::kBadParameter, "a batch has operations"};
-  const std::string* atomic = find_parameter(*others, kKnown[1]);
-  if (atomic != nullptr && *atomic != "true" && *atomic != "false") {
-    return Error{Code::kBadParameter,
-                 "atomic " + quote_for_people(*atomic) + " is neither true nor false"};
-  }
-  if (atomic != nullptr && *atomic == "true") group.kind = OperationKind::kAll;
+  const Result<bool> atomic = read_truth(*others, kKnown[1], false);
+  if (!atomic) return atomic.error();
+  if (*atomic) group.kind = OperationKind::kAll;
   return group;
 }
 

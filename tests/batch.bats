@@ -329,11 +329,11 @@ while True:
 
 @test "on a terminal the progress of a batch is told, unless -q is given" {
   seq 2500 | sed 's/.*/increment a/' >"$dir/many"
-  script -qec "'$counterctl' --store 'sqlite:$dir/a.db' batch '$dir/many' >'$dir/out'" \
+  SHELL=/bin/sh script -qec "'$counterctl' --store 'sqlite:$dir/a.db' batch '$dir/many' >'$dir/out'" \
     "$dir/terminal" </dev/null >/dev/null
   grep -q '2500 operations, [0-9]*/s' "$dir/terminal"
   assert_equal "$(wc -l <"$dir/out")" 2500
-  script -qec "'$counterctl' -q --store 'sqlite:$dir/a.db' batch '$dir/many' >'$dir/out'" \
+  SHELL=/bin/sh script -qec "'$counterctl' -q --store 'sqlite:$dir/a.db' batch '$dir/many' >'$dir/out'" \
     "$dir/quiet" </dev/null >/dev/null
   assert_fails grep -q operations "$dir/quiet"
 }

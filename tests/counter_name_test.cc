@@ -68,6 +68,23 @@ TEST_CASE("what could escape a path, a shell or a line is no name", "[name]") {
   }
 }
 
+TEST_CASE("names are below a prefix where it ends at a boundary", "[name]") {
+  for (const std::string_view name :
+       {"web", "web.a", "web_a", "web:a", "web-a", "web.", "web:a:b"}) {
+    CAPTURE(name);
+    CHECK(is_below(name, "web"));
+  }
+  for (const std::string_view name : {"we", "webshop", "web2", "Web", "a.web", "webX.a"}) {
+    CAPTURE(name);
+    CHECK_FALSE(is_below(name, "web"));
+  }
+  CHECK(is_below("web:a", "web:"));
+  CHECK(is_below("web:", "web:"));
+  CHECK_FALSE(is_below("web", "web:"));
+  CHECK_FALSE(is_below("web.a", "web:"));
+  CHECK(is_below("web:a.b", "web:a"));
+}
+
 TEST_CASE("a prefix may be empty", "[name]") {
   CHECK(check_name_prefix("").ok());
   CHECK(check_name_prefix(std::string(kMaxNameLength, 'n')).ok());

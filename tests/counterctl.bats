@@ -1089,6 +1089,90 @@ server.serve_forever()'
   assert_refused 69
 }
 
+# Counters below web and beside it.
+make_web() {
+  printf 'increment %s --by 3\n' we web web.a web:b web_c web-d:e webshop web2 x | ctl -q batch
+}
+
+check_prefix() {
+  make_web
+  assert_prints 5 reset --prefix web --to 7 --yes
+  assert_prints $'we\t3\nweb\t7\nweb-d:e\t7\nweb.a\t7\nweb2\t3\nweb:b\t7\nweb_c\t7\nwebshop\t3\nx\t3' list
+  assert_prints 1 reset --yes --prefix web:
+  assert_prints 0 report web:b
+  assert_prints '{"prefix":"web","reset":5}' --json reset --prefix web --yes
+  assert_prints 1 delete --prefix web. --yes
+  assert_prints '{"prefix":"web","delete":4}' --json delete --prefix web --yes
+  assert_prints $'we\t3\nweb2\t3\nwebshop\t3\nx\t3' list
+  assert_prints 0 delete --prefix web --yes
+  assert_prints 0 reset --prefix nothing --yes
+  try ctl -q delete --prefix x --yes
+  assert_status 0
+  assert_silence
+  assert_prints $'we\t3\nweb2\t3\nwebshop\t3' list
+}
+
+@test "reset and delete --prefix change what is below a name, up to its boundary, and say how many" {
+  for_each_place check_prefix
+}
+
+check_many_below() {
+  seq -f 'increment many:%.0f' 2500 | ctl -q batch
+  assert_prints 2500 reset --prefix many --to 4 --yes
+  assert_prints $'many:1\t4\nmany:999\t4\nmany:2500\t4' report many:1 many:999 many:2500
+  assert_prints 2500 delete --prefix many --yes
+  assert_prints '' list
+}
+
+@test "more counters than one portion are below a prefix, each is changed once" {
+  for_each_place check_many_below
+}
+
+@test "a change by prefix that is not confirmed, or is said wrongly, is refused and changes nothing" {
+  open_sqlite
+  make_web
+  local before command
+  before=$(ctl list)
+  for command in 'reset --prefix web' 'delete --prefix web' 'delete web --prefix web --yes' \
+    'reset web --prefix web --yes' 'reset --prefix web --yes --key k' 'reset web --yes' \
+    'delete --yes' 'delete'; do
+    echo "$command"
+    # shellcheck disable=SC2086
+    try ctl $command </dev/null
+    assert_refused 64
+  done
+  try ctl delete --prefix ''  --yes
+  assert_refused 65
+  assert_stderr_has 'every counter'
+  try ctl delete --prefix '../' --yes
+  assert_refused 65
+  try ctl reset --prefix web --to x --yes
+  assert_refused 65
+  assert_prints "$before" list
+}
+
+# answer_on_terminal ANSWER OPTION...: what the terminal shows goes to $dir/terminal.
+answer_on_terminal() {
+  SHELL=/bin/sh script -qec "$(printf '%q ' "$counterctl" "${place[@]}" "${@:2}")" "$dir/terminal" \
+    <<<"$1" >/dev/null
+}
+
+@test "on a terminal a change by prefix says how many and is asked about" {
+  open_sqlite
+  make_web
+  status=0
+  answer_on_terminal n delete --prefix web || status=$?
+  assert_status 64
+  grep -q 'delete 5 counters below web? \[y/N\]' "$dir/terminal"
+  assert_prints 3 report web
+  answer_on_terminal y delete --prefix web
+  try ctl report web
+  assert_refused 2
+  answer_on_terminal '' reset --prefix web2 --yes
+  assert_fails grep -q '?' "$dir/terminal"
+  assert_prints 0 report web2
+}
+
 @test "report of several names says once that nothing answers" {
   place=(--server "unix:$dir/nothing.sock")
   try ctl report a b c

@@ -55,6 +55,11 @@ TEST_CASE("a refusal names value, bound and what would have been, exactly") {
                  "make it -18446744073709551616, below the minimum -92233"));
 }
 
+TEST_CASE("a reset that may not create is another operation than one that may") {
+  CHECK(describe_operation(reset_of("a", 5).operation) == "reset 5");
+  CHECK(describe_operation(existing(reset_of("a", 5)).operation) == "reset 5 existing");
+}
+
 TEST_CASE("operations with different conditions have different texts, plain ones those of before") {
   CHECK(describe_operation(increment_of("a", 5).operation) == "increment 5");
   std::set<std::string> texts;

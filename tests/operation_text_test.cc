@@ -27,6 +27,7 @@ TEST_CASE("an operation reads as it was written") {
       within(increment_of("a", 3), {}, INT64_MAX),
       starting_at(INT64_MIN, increment_of("a")),
       reset_of("a", INT64_MIN),
+      existing(reset_of("a", 5)),
       delete_of("a"),
       report_of("a"),
   };
@@ -64,5 +65,7 @@ TEST_CASE("an operation that is not right is refused") {
   CHECK(code_of(R"({"op":"increment","name":"a","on_limit":"stop","max":1})") ==
         Code::kBadParameter);
   CHECK(code_of(R"({"op":"increment","name":"a","to":1})") == Code::kBadParameter);
+  CHECK(code_of(R"({"op":"reset","name":"a","create":1})") == Code::kBadParameter);
+  CHECK(code_of(R"({"op":"increment","name":"a","create":true})") == Code::kBadParameter);
   CHECK(code_of(R"({"op":"report","name":"a","by":1})") == Code::kBadParameter);
 }

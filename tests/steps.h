@@ -39,6 +39,12 @@ inline Step all_of(const std::vector<Step>& steps) {
   return group_of(OperationKind::kAll, steps);
 }
 
+// The same reset, of a counter that is there.
+inline Step existing(Step step) {
+  step.operation.create = false;
+  return step;
+}
+
 // The same increment within bounds.
 inline Step within(Step step, std::optional<std::int64_t> min, std::optional<std::int64_t> max,
                    bool clamp = false) {

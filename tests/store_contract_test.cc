@@ -137,6 +137,22 @@ ON_EVERY_ENGINE("a reset tells the value before it") {
   CHECK(run_one(*store, reset_of("a", 0)).previous == 0);
 }
 
+ON_EVERY_ENGINE("a reset that may not create makes no counter") {
+  const TestType place;
+  const auto store = place.open();
+  CHECK(run_one(*store, existing(reset_of("a", 3))).code == Code::kMissing);
+  CHECK(run_one(*store, keyed(existing(reset_of("a", 3)), "k")).code == Code::kMissing);
+  CHECK_FALSE(value_of(*store, "a").has_value());
+  run_one(*store, increment_of("a", 5));
+  const Outcome outcome = run_one(*store, keyed(existing(reset_of("a", 3)), "k"));
+  CHECK(outcome.code == Code::kOk);
+  CHECK(outcome.previous == 5);
+  CHECK(run_one(*store, keyed(existing(reset_of("a", 3)), "k")).replayed);
+  CHECK(run_one(*store, keyed(reset_of("a", 3), "k")).code == Code::kKeyReused);
+  CHECK(run_one(*store, existing(reset_of("a", 4))).previous == 3);
+  CHECK(value_of(*store, "a") == 4);
+}
+
 ON_EVERY_ENGINE("report and delete of a missing counter are missing and make nothing") {
   const TestType place;
   const auto store = place.open();
@@ -712,6 +728,10 @@ class Model {
         break;
       }
       case OperationKind::kReset:
+        if (!exists && !operation.create) {
+          outcome.code = Code::kMissing;
+          break;
+        }
         if (exists) outcome.previous = value;
         outcome.value = values_[operation.name] = operation.operand;
         break;
@@ -783,7 +803,9 @@ class RandomSteps {
     if (kind < 3) return increment_of(name, number());
     if (kind < 6)
       return bounded(starting_at(below(2) == 0 ? 0 : number(), increment_of(name, number())));
-    if (kind < 7) return reset_of(name, number());
+    if (kind < 7) {
+      return below(2) == 0 ? reset_of(name, number()) : existing(reset_of(name, number()));
+    }
     return kind < 8 ? delete_of(name) : report_of(name);
   }
   Step bounded(Step step) {

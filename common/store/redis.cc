@@ -219,7 +219,7 @@ local function apply(step)
     elseif step.clamp then
       previous = before
     end
-  elseif step.kind == 's' then
+  elseif step.kind == 's' or step.kind == 't' and row.value then
     previous = row.value or '-'
     set(row, step.operand)
     value = step.operand

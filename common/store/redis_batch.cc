@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 
 #include "common/store/outcome_text.h"
 
@@ -21,6 +22,13 @@ bool are_alike(const Operation& a, const Operation& b) {
 
 bool has_conditions(const Operation& operation) {
   return operation.initial != 0 || operation.bounds != Bounds{};
+}
+
+char letter_of(const Operation& operation) {
+  if (has_conditions(operation)) return 'b';
+  if (!operation.create) return 't';
+  constexpr std::array kLetters = {'i', 's', 'd', 'r', 'e', 'a'};  // in the order of OperationKind
+  return kLetters.at(static_cast<std::size_t>(operation.kind));
 }
 
 std::string describe_conditions(const Operation& operation) {
@@ -149,19 +157,12 @@ void RedisBatch::add_group(const Operation& group) {
 }
 
 void RedisBatch::describe(milliseconds key_lifetime, std::vector<std::string>& arguments) const {
-  // In the order of OperationKind.
-  constexpr std::array kKinds = {"i", "s", "d", "r", "e", "a"};
-  constexpr std::array kKeyedKinds = {"I", "S", "D", "R", "E", "A"};
   arguments.reserve(arguments.size() + 6 * runs_.size());
   for (const auto& [operation, count] : runs_) {
-    const auto kind = static_cast<std::size_t>(operation->kind);
     const bool keyed = is_keyed(*operation);
     const bool conditions = has_conditions(*operation);
-    if (conditions) {
-      arguments.emplace_back(keyed ? "B" : "b");
-    } else {
-      arguments.emplace_back(keyed ? kKeyedKinds.at(kind) : kKinds.at(kind));
-    }
+    const char letter = letter_of(*operation);
+    arguments.emplace_back(1, keyed ? static_cast<char>(std::toupper(letter)) : letter);
     arguments.push_back(operation->name);
     arguments.push_back(std::to_string(is_group(*operation) ? count : operation->operand));
     if (conditions) arguments.push_back(describe_conditions(*operation));

@@ -20,14 +20,14 @@ class RedisBatch {
   // REQUIRES: `batch` outlives it
   explicit RedisBatch(std::span<Step> batch);
 
-  // Appends, for each run of alike operations: what (i increment, s reset, d delete, r report; in
-  // capitals with a key), the counter's name, the operand (as decimal numbers are from here on),
-  // and how many; of one with a key, which is alone, instead of how many: its key, and for how many
-  // milliseconds that is known. An increment with bounds or an initial value is a b, with one more
-  // argument behind the operand: the initial value, the minimum and the maximum ("-": none), and
-  // whether it clamps (c) or refuses (r), separated by spaces. A group is an e (each) or an a (all)
-  // without a name, whose operand says how many of the runs behind it are its own; one that is
-  // nothing but its members, kEach without a key, is not told.
+  // Appends, for each run of alike operations: what (i increment, s reset, t reset of what is
+  // there, d delete, r report; in capitals with a key), the counter's name, the operand (as decimal
+  // numbers are from here on), and how many; of one with a key, which is alone, instead of how
+  // many: its key, and for how many milliseconds that is known. An increment with bounds or an
+  // initial value is a b, with one more argument behind the operand: the initial value, the minimum
+  // and the maximum ("-": none), and whether it clamps (c) or refuses (r), separated by spaces. A
+  // group is an e (each) or an a (all) without a name, whose operand says how many of the runs
+  // behind it are its own; one that is nothing but its members, kEach without a key, is not told.
   void describe(std::chrono::milliseconds key_lifetime, std::vector<std::string>& arguments) const;
 
   // Fills in the outcomes from the script's answer, a line as outcome_text.h tells for each run.

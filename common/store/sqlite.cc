@@ -119,11 +119,15 @@ Outcome increment(Counter& counter, const Operation& operation, std::int64_t now
   return outcome;
 }
 
-Outcome reset(Counter& counter, std::int64_t to, std::int64_t now_ms) {
+Outcome reset(Counter& counter, const Operation& operation, std::int64_t now_ms) {
   Outcome outcome;
+  if (!counter.exists && !operation.create) {
+    outcome.code = Code::kMissing;
+    return outcome;
+  }
   if (counter.exists) outcome.previous = counter.value;
-  change(counter, to, now_ms);
-  outcome.value = to;
+  change(counter, operation.operand, now_ms);
+  outcome.value = operation.operand;
   return outcome;
 }
 
@@ -155,7 +159,7 @@ Outcome apply_to(Counter& counter, const Operation& operation, std::int64_t now_
     case OperationKind::kIncrement:
       return increment(counter, operation, now_ms);
     case OperationKind::kReset:
-      return reset(counter, operation.operand, now_ms);
+      return reset(counter, operation, now_ms);
     case OperationKind::kDelete:
       return remove(counter);
     case OperationKind::kReport:

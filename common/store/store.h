@@ -15,11 +15,11 @@
 //
 // Counters: the whole signed 64-bit range is exact. A missing counter is begun at the operation's
 // `initial` value, 0 unless given, by an increment and made by a reset, whose outcome has no
-// `previous`; report and delete of it are kMissing. An increment does what add_within() of
-// operation.h says: beyond the range it is kOutOfRange, beyond a bound kBeyondBound, and then it
-// leaves the value, makes no counter, and the rest of the batch goes on. One that clamps has a
-// `previous`, and is applied also where it adds nothing: it makes the counter, and counts as its
-// latest change.
+// `previous`; report and delete of it, and a reset that may not create, are kMissing. An increment
+// does what add_within() of operation.h says: beyond the range it is kOutOfRange, beyond a bound
+// kBeyondBound, and then it leaves the value, makes no counter, and the rest of the batch goes on.
+// One that clamps has a `previous`, and is applied also where it adds nothing: it makes the
+// counter, and counts as its latest change.
 //
 // Groups: the members of a group are applied in their order, with nothing of others in between, and
 // are one snapshot if they are reports; the outcome of a kEach is kOk whatever is refused of it.

@@ -101,7 +101,8 @@ std::string request_line_of(const Operation& operation) {
       return "POST " + path + "/increment?by=" + std::to_string(operation.operand) +
              conditions(operation);
     case OperationKind::kReset:
-      return "POST " + path + "/reset?to=" + std::to_string(operation.operand);
+      return "POST " + path + "/reset?to=" + std::to_string(operation.operand) +
+             (operation.create ? "" : "&create=false");
     case OperationKind::kDelete:
       return "DELETE " + path;
     case OperationKind::kReport:

@@ -1,0 +1,142 @@
+#include "cli/by_prefix.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <iostream>
+
+#include "cli/change.h"
+#include "cli/pages.h"
+#include "common/counter_name.h"
+#include "common/json.h"
+#include "common/limits.h"
+
+namespace counterd {
+namespace {
+
+struct Options {
+  std::optional<std::string> prefix;
+  bool yes = false;
+};
+
+const char* word_of(const Operation& change) {
+  return change.kind == OperationKind::kDelete ? "delete" : "reset";
+}
+
+Result<void> check_prefix(const std::string& prefix) {
+  // What a script's unset variable gives must not be every counter.
+  if (prefix.empty()) return Error{Code::kBadName, "--prefix: an empty one is every counter"};
+  const Result<void> checked = check_name_prefix(prefix);
+  if (!checked) return Error{Code::kBadName, checked.error().message};
+  return {};
+}
+
+ListQuery query_of(const std::string& prefix) {
+  return {prefix, "", kMaxBatchOperations};
+}
+
+Result<std::int64_t> count_below(const Globals& globals, const std::string& prefix) {
+  std::int64_t count = 0;
+  const auto take = [&](const Rows& rows) -> Result<void> {
+    count += std::count_if(rows.begin(), rows.end(),
+                           [&](const ListPage::Row& row) { return is_below(row.name, prefix); });
+    return {};
+  };
+  const Result<void> read = read_pages(globals, query_of(prefix), kAllRows, take);
+  if (!read) return read.error();
+  return count;
+}
+
+Result<void> confirm(const Globals& globals, const std::string& prefix, const Operation& change) {
+  if (isatty(STDIN_FILENO) == 0 || isatty(STDERR_FILENO) == 0) {
+    return Error{Code::kUsage, std::string("to ") + word_of(change) + " all counters below " +
+                                   prefix + ", give --yes"};
+  }
+  const Result<std::int64_t> count = count_below(globals, prefix);
+  if (!count) return count.error();
+  std::cerr << word_of(change) << ' ' << *count << " counters below " << prefix << "? [y/N] ";
+  std::string answer;
+  std::getline(std::cin, answer);
+  if (answer == "y" || answer == "yes") return {};
+  return Error{Code::kUsage, "not confirmed; nothing was changed"};
+}
+
+class PrefixChange {
+ public:
+  PrefixChange(const Globals& globals, std::string prefix, Operation change)
+      : globals_(globals),
+        prefix_(std::move(prefix)),
+        change_(std::move(change)),
+        changer_(globals) {}
+
+  Result<void> run() {
+    const Result<void> changed =
+        read_pages(globals_, query_of(prefix_), kAllRows,
+                   [this](const Rows& rows) { return change_portion(rows); });
+    const std::string count = std::to_string(count_);
+    if (!changed) {
+      return Error{changed.error().code, changed.error().message + "; before that, " + count +
+                                             " counters were changed; run it again for the rest"};
+    }
+    print_line(globals_, globals_.json ? R"({"prefix":")" + prefix_ + R"(",")" + word_of(change_) +
+                                             "\":" + count + "}"
+                                       : count);
+    return {};
+  }
+
+ private:
+  Result<void> change_portion(const Rows& rows) {
+    Step group{{OperationKind::kEach, "", 0}, {}};
+    for (const ListPage::Row& row : rows) {
+      if (!is_below(row.name, prefix_)) continue;
+      group.operation.members.push_back(change_);
+      group.operation.members.back().name = row.name;
+    }
+    if (group.operation.members.empty()) return {};
+    if (Result<void> key = set_fresh_key(globals_, group.operation); !key) return key;
+    const Deadline deadline = std::chrono::steady_clock::now() + globals_.timeout;
+    if (Result<void> changed = changer_.change(group, deadline); !changed) return changed;
+    const std::vector<Outcome>& outcomes = group.outcome.members;
+    count_ += std::count_if(outcomes.begin(), outcomes.end(),
+                            [](const Outcome& outcome) { return outcome.code == Code::kOk; });
+    return {};
+  }
+
+  const Globals& globals_;
+  const std::string prefix_;
+  const Operation change_;  // of each counter
+  Changer changer_;
+  std::int64_t count_ = 0;
+};
+
+Result<void> change_below(const Globals& globals, const Options& options, const Operation& change) {
+  if (const Result<void> prefix = check_prefix(*options.prefix); !prefix) return prefix.error();
+  if (!options.yes) {
+    const Result<void> confirmed = confirm(globals, *options.prefix, change);
+    if (!confirmed) return confirmed.error();
+  }
+  return PrefixChange(globals, *options.prefix, change).run();
+}
+
+}  // namespace
+
+Run run_one_or_prefix(CLI::App& app, Run one, std::function<Result<Operation>()> read) {
+  auto options = std::make_shared<Options>();
+  CLI::Option* prefix =
+      app.add_option_function<std::string>(
+             "--prefix", [options](const std::string& value) { options->prefix = value; },
+             "all counters of this name and below it: web and web:de, not webshop")
+          ->type_name("PREFIX")
+          ->excludes("name")
+          ->excludes("--key");
+  app.add_flag("--yes", options->yes, "with --prefix: do not ask")->needs(prefix);
+  return [options, one = std::move(one),
+          read = std::move(read)](const Globals& globals) -> Result<void> {
+    if (!options->prefix) return one(globals);
+    const Result<Operation> change = read();
+    if (!change) return change.error();
+    return change_below(globals, *options, *change);
+  };
+}
+
+}  // namespace counterd
