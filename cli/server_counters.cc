@@ -121,15 +121,6 @@ std::string key_fields(const Operation& operation) {
   return fields;
 }
 
-HttpRequest batch_request(const Operation& group) {
-  HttpRequest request{"POST", "/v1/batch", "Content-Type: application/json\r\n", ""};
-  for (const Operation& member : group.members) {
-    request.body.append(request.body.empty() ? R"({"operations":[)" : ",").append(to_json(member));
-  }
-  request.body += group.kind == OperationKind::kAll ? R"(],"atomic":true})" : "]}";
-  return request;
-}
-
 HttpRequest request_for(const Operation& operation) {
   HttpRequest request{"POST", "/v1/counters/" + operation.name, "", ""};
   switch (operation.kind) {
@@ -147,7 +138,9 @@ HttpRequest request_for(const Operation& operation) {
       break;
     case OperationKind::kEach:
     case OperationKind::kAll:
-      request = batch_request(operation);
+      request.target = "/v1/batch";
+      request.fields = "Content-Type: application/json\r\n";
+      request.body = to_json(operation);
       break;
   }
   if (is_keyed(operation)) request.fields += key_fields(operation);

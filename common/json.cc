@@ -103,16 +103,17 @@ class ObjectReader : public nlohmann::json_sax<Json> {
   FlatObject item_;
 };
 
-Result<FlatObject> parse_object(std::string_view text, ObjectReader reader,
-                                const std::string& what) {
-  const std::string is_none = "the body is not " + what + ": ";
+Error not_an_object(std::string_view what, std::string_view why) {
+  return {Code::kBadBody, std::string("not ").append(what).append(": ").append(why)};
+}
+
+Result<FlatObject> parse_object(std::string_view text, ObjectReader reader, std::string_view what) {
   // The parser would take a NUL for the end of the text.
   if (text.find('\0') != std::string_view::npos) {
-    return Error{Code::kBadBody, is_none + "it has a NUL character"};
+    return not_an_object(what, "it has a NUL character");
   }
   if (!Json::sax_parse(text.begin(), text.end(), &reader)) {
-    if (reader.refused) return *reader.refused;
-    return Error{Code::kBadBody, is_none + reader.problem};
+    return reader.refused ? *reader.refused : not_an_object(what, reader.problem);
   }
   return std::move(reader.members);
 }

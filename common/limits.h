@@ -19,7 +19,7 @@ inline constexpr std::chrono::hours kDefaultKeyLifetime{24};
 inline constexpr std::chrono::hours kMaxKeyLifetime{24 * 365};
 
 // Keys that a store knows at once, unless --max-keys says otherwise: about a gigabyte of an SQLite
-// database.
+// database, if they are of single operations.
 inline constexpr std::size_t kDefaultMaxKeys = 10'000'000;
 
 // Request target: holds every route with every parameter.

@@ -1,7 +1,12 @@
 #include "common/operation.h"
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 #include <limits>
+
+#define XXH_INLINE_ALL  // so that no program has one library more to load
+#include <xxhash.h>
 
 #include "common/number.h"
 
@@ -14,6 +19,20 @@ std::string to_text(Wide number) {
   if (number < 0) return "-" + to_text(-number);
   const auto last = static_cast<char>('0' + static_cast<int>(number % 10));
   return number < 10 ? std::string(1, last) : to_text(number / 10) + last;
+}
+
+// As hexadecimal digits.
+std::string digest_of(const Operation& group) {
+  std::string text;
+  for (const Operation& member : group.members) {
+    text.append(member.name).append(" ").append(describe_operation(member)).append("\n");
+  }
+  const XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());
+  std::array<char, 33> digits{};
+  std::snprintf(digits.data(), digits.size(), "%016llx%016llx",
+                static_cast<unsigned long long>(hash.high64),
+                static_cast<unsigned long long>(hash.low64));
+  return digits.data();
 }
 
 std::string describe_sum(const Operation& operation, const Outcome& outcome) {
@@ -115,16 +134,11 @@ std::string describe_operation(const Operation& operation) {
     case OperationKind::kReport:
       return "report";
     case OperationKind::kEach:
-      text = "each";
-      break;
+      return "each " + digest_of(operation);
     case OperationKind::kAll:
-      text = "all";
       break;
   }
-  for (const Operation& member : operation.members) {
-    text.append(";").append(member.name).append(" ").append(describe_operation(member));
-  }
-  return text;
+  return "all " + digest_of(operation);
 }
 
 std::string explain(const Operation& operation, const Outcome& outcome) {

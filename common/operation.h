@@ -97,8 +97,9 @@ BrokenBound broken_bound(const Operation& operation, std::int64_t value);
 // operation's bound is reached; nothing: it has no bound in that direction.
 std::optional<std::uint64_t> remaining(const Operation& operation, std::int64_t value);
 
-// What the operation does, as one line of text, without its name and key: two operations on one
-// counter, or two groups, are the same if their texts are.
+// What the operation does, as one short line of text, without its name and key: two operations on
+// one counter are the same if their texts are. That of a group holds a 128-bit digest of what its
+// members do.
 std::string describe_operation(const Operation& operation);
 
 // The answer to one operation.

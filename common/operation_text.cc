@@ -68,6 +68,19 @@ Result<OperationKind> read_word(Parameters& members) {
                                         " is none of increment, reset, delete, report"};
 }
 
+std::string group_to_json(const Operation& group) {
+  std::string text = "{";
+  if (group.kind == OperationKind::kAll) {
+    text.append("\"").append(kAtomicMember).append("\":true,");
+  }
+  text.append("\"").append(kOperationsMember).append("\":[");
+  for (const Operation& member : group.members) {
+    if (&member != &group.members.front()) text += ',';
+    text += to_json(member);
+  }
+  return text + "]}";
+}
+
 }  // namespace
 
 const std::string* find_parameter(const Parameters& parameters, std::string_view name) {
@@ -162,6 +175,7 @@ Parameters write_parameters(const Operation& operation) {
 }
 
 std::string to_json(const Operation& operation) {
+  if (is_group(operation)) return group_to_json(operation);
   std::string text = R"({"op":")";
   text += kWords.at(static_cast<std::size_t>(operation.kind));
   text.append(R"(","name":")").append(operation.name).append("\"");

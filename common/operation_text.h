@@ -42,7 +42,12 @@ Result<Operation> read_operation(Parameters members);
 // The parameters that read_operation() makes `operation` of; those that need not be given are not.
 Parameters write_parameters(const Operation& operation);
 
-// The same as a JSON object. REQUIRES: it is of one counter
+// The members of the JSON object that tells a group: its operations, each as the object of
+// read_operation(), and whether it is a kAll.
+inline constexpr std::string_view kOperationsMember = "operations";
+inline constexpr std::string_view kAtomicMember = "atomic";
+
+// The operation, or the group, as a JSON object.
 std::string to_json(const Operation& operation);
 
 }  // namespace counterd

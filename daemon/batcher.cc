@@ -78,7 +78,7 @@ Batcher::~Batcher() {
 
 bool Batcher::submit(Question question, std::shared_ptr<Waiter> waiter, std::uint64_t number) {
   const std::size_t size = size_of(question);
-  if (unanswered_ > 0 && unanswered_ + size > kMaxWaitingOperations) return false;
+  if (unanswered_ + size > kMaxWaitingOperations) return false;
   unanswered_ += size;
   Ticket ticket{std::move(waiter), number, steady_clock::now() + timeout_};
   if (auto* operation = std::get_if<Operation>(&question)) {

@@ -75,7 +75,7 @@ Result<Parameters> read_parameters(const RequestHead& head, std::string_view que
 
 Result<Operation> read_batch(const RequestHead& head, std::string_view query,
                              std::string_view body) {
-  constexpr std::array<std::string_view, 2> kKnown = {"operations", "atomic"};
+  constexpr std::array kKnown = {kOperationsMember, kAtomicMember};
   if (!query.empty()) return Error{Code::kBadParameter, "a batch has no parameters in its query"};
   if (media_type(head.content_type) != "application/json") {
     return Error{Code::kUnsupportedMediaType, "a batch is application/json"};
@@ -96,11 +96,11 @@ Result<Operation> read_batch(const RequestHead& head, std::string_view query,
     group.members.push_back(std::move(*operation));
     return {};
   };
-  const Result<Parameters> others = parse_object_with_list(body, kKnown[0], take);
+  const Result<Parameters> others = parse_object_with_list(body, kOperationsMember, take);
   if (!others) return others.error();
   if (const Result<void> known = check_parameters(*others, kKnown); !known) return known.error();
   if (group.members.empty()) return Error{Code::kBadParameter, "a batch has operations"};
-  const Result<bool> atomic = read_truth(*others, kKnown[1], false);
+  const Result<bool> atomic = read_truth(*others, kAtomicMember, false);
   if (!atomic) return atomic.error();
   if (*atomic) group.kind = OperationKind::kAll;
   return group;

@@ -60,6 +60,22 @@ TEST_CASE("a reset that may not create is another operation than one that may") 
   CHECK(describe_operation(existing(reset_of("a", 5)).operation) == "reset 5 existing");
 }
 
+TEST_CASE("groups with different members, or in another order, have different short texts") {
+  const std::vector<Step> members = {increment_of("a"), increment_of("b")};
+  std::set<std::string> texts;
+  for (const Step& group :
+       {each_of(members), all_of(members), each_of({increment_of("b"), increment_of("a")}),
+        each_of({increment_of("a")}), each_of({increment_of("a"), increment_of("b", 2)}),
+        each_of({increment_of("a"), increment_of("b"), increment_of("b")}),
+        each_of({increment_of("a"), report_of("b")})}) {
+    const std::string text = describe_operation(group.operation);
+    CHECK(text.size() < 40);
+    CHECK(texts.insert(text).second);
+  }
+  // It lies in databases: one of another program, or machine, has to know it again.
+  CHECK(describe_operation(all_of(members).operation) == "all 45d778c282061ebafbc0ef8e54788a5e");
+}
+
 TEST_CASE("operations with different conditions have different texts, plain ones those of before") {
   CHECK(describe_operation(increment_of("a", 5).operation) == "increment 5");
   std::set<std::string> texts;

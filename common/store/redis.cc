@@ -9,8 +9,8 @@
 //
 // Keys, each behind the prefix: "c:NAME", a hash of v (value), c (created at), u (updated at, both
 // Unix ms); "names", a sorted set of all names; "s:SESSION", the latest number and outcomes;
-// "k:NAME/KEY", what was applied under an idempotency key and its outcome; "keys", the sorted set
-// of those by the time of their end.
+// "k:NAME/KEY", of a group "k:/KEY", what was applied under an idempotency key and its outcome;
+// "keys", the sorted set of those by the time of their end.
 #include <fcntl.h>
 #include <hiredis/hiredis.h>
 #include <poll.h>
@@ -84,6 +84,9 @@ while at <= #ARGV do
     step.min, step.max = min ~= '-' and min, max ~= '-' and max
   elseif step.kind == 'e' or step.kind == 'a' then
     step.size = tonumber(operand)
+    if kind ~= step.kind then
+      step.conditions, at = ' ' .. ARGV[at + 3], at + 1
+    end
   end
   if kind ~= step.kind then
     step.count = 1
@@ -229,8 +232,8 @@ local function apply(step)
     previous = row.value
     row.value, row.changed = false, true
   end
-  local rest = value .. ' ' .. previous .. ' ' .. (row.created or '0') .. ' ' .. (row.updated or '0')
-  return code, rest, done == step.count
+  local times = step.kind == 'r' and row.value and row.created .. ' ' .. row.updated or '0 0'
+  return code, value .. ' ' .. previous .. ' ' .. times, done == step.count
 end
 
 -- What is told of a step, and of a group's members, where nothing was applied.
@@ -238,7 +241,7 @@ local function nothing(step)
   return '0 - 0 0' .. ('\nm 0 - 0 0'):rep(step.size or 0)
 end
 
--- The same for a group: behind its own line come those of its members.
+-- The same for a group: behind its own line come those of its members, which tell what was refused.
 local function apply_group(group)
   local lines, before, refused = { '0 - 0 0' }, {}, false
   for i = group.at + 1, group.at + group.size do
@@ -257,19 +260,9 @@ local function apply_group(group)
   return 'k', table.concat(lines, '\n'), false
 end
 
--- What the step does: another one under its key is told by it.
-local function text_of(step)
-  local text = step.kind .. ' ' .. step.operand .. step.conditions
-  if not step.size then return text end
-  local texts = { text }
-  for i = step.at + 1, step.at + step.size do
-    texts[#texts + 1] = steps[i].name .. ' ' .. steps[i].count .. ' ' .. text_of(steps[i])
-  end
-  return table.concat(texts, ';')
-end
-
 local function apply_once(step)
-  local before, same = kept[step.key] or redis.call('GET', step.key), text_of(step)
+  local before = kept[step.key] or redis.call('GET', step.key)
+  local same = step.kind .. ' ' .. step.operand .. step.conditions
   if before then
     local known_as, rest = before:match('^([^\n]*)\n(.*)$')
     if known_as ~= same then return 'x', nothing(step) end

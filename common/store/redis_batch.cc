@@ -122,18 +122,19 @@ class RedisBatch::Reader {
 
 RedisBatch::RedisBatch(std::span<Step> batch) : batch_(batch) {
   run_of_.reserve(batch.size());
+  LatestRuns latest;
   for (const Step& step : batch) {
     if (is_group(step.operation)) {
-      add_group(step.operation);
+      add_group(step.operation, latest);
     } else {
-      add(step.operation);
+      add(step.operation, latest);
     }
   }
 }
 
-void RedisBatch::add(const Operation& operation) {
+void RedisBatch::add(const Operation& operation, LatestRuns& latest) {
   const auto next = static_cast<std::uint32_t>(runs_.size());
-  const auto [found, fresh] = latest_.try_emplace(operation.name, next);
+  const auto [found, fresh] = latest.try_emplace(operation.name, next);
   if (fresh || !are_alike(*runs_[found->second].operation, operation)) {
     runs_.push_back({&operation, 0});
     found->second = next;
@@ -142,17 +143,17 @@ void RedisBatch::add(const Operation& operation) {
   run_of_.push_back(found->second);
 }
 
-void RedisBatch::add_group(const Operation& group) {
+void RedisBatch::add_group(const Operation& group, LatestRuns& latest) {
   const bool told = is_told(group);
   const std::size_t place = runs_.size();
   if (told) {
-    latest_.clear();  // no run is partly in the group
+    latest.clear();  // no run is partly in the group
     run_of_.push_back(static_cast<std::uint32_t>(place));
     runs_.push_back({&group, 0});
   }
-  for (const Operation& member : group.members) add(member);
+  for (const Operation& member : group.members) add(member, latest);
   if (!told) return;
-  latest_.clear();
+  latest.clear();
   runs_[place].count = static_cast<std::uint32_t>(runs_.size() - place - 1);
 }
 
@@ -166,6 +167,7 @@ void RedisBatch::describe(milliseconds key_lifetime, std::vector<std::string>& a
     arguments.push_back(operation->name);
     arguments.push_back(std::to_string(is_group(*operation) ? count : operation->operand));
     if (conditions) arguments.push_back(describe_conditions(*operation));
+    if (keyed && is_group(*operation)) arguments.push_back(describe_operation(*operation));
     if (!keyed) {
       arguments.push_back(std::to_string(count));
       continue;

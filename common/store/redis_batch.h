@@ -27,13 +27,15 @@ class RedisBatch {
   // initial value is a b, with one more argument behind the operand: the initial value, the minimum
   // and the maximum ("-": none), and whether it clamps (c) or refuses (r), separated by spaces. A
   // group is an e (each) or an a (all) without a name, whose operand says how many of the runs
-  // behind it are its own; one that is nothing but its members, kEach without a key, is not told.
+  // behind it are its own; behind that of one with a key is what describe_operation() says. A group
+  // that is nothing but its members, kEach without a key, is not told.
   void describe(std::chrono::milliseconds key_lifetime, std::vector<std::string>& arguments) const;
 
   // Fills in the outcomes from the script's answer, a line as outcome_text.h tells for each run.
   // The letter n stands for a run of increments; behind it are the value after them all, and
   // instead of a value before how many of them, the first ones, were applied. One that clamps is a
-  // run of its own. Where a group was not applied, the lines of its members mean nothing.
+  // run of its own. A group that its key refuses has x or f, and the lines of its members mean
+  // nothing; a kAll that a member refuses has k, and their lines tell which.
   // False: the answer makes no sense, and no outcome is worth anything.
   bool read_outcomes(std::string_view answer) const;
 
@@ -44,13 +46,14 @@ class RedisBatch {
   };
   class Reader;
 
-  void add(const Operation& operation);
-  void add_group(const Operation& group);
+  using LatestRuns = std::unordered_map<std::string_view, std::uint32_t>;  // by counter
+
+  void add(const Operation& operation, LatestRuns& latest);
+  void add_group(const Operation& group, LatestRuns& latest);
 
   std::span<Step> batch_;
   std::vector<Run> runs_;
   std::vector<std::uint32_t> run_of_;  // for each operation and each group that is told
-  std::unordered_map<std::string_view, std::uint32_t> latest_;  // run of each counter
 };
 
 }  // namespace counterd

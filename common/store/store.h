@@ -27,14 +27,13 @@
 //
 // Keys: a change with an idempotency key is applied once, however often it is asked for while the
 // key is known. The same key with the same operation (bounds and initial value included) on the
-// same counter gets the first outcome
-// again, marked `replayed`, and changes nothing; with another operation it is kKeyReused. The key
-// is recorded with the change or not at all, and survives what the change survives. An operation
-// that is refused leaves its key unused. A group is applied once as a whole, and gets all of its
-// first outcomes again; groups have keys of their own, apart from those of each counter. A key is
-// known for StoreOptions::key_lifetime or the
-// operation's own, shorter one, by the clock of the system (sqlite: of this process; redis: of the
-// server), and may be known a little longer; if the clock jumps, that much shorter or longer. Where
+// same counter gets the first outcome again, marked `replayed`, and changes nothing; with another
+// operation it is kKeyReused. The key is recorded with the change or not at all, and survives what
+// the change survives. An operation that is refused leaves its key unused. A group is applied once
+// as a whole, and gets all of its first outcomes again; groups have keys of their own, apart from
+// those of each counter. A key is known for StoreOptions::key_lifetime or the operation's own,
+// shorter one, by the clock of the system (sqlite: of this process; redis: of the server), and may
+// be known a little longer; if the clock jumps, that much shorter or longer. Where
 // StoreOptions::max_keys are known, a change with a new key is kTooManyKeys.
 //
 // Errors: kUnavailable means that nothing happened; so does kStoreFull, and that the store has no

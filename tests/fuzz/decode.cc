@@ -114,18 +114,10 @@ std::string request_line_of(const Operation& operation) {
   return "POST /v1/batch";
 }
 
-std::string body_of(const Operation& group) {
-  std::string body;
-  for (const Operation& member : group.members) {
-    body += (body.empty() ? R"({"operations":[)" : ",") + to_json(member);
-  }
-  return body + R"(],"atomic":)" + (group.kind == OperationKind::kAll ? "true}" : "false}");
-}
-
 // The plainest request for the same operation means the same.
 void expect_same_when_written(const Operation& operation) {
   std::string text = request_line_of(operation);
-  const std::string body = is_group(operation) ? body_of(operation) : "";
+  const std::string body = is_group(operation) ? to_json(operation) : "";
   // One group may be longer in this form than a body may be.
   if (body.size() > kMaxBodyBytes) return;
   text += " HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
