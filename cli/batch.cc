@@ -3,10 +3,10 @@
 #include <cerrno>
 #include <fstream>
 #include <iostream>
+#include <limits>
 
 #include "cli/batch_lines.h"
 #include "cli/change.h"
-#include "common/idempotency_key.h"
 #include "common/json.h"
 #include "common/limits.h"
 #include "common/number.h"
@@ -16,97 +16,104 @@ namespace {
 
 using std::chrono::steady_clock;
 
-// What the number of a portion adds to the key of all.
-constexpr std::size_t kMaxPortionSuffix = 20;
+// What the line of a portion adds to the key of all.
+constexpr std::size_t kMaxKeySuffix = 20;
+
+constexpr std::int64_t kLastLine = std::numeric_limits<std::int64_t>::max();
 
 struct Options {
-  std::string file = "-";
+  std::string file = "-", from = "1";
   std::string portion = std::to_string(kMaxBatchOperations);
   std::optional<std::string> key;
   bool atomic = false;
 };
 
-// What has become of the input so far.
-struct Progress {
-  std::size_t portions = 0;
-  std::size_t operations = 0;
-  std::size_t last_line = 0;  // of those that were applied
-  Code refusal = Code::kOk;   // the first one
-  steady_clock::time_point start = steady_clock::now();
+// How the input is applied.
+struct Plan {
+  std::size_t portion = 0;  // operations at once
+  bool atomic = false;
+  std::string key;  // of all portions: each has its first line behind it
+  std::chrono::milliseconds key_lifetime{0};
 };
 
-Result<std::string> read_key(const Options& options) {
-  Result<std::string> key =
-      options.key ? parse_idempotency_key(*options.key) : make_idempotency_key();
-  if (!key)
-    return Error{options.key ? Code::kUsage : key.error().code, "--key: " + key.error().message};
-  if (key->size() + kMaxPortionSuffix > kMaxKeyLength) {
+Result<Plan> read_plan(const Options& options, const Globals& globals) {
+  const Result<std::int64_t> portion = parse_int64_within(
+      options.portion, "--portion", 1, static_cast<std::int64_t>(kMaxBatchOperations));
+  if (!portion) return portion.error();
+  Operation keyed;
+  if (const Result<void> key = set_key(globals, options.key, keyed); !key) return key.error();
+  if (keyed.key.size() + kMaxKeySuffix > kMaxKeyLength) {
     return Error{Code::kUsage, "--key: longer than " +
-                                   std::to_string(kMaxKeyLength - kMaxPortionSuffix) +
-                                   " characters, which leaves no room for the portion's number"};
+                                   std::to_string(kMaxKeyLength - kMaxKeySuffix) +
+                                   " characters, which leaves no room for the number of a line"};
   }
-  return key;
-}
-
-// What was applied before an error, which is behind `progress`.
-std::string describe(const Progress& progress) {
-  if (progress.last_line == 0) return "nothing was applied";
-  return "the lines up to " + std::to_string(progress.last_line) +
-         " were applied, none behind them";
+  return Plan{static_cast<std::size_t>(*portion), options.atomic, keyed.key, keyed.key_lifetime};
 }
 
 class Batch {
  public:
-  Batch(const Globals& globals, BatchLines& lines, std::size_t size, bool atomic, std::string key)
+  Batch(const Globals& globals, BatchLines& lines, Plan plan)
       : globals_(globals),
         lines_(lines),
-        size_(size),
-        atomic_(atomic),
-        key_(std::move(key)),
+        plan_(std::move(plan)),
         changer_(globals),
         shows_(!globals.quiet && isatty(STDERR_FILENO) == 1 && isatty(STDOUT_FILENO) == 0) {}
 
   Result<void> run() {
     Result<bool> more = true;
     while (more && *more) more = apply_next();
-    if (shows_ && progress_.operations > 0) std::cerr << '\n';
+    if (shows_ && operations_ > 0) std::cerr << '\n';
     if (!more) return more.error();
-    if (progress_.refusal == Code::kOk) return {};
-    return Error{progress_.refusal, ""};
+    if (refusal_ == Code::kOk) return {};
+    return Error{refusal_, ""};
   }
 
  private:
   // False: that was the last portion.
   Result<bool> apply_next() {
-    Result<Portion> portion = lines_.next(atomic_ ? size_ + 1 : size_);
-    if (!portion) return behind(portion.error());
-    if (portion->lines.size() > size_) {
-      return Error{Code::kBadParameter, lines_.place(portion->lines.back()) +
-                                            ": --atomic takes up to " + std::to_string(size_) +
-                                            " operations; nothing was applied"};
+    Result<Portion> portion = lines_.next(plan_.atomic ? plan_.portion + 1 : plan_.portion);
+    if (!portion) return stopped_by(portion.error());
+    if (portion->lines.size() > plan_.portion) {
+      return Error{Code::kBadParameter,
+                   lines_.place(portion->lines.back()) + ": --atomic takes up to " +
+                       std::to_string(plan_.portion) + " operations; nothing was applied"};
     }
     if (portion->lines.empty()) return false;
     if (const Result<void> applied = apply(*portion); !applied) return applied.error();
     return !portion->is_last;
   }
 
-  Error behind(const Error& error) const {
-    return {error.code, error.message + "; " + describe(progress_)};
-  }
-
   Result<void> apply(Portion& portion) {
     Step step{std::move(portion.group), {}};
-    if (atomic_) step.operation.kind = OperationKind::kAll;
-    step.operation.key = key_ + "#" + std::to_string(++progress_.portions);
+    if (plan_.atomic) step.operation.kind = OperationKind::kAll;
+    step.operation.key = plan_.key + "#" + std::to_string(portion.lines.front());
+    step.operation.key_lifetime = plan_.key_lifetime;
     const Result<void> changed = changer_.change(step, steady_clock::now() + globals_.timeout);
     if (!changed) return explain_failure(portion, step, changed.error());
+    operations_ += portion.lines.size();
+    last_line_ = portion.lines.back();
     print(portion, step);
-    std::cout << std::flush;
-    progress_.operations += portion.lines.size();
-    progress_.last_line = portion.lines.back();
-    if (!std::cout) return behind({Code::kIo, "cannot write to standard output"});
+    if (const Result<void> written = flush_output(); !written) return stopped_by(written.error());
     if (shows_) show();
     return {};
+  }
+
+  // What an error means that stands behind what was applied so far.
+  Error stopped_by(const Error& error) const {
+    if (last_line_ == 0) return {error.code, error.message + "; nothing was applied"};
+    // That nothing was applied, as the statuses of these say, would not be true.
+    const bool is_away =
+        code_info(error.code).exit_status == code_info(Code::kUnavailable).exit_status;
+    return {is_away ? Code::kIo : error.code,
+            error.message + "; the lines up to " + std::to_string(last_line_) +
+                " were applied, none behind them: go on with" + go_on_from(last_line_ + 1)};
+  }
+
+  std::string go_on_from(std::size_t line) const {
+    const bool has_size = plan_.portion != kMaxBatchOperations;
+    return " --from " + std::to_string(line) +
+           (has_size ? " --portion " + std::to_string(plan_.portion) : "") +
+           (plan_.atomic ? " --atomic" : "");
   }
 
   Error explain_failure(const Portion& portion, const Step& step, const Error& error) const {
@@ -115,10 +122,10 @@ class Batch {
                               std::to_string(portion.lines.front()) + " to " +
                               std::to_string(portion.lines.back()) +
                               " were applied: go on, without counting twice, with the same input "
-                              "and: --key '" +
-                              key_ + "'"};
+                              "and" +
+                              go_on_from(portion.lines.front()) + " --key '" + plan_.key + "'"};
     }
-    if (step.outcome.members.empty()) return behind(error);
+    if (step.outcome.members.empty()) return stopped_by(error);
     const std::size_t refused = step.outcome.members.size() - 1;  // of --atomic
     return {error.code,
             lines_.place(portion.lines[refused]) + ": " +
@@ -136,8 +143,9 @@ class Batch {
                                                  std::to_string(printed_value(operation, outcome)));
         continue;
       }
-      if (progress_.refusal == Code::kOk) progress_.refusal = outcome.code;
+      if (refusal_ == Code::kOk) refusal_ = outcome.code;
       if (globals_.json) print_line(globals_, refusal_line(operation, outcome));
+      if (shows_) std::cerr << kClearLine;
       std::cerr << "counterctl: " << lines_.place(portion.lines[i]) << ": "
                 << explain(operation, outcome) << '\n';
     }
@@ -152,36 +160,37 @@ class Batch {
   }
 
   void show() const {
-    const std::chrono::duration<double> time = steady_clock::now() - progress_.start;
-    std::cerr << '\r' << progress_.operations << " operations, "
-              << static_cast<std::int64_t>(static_cast<double>(progress_.operations) / time.count())
-              << "/s " << std::flush;
+    const std::chrono::duration<double> time = steady_clock::now() - start_;
+    std::cerr << kClearLine << operations_ << " operations, "
+              << static_cast<std::int64_t>(static_cast<double>(operations_) / time.count()) << "/s"
+              << std::flush;
   }
+
+  static constexpr const char* kClearLine = "\r\x1b[K";
 
   const Globals& globals_;
   BatchLines& lines_;
-  const std::size_t size_;
-  const bool atomic_;
-  const std::string key_;
+  const Plan plan_;
   Changer changer_;
-  const bool shows_;
-  Progress progress_;
+  const bool shows_;  // the progress
+  const steady_clock::time_point start_ = steady_clock::now();
+  std::size_t operations_ = 0;  // that were applied
+  std::size_t last_line_ = 0;   // of those
+  Code refusal_ = Code::kOk;    // the first one
 };
 
 Result<void> run_batch(const Options& options, const Globals& globals) {
-  const Result<std::int64_t> size = parse_int64_within(
-      options.portion, "--portion", 1, static_cast<std::int64_t>(kMaxBatchOperations));
-  if (!size) return size.error();
-  Result<std::string> key = read_key(options);
-  if (!key) return key.error();
+  Result<Plan> plan = read_plan(options, globals);
+  if (!plan) return plan.error();
+  const Result<std::int64_t> from = parse_int64_within(options.from, "--from", 1, kLastLine);
+  if (!from) return from.error();
   std::ifstream file;
   const bool is_file = options.file != "-";
   if (is_file) file.open(options.file);
-  const std::string name = is_file ? quote_for_people(options.file) : "standard input";
-  if (is_file && !file) return system_error(Code::kIo, "cannot read " + name, errno);
-  BatchLines lines(is_file ? file : std::cin, is_file ? options.file : "standard input");
-  return Batch(globals, lines, static_cast<std::size_t>(*size), options.atomic, std::move(*key))
-      .run();
+  if (!file) return system_error(Code::kIo, "cannot read " + quote_for_people(options.file), errno);
+  BatchLines lines(is_file ? file : std::cin, is_file ? options.file : "standard input",
+                   static_cast<std::size_t>(*from));
+  return Batch(globals, lines, std::move(*plan)).run();
 }
 
 }  // namespace
@@ -191,14 +200,11 @@ Run add_batch(CLI::App& app) {
   app.add_option("file", options->file, "lines of operations (default: -, standard input)")
       ->type_name("FILE");
   app.add_flag("--atomic", options->atomic, "apply all of them, or nothing if one is refused");
+  app.add_option("--from", options->from, "begin at this line (default: 1)")->type_name("LINE");
   app.add_option("--portion", options->portion,
                  "how many operations are applied at once, to 1000 (default: 1000)")
       ->type_name("N");
-  app.add_option_function<std::string>(
-         "--key", [options](const std::string& value) { options->key = value; },
-         "idempotency key: the same input again with the same one is counted once "
-         "(default: a fresh one)")
-      ->type_name("KEY");
+  add_key_option(app, options->key);
   return [options](const Globals& globals) { return run_batch(*options, globals); };
 }
 

@@ -85,12 +85,12 @@ Result<std::vector<std::string>> split_words(std::string_view line) {
   return Splitter(line).split();
 }
 
-BatchLines::BatchLines(std::istream& input, std::string name)
-    : input_(input), name_(std::move(name)), buffer_(kMaxLineBytes + 1) {
+BatchLines::BatchLines(std::istream& input, std::string name, std::size_t from)
+    : input_(input), name_(std::move(name)), from_(from), buffer_(kMaxLineBytes + 1) {
   add("increment", add_increment_words);
   add("reset", add_reset_words);
-  add("delete", add_delete_words);
-  add("report", add_report_words);
+  add("delete", add_named_words<OperationKind::kDelete>);
+  add("report", add_named_words<OperationKind::kReport>);
 }
 
 void BatchLines::add(const std::string& word, OperationWords (*add_words)(CLI::App& app)) {
@@ -115,6 +115,7 @@ Result<Portion> BatchLines::next(std::size_t size) {
       portion.is_last = true;
       break;
     }
+    if (number_ < from_) continue;
     if (const Result<void> taken = take_line(portion); !taken) {
       // What a line says is data, however wrong its words are.
       const Code code =
@@ -182,8 +183,8 @@ Result<Operation> BatchLines::parse(Command& command, std::vector<std::string> w
   } catch (const CLI::ParseError& error) {
     return Error{Code::kBadParameter, error.what()};
   }
-  if (const std::vector<std::string> unknown = command.app->remaining(); !unknown.empty()) {
-    return Error{Code::kBadParameter, "unexpected " + quote_for_people(unknown.front())};
+  for (const std::string& word : command.app->remaining()) {
+    if (word != "--") return Error{Code::kBadParameter, "unexpected " + quote_for_people(word)};
   }
   return command.words.read();
 }

@@ -31,13 +31,14 @@ struct Portion {
 
 class BatchLines {
  public:
-  // `name` is that of the input, for people.
-  BatchLines(std::istream& input, std::string name);
+  // `name` is that of the input, for people. Lines before `from` are not looked at.
+  BatchLines(std::istream& input, std::string name, std::size_t from);
 
   // The next operations, up to `size`. A line is the words of increment, reset, delete or report as
-  // on the command line, or a JSON object as HTTP's batch has them; empty lines and comments say
-  // nothing. An Error, for which nothing more can be read: a line is none of these, which the
-  // message names, or is longer than kMaxLineBytes; kIo: the input cannot be read.
+  // on the command line, though the last two want a name, or a JSON object as HTTP's batch has
+  // them; empty lines and comments say nothing. An Error, for which nothing more can be read: a
+  // line is none of these, which the message names, or is longer than kMaxLineBytes; kIo: the input
+  // cannot be read.
   Result<Portion> next(std::size_t size);
 
   // "NAME:LINE"
@@ -58,6 +59,7 @@ class BatchLines {
 
   std::istream& input_;
   const std::string name_;
+  const std::size_t from_;
   std::map<std::string, Command, std::less<>> commands_;
   std::vector<char> buffer_;
   std::string_view line_;

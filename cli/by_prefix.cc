@@ -93,7 +93,7 @@ class PrefixChange {
       group.operation.members.back().name = row.name;
     }
     if (group.operation.members.empty()) return {};
-    if (Result<void> key = set_fresh_key(globals_, group.operation); !key) return key;
+    if (Result<void> key = set_key(globals_, {}, group.operation); !key) return key;
     const Deadline deadline = std::chrono::steady_clock::now() + globals_.timeout;
     if (Result<void> changed = changer_.change(group, deadline); !changed) return changed;
     const std::vector<Outcome>& outcomes = group.outcome.members;

@@ -27,13 +27,6 @@ bool is_worth_another_try(Code code) {
          code == Code::kTooManyKeys || code == Code::kStoreFull;
 }
 
-Result<void> set_key(const std::string& given, Operation& operation) {
-  Result<std::string> key = parse_idempotency_key(given);
-  if (!key) return Error{Code::kUsage, "--key: " + key.error().message};
-  operation.key = std::move(*key);
-  return {};
-}
-
 // Many clients that were cut off together shall not come back together.
 milliseconds with_jitter(milliseconds pause) {
   static std::mt19937 random(std::random_device{}());
@@ -49,10 +42,9 @@ bool leaves_key_unused(Code code) {
 
 Error describe(const Step& step, bool may_have_been_applied) {
   Error error = error_of(step);
-  const bool final = !is_worth_another_try(error.code);
-  if (final && !(may_have_been_applied && leaves_key_unused(error.code))) return error;
-  if (!may_have_been_applied) return {error.code, error.message + "; nothing was applied"};
-  return {Code::kUnknown, error.message};
+  const bool changes_nothing = !is_worth_another_try(error.code) && !leaves_key_unused(error.code);
+  if (may_have_been_applied && !changes_nothing) error.code = Code::kUnknown;
+  return error;
 }
 
 }  // namespace
@@ -89,11 +81,12 @@ Result<void> Changer::change(Step& step, Deadline deadline) {
   }
 }
 
-Result<void> set_fresh_key(const Globals& globals, Operation& operation) {
-  Result<std::string> key = make_idempotency_key();
-  if (!key) return key.error();
+Result<void> set_key(const Globals& globals, const std::optional<std::string>& given,
+                     Operation& operation) {
+  Result<std::string> key = given ? parse_idempotency_key(*given) : make_idempotency_key();
+  if (!key) return Error{given ? Code::kUsage : key.error().code, "--key: " + key.error().message};
   operation.key = std::move(*key);
-  operation.key_lifetime = std::max<milliseconds>(kOwnKeyLifetime, 2 * globals.timeout);
+  if (!given) operation.key_lifetime = std::max<milliseconds>(kOwnKeyLifetime, 2 * globals.timeout);
   return {};
 }
 
@@ -108,15 +101,18 @@ void add_key_option(CLI::App& app, std::optional<std::string>& key) {
 
 Result<void> change_counter(const Globals& globals, Step& step,
                             const std::optional<std::string>& key) {
-  const Result<void> set =
-      key ? set_key(*key, step.operation) : set_fresh_key(globals, step.operation);
-  if (!set) return set.error();
-  const Result<void> changed = Changer(globals).change(step, globals.deadline);
-  if (changed || changed.error().code != Code::kUnknown) return changed;
-  return Error{Code::kUnknown, changed.error().message +
-                                   "; nobody knows whether it was applied: ask again, without "
-                                   "counting twice, with: --key '" +
-                                   step.operation.key + "'"};
+  if (const Result<void> set = set_key(globals, key, step.operation); !set) return set.error();
+  Result<void> changed = Changer(globals).change(step, globals.deadline);
+  if (changed) return changed;
+  const auto& [code, message] = changed.error();
+  if (code == Code::kUnknown) {
+    return Error{code, message +
+                           "; nobody knows whether it was applied: ask again, without counting "
+                           "twice, with: --key '" +
+                           step.operation.key + "'"};
+  }
+  if (is_worth_another_try(code)) return Error{code, message + "; nothing was applied"};
+  return changed;
 }
 
 Run run_change(const OperationWords& words, CLI::App& app) {

@@ -27,8 +27,10 @@ class Changer {
   std::unique_ptr<Counters> counters_;
 };
 
-// Gives the operation a key that nobody has used. kIo: the system gives no random bits.
-Result<void> set_fresh_key(const Globals& globals, Operation& operation);
+// Gives the operation the key `given`, or one that nobody has used, which is known for a while.
+// kUsage: what is given is no key; kIo: the system gives no random bits.
+Result<void> set_key(const Globals& globals, const std::optional<std::string>& given,
+                     Operation& operation);
 
 // The option --key of a command that changes something.
 void add_key_option(CLI::App& app, std::optional<std::string>& key);

@@ -13,6 +13,11 @@ Result<Operation> operation_on(OperationKind kind, const std::optional<std::stri
   return operation;
 }
 
+Result<Operation> operation_on_named(OperationKind kind, const std::optional<std::string>& name) {
+  if (!name) return Error{Code::kUsage, "the name of the counter is missing"};
+  return operation_on(kind, name);
+}
+
 std::int64_t printed_value(const Operation& operation, const Outcome& outcome) {
   return operation.kind == OperationKind::kReset ? outcome.previous.value_or(0) : outcome.value;
 }

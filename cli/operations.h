@@ -31,10 +31,21 @@ OperationWords words_of(std::shared_ptr<Options> options,
 // The operation on the counter of that name, checked, or on kDefaultCounter.
 Result<Operation> operation_on(OperationKind kind, const std::optional<std::string>& name);
 
+// The same, where a name must be given. kUsage: it is not.
+Result<Operation> operation_on_named(OperationKind kind, const std::optional<std::string>& name);
+
 OperationWords add_increment_words(CLI::App& app);
 OperationWords add_reset_words(CLI::App& app);
-OperationWords add_delete_words(CLI::App& app);
-OperationWords add_report_words(CLI::App& app);  // of one counter
+
+// Of a command that has nothing but a name, which must be given.
+template <OperationKind kind>
+OperationWords add_named_words(CLI::App& app) {
+  using Name = std::optional<std::string>;
+  auto name = std::make_shared<Name>();
+  app.add_option("name", *name, "the counter")->type_name("NAME");
+  return words_of<Name>(std::move(name),
+                        [](const Name& given) { return operation_on_named(kind, given); });
+}
 
 // The number that is printed: of a reset or a delete the value before.
 // REQUIRES: the outcome is kOk

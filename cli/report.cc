@@ -50,15 +50,6 @@ Result<void> print_all(const Globals& globals, const Operation& group, const Out
 
 }  // namespace
 
-OperationWords add_report_words(CLI::App& app) {
-  auto name = std::make_shared<std::optional<std::string>>();
-  app.add_option("name", *name, "the counter (default: count)")->type_name("NAME");
-  return words_of<std::optional<std::string>>(std::move(name),
-                                              [](const std::optional<std::string>& given) {
-                                                return operation_on(OperationKind::kReport, given);
-                                              });
-}
-
 Run add_report(CLI::App& app) {
   auto names = std::make_shared<Names>();
   app.add_option("names", *names, "the counters (default: count, 0 if missing)")->type_name("NAME");

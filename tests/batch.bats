@@ -128,11 +128,11 @@ check_portions() {
   assert_refused 65
   assert_stderr_has "many:2500: "
   assert_stderr_has "'x'"
-  assert_stderr_has 'the lines up to 2000 were applied, none behind them'
+  assert_stderr_has 'the lines up to 2000 were applied, none behind them: go on with --from 2001'
   try ctl report a
   assert_output 5500
   try ctl -q batch --portion 100 "$dir/many"
-  assert_stderr_has 'the lines up to 2400 were applied, none behind them'
+  assert_stderr_has 'none behind them: go on with --from 2401 --portion 100'
   try ctl report a
   assert_output 7900
 }
@@ -173,7 +173,9 @@ increment a\
 reset a --by 5
 reset a --to 1e3
 delete
+report
 delete a b
+delete --prefix a --yes
 report a b
 next a
 list
@@ -199,6 +201,8 @@ END
 
 @test "lines are split into words as a shell does" {
   open_sqlite
+  batch $'increment -- a\nincrement "--" a'
+  assert_output $'a\t1\na\t2'
   batch 'increment a --by "-"1#x'
   assert_refused 65
   assert_stderr_has "'-1#x'"
@@ -222,6 +226,11 @@ END
     batch 'increment a' --portion "$portion"
     assert_refused 65
     assert_stderr_has --portion
+  done
+  for portion in 0 -1 x ''; do
+    batch 'increment a' --from "$portion"
+    assert_refused 65
+    assert_stderr_has --from
   done
   batch 'increment a' --key ''
   assert_refused 64
@@ -252,6 +261,11 @@ check_key() {
   assert_stderr_has 'the lines up to 200 were applied, none behind them'
   try ctl report a
   assert_output 1250
+  batch $'increment a\nincrement a\n\nincrement b --by 5' --from 3
+  assert_output $'b\t5'
+  batch 'increment b' --from 2
+  assert_status 0
+  assert_silence
 }
 
 @test "the same input again under the same key is counted once, portion by portion" {
@@ -307,13 +321,35 @@ while True:
   try ctl -q --timeout 500ms batch "$dir/many"
   assert_refused 75
   assert_stderr_has 'nobody knows whether lines 1001 to 2000 were applied'
-  [[ $stderr =~ --key\ \'([^\']+)\' ]] || fail "no key in: $stderr"
+  [[ $stderr =~ --from\ 1001\ --key\ \'([^\']+)\' ]] || fail "no key in: $stderr"
   place=(--server "$url")
-  try ctl batch --key "${BASH_REMATCH[1]}" "$dir/many"
+  try ctl batch --from 1001 --key "${BASH_REMATCH[1]}" "$dir/many"
   assert_status 0
-  diff <(cut -f 2 <<<"$output") <(seq 3000)
+  diff <(cut -f 2 <<<"$output") <(seq 1001 3000)
   try ctl report a
   assert_output 3000
+}
+
+@test "where the store is away in the middle, the status is not that of nothing applied" {
+  start_daemon
+  place=(--server "$url")
+  seq 1500 | sed 's/.*/increment a/' >"$dir/many"
+  mkfifo "$dir/pipe"
+  ctl --timeout 1s batch "$dir/pipe" >"$dir/out" 2>"$dir/err" &
+  local batch=$!
+  exec 7>"$dir/pipe"
+  head -n 1000 "$dir/many" >&7
+  await 10 test -s "$dir/out"
+  end_process "$daemon_pid"
+  tail -n 500 "$dir/many" >&7
+  exec 7>&-
+  status=0
+  wait "$batch" || status=$?
+  assert_status 74
+  grep -q 'the lines up to 1000 were applied, none behind them: go on with --from 1001$' "$dir/err"
+  try ctl --timeout 1s batch "$dir/many"
+  assert_refused 69
+  assert_stderr_has '; nothing was applied'
 }
 
 @test "a full disk behind stdout ends a batch with 74 and says what was applied" {
