@@ -1,12 +1,13 @@
 #include "cli/change.h"
 #include "cli/operations.h"
+#include "common/json.h"
 #include "common/number.h"
 
 namespace counterd {
 namespace {
 
 struct Options {
-  std::optional<std::string> name, min, max;
+  std::optional<std::string> name, min, max, ttl, ttl_mode;
   std::string by = "1";
   bool clamp = false;
 };
@@ -30,6 +31,23 @@ Result<Bounds> read_bounds(const Options& options) {
   return bounds;
 }
 
+Result<Lifetime> read_lifetime(const Options& options) {
+  Lifetime lifetime;
+  if (options.ttl) {
+    const Result<std::chrono::milliseconds> ttl = parse_duration(*options.ttl, "--ttl");
+    if (!ttl) return ttl.error();
+    lifetime.ttl = *ttl;
+  }
+  if (!options.ttl_mode) return lifetime;
+  lifetime.renew = options.ttl_mode == "renew";
+  if (!lifetime.renew && options.ttl_mode != "create") {
+    return Error{Code::kUsage,
+                 "--ttl-mode is create or renew, not " + quote_for_people(*options.ttl_mode)};
+  }
+  if (!lifetime.ttl) return Error{Code::kUsage, "--ttl-mode needs --ttl"};
+  return lifetime;
+}
+
 Result<Operation> read_increment(const Options& options) {
   Result<Operation> operation = operation_on(OperationKind::kIncrement, options.name);
   if (!operation) return operation;
@@ -39,6 +57,9 @@ Result<Operation> read_increment(const Options& options) {
   const Result<Bounds> bounds = read_bounds(options);
   if (!bounds) return bounds.error();
   operation->bounds = *bounds;
+  const Result<Lifetime> lifetime = read_lifetime(options);
+  if (!lifetime) return lifetime.error();
+  operation->lifetime = *lifetime;
   return operation;
 }
 
@@ -51,6 +72,11 @@ OperationWords add_increment_words(CLI::App& app) {
   app.add_option("--min", options->min, "refuse to leave it below (status 1)")->type_name("N");
   app.add_option("--max", options->max, "refuse to leave it above (status 1)")->type_name("N");
   app.add_flag("--clamp", options->clamp, "add as much as the bound allows in place of refusing");
+  app.add_option("--ttl", options->ttl, "how long the counter lives, as 90s, 15m, 1h or 7d")
+      ->type_name("TIME");
+  app.add_option("--ttl-mode", options->ttl_mode,
+                 "from when it is made, or from each increment (default: create)")
+      ->type_name("create|renew");
   return words_of(std::move(options), read_increment);
 }
 

@@ -124,6 +124,8 @@ std::string describe_operation(const Operation& operation) {
       if (operation.bounds.min) add(" min ", *operation.bounds.min);
       if (operation.bounds.max) add(" max ", *operation.bounds.max);
       if (operation.bounds.clamp) text += " clamp";
+      if (operation.lifetime.ttl) add(" ttl ", operation.lifetime.ttl->count());
+      if (operation.lifetime.renew) text += " renew";
       return text;
     case OperationKind::kReset:
       add("reset ", operation.operand);

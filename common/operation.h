@@ -20,6 +20,16 @@ struct Bounds {
   bool operator==(const Bounds&) const = default;
 };
 
+// When a counter ends that an increment has made or changed.
+struct Lifetime {
+  // From when it is set; nothing: the increment sets no end. REQUIRES: positive, to 365 days
+  std::optional<std::chrono::milliseconds> ttl;
+  // Set anew by each increment; otherwise by the one that makes the counter.
+  bool renew = false;
+
+  bool operator==(const Lifetime&) const = default;
+};
+
 // kBadParameter, unless `bounds` fulfil what they require.
 Result<void> check_bounds(const Bounds& bounds);
 
@@ -41,6 +51,7 @@ struct Operation {
   // For an increment alone.
   std::int64_t initial = 0;  // what a missing counter holds before it
   Bounds bounds = {};
+  Lifetime lifetime = {};
 
   // For a reset alone: whether it makes a missing counter, or is refused as kMissing.
   bool create = true;
@@ -117,6 +128,7 @@ struct Outcome {
   std::optional<std::int64_t> previous;
   std::int64_t created_at_ms = 0;  // report: milliseconds since 1970, UTC
   std::int64_t updated_at_ms = 0;  // report
+  std::int64_t expires_at_ms = 0;  // report; 0: it has no end
 
   // Of a group: with kOk, the outcomes of its members. Those of kEach are kOk or what refuses an
   // operation. A kAll of which a member is refused has that one's code, and the outcomes up to it.

@@ -10,8 +10,8 @@
 namespace counterd {
 namespace {
 
-constexpr std::array<std::string_view, 5> kIncrementParameters = {"by", "min", "max", "on_limit",
-                                                                  "initial"};
+constexpr std::array<std::string_view, 7> kIncrementParameters = {
+    "by", "min", "max", "on_limit", "initial", "ttl", "ttl_mode"};
 constexpr std::array<std::string_view, 2> kResetParameters = {"to", "create"};
 
 constexpr std::string_view kWord = "op";
@@ -48,6 +48,24 @@ Result<Bounds> read_bounds(const Parameters& parameters) {
   }
   if (const Result<void> checked = check_bounds(bounds); !checked) return checked.error();
   return bounds;
+}
+
+Result<Lifetime> read_lifetime(const Parameters& parameters) {
+  Lifetime lifetime;
+  if (const std::string* text = find_parameter(parameters, "ttl")) {
+    const Result<std::chrono::milliseconds> ttl = parse_duration(*text, "ttl");
+    if (!ttl) return ttl.error();
+    lifetime.ttl = *ttl;
+  }
+  const std::string* mode = find_parameter(parameters, "ttl_mode");
+  if (mode == nullptr) return lifetime;
+  lifetime.renew = *mode == "renew";
+  if (!lifetime.renew && *mode != "create") {
+    return Error{Code::kBadParameter,
+                 "ttl_mode " + quote_for_people(*mode) + " is neither create nor renew"};
+  }
+  if (!lifetime.ttl) return Error{Code::kBadParameter, "ttl_mode needs a ttl"};
+  return lifetime;
 }
 
 // Takes the member `name` out of `members`; nothing: there is none.
@@ -142,6 +160,9 @@ Result<Operation> read_operation(OperationKind kind, std::string name,
   const Result<Bounds> bounds = read_bounds(parameters);
   if (!bounds) return bounds.error();
   operation.bounds = *bounds;
+  const Result<Lifetime> lifetime = read_lifetime(parameters);
+  if (!lifetime) return lifetime.error();
+  operation.lifetime = *lifetime;
   return operation;
 }
 
@@ -171,6 +192,10 @@ Parameters write_parameters(const Operation& operation) {
   if (min) add("min", *min);
   if (max) add("max", *max);
   if (clamp) parameters.emplace_back("on_limit", "clamp");
+  if (const auto& ttl = operation.lifetime.ttl) {
+    parameters.emplace_back("ttl", std::to_string(ttl->count()) + "ms");
+  }
+  if (operation.lifetime.renew) parameters.emplace_back("ttl_mode", "renew");
   return parameters;
 }
 
@@ -180,7 +205,7 @@ std::string to_json(const Operation& operation) {
   text += kWords.at(static_cast<std::size_t>(operation.kind));
   text.append(R"(","name":")").append(operation.name).append("\"");
   for (const auto& [name, value] : write_parameters(operation)) {
-    const bool is_word = name == "on_limit";
+    const bool is_word = name == "on_limit" || name.starts_with("ttl");
     text.append(",\"").append(name).append(is_word ? "\":\"" : "\":").append(value);
     if (is_word) text += '"';
   }

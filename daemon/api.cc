@@ -173,7 +173,9 @@ void append_report(std::string& out, const Operation& operation, const Outcome& 
   append_name_and(out, operation, "value", outcome.value);
   out.append(R"(,"created_at":")").append(format_timestamp(outcome.created_at_ms));
   out.append(R"(","updated_at":")").append(format_timestamp(outcome.updated_at_ms));
-  out += R"(","expires_at":null)";
+  const bool ends = outcome.expires_at_ms != 0;
+  out += R"(","expires_at":)";
+  out += ends ? '"' + format_timestamp(outcome.expires_at_ms) + '"' : "null";
 }
 
 // The JSON object of an operation that was applied. REQUIRES: it is no group

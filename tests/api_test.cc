@@ -258,12 +258,33 @@ TEST_CASE("outcomes read as the interface says") {
       body_of("GET /v1/counters/a", outcome) ==
       "{\"name\":\"a\",\"value\":-9223372036854775808,\"created_at\":\"1970-01-01T00:00:00.000Z\","
       "\"updated_at\":\"2023-11-14T22:13:20.007Z\",\"expires_at\":null}\n");
+  outcome.expires_at_ms = 1'700'000'000'008;
+  CHECK(contains(body_of("GET /v1/counters/a", outcome),
+                 R"("expires_at":"2023-11-14T22:13:20.008Z"})"));
   CHECK(body_of("POST /v1/counters/a/reset?to=5", outcome) ==
         "{\"name\":\"a\",\"value\":-9223372036854775808,\"previous\":null}\n");
   outcome.previous = 7;
   outcome.value = 7;
   CHECK(body_of("DELETE /v1/counters/a", outcome) == "{\"name\":\"a\",\"previous\":7}\n");
   CHECK(body_of("GET /report", outcome) == "{\"count\":7,\"current_process_id\":42}\n");
+}
+
+TEST_CASE("an increment has a time to live, fixed or renewed") {
+  using namespace std::chrono_literals;
+  const auto lifetime_of = [](const std::string& query) {
+    return operation_of(decode_request("POST /v1/counters/a/increment" + query)).lifetime;
+  };
+  CHECK_FALSE(lifetime_of("").ttl.has_value());
+  CHECK(lifetime_of("?ttl=90s") == Lifetime{90s, false});
+  CHECK(lifetime_of("?ttl=15m&ttl_mode=create") == Lifetime{15min, false});
+  CHECK(lifetime_of("?ttl_mode=renew&ttl=7d") == Lifetime{168h, true});
+  for (const char* bad : {"?ttl=0s", "?ttl=90", "?ttl=366d"}) {
+    CHECK(refusal_of(decode_request("POST /increment" + std::string(bad))) == "400 bad-number");
+  }
+  for (const char* bad : {"?ttl_mode=renew", "?ttl=1s&ttl_mode=x", "?ttl=1s&ttl=1s"}) {
+    CHECK(refusal_of(decode_request("POST /increment" + std::string(bad))) == "400 bad-parameter");
+  }
+  CHECK(refusal_of(decode_request("POST /reset?ttl=1s")) == "400 bad-parameter");
 }
 
 TEST_CASE("a batch is a group of operations, each for itself unless it is atomic") {

@@ -168,6 +168,55 @@ check_bounds_as_json() {
   assert_output '{"name":"q","value":6,"applied":1,"remaining":0}'
 }
 
+check_ttl() {
+  assert_prints 1 increment a --ttl 300ms
+  assert_prints 2 increment a --ttl 1h
+  assert_prints 1 increment slides --ttl 1h --ttl-mode renew
+  assert_prints 1 increment q --max 1 --ttl 300ms --ttl-mode create
+  try ctl increment q --max 1 --ttl 300ms
+  assert_refused 1
+  await 10 is_missing a
+  await 10 is_missing q
+  assert_prints $'slides\t1' list
+  assert_prints 1 increment q --max 1 --ttl 1h
+  assert_prints 1 increment a
+  batch_prints=$(printf 'increment b --ttl 300ms\n{"op":"increment","name":"b","ttl":"1h"}\n' | ctl batch)
+  assert_equal "$batch_prints" $'b\t1\nb\t2'
+  await 10 is_missing b
+}
+
+is_missing() {
+  status=0
+  ctl -q report "$1" 2>/dev/null || status=$?
+  [[ $status == 2 ]]
+}
+
+@test "a counter with a time to live ends, is missing then, and begins anew" {
+  for_each_place check_ttl
+}
+
+check_bad_ttl() {
+  local bad
+  for bad in 0s 0 -1s 5 1.5h 1w 366d 1000000000000d ''; do
+    try ctl increment t --ttl "$bad"
+    assert_refused 65
+    assert_stderr_has ttl
+  done
+  for bad in always '' Create; do
+    try ctl increment t --ttl 1h --ttl-mode "$bad"
+    assert_refused 64
+    assert_stderr_has ttl-mode
+  done
+  try ctl increment t --ttl-mode renew
+  assert_refused 64
+  try ctl report t
+  assert_refused 2
+}
+
+@test "a time to live that cannot be is refused and changes nothing" {
+  for_both_ways check_bad_ttl
+}
+
 @test "--json tells how much was applied and how much remains, of a refusal too" {
   for_each_place check_bounds_as_json
 }

@@ -27,6 +27,8 @@ TEST_CASE("an operation reads as it was written") {
       within(increment_of("a", 3), {}, INT64_MAX),
       starting_at(INT64_MIN, increment_of("a")),
       reset_of("a", INT64_MIN),
+      ending_in(std::chrono::hours(1), increment_of("a")),
+      ending_in(std::chrono::milliseconds(1), increment_of("a"), true),
       existing(reset_of("a", 5)),
       delete_of("a"),
       report_of("a"),
@@ -65,6 +67,15 @@ TEST_CASE("an operation that is not right is refused") {
   CHECK(code_of(R"({"op":"increment","name":"a","on_limit":"stop","max":1})") ==
         Code::kBadParameter);
   CHECK(code_of(R"({"op":"increment","name":"a","to":1})") == Code::kBadParameter);
+  for (const char* ttl : {"0s", "-1s", "5", "1.5h", "1w", "366d", "1000000000000d", ""}) {
+    CAPTURE(ttl);
+    CHECK(code_of(R"({"op":"increment","name":"a","ttl":")" + std::string(ttl) + "\"}") ==
+          Code::kBadNumber);
+  }
+  CHECK(code_of(R"({"op":"increment","name":"a","ttl_mode":"renew"})") == Code::kBadParameter);
+  CHECK(code_of(R"({"op":"increment","name":"a","ttl":"1s","ttl_mode":"always"})") ==
+        Code::kBadParameter);
+  CHECK(code_of(R"({"op":"reset","name":"a","ttl":"1s"})") == Code::kBadParameter);
   CHECK(code_of(R"({"op":"reset","name":"a","create":1})") == Code::kBadParameter);
   CHECK(code_of(R"({"op":"increment","name":"a","create":true})") == Code::kBadParameter);
   CHECK(code_of(R"({"op":"report","name":"a","by":1})") == Code::kBadParameter);

@@ -304,6 +304,40 @@ TEST_CASE("a password that is missing or not asked for is a wrong configuration"
   CHECK_FALSE(contains(error.message, "hunter2"));
 }
 
+TEST_CASE("Redis itself ends a counter, and its name is forgotten with later ones", "[redis]") {
+  const RedisServer server;
+  StoreOptions options;
+  options.url = server.url();
+  const auto store = open_or_throw(options);
+  std::vector<Step> steps;
+  for (int i = 0; i < 30; ++i) {
+    steps.push_back(ending_in(std::chrono::milliseconds(20), increment_of(std::to_string(i))));
+  }
+  steps.push_back(ending_in(std::chrono::hours(1), increment_of("stays")));
+  steps.push_back(increment_of("plain"));
+  run(*store, std::move(steps));
+  const long left = std::stol(server.command({"PTTL", "counterd:c:stays"}));
+  CHECK(left > 3'500'000);
+  CHECK(left <= 3'600'000);
+  CHECK(server.command({"PTTL", "counterd:c:plain"}) == "-1");
+  const Deadline limit = after(std::chrono::seconds(10));
+  while (server.command({"EXISTS", "counterd:c:29"}) != "0" &&
+         std::chrono::steady_clock::now() < limit) {
+  }
+  CHECK(server.command({"ZCARD", "counterd:names"}) == "32");
+  run_one(*store, increment_of("29"));  // begun anew, without an end
+  for (int i = 0; i < 3; ++i) {
+    run_one(*store, ending_in(std::chrono::hours(1), increment_of("other")));
+  }
+  CHECK(server.command({"ZRANGE", "counterd:names", "0", "-1"}) == "29\nother\nplain\nstays");
+  CHECK(server.command({"ZRANGE", "counterd:ends", "0", "-1"}) == "stays\nother");
+  CHECK(value_of(*store, "29") == 1);
+  run(*store, {delete_of("stays"), increment_of("stays")});
+  CHECK(server.command({"PTTL", "counterd:c:stays"}) == "-1");
+  run_one(*store, delete_of("stays"));
+  CHECK(server.command({"ZRANGE", "counterd:ends", "0", "-1"}) == "other");
+}
+
 TEST_CASE("a user of the server's ACL logs in with name and password", "[redis]") {
   const TemporaryDirectory directory;
   const std::string acl = directory / "users.acl";

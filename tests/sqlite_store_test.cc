@@ -421,12 +421,12 @@ TEST_CASE("a database of another application is refused and left as it is", "[sq
 TEST_CASE("a database of a newer version is refused and left as it is", "[sqlite]") {
   const Place place;
   { place.open(); }
-  Foreigner(place.path()).run("PRAGMA user_version = 4");
+  Foreigner(place.path()).run("PRAGMA user_version = 5");
   const Error error = place.refusal();
   CHECK(error.code == Code::kConfig);
-  CHECK(contains(error.message, "version 4"));
+  CHECK(contains(error.message, "version 5"));
   CHECK(contains(error.message, "newer counterd"));
-  CHECK(Foreigner(place.path()).ask("PRAGMA user_version") == "4");
+  CHECK(Foreigner(place.path()).ask("PRAGMA user_version") == "5");
 }
 
 TEST_CASE("a database with a hard link is refused", "[sqlite]") {
@@ -564,13 +564,13 @@ TEST_CASE("a database that becomes newer under an open store is not changed any 
   const auto store = place.open();
   run_one(*store, increment_of("a"));
   Foreigner foreigner(place.path());
-  foreigner.run("PRAGMA user_version = 4");
+  foreigner.run("PRAGMA user_version = 5");
   const Outcome outcome = run_one(*store, increment_of("a"));
   CHECK(outcome.code == Code::kUnavailable);
-  CHECK(contains(outcome.detail, "version 4"));
+  CHECK(contains(outcome.detail, "version 5"));
   CHECK(store->probe(patiently()).error().code == Code::kUnavailable);
   CHECK(foreigner.ask("SELECT value FROM counters") == "1");
-  foreigner.run("PRAGMA user_version = 3");
+  foreigner.run("PRAGMA user_version = 4");
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
@@ -580,6 +580,8 @@ TEST_CASE("a database of version 1 gets the tables of later versions and keeps i
   run_one(*place.open(), increment_of("a", 5));
   {
     Foreigner foreigner(place.path());
+    foreigner.run("DROP INDEX counters_by_end");
+    foreigner.run("ALTER TABLE counters DROP COLUMN expires_at");
     foreigner.run("DROP TABLE keys");
     foreigner.run("DROP TABLE keys_state");
     foreigner.run("PRAGMA user_version = 1");
@@ -588,7 +590,7 @@ TEST_CASE("a database of version 1 gets the tables of later versions and keeps i
   CHECK(run_one(*store, keyed(increment_of("a"), "k")).value == 6);
   CHECK(run_one(*store, keyed(increment_of("a"), "k")).replayed);
   Foreigner foreigner(place.path());
-  CHECK(foreigner.ask("PRAGMA user_version") == "3");
+  CHECK(foreigner.ask("PRAGMA user_version") == "4");
 }
 
 TEST_CASE("a database of version 2 keeps its keys, and keeps those of groups too", "[sqlite]") {
@@ -596,6 +598,8 @@ TEST_CASE("a database of version 2 keeps its keys, and keeps those of groups too
   run_one(*place.open(), keyed(increment_of("a", 5), "k"));
   {
     Foreigner foreigner(place.path());
+    foreigner.run("DROP INDEX counters_by_end");
+    foreigner.run("ALTER TABLE counters DROP COLUMN expires_at");
     foreigner.run("ALTER TABLE keys DROP COLUMN members");
     foreigner.run("PRAGMA user_version = 2");
   }
@@ -604,6 +608,28 @@ TEST_CASE("a database of version 2 keeps its keys, and keeps those of groups too
   CHECK_FALSE(run_one(*store, keyed(all_of({increment_of("a")}), "k")).replayed);
   CHECK(run_one(*store, keyed(all_of({increment_of("a")}), "k")).replayed);
   CHECK(value_of(*store, "a") == 6);
+}
+
+TEST_CASE("counters that have ended leave the database in small portions", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  std::vector<Step> steps;
+  for (int i = 0; i < 1'000; ++i) {
+    steps.push_back(ending_in(milliseconds(1), increment_of("c" + std::to_string(i))));
+  }
+  run(*store, std::move(steps));
+  run_one(*store, ending_in(std::chrono::hours(1), increment_of("stays")));
+  Foreigner foreigner(place.path());
+  const auto rows = [&] { return std::stol(foreigner.ask("SELECT count(*) FROM counters")); };
+  CHECK(rows() > 800);
+  const Deadline limit = after(std::chrono::seconds(20));
+  for (long before = rows(); before > 1 && std::chrono::steady_clock::now() < limit;) {
+    run_one(*store, increment_of("stays"));
+    const long now = rows();
+    REQUIRE(before - now <= 100);
+    before = now;
+  }
+  CHECK(rows() == 1);
 }
 
 TEST_CASE("expired keys leave the database in small portions", "[sqlite]") {
@@ -690,7 +716,7 @@ TEST_CASE("the schema is strict and the database is sound after use", "[sqlite]"
   Foreigner foreigner(place.path());
   CHECK(foreigner.ask("PRAGMA journal_mode") == "wal");
   CHECK(foreigner.ask("PRAGMA integrity_check") == "ok");
-  CHECK(foreigner.ask("PRAGMA user_version") == "3");
+  CHECK(foreigner.ask("PRAGMA user_version") == "4");
   CHECK(foreigner.ask("PRAGMA application_id") == std::to_string(0x636e7464));
   CHECK_THROWS(foreigner.run("UPDATE counters SET value = 1.5"));
   CHECK_THROWS(foreigner.run("UPDATE counters SET value = 9223372036854775807 + 1"));

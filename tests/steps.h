@@ -51,6 +51,11 @@ inline Step within(Step step, std::optional<std::int64_t> min, std::optional<std
   step.operation.bounds = {min, max, clamp};
   return step;
 }
+// The same increment, which sets an end.
+inline Step ending_in(std::chrono::milliseconds ttl, Step step, bool renew = false) {
+  step.operation.lifetime = {ttl, renew};
+  return step;
+}
 // The same increment, of a counter that holds `initial` where it is missing.
 inline Step starting_at(std::int64_t initial, Step step) {
   step.operation.initial = initial;

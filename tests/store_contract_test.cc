@@ -880,6 +880,108 @@ ON_EVERY_ENGINE("random batches do what a plain model does") {
   }
 }
 
+// Until the counter is missing; false: it is not in time.
+bool await_end(Store& store, const std::string& name) {
+  const Deadline limit = after(std::chrono::seconds(10));
+  while (value_of(store, name)) {
+    if (std::chrono::steady_clock::now() > limit) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return true;
+}
+
+ON_EVERY_ENGINE("a counter that has ended is missing everywhere, and begins anew") {
+  const TestType place;
+  const auto store = place.open();
+  const std::chrono::milliseconds ttl(150);
+  const std::int64_t begin = unix_now_ms();
+  run(*store, {ending_in(ttl, increment_of("a", 5)), ending_in(ttl, increment_of("b", 5)),
+               increment_of("stays"), ending_in(std::chrono::hours(1), increment_of("long"))});
+  const Outcome alive = run_one(*store, report_of("a"));
+  CHECK(alive.code == Code::kOk);
+  CHECK(alive.expires_at_ms >= begin + ttl.count());
+  CHECK(alive.expires_at_ms <= unix_now_ms() + ttl.count());
+  CHECK(run_one(*store, report_of("stays")).expires_at_ms == 0);
+  CHECK(list(*store, "").rows.size() == 4);
+  REQUIRE(await_end(*store, "a"));
+  CHECK(unix_now_ms() >= alive.expires_at_ms);
+  REQUIRE(await_end(*store, "b"));
+  const auto other = place.open();
+  CHECK_FALSE(value_of(*other, "a").has_value());
+  CHECK(names_in(list(*store, "")) == Names{"long", "stays"});
+  CHECK(run_one(*store, delete_of("a")).code == Code::kMissing);
+  CHECK(run_one(*store, existing(reset_of("a"))).code == Code::kMissing);
+  CHECK(run_one(*store, within(increment_of("a", -1), 0, {})).code == Code::kBeyondBound);
+  CHECK_FALSE(run_one(*store, reset_of("b", 7)).previous.has_value());
+  CHECK(run_one(*store, starting_at(10, increment_of("a"))).value == 11);
+  const Outcome anew = run_one(*store, report_of("a"));
+  CHECK(anew.created_at_ms >= alive.expires_at_ms);
+  CHECK(anew.expires_at_ms == 0);
+  CHECK(run_one(*store, report_of("b")).expires_at_ms == 0);
+  CHECK(names_in(list(*store, "")) == Names{"a", "b", "long", "stays"});
+}
+
+ON_EVERY_ENGINE("an end is set when the counter is made, or by each increment that renews it") {
+  const TestType place;
+  const auto store = place.open();
+  const std::chrono::hours hour(1);
+  const auto end_of = [&](const std::string& name) {
+    return run_one(*store, report_of(name)).expires_at_ms;
+  };
+  run(*store, {ending_in(hour, increment_of("fixed")),
+               ending_in(hour, increment_of("sliding"), true), increment_of("plain")});
+  const std::int64_t first = end_of("fixed");
+  CHECK(end_of("sliding") >= first);
+  wait_for_clock_after(unix_now_ms());
+  run(*store, {ending_in(3 * hour, increment_of("fixed")), increment_of("fixed"),
+               ending_in(2 * hour, increment_of("sliding"), true), increment_of("sliding"),
+               ending_in(hour, increment_of("plain"))});
+  CHECK(end_of("fixed") == first);
+  CHECK(end_of("sliding") > first + std::chrono::milliseconds(hour).count());
+  CHECK(end_of("plain") == 0);
+  const std::int64_t second = end_of("sliding");
+  run(*store, {reset_of("fixed", 9), reset_of("sliding", 9)});
+  CHECK(end_of("fixed") == first);
+  CHECK(end_of("sliding") == second);
+  CHECK(run_one(*store, ending_in(hour, increment_of("plain"), true)).value == 3);
+  CHECK(end_of("plain") > 0);
+}
+
+ON_EVERY_ENGINE("a refused increment sets no end, and a deleted counter leaves none") {
+  const TestType place;
+  const auto store = place.open();
+  const std::chrono::hours hour(1);
+  const auto end_of = [&](const std::string& name) {
+    return run_one(*store, report_of(name)).expires_at_ms;
+  };
+  run_one(*store, increment_of("a", 5));
+  CHECK(run_one(*store, ending_in(hour, within(increment_of("a"), {}, 5), true)).code ==
+        Code::kBeyondBound);
+  CHECK(run_one(*store, all_of({ending_in(hour, increment_of("a"), true), delete_of("missing")}))
+            .code == Code::kMissing);
+  CHECK(end_of("a") == 0);
+  run(*store, {ending_in(hour, increment_of("b")), delete_of("b"), increment_of("b")});
+  CHECK(end_of("b") == 0);
+  run(*store, {ending_in(hour, increment_of("c"))});
+  run(*store, {delete_of("c"), increment_of("c")});
+  CHECK(end_of("c") == 0);
+  CHECK(run_one(*store, all_of({ending_in(hour, increment_of("d")), report_of("d")}))
+            .members[1]
+            .expires_at_ms > 0);
+}
+
+ON_EVERY_ENGINE("an increment with another lifetime is another one under its key") {
+  const TestType place;
+  const auto store = place.open();
+  const std::chrono::hours hour(1);
+  CHECK(run_one(*store, keyed(ending_in(hour, increment_of("a")), "k")).code == Code::kOk);
+  CHECK(run_one(*store, keyed(ending_in(hour, increment_of("a")), "k")).replayed);
+  for (const Step& other : {increment_of("a"), ending_in(2 * hour, increment_of("a")),
+                            ending_in(hour, increment_of("a"), true)}) {
+    CHECK(run_one(*store, keyed(other, "k")).code == Code::kKeyReused);
+  }
+}
+
 ON_EVERY_ENGINE("steps of one batch are applied in order and see each other") {
   const TestType place;
   const auto store = place.open();

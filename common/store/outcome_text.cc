@@ -25,7 +25,8 @@ void append_outcome(std::string& text, const Outcome& outcome) {
   text.append(" ").append(std::to_string(outcome.value));
   text.append(" ").append(outcome.previous ? std::to_string(*outcome.previous) : "-");
   text.append(" ").append(std::to_string(outcome.created_at_ms));
-  text.append(" ").append(std::to_string(outcome.updated_at_ms)).append("\n");
+  text.append(" ").append(std::to_string(outcome.updated_at_ms));
+  text.append(" ").append(std::to_string(outcome.expires_at_ms)).append("\n");
 }
 
 bool read_outcome(std::string_view line, Outcome& outcome) {
@@ -40,7 +41,8 @@ bool read_outcome(std::string_view line, Outcome& outcome) {
   const std::string_view previous = take_until(line, ' ');
   if (previous != "-" && !read_int64(previous, outcome.previous.emplace())) return false;
   return read_int64(take_until(line, ' '), outcome.created_at_ms) &&
-         read_int64(line, outcome.updated_at_ms);
+         read_int64(take_until(line, ' '), outcome.updated_at_ms) &&
+         read_int64(line, outcome.expires_at_ms);
 }
 
 std::string_view take_until(std::string_view& text, char end) {

@@ -2,8 +2,8 @@
 // redis.cc answers.
 //
 // A line has, separated by spaces: a letter for the code (k: kOk, m, o, b, x, f as outcome_text.cc
-// tells; r: kOk and replayed), the value, the value before or "-", and the times of creation and of
-// the latest change.
+// tells; r: kOk and replayed), the value, the value before or "-", and the times of creation, of
+// the latest change and of the end.
 #pragma once
 
 #include <cstdint>

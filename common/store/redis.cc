@@ -7,8 +7,9 @@
 // each session, one key however many batches, and refuses an older number, so that a copy that was
 // stuck on the way cannot be applied late.
 //
-// Keys, each behind the prefix: "c:NAME", a hash of v (value), c (created at), u (updated at, both
-// Unix ms); "names", a sorted set of all names; "s:SESSION", the latest number and outcomes;
+// Keys, each behind the prefix: "c:NAME", a hash of v (value), c (created at), u (updated at) and,
+// of one that has an end, e (all Unix ms), which Redis itself deletes then; "names", a sorted set
+// of all names; "ends", of those with an end, by it; "s:SESSION", the latest number and outcomes;
 // "k:NAME/KEY", of a group "k:/KEY", what was applied under an idempotency key and its outcome;
 // "keys", the sorted set of those by the time of their end.
 #include <fcntl.h>
@@ -71,7 +72,7 @@ local function counter_value(text)
 end
 
 -- The operations, as redis_batch.h tells.
-local steps, rows, keyed = {}, {}, false
+local steps, rows, keyed, lifetimes = {}, {}, false, 0
 redis.call('ZCARD', prefix .. 'names')
 local at = 7
 while at <= #ARGV do
@@ -79,8 +80,10 @@ while at <= #ARGV do
   local step = { kind = kind:lower(), name = name, operand = operand, conditions = '', at = #steps + 1 }
   if step.kind == 'b' then
     step.conditions, at = ' ' .. ARGV[at + 3], at + 1
-    local initial, min, max, mode = step.conditions:match('^ (%S+) (%S+) (%S+) (%S)$')
-    step.initial, step.clamp = initial, mode == 'c'
+    local initial, min, max, mode, rest = step.conditions:match('^ (%S+) (%S+) (%S+) (%S)(.*)$')
+    local ttl, when = rest:match('^ (%d+) (%S)$')
+    step.initial, step.clamp, step.ttl, step.renew = initial, mode == 'c', tonumber(ttl), when == 'r'
+    lifetimes = lifetimes + (ttl and 1 or 0)
     step.min, step.max = min ~= '-' and min, max ~= '-' and max
   elseif step.kind == 'e' or step.kind == 'a' then
     step.size = tonumber(operand)
@@ -98,18 +101,21 @@ while at <= #ARGV do
   end
   steps[#steps + 1] = step
   if not step.size and not rows[name] then
-    local fields = redis.call('HMGET', prefix .. 'c:' .. name, 'v', 'c', 'u')
+    local fields = redis.call('HMGET', prefix .. 'c:' .. name, 'v', 'c', 'u', 'e')
     local value = fields[1] and counter_value(fields[1])
     if fields[1] and not value then return redis.error_reply('CORRUPT value of ' .. name) end
-    rows[name] = { stored = value and true, value = value, created = fields[2] or now, updated = fields[3] or now }
+    rows[name] = { stored = value and true, value = value, created = fields[2] or now,
+                   updated = fields[3] or now, ends = fields[4], stored_ends = fields[4] }
   end
 end
 
 -- Keys by the time of their end, which only serves to count them: each ends by itself.
 local key_index, clock, known, kept = prefix .. 'keys', 0, 0, {}
-if keyed then
+if keyed or lifetimes > 0 then
   local time = redis.call('TIME')
   clock = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+if keyed then
   known = redis.call('ZCARD', key_index) - redis.call('ZCOUNT', key_index, '-inf', clock)
 end
 
@@ -192,9 +198,11 @@ local function add_all_within(value, step)
   return done, value, why
 end
 
-local function set(row, value)
-  if not row.value then row.created = now end
+local function set(row, value, step)
+  local fresh = not row.value
+  if fresh then row.created, row.ends = now, false end
   row.value, row.updated, row.changed = value, now, true
+  if step.ttl and (fresh or step.renew) then row.ends = string.format('%.0f', clock + step.ttl) end
 end
 
 -- What redis_batch.h reads: the letter, the rest of the line; and whether all of it was applied.
@@ -204,7 +212,7 @@ local function apply(step)
   local value = row.value or '0'
   if step.kind == 'i' then
     done, value = add_all(value, step.operand, step.count)
-    if done > 0 then set(row, value) end
+    if done > 0 then set(row, value, step) end
     if step.count > 1 then
       code, previous = 'n', done
     elseif done == 0 then
@@ -214,7 +222,7 @@ local function apply(step)
     value = row.value or step.initial
     local before, why = value, nil
     done, value, why = add_all_within(value, step)
-    if done > 0 then set(row, value) end
+    if done > 0 then set(row, value, step) end
     if step.count > 1 then
       code, previous = 'n', done
     elseif done == 0 then
@@ -224,7 +232,7 @@ local function apply(step)
     end
   elseif step.kind == 's' or step.kind == 't' and row.value then
     previous = row.value or '-'
-    set(row, step.operand)
+    set(row, step.operand, step)
     value = step.operand
   elseif not row.value then
     code, done = 'm', 0
@@ -232,18 +240,21 @@ local function apply(step)
     previous = row.value
     row.value, row.changed = false, true
   end
-  local times = step.kind == 'r' and row.value and row.created .. ' ' .. row.updated or '0 0'
+  local times = '0 0 0'
+  if step.kind == 'r' and row.value then
+    times = row.created .. ' ' .. row.updated .. ' ' .. (row.ends or '0')
+  end
   return code, value .. ' ' .. previous .. ' ' .. times, done == step.count
 end
 
 -- What is told of a step, and of a group's members, where nothing was applied.
 local function nothing(step)
-  return '0 - 0 0' .. ('\nm 0 - 0 0'):rep(step.size or 0)
+  return '0 - 0 0 0' .. ('\nm 0 - 0 0 0'):rep(step.size or 0)
 end
 
 -- The same for a group: behind its own line come those of its members, which tell what was refused.
 local function apply_group(group)
-  local lines, before, refused = { '0 - 0 0' }, {}, false
+  local lines, before, refused = { '0 - 0 0 0' }, {}, false
   for i = group.at + 1, group.at + group.size do
     local step = steps[i]
     if group.kind == 'a' and not before[step.name] then
@@ -292,6 +303,26 @@ local function write(...)
   redis.call(...)
   writes = writes + 1
 end
+local end_index = prefix .. 'ends'
+local function write_end(key, name, ends)
+  if ends then
+    write('HSET', key, 'e', ends)
+    write('PEXPIREAT', key, ends)
+    write('ZADD', end_index, ends, name)
+  else
+    write('HDEL', key, 'e')
+    write('PERSIST', key)
+    write('ZREM', end_index, name)
+  end
+end
+-- Forgets names of counters that have ended, more of them than this batch can add.
+local function sweep()
+  local ended = redis.call('ZRANGEBYSCORE', end_index, '-inf', clock, 'LIMIT', 0, 2 * lifetimes + 16)
+  for _, name in ipairs(ended) do
+    if redis.call('EXISTS', prefix .. 'c:' .. name) == 0 then write('ZREM', prefix .. 'names', name) end
+    write('ZREM', end_index, name)
+  end
+end
 local function write_all()
   for name, row in pairs(rows) do
     if row.changed then
@@ -299,9 +330,11 @@ local function write_all()
       if row.value then
         write('HSET', key, 'v', row.value, 'c', row.created, 'u', row.updated)
         if not row.stored then write('ZADD', prefix .. 'names', 0, name) end
+        if row.ends ~= row.stored_ends then write_end(key, name, row.ends) end
       elseif row.stored then
         write('DEL', key)
         write('ZREM', prefix .. 'names', name)
+        if row.stored_ends then write('ZREM', end_index, name) end
       end
     end
   end
@@ -313,6 +346,7 @@ local function write_all()
     local ended = redis.call('ZRANGEBYSCORE', key_index, '-inf', clock, 'LIMIT', 0, 2 * #steps + 16)
     if #ended > 0 then write('ZREM', key_index, unpack(ended)) end
   end
+  if lifetimes > 0 then sweep() end
   if sequence > 0 then write('SET', session, ARGV[3] .. '\n' .. answer, 'PX', session_lifetime) end
 end
 local written, failure = pcall(write_all)
@@ -540,7 +574,9 @@ Result<void> RedisStore::read_durability(Deadline deadline) {
   if (verified && evicts) {
     durability_ +=
         std::string("; when its memory is full, ") +
-        (evicts_expiring ? "what is sent again can be counted twice" : "counters can be evicted") +
+        (evicts_expiring
+             ? "what is sent again can be counted twice, and counters with an end be lost"
+             : "counters can be evicted") +
         " (maxmemory-policy " + eviction + ")";
   }
   if (!options_.require_durable || durable) return {};

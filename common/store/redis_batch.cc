@@ -17,11 +17,11 @@ bool are_alike(const Operation& a, const Operation& b) {
   if (a.kind != b.kind || is_keyed(a) || is_keyed(b)) return false;
   if (a.kind == OperationKind::kReport) return true;
   return a.kind == OperationKind::kIncrement && a.operand == b.operand && a.initial == b.initial &&
-         a.bounds == b.bounds && !a.bounds.clamp;
+         a.bounds == b.bounds && a.lifetime == b.lifetime && !a.bounds.clamp;
 }
 
 bool has_conditions(const Operation& operation) {
-  return operation.initial != 0 || operation.bounds != Bounds{};
+  return operation.initial != 0 || operation.bounds != Bounds{} || operation.lifetime.ttl;
 }
 
 char letter_of(const Operation& operation) {
@@ -36,8 +36,10 @@ std::string describe_conditions(const Operation& operation) {
     return bound ? std::to_string(*bound) : "-";
   };
   const auto& [min, max, clamp] = operation.bounds;
+  const auto& [ttl, renew] = operation.lifetime;
   return std::to_string(operation.initial) + " " + text(min) + " " + text(max) +
-         (clamp ? " c" : " r");
+         (clamp ? " c" : " r") +
+         (ttl ? " " + std::to_string(ttl->count()) + (renew ? " r" : " c") : "");
 }
 
 // Whether the group is told as one: what it is beside its members means something.

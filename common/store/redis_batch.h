@@ -25,7 +25,9 @@ class RedisBatch {
   // numbers are from here on), and how many; of one with a key, which is alone, instead of how
   // many: its key, and for how many milliseconds that is known. An increment with bounds or an
   // initial value is a b, with one more argument behind the operand: the initial value, the minimum
-  // and the maximum ("-": none), and whether it clamps (c) or refuses (r), separated by spaces. A
+  // and the maximum ("-": none), whether it clamps (c) or refuses (r) and, if it sets an end, the
+  // milliseconds until then and whether it does when it creates (c) or renews (r), separated by
+  // spaces. A
   // group is an e (each) or an a (all) without a name, whose operand says how many of the runs
   // behind it are its own; behind that of one with a key is what describe_operation() says. A group
   // that is nothing but its members, kEach without a key, is not told.

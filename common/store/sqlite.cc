@@ -31,13 +31,19 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr int kApplicationId = 0x636e7464;  // "cntd" (sqlite.org/pragma.html, application_id)
-constexpr int kSchemaVersion = 3;
+constexpr int kSchemaVersion = 4;
 
 // Frames (of 4 KiB) in the log from which a checkpoint is due, and from which it also waits for
 // readers, so that the log begins anew: without that, readers that never pause let it grow.
 constexpr int kCheckpointFrames = 1'000;
 constexpr int kRestartFrames = 8'000;
 constexpr std::chrono::milliseconds kRestartPatience{20};
+
+// Counters that have ended: how many a batch deletes, and when the next ones are looked for, while
+// there are more and when there are none.
+constexpr int kSweptRows = 100;
+constexpr std::chrono::milliseconds kSweepAgain{10};
+constexpr std::chrono::milliseconds kSweepPause{1'000};
 
 // Counts, for this thread, the logs that SQLite found left over by a crash and read again.
 thread_local int recoveries_seen = 0;
@@ -98,10 +104,14 @@ struct Counter {
   std::int64_t value = 0;
   std::int64_t created_at_ms = 0;
   std::int64_t updated_at_ms = 0;
+  std::int64_t expires_at_ms = 0;  // 0: it has no end
 };
 
 void change(Counter& counter, std::int64_t value, std::int64_t now_ms) {
-  if (!counter.exists) counter.created_at_ms = now_ms;
+  if (!counter.exists) {
+    counter.created_at_ms = now_ms;
+    counter.expires_at_ms = 0;
+  }
   counter.exists = counter.changed = true;
   counter.value = value;
   counter.updated_at_ms = now_ms;
@@ -115,7 +125,9 @@ Outcome increment(Counter& counter, const Operation& operation, std::int64_t now
   outcome.value = sum.value;
   if (sum.code != Code::kOk) return outcome;
   if (operation.bounds.clamp) outcome.previous = before;
+  const bool sets_end = operation.lifetime.ttl && (!counter.exists || operation.lifetime.renew);
   change(counter, sum.value, now_ms);
+  if (sets_end) counter.expires_at_ms = now_ms + operation.lifetime.ttl->count();
   return outcome;
 }
 
@@ -150,6 +162,7 @@ Outcome report(const Counter& counter) {
   outcome.value = counter.value;
   outcome.created_at_ms = counter.created_at_ms;
   outcome.updated_at_ms = counter.updated_at_ms;
+  outcome.expires_at_ms = counter.expires_at_ms;
   return outcome;
 }
 
@@ -179,21 +192,26 @@ struct Connection {
     write_begin.emplace(database, "BEGIN IMMEDIATE");
     commit.emplace(database, "COMMIT");
     version.emplace(database, "PRAGMA user_version");
-    select.emplace(database, "SELECT value, created_at, updated_at FROM counters WHERE name = ?1");
+    select.emplace(database,
+                   "SELECT value, created_at, updated_at, expires_at FROM counters "
+                   "WHERE name = ?1");
     upsert.emplace(database,
-                   "INSERT INTO counters (name, value, created_at, updated_at) "
-                   "VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO UPDATE SET value = ?2, "
-                   "created_at = ?3, updated_at = ?4");
+                   "INSERT INTO counters (name, value, created_at, updated_at, expires_at) "
+                   "VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (name) DO UPDATE SET value = ?2, "
+                   "created_at = ?3, updated_at = ?4, expires_at = ?5");
     erase.emplace(database, "DELETE FROM counters WHERE name = ?1");
     list.emplace(database,
                  "SELECT name, value FROM counters WHERE name >= ?1 AND name < ?2 "
-                 "ORDER BY name LIMIT ?3");
+                 "AND (expires_at IS NULL OR expires_at > ?4) ORDER BY name LIMIT ?3");
+    sweep.emplace(database,
+                  "DELETE FROM counters WHERE name IN (SELECT name FROM counters "
+                  "WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)");
     keys.emplace(database, options);
   }
 
   SQLite::Database database;
   std::optional<SQLite::Statement> read_begin, write_begin, commit, version, select, upsert, erase,
-      list;
+      list, sweep;
   std::optional<SqliteKeys> keys;
 };
 
@@ -239,7 +257,8 @@ class SqliteStore : public Store {
   Outcome apply_operation(const Operation& operation, std::int64_t now_ms);
   Outcome apply_group(const Operation& group, std::int64_t now_ms);
   Outcome apply_once(const Operation& operation, std::int64_t now_ms);
-  Counter& load(const std::string& name);
+  Counter& load(const std::string& name, std::int64_t now_ms);
+  void sweep(std::int64_t now_ms);
   void write_changed();
   Result<void> commit();
   void roll_back();
@@ -260,6 +279,7 @@ class SqliteStore : public Store {
   bool must_recover_ = false;  // after an I/O error: what is shown may not be on the disk
   int log_frames_ = 0;         // as of our latest commit
   int checkpoint_due_ = kCheckpointFrames;
+  std::int64_t next_sweep_ms_ = 0;
   Deadline deadline_;                                       // of the call that runs
   std::unordered_map<std::string_view, Counter> counters_;  // of the batch that is applied
 };
@@ -344,6 +364,12 @@ void SqliteStore::migrate(int from_version) {
   }
   if (from_version < 2) SqliteKeys::create(database);
   if (from_version < 3) SqliteKeys::add_groups(database);
+  if (from_version < 4) {
+    database.exec("ALTER TABLE counters ADD COLUMN expires_at INTEGER");
+    // Of those that have an end alone: it costs the others nothing.
+    database.exec(
+        "CREATE INDEX counters_by_end ON counters (expires_at) WHERE expires_at IS NOT NULL");
+  }
   database.exec("PRAGMA application_id = " + std::to_string(kApplicationId));
   database.exec("PRAGMA user_version = " + std::to_string(kSchemaVersion));
   database.exec("COMMIT");
@@ -492,6 +518,7 @@ Result<void> SqliteStore::change_counters(std::span<Step> batch) {
     }
     if (keyed > 0) keys.finish();
     write_changed();
+    sweep(now_ms);
   } catch (const SQLite::Exception& exception) {
     return failure(exception, "cannot change the database ");
   }
@@ -500,7 +527,7 @@ Result<void> SqliteStore::change_counters(std::span<Step> batch) {
 
 Outcome SqliteStore::apply_operation(const Operation& operation, std::int64_t now_ms) {
   if (is_group(operation)) return apply_group(operation, now_ms);
-  return apply_to(load(operation.name), operation, now_ms);
+  return apply_to(load(operation.name, now_ms), operation, now_ms);
 }
 
 Outcome SqliteStore::apply_group(const Operation& group, std::int64_t now_ms) {
@@ -509,7 +536,7 @@ Outcome SqliteStore::apply_group(const Operation& group, std::int64_t now_ms) {
   const bool all = group.kind == OperationKind::kAll;
   std::vector<std::pair<Counter*, Counter>> before;
   for (const Operation& member : group.members) {
-    Counter& counter = load(member.name);
+    Counter& counter = load(member.name, now_ms);
     if (all) before.emplace_back(&counter, counter);
     outcome.members.push_back(apply_to(counter, member, now_ms));
     if (!all || outcome.members.back().code == Code::kOk) continue;
@@ -534,7 +561,8 @@ Result<void> SqliteStore::report_counters(std::span<Step> batch) {
   if (const Result<void> readable = make_readable(deadline_); !readable) return readable.error();
   try {
     run(*connection_->read_begin);
-    for (Step& step : batch) step.outcome = apply_operation(step.operation, 0);
+    const std::int64_t now_ms = unix_now_ms();
+    for (Step& step : batch) step.outcome = apply_operation(step.operation, now_ms);
     run(*connection_->commit);
   } catch (const SQLite::Exception& exception) {
     return failure(exception, "cannot read the database ");
@@ -543,7 +571,7 @@ Result<void> SqliteStore::report_counters(std::span<Step> batch) {
 }
 
 // The counter as the batch has made it so far. REQUIRES: `name` outlives the batch
-Counter& SqliteStore::load(const std::string& name) {
+Counter& SqliteStore::load(const std::string& name, std::int64_t now_ms) {
   const auto [found, fresh] = counters_.try_emplace(name);
   Counter& counter = found->second;
   if (!fresh) return counter;
@@ -551,10 +579,12 @@ Counter& SqliteStore::load(const std::string& name) {
   SQLite::Statement& select = *connection_->select;
   select.bindNoCopy(1, name);
   if (select.executeStep()) {
-    counter.stored = counter.exists = true;
+    counter.stored = true;
     counter.value = select.getColumn(0).getInt64();
     counter.created_at_ms = select.getColumn(1).getInt64();
     counter.updated_at_ms = select.getColumn(2).getInt64();
+    counter.expires_at_ms = select.getColumn(3).getInt64();  // 0 for NULL
+    counter.exists = counter.expires_at_ms == 0 || counter.expires_at_ms > now_ms;
   }
   select.reset();
   return counter;
@@ -570,9 +600,26 @@ void SqliteStore::write_changed() {
       statement.bind(2, counter.value);
       statement.bind(3, counter.created_at_ms);
       statement.bind(4, counter.updated_at_ms);
+      if (counter.expires_at_ms == 0) {
+        statement.bind(5);
+      } else {
+        statement.bind(5, counter.expires_at_ms);
+      }
     }
     run(statement);
   }
+}
+
+// Deletes some of the counters that have ended, now and then: what a batch pays for them is
+// bounded.
+void SqliteStore::sweep(std::int64_t now_ms) {
+  if (now_ms < next_sweep_ms_) return;
+  SQLite::Statement& statement = *connection_->sweep;
+  statement.bind(1, now_ms);
+  statement.bind(2, kSweptRows);
+  const bool more = statement.exec() == kSweptRows;
+  statement.reset();
+  next_sweep_ms_ = now_ms + (more ? kSweepAgain : kSweepPause).count();
 }
 
 // Whatever stops a COMMIT, the next start may find it in the log and complete it; but for a write
@@ -593,7 +640,7 @@ void SqliteStore::roll_back() {
   sqlite3* handle = connection_->database.getHandle();
   for (auto* statement : {&connection_->read_begin, &connection_->write_begin, &connection_->commit,
                           &connection_->version, &connection_->select, &connection_->upsert,
-                          &connection_->erase, &connection_->list}) {
+                          &connection_->erase, &connection_->list, &connection_->sweep}) {
     (*statement)->tryReset();
   }
   connection_->keys->reset();
@@ -629,6 +676,7 @@ Result<ListPage> SqliteStore::list(const ListQuery& query, Deadline deadline) {
     rows.bindNoCopy(1, from);
     rows.bindNoCopy(2, to);
     rows.bind(3, static_cast<std::int64_t>(query.limit) + 1);
+    rows.bind(4, unix_now_ms());
     while (rows.executeStep()) {
       if (page.rows.size() == query.limit) {
         page.next = page.rows.back().name;

@@ -25,6 +25,12 @@
 // are one snapshot if they are reports; the outcome of a kEach is kOk whatever is refused of it.
 // Where a member of a kAll is refused, kMissing included, nothing of the group is applied.
 //
+// Ends: a counter that has an end is missing everywhere from that moment on, and begun anew by the
+// next change that makes it. An increment with a lifetime sets the end of a counter that it makes
+// and, if it renews, of any; nothing else moves it, and a reset leaves it. The clock is that of the
+// system (sqlite: of this process; redis: of the server). What has ended leaves the store bit by
+// bit, with later changes.
+//
 // Keys: a change with an idempotency key is applied once, however often it is asked for while the
 // key is known. The same key with the same operation (bounds and initial value included) on the
 // same counter gets the first outcome again, marked `replayed`, and changes nothing; with another

@@ -91,6 +91,10 @@ std::string conditions(const Operation& operation) {
   std::string text = "&initial=" + std::to_string(operation.initial);
   if (min) text += "&min=" + std::to_string(*min);
   if (max) text += "&max=" + std::to_string(*max);
+  if (const auto& ttl = operation.lifetime.ttl) {
+    text += "&ttl=" + std::to_string(ttl->count()) + "ms&ttl_mode=";
+    text += operation.lifetime.renew ? "renew" : "create";
+  }
   return text + "&on_limit=" + (clamp ? "clamp" : "refuse");
 }
 
