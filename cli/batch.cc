@@ -102,8 +102,7 @@ class Batch {
   Error stopped_by(const Error& error) const {
     if (last_line_ == 0) return {error.code, error.message + "; nothing was applied"};
     // That nothing was applied, as the statuses of these say, would not be true.
-    const bool is_away =
-        code_info(error.code).exit_status == code_info(Code::kUnavailable).exit_status;
+    const bool is_away = code_info(error.code).exit_status == kNothingApplied;
     return {is_away ? Code::kIo : error.code,
             error.message + "; the lines up to " + std::to_string(last_line_) +
                 " were applied, none behind them: go on with" + go_on_from(last_line_ + 1)};

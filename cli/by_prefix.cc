@@ -75,8 +75,12 @@ class PrefixChange {
                    [this](const Rows& rows) { return change_portion(rows); });
     const std::string count = std::to_string(count_);
     if (!changed) {
-      return Error{changed.error().code, changed.error().message + "; before that, " + count +
-                                             " counters were changed; run it again for the rest"};
+      const auto& [code, message] = changed.error();
+      // Where some were changed, the status must not say that nothing was.
+      const bool says_nothing_was = code_info(code).exit_status == kNothingApplied && count_ > 0;
+      return Error{says_nothing_was ? Code::kIo : code,
+                   message + "; before that, " + count +
+                       " counters were changed; run it again for the rest"};
     }
     print_line(globals_, globals_.json ? R"({"prefix":")" + prefix_ + R"(",")" + word_of(change_) +
                                              "\":" + count + "}"

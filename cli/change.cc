@@ -52,7 +52,7 @@ Error describe(const Step& step, bool may_have_been_applied) {
 // Asks once.
 void Changer::try_once(Step& step, Deadline deadline) {
   if (counters_ == nullptr) {
-    Result<std::unique_ptr<Counters>> opened = open_counters(globals_);
+    Result<std::unique_ptr<Counters>> opened = open_counters(globals_, deadline);
     if (!opened) {
       step.outcome = {};
       step.outcome.code = opened.error().code;

@@ -28,8 +28,8 @@ struct Globals {
   bool quiet = false;
 };
 
-// Counters of the server or the store that `globals` name.
-Result<std::unique_ptr<Counters>> open_counters(const Globals& globals);
+// Counters of the server or the store that `globals` name; a store is opened by `deadline`.
+Result<std::unique_ptr<Counters>> open_counters(const Globals& globals, Deadline deadline);
 
 // A command that has been read from the command line: prints to standard output; an Error's code
 // gives the exit status. An Error without a message is one that the command has told itself.

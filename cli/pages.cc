@@ -6,9 +6,9 @@ namespace counterd {
 
 Result<void> read_pages(const Globals& globals, ListQuery query, std::int64_t most,
                         const std::function<Result<void>(const Rows&)>& take) {
-  Result<std::unique_ptr<Counters>> counters = open_counters(globals);
+  Deadline deadline = std::chrono::steady_clock::now() + globals.timeout;
+  Result<std::unique_ptr<Counters>> counters = open_counters(globals, deadline);
   if (!counters) return counters.error();
-  Deadline deadline = globals.deadline;
   do {
     query.limit = std::min(static_cast<std::size_t>(most), query.limit);
     const Result<ListPage> page = (*counters)->list(query, deadline);

@@ -56,7 +56,7 @@ Run add_report(CLI::App& app) {
   return [names](const Globals& globals) -> Result<void> {
     Result<Operation> operation = read_names(*names);
     if (!operation) return operation.error();
-    Result<std::unique_ptr<Counters>> counters = open_counters(globals);
+    Result<std::unique_ptr<Counters>> counters = open_counters(globals, globals.deadline);
     if (!counters) return counters.error();
     Step step{std::move(*operation), {}};
     (*counters)->apply({&step, 1}, globals.deadline);

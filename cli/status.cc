@@ -22,7 +22,7 @@ std::string json_of(const CountersStatus& status) {
 
 Run add_status(CLI::App&) {
   return [](const Globals& globals) -> Result<void> {
-    Result<std::unique_ptr<Counters>> counters = open_counters(globals);
+    Result<std::unique_ptr<Counters>> counters = open_counters(globals, globals.deadline);
     if (!counters) return counters.error();
     const Result<CountersStatus> status = (*counters)->status(globals.deadline);
     if (!status) return status.error();

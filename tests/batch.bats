@@ -352,6 +352,17 @@ while True:
   assert_stderr_has '; nothing was applied'
 }
 
+@test "each portion has the time of --timeout, however late its lines come" {
+  start_redis
+  for place in "--store redis+unix://$redis_socket" "--store sqlite:$dir/late.db"; do
+    # shellcheck disable=SC2206
+    place=($place)
+    try ctl --timeout 500ms batch --portion 1 < <(sleep 0.7; echo increment a; sleep 0.7; echo increment a)
+    assert_status 0
+    assert_output $'a\t1\na\t2'
+  done
+}
+
 @test "a full disk behind stdout ends a batch with 74 and says what was applied" {
   open_sqlite
   seq 3000 | sed 's/.*/increment a/' >"$dir/many"

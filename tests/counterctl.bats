@@ -1222,6 +1222,27 @@ answer_on_terminal() {
   assert_prints 0 report web2
 }
 
+# Runs a command on a terminal and answers its question after more than a second.
+late_answer='
+import os, pty, sys, time
+child, terminal = pty.fork()
+if child == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+shown = b""
+while not shown.endswith(b"[y/N] "):
+    shown += os.read(terminal, 1024)
+time.sleep(1.2)
+os.write(terminal, b"y\n")
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))'
+
+@test "a question has as long for its answer as it takes" {
+  open_redis
+  make_web
+  "$python" -c "$late_answer" "$counterctl" "${place[@]}" --timeout 500ms delete --prefix web
+  try ctl report web
+  assert_refused 2
+}
+
 @test "report of several names says once that nothing answers" {
   place=(--server "unix:$dir/nothing.sock")
   try ctl report a b c

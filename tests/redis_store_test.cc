@@ -338,6 +338,41 @@ TEST_CASE("Redis itself ends a counter, and its name is forgotten with later one
   CHECK(server.command({"ZRANGE", "counterd:ends", "0", "-1"}) == "other");
 }
 
+TEST_CASE("names of counters that end while others are made are forgotten", "[redis]") {
+  const RedisServer server;
+  StoreOptions options;
+  options.url = server.url();
+  const auto store = open_or_throw(options);
+  for (int i = 0; i < 2'000; ++i) {
+    run_one(*store, ending_in(std::chrono::milliseconds(3), increment_of("n" + std::to_string(i))));
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  for (int i = 0; i < 5; ++i) {
+    run_one(*store, ending_in(std::chrono::hours(1), increment_of("stays")));
+  }
+  CHECK(server.command({"ZRANGE", "counterd:names", "0", "-1"}) == "stays");
+  CHECK(server.command({"ZRANGE", "counterd:ends", "0", "-1"}) == "stays");
+}
+
+TEST_CASE("where Redis denies an end, nothing is changed", "[redis]") {
+  const RedisServer server;
+  const TemporaryDirectory directory;
+  std::ofstream(directory / "password") << "correct\n";
+  StoreOptions options;
+  options.url = "redis+unix://alice@" + server.socket_path();
+  options.redis_password_file = directory / "password";
+  for (const std::string denied : {"-pexpireat", "-persist", "-hdel"}) {
+    CAPTURE(denied);
+    server.command({"FLUSHALL"});
+    server.command({"ACL", "SETUSER", "alice", "reset", "on", ">correct", "~*", "+@all", denied});
+    const auto store = open_or_throw(options);
+    const Outcome outcome = run_one(*store, ending_in(std::chrono::hours(1), increment_of("a")));
+    CHECK(outcome.code == Code::kUnavailable);
+    CHECK(server.command({"EXISTS", "counterd:c:a"}) == "0");
+    CHECK(run_one(*store, increment_of("a")).value == 1);
+  }
+}
+
 TEST_CASE("a user of the server's ACL logs in with name and password", "[redis]") {
   const TemporaryDirectory directory;
   const std::string acl = directory / "users.acl";

@@ -42,7 +42,8 @@ bool read_outcome(std::string_view line, Outcome& outcome) {
   if (previous != "-" && !read_int64(previous, outcome.previous.emplace())) return false;
   return read_int64(take_until(line, ' '), outcome.created_at_ms) &&
          read_int64(take_until(line, ' '), outcome.updated_at_ms) &&
-         read_int64(line, outcome.expires_at_ms);
+         // What was kept before there were ends has none.
+         (line.empty() || read_int64(line, outcome.expires_at_ms));
 }
 
 std::string_view take_until(std::string_view& text, char end) {

@@ -72,7 +72,7 @@ local function counter_value(text)
 end
 
 -- The operations, as redis_batch.h tells.
-local steps, rows, keyed, lifetimes = {}, {}, false, 0
+local steps, rows, keyed, lifetimes, has_ends = {}, {}, false, 0, false
 redis.call('ZCARD', prefix .. 'names')
 local at = 7
 while at <= #ARGV do
@@ -106,6 +106,7 @@ while at <= #ARGV do
     if fields[1] and not value then return redis.error_reply('CORRUPT value of ' .. name) end
     rows[name] = { stored = value and true, value = value, created = fields[2] or now,
                    updated = fields[3] or now, ends = fields[4], stored_ends = fields[4] }
+    has_ends = has_ends or fields[4]
   end
 end
 
@@ -117,6 +118,20 @@ if keyed or lifetimes > 0 then
 end
 if keyed then
   known = redis.call('ZCARD', key_index) - redis.call('ZCOUNT', key_index, '-inf', clock)
+end
+
+-- Ends, and names of counters that have ended: more of them than this batch can add.
+local end_index, ended = prefix .. 'ends', {}
+if lifetimes > 0 or has_ends then
+  -- Changes nothing, and fails where to write an end would fail.
+  local no_key = prefix .. 'scratch'
+  redis.call('PEXPIREAT', no_key, 1)
+  redis.call('PERSIST', no_key)
+  redis.call('HDEL', no_key, 'e')
+  local due = redis.call('ZRANGEBYSCORE', end_index, '-inf', '(' .. clock, 'LIMIT', 0, 2 * lifetimes + 16)
+  for _, name in ipairs(due) do
+    if not redis.call('HGET', prefix .. 'c:' .. name, 'e') then ended[#ended + 1] = name end
+  end
 end
 
 local function add(value, delta)
@@ -303,11 +318,10 @@ local function write(...)
   redis.call(...)
   writes = writes + 1
 end
-local end_index = prefix .. 'ends'
 local function write_end(key, name, ends)
   if ends then
-    write('HSET', key, 'e', ends)
     write('PEXPIREAT', key, ends)
+    write('HSET', key, 'e', ends)
     write('ZADD', end_index, ends, name)
   else
     write('HDEL', key, 'e')
@@ -315,12 +329,11 @@ local function write_end(key, name, ends)
     write('ZREM', end_index, name)
   end
 end
--- Forgets names of counters that have ended, more of them than this batch can add.
 local function sweep()
-  local ended = redis.call('ZRANGEBYSCORE', end_index, '-inf', clock, 'LIMIT', 0, 2 * lifetimes + 16)
   for _, name in ipairs(ended) do
-    if redis.call('EXISTS', prefix .. 'c:' .. name) == 0 then write('ZREM', prefix .. 'names', name) end
-    write('ZREM', end_index, name)
+    local row = rows[name] or { value = redis.call('EXISTS', prefix .. 'c:' .. name) == 1 }
+    if not row.value then write('ZREM', prefix .. 'names', name) end
+    if not row.ends then write('ZREM', end_index, name) end
   end
 end
 local function write_all()
@@ -346,7 +359,7 @@ local function write_all()
     local ended = redis.call('ZRANGEBYSCORE', key_index, '-inf', clock, 'LIMIT', 0, 2 * #steps + 16)
     if #ended > 0 then write('ZREM', key_index, unpack(ended)) end
   end
-  if lifetimes > 0 then sweep() end
+  sweep()
   if sequence > 0 then write('SET', session, ARGV[3] .. '\n' .. answer, 'PX', session_lifetime) end
 end
 local written, failure = pcall(write_all)

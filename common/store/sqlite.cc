@@ -39,11 +39,11 @@ constexpr int kCheckpointFrames = 1'000;
 constexpr int kRestartFrames = 8'000;
 constexpr std::chrono::milliseconds kRestartPatience{20};
 
-// Counters that have ended: how many a batch deletes, and when the next ones are looked for, while
-// there are more and when there are none.
-constexpr int kSweptRows = 100;
-constexpr std::chrono::milliseconds kSweepAgain{10};
-constexpr std::chrono::milliseconds kSweepPause{1'000};
+// Counters that have ended: a batch deletes two for each end that it has set, so that they do not
+// become more and more; and a few now and then, where no ends are set any more.
+constexpr std::int64_t kSweptForEach = 2;
+constexpr std::int64_t kSweptRows = 100;
+constexpr std::chrono::milliseconds kSweepPause{100};
 
 // Counts, for this thread, the logs that SQLite found left over by a crash and read again.
 thread_local int recoveries_seen = 0;
@@ -94,6 +94,11 @@ std::optional<FoundFile> look_at(const std::string& path) {
 std::optional<FileIdentity> identify(const std::string& path) {
   const std::optional<FoundFile> found = look_at(path);
   return found ? std::optional(found->identity) : std::nullopt;
+}
+
+// Whether a counter with that end, 0 for none, is missing.
+bool has_passed(std::int64_t expires_at_ms, std::int64_t now_ms) {
+  return expires_at_ms != 0 && expires_at_ms <= now_ms;
 }
 
 struct Counter {
@@ -201,8 +206,8 @@ struct Connection {
                    "created_at = ?3, updated_at = ?4, expires_at = ?5");
     erase.emplace(database, "DELETE FROM counters WHERE name = ?1");
     list.emplace(database,
-                 "SELECT name, value FROM counters WHERE name >= ?1 AND name < ?2 "
-                 "AND (expires_at IS NULL OR expires_at > ?4) ORDER BY name LIMIT ?3");
+                 "SELECT name, value, expires_at FROM counters WHERE name >= ?1 AND name < ?2 "
+                 "ORDER BY name LIMIT ?3");
     sweep.emplace(database,
                   "DELETE FROM counters WHERE name IN (SELECT name FROM counters "
                   "WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)");
@@ -279,8 +284,9 @@ class SqliteStore : public Store {
   bool must_recover_ = false;  // after an I/O error: what is shown may not be on the disk
   int log_frames_ = 0;         // as of our latest commit
   int checkpoint_due_ = kCheckpointFrames;
-  std::int64_t next_sweep_ms_ = 0;
-  Deadline deadline_;                                       // of the call that runs
+  steady_clock::time_point next_sweep_;
+  std::int64_t ends_set_ = 0;  // by the batch: counters that it wrote and that have an end
+  Deadline deadline_;          // of the call that runs
   std::unordered_map<std::string_view, Counter> counters_;  // of the batch that is applied
 };
 
@@ -584,7 +590,7 @@ Counter& SqliteStore::load(const std::string& name, std::int64_t now_ms) {
     counter.created_at_ms = select.getColumn(1).getInt64();
     counter.updated_at_ms = select.getColumn(2).getInt64();
     counter.expires_at_ms = select.getColumn(3).getInt64();  // 0 for NULL
-    counter.exists = counter.expires_at_ms == 0 || counter.expires_at_ms > now_ms;
+    counter.exists = !has_passed(counter.expires_at_ms, now_ms);
   }
   select.reset();
   return counter;
@@ -592,6 +598,7 @@ Counter& SqliteStore::load(const std::string& name, std::int64_t now_ms) {
 
 // One row for each counter that the batch has changed, however often.
 void SqliteStore::write_changed() {
+  ends_set_ = 0;
   for (const auto& [key, counter] : counters_) {
     if (!counter.changed || (!counter.exists && !counter.stored)) continue;
     SQLite::Statement& statement = counter.exists ? *connection_->upsert : *connection_->erase;
@@ -604,6 +611,7 @@ void SqliteStore::write_changed() {
         statement.bind(5);
       } else {
         statement.bind(5, counter.expires_at_ms);
+        ++ends_set_;
       }
     }
     run(statement);
@@ -613,13 +621,14 @@ void SqliteStore::write_changed() {
 // Deletes some of the counters that have ended, now and then: what a batch pays for them is
 // bounded.
 void SqliteStore::sweep(std::int64_t now_ms) {
-  if (now_ms < next_sweep_ms_) return;
+  const steady_clock::time_point now = steady_clock::now();
+  const bool due = now >= next_sweep_;
+  if (!due && ends_set_ == 0) return;
+  if (due) next_sweep_ = now + kSweepPause;
   SQLite::Statement& statement = *connection_->sweep;
   statement.bind(1, now_ms);
-  statement.bind(2, kSweptRows);
-  const bool more = statement.exec() == kSweptRows;
-  statement.reset();
-  next_sweep_ms_ = now_ms + (more ? kSweepAgain : kSweepPause).count();
+  statement.bind(2, (due ? kSweptRows : 0) + kSweptForEach * ends_set_);
+  run(statement);
 }
 
 // Whatever stops a COMMIT, the next start may find it in the log and complete it; but for a write
@@ -676,13 +685,17 @@ Result<ListPage> SqliteStore::list(const ListQuery& query, Deadline deadline) {
     rows.bindNoCopy(1, from);
     rows.bindNoCopy(2, to);
     rows.bind(3, static_cast<std::int64_t>(query.limit) + 1);
-    rows.bind(4, unix_now_ms());
-    while (rows.executeStep()) {
-      if (page.rows.size() == query.limit) {
-        page.next = page.rows.back().name;
+    const std::int64_t now_ms = unix_now_ms();
+    // Those that have ended are counted with the others: a page takes no longer for them.
+    std::string last;
+    for (std::size_t seen = 0; rows.executeStep(); ++seen) {
+      if (seen == query.limit) {
+        page.next = std::move(last);
         break;
       }
-      page.rows.push_back({rows.getColumn(0).getString(), rows.getColumn(1).getInt64()});
+      last = rows.getColumn(0).getString();
+      const bool has_ended = has_passed(rows.getColumn(2).getInt64(), now_ms);
+      if (!has_ended) page.rows.push_back({last, rows.getColumn(1).getInt64()});
     }
     rows.reset();
   } catch (const SQLite::Exception& exception) {

@@ -25,14 +25,15 @@
 // are one snapshot if they are reports; the outcome of a kEach is kOk whatever is refused of it.
 // Where a member of a kAll is refused, kMissing included, nothing of the group is applied.
 //
-// Ends: a counter that has an end is missing everywhere from that moment on, and begun anew by the
-// next change that makes it. An increment with a lifetime sets the end of a counter that it makes
-// and, if it renews, of any; nothing else moves it, and a reset leaves it. The clock is that of the
-// system (sqlite: of this process; redis: of the server). What has ended leaves the store bit by
-// bit, with later changes.
+// Ends: a counter that has an end is missing everywhere from that moment on (redis: a millisecond
+// later), and begun anew by the next change that makes it. An increment with a lifetime sets the
+// end of a counter that it makes and, if it renews, of any; nothing else moves it, and a reset
+// leaves it. The clock is that of the system (sqlite: of this process; redis: of the server); if it
+// jumps back, what has not left the store yet is there again. What has ended leaves the store bit
+// by bit, with later changes.
 //
 // Keys: a change with an idempotency key is applied once, however often it is asked for while the
-// key is known. The same key with the same operation (bounds and initial value included) on the
+// key is known. The same key with the same operation (bounds, initial value, lifetime) on the
 // same counter gets the first outcome again, marked `replayed`, and changes nothing; with another
 // operation it is kKeyReused. The key is recorded with the change or not at all, and survives what
 // the change survives. An operation that is refused leaves its key unused. A group is applied once
@@ -108,7 +109,9 @@ struct ListPage {
     std::int64_t value;
   };
   std::vector<Row> rows;  // sorted by name, bytewise
-  std::string next;       // the name to go on after; empty: there are no more rows
+  // The name to go on after; empty: there are no more rows. A page may have fewer rows than its
+  // limit, and none, and others behind it all the same: what has ended leaves a gap.
+  std::string next;
 };
 
 class Store {
