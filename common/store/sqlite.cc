@@ -110,12 +110,14 @@ struct Counter {
   std::int64_t created_at_ms = 0;
   std::int64_t updated_at_ms = 0;
   std::int64_t expires_at_ms = 0;  // 0: it has no end
+  bool keeps_end = true;           // the row's
 };
 
 void change(Counter& counter, std::int64_t value, std::int64_t now_ms) {
   if (!counter.exists) {
     counter.created_at_ms = now_ms;
     counter.expires_at_ms = 0;
+    counter.keeps_end = false;
   }
   counter.exists = counter.changed = true;
   counter.value = value;
@@ -132,7 +134,10 @@ Outcome increment(Counter& counter, const Operation& operation, std::int64_t now
   if (operation.bounds.clamp) outcome.previous = before;
   const bool sets_end = operation.lifetime.ttl && (!counter.exists || operation.lifetime.renew);
   change(counter, sum.value, now_ms);
-  if (sets_end) counter.expires_at_ms = now_ms + operation.lifetime.ttl->count();
+  if (sets_end) {
+    counter.expires_at_ms = now_ms + operation.lifetime.ttl->count();
+    counter.keeps_end = false;
+  }
   return outcome;
 }
 
@@ -200,6 +205,10 @@ struct Connection {
     select.emplace(database,
                    "SELECT value, created_at, updated_at, expires_at FROM counters "
                    "WHERE name = ?1");
+    // Does not look at the index of ends, which would be a twentieth of a request's instructions.
+    update.emplace(database,
+                   "UPDATE counters SET value = ?2, created_at = ?3, updated_at = ?4 "
+                   "WHERE name = ?1");
     upsert.emplace(database,
                    "INSERT INTO counters (name, value, created_at, updated_at, expires_at) "
                    "VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (name) DO UPDATE SET value = ?2, "
@@ -215,8 +224,8 @@ struct Connection {
   }
 
   SQLite::Database database;
-  std::optional<SQLite::Statement> read_begin, write_begin, commit, version, select, upsert, erase,
-      list, sweep;
+  std::optional<SQLite::Statement> read_begin, write_begin, commit, version, select, update, upsert,
+      erase, list, sweep;
   std::optional<SqliteKeys> keys;
 };
 
@@ -265,6 +274,7 @@ class SqliteStore : public Store {
   Counter& load(const std::string& name, std::int64_t now_ms);
   void sweep(std::int64_t now_ms);
   void write_changed();
+  void write(const Counter& counter);
   Result<void> commit();
   void roll_back();
   void shorten_log();
@@ -601,21 +611,29 @@ void SqliteStore::write_changed() {
   ends_set_ = 0;
   for (const auto& [key, counter] : counters_) {
     if (!counter.changed || (!counter.exists && !counter.stored)) continue;
-    SQLite::Statement& statement = counter.exists ? *connection_->upsert : *connection_->erase;
-    statement.bindNoCopy(1, *counter.name);
     if (counter.exists) {
-      statement.bind(2, counter.value);
-      statement.bind(3, counter.created_at_ms);
-      statement.bind(4, counter.updated_at_ms);
-      if (counter.expires_at_ms == 0) {
-        statement.bind(5);
-      } else {
-        statement.bind(5, counter.expires_at_ms);
-        ++ends_set_;
-      }
+      write(counter);
+      continue;
     }
-    run(statement);
+    connection_->erase->bindNoCopy(1, *counter.name);
+    run(*connection_->erase);
   }
+}
+
+void SqliteStore::write(const Counter& counter) {
+  const bool updates = counter.stored && counter.keeps_end;
+  SQLite::Statement& statement = updates ? *connection_->update : *connection_->upsert;
+  statement.bindNoCopy(1, *counter.name);
+  statement.bind(2, counter.value);
+  statement.bind(3, counter.created_at_ms);
+  statement.bind(4, counter.updated_at_ms);
+  if (!updates && counter.expires_at_ms != 0) {
+    statement.bind(5, counter.expires_at_ms);
+    ++ends_set_;
+  } else if (!updates) {
+    statement.bind(5);
+  }
+  run(statement);
 }
 
 // Deletes some of the counters that have ended, now and then: what a batch pays for them is
@@ -647,9 +665,10 @@ Result<void> SqliteStore::commit() {
 void SqliteStore::roll_back() {
   if (!connection_) return;
   sqlite3* handle = connection_->database.getHandle();
-  for (auto* statement : {&connection_->read_begin, &connection_->write_begin, &connection_->commit,
-                          &connection_->version, &connection_->select, &connection_->upsert,
-                          &connection_->erase, &connection_->list, &connection_->sweep}) {
+  for (auto* statement :
+       {&connection_->read_begin, &connection_->write_begin, &connection_->commit,
+        &connection_->version, &connection_->select, &connection_->update, &connection_->upsert,
+        &connection_->erase, &connection_->list, &connection_->sweep}) {
     (*statement)->tryReset();
   }
   connection_->keys->reset();
