@@ -169,11 +169,11 @@ check_bounds_as_json() {
 }
 
 check_ttl() {
-  assert_prints 1 increment a --ttl 300ms
+  assert_prints 1 increment a --ttl 1500ms
   assert_prints 2 increment a --ttl 1h
   assert_prints 1 increment slides --ttl 1h --ttl-mode renew
-  assert_prints 1 increment q --max 1 --ttl 300ms --ttl-mode create
-  try ctl increment q --max 1 --ttl 300ms
+  assert_prints 1 increment q --max 1 --ttl 1500ms --ttl-mode create
+  try ctl increment q --max 1 --ttl 1500ms
   assert_refused 1
   await 10 is_missing a
   await 10 is_missing q

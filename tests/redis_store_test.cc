@@ -347,7 +347,7 @@ TEST_CASE("names of counters that end while others are made are forgotten", "[re
     run_one(*store, ending_in(std::chrono::milliseconds(3), increment_of("n" + std::to_string(i))));
   }
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  for (int i = 0; i < 5; ++i) {
+  for (int i = 0; i < 100; ++i) {
     run_one(*store, ending_in(std::chrono::hours(1), increment_of("stays")));
   }
   CHECK(server.command({"ZRANGE", "counterd:names", "0", "-1"}) == "stays");

@@ -893,7 +893,7 @@ bool await_end(Store& store, const std::string& name) {
 ON_EVERY_ENGINE("a counter that has ended is missing everywhere, and begins anew") {
   const TestType place;
   const auto store = place.open();
-  const std::chrono::milliseconds ttl(150);
+  const std::chrono::milliseconds ttl(500);
   const std::int64_t begin = unix_now_ms();
   run(*store, {ending_in(ttl, increment_of("a", 5)), ending_in(ttl, increment_of("b", 5)),
                increment_of("stays"), ending_in(std::chrono::hours(1), increment_of("long"))});
