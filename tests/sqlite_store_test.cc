@@ -574,18 +574,26 @@ TEST_CASE("a database that becomes newer under an open store is not changed any 
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
+// Takes from the database what the versions behind `version` have added.
+void make_older(const Place& place, int version) {
+  Foreigner foreigner(place.path());
+  if (version < 4) {
+    foreigner.run("DROP INDEX counters_by_end");
+    foreigner.run("ALTER TABLE counters DROP COLUMN expires_at");
+  }
+  if (version < 3) foreigner.run("ALTER TABLE keys DROP COLUMN members");
+  if (version < 2) {
+    foreigner.run("DROP TABLE keys");
+    foreigner.run("DROP TABLE keys_state");
+  }
+  foreigner.run("PRAGMA user_version = " + std::to_string(version));
+}
+
 TEST_CASE("a database of version 1 gets the tables of later versions and keeps its counters",
           "[sqlite]") {
   const Place place;
   run_one(*place.open(), increment_of("a", 5));
-  {
-    Foreigner foreigner(place.path());
-    foreigner.run("DROP INDEX counters_by_end");
-    foreigner.run("ALTER TABLE counters DROP COLUMN expires_at");
-    foreigner.run("DROP TABLE keys");
-    foreigner.run("DROP TABLE keys_state");
-    foreigner.run("PRAGMA user_version = 1");
-  }
+  make_older(place, 1);
   const auto store = place.open();
   CHECK(run_one(*store, keyed(increment_of("a"), "k")).value == 6);
   CHECK(run_one(*store, keyed(increment_of("a"), "k")).replayed);
@@ -596,13 +604,7 @@ TEST_CASE("a database of version 1 gets the tables of later versions and keeps i
 TEST_CASE("a database of version 2 keeps its keys, and keeps those of groups too", "[sqlite]") {
   const Place place;
   run_one(*place.open(), keyed(increment_of("a", 5), "k"));
-  {
-    Foreigner foreigner(place.path());
-    foreigner.run("DROP INDEX counters_by_end");
-    foreigner.run("ALTER TABLE counters DROP COLUMN expires_at");
-    foreigner.run("ALTER TABLE keys DROP COLUMN members");
-    foreigner.run("PRAGMA user_version = 2");
-  }
+  make_older(place, 2);
   const auto store = place.open();
   CHECK(run_one(*store, keyed(increment_of("a", 5), "k")).replayed);
   CHECK_FALSE(run_one(*store, keyed(all_of({increment_of("a")}), "k")).replayed);
@@ -652,13 +654,9 @@ TEST_CASE("a database of version 3 has no ends, and keeps the outcomes of its gr
   const Place place;
   const Step group = keyed(each_of({increment_of("a", 5), delete_of("b")}), "k");
   run_one(*place.open(), group);
-  {
-    Foreigner foreigner(place.path());
-    foreigner.run("UPDATE keys SET members = 'k 5 - 0 0' || char(10) || 'm 0 - 0 0' || char(10)");
-    foreigner.run("DROP INDEX counters_by_end");
-    foreigner.run("ALTER TABLE counters DROP COLUMN expires_at");
-    foreigner.run("PRAGMA user_version = 3");
-  }
+  Foreigner(place.path())
+      .run("UPDATE keys SET members = 'k 5 - 0 0' || char(10) || 'm 0 - 0 0' || char(10)");
+  make_older(place, 3);
   const auto store = place.open();
   const Outcome again = run_one(*store, group);
   CHECK(again.replayed);
