@@ -497,28 +497,38 @@ check_list_by_value() {
   assert_prints $'a\t1' list --sort value --limit 100000
 }
 
-# As many rows as it is asked for, for ever; the file that it is given gets how many that were.
-endless_pages='
-import http.server, json, sys, urllib.parse
-class Pages(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_GET(self):
-        query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
-        limit = int(query["limit"][0])
-        after = int(query.get("after", ["c0"])[0][1:])
-        with open(sys.argv[1], "a") as log:
-            print(limit, file=log)
-        rows = [{"name": "c%d" % i, "value": i} for i in range(after + 1, after + 1 + limit)]
-        body = json.dumps({"counters": rows, "next": rows[-1]["name"]}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *unused):
-        pass
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
-print(server.server_port)
-server.serve_forever()'
+# Serves a list of c1, c2 and so on: what page() makes of a number, behind which it begins, and of the
+# limit.
+page_server='
+import http.server, json, sys, time, urllib.parse
+def serve(page):
+    class Pages(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        def do_GET(self):
+            query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
+            after = int(query.get("after", ["c0"])[0][1:])
+            numbers, more = page(after, int(query["limit"][0]))
+            rows = [{"name": "c%d" % i, "value": i} for i in numbers]
+            next = rows[-1]["name"] if more else None
+            body = json.dumps({"counters": rows, "next": next}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        def log_message(self, *unused):
+            pass
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    print(server.server_port)
+    server.serve_forever()
+'
+
+# A list without an end; each limit that is asked for is noted in a file.
+endless_pages=$page_server'
+def page(after, limit):
+    with open(sys.argv[1], "a") as log:
+        print(limit, file=log)
+    return range(after + 1, after + 1 + limit), True
+serve(page)'
 
 @test "list asks for no more rows than it prints, in small pages" {
   start_python "$endless_pages" "$dir/asked"
@@ -1093,27 +1103,11 @@ assert_timeouts_kept() {
 }
 
 # A list of three pages, each of which takes 300 ms.
-slow_pages='
-import http.server, json, time, urllib.parse
-class Pages(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_GET(self):
-        time.sleep(0.3)
-        after = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query).get("after", ["c0"])[0]
-        number = int(after[1:]) + 1
-        page = {"counters": [{"name": "c%d" % number, "value": number}],
-                "next": "c%d" % number if number < 3 else None}
-        body = json.dumps(page).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *unused):
-        pass
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
-print(server.server_port)
-server.serve_forever()'
+slow_pages=$page_server'
+def page(after, limit):
+    time.sleep(0.3)
+    return [after + 1], after < 2
+serve(page)'
 
 @test "a list may take longer than --timeout as long as its pages come in time" {
   start_python "$slow_pages"
