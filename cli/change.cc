@@ -121,6 +121,7 @@ Run run_change(const OperationWords& words, CLI::App& app) {
   return [words, key](const Globals& globals) -> Result<void> {
     Result<Operation> operation = words.read();
     if (!operation) return operation.error();
+    if (operation->check && *key) return Error{Code::kUsage, "--check changes nothing: no --key"};
     Step step{std::move(*operation), {}};
     Result<void> changed = change_counter(globals, step, *key);
     // What a bound refuses is an answer too.

@@ -7,9 +7,10 @@ namespace counterd {
 namespace {
 
 struct Options {
-  std::optional<std::string> name, min, max, ttl, ttl_mode;
+  std::optional<std::string> name, min, max, ttl, ttl_mode, per, timezone;
   std::string by = "1";
   bool clamp = false;
+  bool check = false;
 };
 
 Result<void> read_bound(const std::optional<std::string>& text, std::string_view flag,
@@ -31,8 +32,25 @@ Result<Bounds> read_bounds(const Options& options) {
   return bounds;
 }
 
+Result<std::optional<Window>> read_window(const Options& options) {
+  if (!options.per) {
+    if (!options.timezone) return std::optional<Window>();
+    return Error{Code::kUsage, "--timezone needs --per"};
+  }
+  if (options.ttl) return Error{Code::kUsage, "--ttl and --per exclude each other"};
+  const Result<Period> period = parse_period(*options.per);
+  if (!period) return Error{Code::kUsage, "--per " + period.error().message};
+  if (!options.timezone) return std::optional(Window{*period});
+  const Result<void> form = check_timezone_form(*options.timezone);
+  if (!form) return Error{Code::kUsage, "--timezone " + form.error().message};
+  return std::optional(Window{*period, *options.timezone});
+}
+
 Result<Lifetime> read_lifetime(const Options& options) {
   Lifetime lifetime;
+  Result<std::optional<Window>> window = read_window(options);
+  if (!window) return window.error();
+  lifetime.window = std::move(*window);
   if (options.ttl) {
     const Result<std::chrono::milliseconds> ttl = parse_duration(*options.ttl, "--ttl");
     if (!ttl) return ttl.error();
@@ -60,6 +78,7 @@ Result<Operation> read_increment(const Options& options) {
   const Result<Lifetime> lifetime = read_lifetime(options);
   if (!lifetime) return lifetime.error();
   operation->lifetime = *lifetime;
+  operation->check = options.check;
   return operation;
 }
 
@@ -77,6 +96,12 @@ OperationWords add_increment_words(CLI::App& app) {
   app.add_option("--ttl-mode", options->ttl_mode,
                  "from when it is made, or from each increment (default: create)")
       ->type_name("create|renew");
+  app.add_option("--per", options->per, "begin anew each minute, hour, day, week, month or year")
+      ->type_name("PERIOD");
+  app.add_option("--timezone", options->timezone,
+                 "whose calendar that is, as Europe/Berlin (default: the server's)")
+      ->type_name("ZONE");
+  app.add_flag("--check", options->check, "only ask whether it would be allowed (status 0 or 1)");
   return words_of(std::move(options), read_increment);
 }
 

@@ -1,6 +1,7 @@
 #include "cli/operations.h"
 
 #include "cli/command.h"
+#include "common/number.h"
 
 namespace counterd {
 
@@ -37,6 +38,12 @@ std::string json_line(const Operation& operation, const Outcome& outcome) {
     const std::optional<std::uint64_t> left = remaining(operation, outcome.value);
     members += R"(,"applied":)" + std::to_string(applied ? applied_by(operation, outcome) : 0);
     if (left) members += R"(,"remaining":)" + std::to_string(*left);
+  }
+  const bool asks_for_end = operation.lifetime.window.has_value();
+  const bool reports_end = operation.kind == OperationKind::kReport && outcome.expires_at_ms != 0;
+  if (asks_for_end || reports_end) {
+    members.append(asks_for_end ? R"(,"resets_at":")" : R"(,"expires_at":")");
+    members.append(format_timestamp(outcome.expires_at_ms)).append("\"");
   }
   return R"({"name":")" + operation.name + "\"" + members + "}";
 }

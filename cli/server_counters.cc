@@ -87,6 +87,11 @@ Reply ServerCounters::refusal(const HttpReply& reply, bool changes) const {
           {}};
 }
 
+// 0: the body does not tell it.
+std::int64_t moment(const Json& body, const char* name) {
+  return parse_timestamp(text(body, name)).value_or(0);
+}
+
 std::optional<std::int64_t> integer(const Json& body, const char* name) {
   const auto found = body.find(name);
   if (found == body.end() || !found->is_number_integer()) return std::nullopt;
@@ -103,11 +108,13 @@ std::string quote_key(std::string_view key) {
   return quoted + '"';
 }
 
-// The operation's parameters as a query; none of their values needs encoding.
+// The operation's parameters as a query. Of what their values have only a '+', as in Etc/GMT+5,
+// needs encoding.
 std::string query_of(const Operation& operation) {
   std::string query;
   for (const auto& [name, value] : write_parameters(operation)) {
-    query.append(query.empty() ? "?" : "&").append(name).append("=").append(value);
+    query.append(query.empty() ? "?" : "&").append(name).append("=");
+    for (const char c : value) c == '+' ? query.append("%2B") : query.append(1, c);
   }
   return query;
 }
@@ -155,6 +162,8 @@ std::optional<Outcome> applied_outcome(const Operation& operation, const Json& b
   Outcome outcome;
   outcome.value = *value;
   outcome.previous = integer(body, "previous");
+  outcome.expires_at_ms =
+      moment(body, operation.kind == OperationKind::kReport ? "expires_at" : "resets_at");
   if (operation.bounds.clamp) {
     outcome.previous = wrapping_subtract(*value, integer(body, "applied").value_or(0));
   }
@@ -164,9 +173,10 @@ std::optional<Outcome> applied_outcome(const Operation& operation, const Json& b
 // The same, of a problem document.
 Outcome refused_outcome(Code code, std::string detail, const Json& problem) {
   Outcome outcome;
-  outcome.code = code;
+  outcome.code = code == Code::kLimitReached ? Code::kBeyondBound : code;
   outcome.detail = std::move(detail);
   outcome.value = integer(problem, "value").value_or(0);
+  outcome.expires_at_ms = moment(problem, "resets_at");
   return outcome;
 }
 
@@ -179,8 +189,9 @@ Outcome refused_group(const Operation& group, Code code, std::string detail, con
   }
   outcome.detail.clear();
   outcome.members.resize(static_cast<std::size_t>(*index) + 1);
-  outcome.members.back().code = code;
+  outcome.members.back().code = outcome.code;
   outcome.members.back().value = outcome.value;
+  outcome.members.back().expires_at_ms = outcome.expires_at_ms;
   return outcome;
 }
 

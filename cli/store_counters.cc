@@ -4,11 +4,23 @@
 namespace counterd {
 namespace {
 
+void fail_all(std::span<Step> steps, const Error& error) {
+  for (Step& step : steps) {
+    step.outcome = {};
+    step.outcome.code = error.code;
+    step.outcome.detail = error.message;
+  }
+}
+
 class StoreCounters : public Counters {
  public:
   explicit StoreCounters(std::unique_ptr<Store> store) : store_(std::move(store)) {}
 
   void apply(std::span<Step> steps, Deadline deadline) override {
+    for (Step& step : steps) {
+      const Result<void> settled = settle_timezones(step.operation);
+      if (!settled) return fail_all(steps, settled.error());
+    }
     run_batch(*store_, steps, deadline);
   }
 

@@ -35,6 +35,8 @@ constexpr std::array kCodes = {
     CodeInfo{Code::kMissing, "no-such-counter", "No such counter", 404, 2},
     CodeInfo{Code::kOutOfRange, "out-of-range", "Beyond the range of a counter", 409, 1},
     CodeInfo{Code::kBeyondBound, "beyond-bound", "Beyond a bound", 409, 1},
+    CodeInfo{Code::kLimitReached, "limit-reached", "Beyond a bound until the window ends", 429, 1},
+    CodeInfo{Code::kOtherWindow, "other-window", "Counter of another window", 409, 65},
     CodeInfo{Code::kKeyReused, "key-reused", "Key of another operation", 422, 65},
     CodeInfo{Code::kOverloaded, "overloaded", "Too many operations wait", 503, 69},
     CodeInfo{Code::kTooManyKeys, "too-many-keys", "Too many idempotency keys", 503, 69},

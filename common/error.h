@@ -34,8 +34,10 @@ enum class Code : unsigned char {
   // The counter is at fault; nothing happened.
   kMissing,
   kOutOfRange,
-  kBeyondBound,  // of the operation itself
-  kKeyReused,    // the idempotency key belongs to another operation
+  kBeyondBound,   // of the operation itself
+  kLimitReached,  // the same until a window ends; only HTTP tells the two apart
+  kOtherWindow,   // the counter has another one, or none
+  kKeyReused,     // the idempotency key belongs to another operation
   // The store or the server is at fault.
   kOverloaded,   // nothing happened: too much waits already
   kTooManyKeys,  // nothing happened: no more idempotency keys can be remembered now

@@ -13,6 +13,9 @@ inline constexpr std::size_t kMaxNameLength = 128;
 // An idempotency key: holds a UUID, a hash, or a path of a few of them.
 inline constexpr std::size_t kMaxKeyLength = 255;
 
+// The name of a time zone: twice as long as any in the tz database.
+inline constexpr std::size_t kMaxTimezoneLength = 64;
+
 // How long a key is known unless --key-lifetime says otherwise: a day covers what people and cron
 // jobs retry. And the longest that it may say.
 inline constexpr std::chrono::hours kDefaultKeyLifetime{24};

@@ -84,6 +84,19 @@ std::string format_timestamp(std::int64_t unix_ms) {
   return text.data();
 }
 
+std::optional<std::int64_t> parse_timestamp(std::string_view text) {
+  constexpr std::size_t kMillisecondDigits = 3;
+  std::tm parts{};
+  const std::string whole(text);
+  const char* const fraction = strptime(whole.c_str(), "%Y-%m-%dT%H:%M:%S.", &parts);
+  if (fraction == nullptr) return std::nullopt;
+  const char* const end = fraction + kMillisecondDigits;
+  int milliseconds = 0;
+  const bool ends_well = whole.c_str() + whole.size() == end + 1 && *end == 'Z';
+  if (!ends_well || std::from_chars(fraction, end, milliseconds).ptr != end) return std::nullopt;
+  return std::int64_t{1'000} * timegm(&parts) + milliseconds;
+}
+
 std::int64_t unix_now_ms() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
              std::chrono::system_clock::now().time_since_epoch())

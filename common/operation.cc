@@ -44,7 +44,27 @@ std::string explain_bound(const Operation& operation, const Outcome& outcome) {
   const BrokenBound broken = broken_bound(operation, outcome.value);
   return describe_sum(operation, outcome) + "make it " + broken.would_be +
          (broken.is_max ? ", above the maximum " : ", below the minimum ") +
-         std::to_string(broken.bound) + "; nothing was changed";
+         std::to_string(broken.bound) +
+         (outcome.expires_at_ms == 0
+              ? ""
+              : "; it begins anew at " + format_timestamp(outcome.expires_at_ms)) +
+         "; nothing was changed";
+}
+
+// The window as people say it: "per day in Europe/Berlin".
+std::string say_window(std::string_view window) {
+  if (window.empty()) return "without a window";
+  const std::size_t space = window.find(' ');
+  return "per " + std::string(window.substr(0, space)) + " in " +
+         std::string(window.substr(space + 1));
+}
+
+std::string explain_window(const Operation& operation, const Outcome& outcome) {
+  const std::optional<Window>& asked = operation.lifetime.window;
+  return "counter " + operation.name + " counts " + say_window(outcome.window) +
+         (asked ? ", not " + say_window(describe_window(*asked))
+                : ", which a renewed time to live would move") +
+         "; delete it first, or use another one; nothing was changed";
 }
 
 // A group that fails as a whole, or of which the last member that has an outcome was refused.
@@ -73,8 +93,21 @@ Result<void> check_bounds(const Bounds& bounds) {
 }
 
 bool changes_something(const Operation& operation) {
-  if (!is_group(operation)) return operation.kind != OperationKind::kReport;
+  if (!is_group(operation)) return operation.kind != OperationKind::kReport && !operation.check;
   return std::any_of(operation.members.begin(), operation.members.end(), changes_something);
+}
+
+Result<void> settle_timezones(Operation& operation) {
+  for (Operation& member : operation.members) {
+    if (Result<void> settled = settle_timezones(member); !settled) return settled;
+  }
+  if (!operation.lifetime.window) return {};
+  std::string& timezone = operation.lifetime.window->timezone;
+  if (!timezone.empty()) return check_timezone(timezone);
+  const Result<std::string> of_system = system_timezone();
+  if (!of_system) return of_system.error();
+  timezone = *of_system;
+  return {};
 }
 
 Sum add_within(std::int64_t value, std::int64_t delta, const Bounds& bounds) {
@@ -108,6 +141,7 @@ std::optional<std::uint64_t> remaining(const Operation& operation, std::int64_t 
 }
 
 std::int64_t applied_by(const Operation& operation, const Outcome& outcome) {
+  if (operation.check) return 0;
   if (!operation.bounds.clamp) return operation.operand;
   return wrapping_subtract(outcome.value, outcome.previous.value_or(0));
 }
@@ -126,6 +160,10 @@ std::string describe_operation(const Operation& operation) {
       if (operation.bounds.clamp) text += " clamp";
       if (operation.lifetime.ttl) add(" ttl ", operation.lifetime.ttl->count());
       if (operation.lifetime.renew) text += " renew";
+      if (operation.lifetime.window) {
+        text.append(" per ").append(describe_window(*operation.lifetime.window));
+      }
+      if (operation.check) text += " check";
       return text;
     case OperationKind::kReset:
       add("reset ", operation.operand);
@@ -152,6 +190,8 @@ std::string explain(const Operation& operation, const Outcome& outcome) {
       return name + " does not exist";
     case Code::kBeyondBound:
       return explain_bound(operation, outcome);
+    case Code::kOtherWindow:
+      return explain_window(operation, outcome);
     case Code::kOutOfRange:
       return describe_sum(operation, outcome) + "leave the range of 64 bits; nothing was changed";
     case Code::kKeyReused:

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "common/calendar.h"
 #include "common/error.h"
 
 namespace counterd {
@@ -26,6 +27,8 @@ struct Lifetime {
   std::optional<std::chrono::milliseconds> ttl;
   // Set anew by each increment; otherwise by the one that makes the counter.
   bool renew = false;
+  // The counter is one of this window, and ends with it. REQUIRES: no ttl
+  std::optional<Window> window = {};
 
   bool operator==(const Lifetime&) const = default;
 };
@@ -52,6 +55,7 @@ struct Operation {
   std::int64_t initial = 0;  // what a missing counter holds before it
   Bounds bounds = {};
   Lifetime lifetime = {};
+  bool check = false;  // only asks whether it would be applied, and changes nothing
 
   // For a reset alone: whether it makes a missing counter, or is refused as kMissing.
   bool create = true;
@@ -76,6 +80,10 @@ inline std::size_t size_of(const Operation& operation) {
 }
 
 bool changes_something(const Operation& operation);
+
+// Gives each window of the operation, or of its members, that names no time zone that of the
+// system. kBadParameter: one is not known, or the system's cannot be told.
+Result<void> settle_timezones(Operation& operation);
 
 // Whether the operation is applied once under its key.
 inline bool is_keyed(const Operation& operation) {
@@ -115,27 +123,31 @@ std::string describe_operation(const Operation& operation);
 
 // The answer to one operation.
 struct Outcome {
-  // kOk, kMissing, kOutOfRange, kBeyondBound, kKeyReused, kTooManyKeys, kStoreFull, kUnavailable,
-  // kUnknown
+  // kOk, kMissing, kOutOfRange, kBeyondBound, kOtherWindow, kKeyReused, kTooManyKeys, kStoreFull,
+  // kUnavailable, kUnknown
   Code code = Code::kOk;
   bool replayed = false;  // kOk: of an operation with the same key, applied before
   std::string detail;     // why, for people; empty where the code says it all
 
   // The rest is set with kOk, and `value` with kOutOfRange and kBeyondBound too: the value,
-  // or the operation's `initial` where there is no such counter.
+  // or the operation's `initial` where there is no such counter. Of an increment with a window, so
+  // are `expires_at_ms`, when the window ends, and `updated_at_ms`, when it was asked.
   std::int64_t value = 0;  // after the operation; delete: before it
-  // Before a reset, nothing if it was missing; before an increment that clamps.
+  // Before a reset, nothing if it was missing; before an increment that clamps, and not only
+  // checks.
   std::optional<std::int64_t> previous;
   std::int64_t created_at_ms = 0;  // report: milliseconds since 1970, UTC
   std::int64_t updated_at_ms = 0;  // report
   std::int64_t expires_at_ms = 0;  // report; 0: it has no end
+  std::string window = {};  // kOtherWindow: that of the counter, described; empty: it has none
 
   // Of a group: with kOk, the outcomes of its members. Those of kEach are kOk or what refuses an
   // operation. A kAll of which a member is refused has that one's code, and the outcomes up to it.
   std::vector<Outcome> members = {};
 };
 
-// How much of an increment's delta was applied. REQUIRES: the outcome is kOk
+// How much of an increment's delta was applied; 0 of one that only checks.
+// REQUIRES: the outcome is kOk
 std::int64_t applied_by(const Operation& operation, const Outcome& outcome);
 
 // One operation with the place for its outcome: what a batch is made of.

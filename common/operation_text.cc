@@ -10,9 +10,12 @@
 namespace counterd {
 namespace {
 
-constexpr std::array<std::string_view, 7> kIncrementParameters = {
-    "by", "min", "max", "on_limit", "initial", "ttl", "ttl_mode"};
+constexpr std::array<std::string_view, 10> kIncrementParameters = {
+    "by", "min", "max", "on_limit", "initial", "ttl", "ttl_mode", "per", "timezone", "check"};
 constexpr std::array<std::string_view, 2> kResetParameters = {"to", "create"};
+// Those whose values are strings in JSON; the others are numbers, true or false.
+constexpr std::array<std::string_view, 5> kWordParameters = {"on_limit", "ttl", "ttl_mode", "per",
+                                                             "timezone"};
 
 constexpr std::string_view kWord = "op";
 constexpr std::string_view kName = "name";
@@ -50,11 +53,29 @@ Result<Bounds> read_bounds(const Parameters& parameters) {
   return bounds;
 }
 
+Result<std::optional<Window>> read_window(const Parameters& parameters) {
+  const std::string* per = find_parameter(parameters, "per");
+  const std::string* timezone = find_parameter(parameters, "timezone");
+  if (per == nullptr) {
+    if (timezone == nullptr) return std::optional<Window>();
+    return Error{Code::kBadParameter, "timezone needs per"};
+  }
+  const Result<Period> period = parse_period(*per);
+  if (!period) return Error{period.error().code, "per " + period.error().message};
+  if (timezone == nullptr) return std::optional(Window{*period});
+  if (const Result<void> form = check_timezone_form(*timezone); !form) return form.error();
+  return std::optional(Window{*period, *timezone});
+}
+
 Result<Lifetime> read_lifetime(const Parameters& parameters) {
   Lifetime lifetime;
+  Result<std::optional<Window>> window = read_window(parameters);
+  if (!window) return window.error();
+  lifetime.window = std::move(*window);
   if (const std::string* text = find_parameter(parameters, "ttl")) {
     const Result<std::chrono::milliseconds> ttl = parse_duration(*text, "ttl");
     if (!ttl) return ttl.error();
+    if (lifetime.window) return Error{Code::kBadParameter, "ttl and per exclude each other"};
     lifetime.ttl = *ttl;
   }
   const std::string* mode = find_parameter(parameters, "ttl_mode");
@@ -163,6 +184,9 @@ Result<Operation> read_operation(OperationKind kind, std::string name,
   const Result<Lifetime> lifetime = read_lifetime(parameters);
   if (!lifetime) return lifetime.error();
   operation.lifetime = *lifetime;
+  const Result<bool> check = read_truth(parameters, "check", false);
+  if (!check) return check.error();
+  operation.check = *check;
   return operation;
 }
 
@@ -196,6 +220,11 @@ Parameters write_parameters(const Operation& operation) {
     parameters.emplace_back("ttl", std::to_string(ttl->count()) + "ms");
   }
   if (operation.lifetime.renew) parameters.emplace_back("ttl_mode", "renew");
+  if (const auto& window = operation.lifetime.window) {
+    parameters.emplace_back("per", word_of(window->period));
+    if (!window->timezone.empty()) parameters.emplace_back("timezone", window->timezone);
+  }
+  if (operation.check) parameters.emplace_back("check", "true");
   return parameters;
 }
 
@@ -205,7 +234,8 @@ std::string to_json(const Operation& operation) {
   text += kWords.at(static_cast<std::size_t>(operation.kind));
   text.append(R"(","name":")").append(operation.name).append("\"");
   for (const auto& [name, value] : write_parameters(operation)) {
-    const bool is_word = name == "on_limit" || name.starts_with("ttl");
+    const bool is_word =
+        std::find(kWordParameters.begin(), kWordParameters.end(), name) != kWordParameters.end();
     text.append(",\"").append(name).append(is_word ? "\":\"" : "\":").append(value);
     if (is_word) text += '"';
   }

@@ -30,7 +30,8 @@ std::span<const std::string_view> parameters_of(OperationKind kind);
 Result<void> check_parameters(const Parameters& parameters,
                               std::span<const std::string_view> known);
 
-// kBadNumber, kBadParameter: a parameter has no such value.
+// kBadNumber, kBadParameter: a parameter has no such value. A time zone is taken as it is: whether
+// there is one of that name, who has the store says (settle_timezones() of operation.h).
 // REQUIRES: check_parameters() accepts them for `kind`
 Result<Operation> read_operation(OperationKind kind, std::string name,
                                  const Parameters& parameters);

@@ -57,12 +57,14 @@ Result<Question> decode_operation(const Input& input) {
   if (!parameters) return parameters.error();
   Result<Operation> operation = read_operation(kind, input.name, *parameters);
   if (!operation) return operation.error();
+  if (const Result<void> settled = settle_timezones(*operation); !settled) return settled.error();
   return Question(std::move(*operation));
 }
 
 Result<Question> decode_batch(const Input& input) {
   Result<Operation> group = read_batch(input.head, input.query, input.body);
   if (!group) return group.error();
+  if (const Result<void> settled = settle_timezones(*group); !settled) return settled.error();
   return Question(std::move(*group));
 }
 
@@ -130,29 +132,73 @@ std::string describe_remaining(const Operation& operation, const Outcome& outcom
   return left ? R"(,"remaining":)" + std::to_string(*left) : "";
 }
 
+// `,"resets_at":"…"` of an increment with a window.
+std::string describe_reset(const Operation& operation, const Outcome& outcome) {
+  if (!operation.lifetime.window) return "";
+  return R"(,"resets_at":")" + format_timestamp(outcome.expires_at_ms) + '"';
+}
+
 // `,"value":…,"bound":…,"would_be":…` of an increment that its bound refused.
 std::string describe_bound(const Operation& operation, const Outcome& outcome) {
   const std::int64_t value = outcome.value;
   const BrokenBound broken = broken_bound(operation, value);
   return R"(,"value":)" + std::to_string(value) + R"(,"bound":)" + std::to_string(broken.bound) +
-         R"(,"would_be":)" + broken.would_be + describe_remaining(operation, outcome);
+         R"(,"would_be":)" + broken.would_be + describe_remaining(operation, outcome) +
+         describe_reset(operation, outcome);
 }
 
-// What the problem document of a refusal has of its own.
-std::string problem_members(const Operation& operation, const Outcome& outcome) {
-  if (is_group(operation) && !outcome.members.empty()) {
-    const std::size_t index = outcome.members.size() - 1;
-    return R"(,"index":)" + std::to_string(index) +
-           problem_members(operation.members[index], outcome.members[index]);
-  }
-  return outcome.code == Code::kBeyondBound ? describe_bound(operation, outcome) : "";
+// Whether a refused increment would be applied in the next window.
+bool waits_for_reset(const Operation& operation) {
+  const Sum anew = add_within(operation.initial, operation.operand, operation.bounds);
+  return operation.lifetime.window && anew.code == Code::kOk;
+}
+
+// Retry-After (RFC 9110, 10.2.3), RateLimit-Policy and RateLimit
+// (draft-ietf-httpapi-ratelimit-headers-10), of an increment that a bound refuses until its window
+// ends. The quota is what the window has room for, the bound's distance from where it begins.
+std::string limit_fields(const Operation& operation, const Outcome& outcome) {
+  // The largest whole number of a structured field (RFC 9651, 3.3.1).
+  constexpr std::uint64_t kMost = 999'999'999'999'999;
+  const Period period = operation.lifetime.window->period;
+  const std::string name = '"' + std::string(word_of(period)) + '"';
+  const std::int64_t left_ms = outcome.expires_at_ms - outcome.updated_at_ms;
+  const std::string seconds = std::to_string(std::max<std::int64_t>((left_ms + 999) / 1000, 1));
+  const auto count = [&](std::int64_t value) {
+    return std::to_string(std::min(remaining(operation, value).value_or(0), kMost));
+  };
+  std::string fields = "Retry-After: " + seconds + "\r\nRateLimit-Policy: " + name +
+                       ";q=" + count(operation.initial);
+  if (const std::int64_t length = seconds_of(period)) fields += ";w=" + std::to_string(length);
+  return fields + "\r\nRateLimit: " + name + ";r=" + count(outcome.value) + ";t=" + seconds +
+         "\r\n";
+}
+
+// The operation on one counter that was refused, of a group the last one that has an outcome.
+struct Refusal {
+  const Operation& operation;
+  const Outcome& outcome;
+  std::optional<std::size_t> index;  // in its group
+};
+Refusal refusal_in(const Operation& operation, const Outcome& outcome) {
+  if (outcome.members.empty()) return {operation, outcome, std::nullopt};
+  const std::size_t index = outcome.members.size() - 1;
+  return {operation.members[index], outcome.members[index], index};
 }
 
 Response refused(const Operation& operation, const Outcome& outcome) {
   const bool says_where = !outcome.detail.empty() && !is_group(operation);
   const std::string message =
       (says_where ? "counter " + operation.name + ": " : "") + explain(operation, outcome);
-  return problem_response({outcome.code, message}, problem_members(operation, outcome));
+  const auto& [one, its, index] = refusal_in(operation, outcome);
+  const bool beyond = its.code == Code::kBeyondBound;
+  const bool until_reset = beyond && waits_for_reset(one);
+  std::string members;
+  if (index) members = R"(,"index":)" + std::to_string(*index);
+  if (beyond) members += describe_bound(one, its);
+  Response response =
+      problem_response({until_reset ? Code::kLimitReached : outcome.code, message}, members);
+  if (until_reset) response.fields += limit_fields(one, its);
+  return response;
 }
 
 // `{"name":"…","value":…`; a name needs no escaping.
@@ -167,6 +213,7 @@ void append_increment(std::string& out, const Operation& operation, const Outcom
   out += R"(,"applied":)";
   append_number(out, applied_by(operation, outcome));
   out += describe_remaining(operation, outcome);
+  out += describe_reset(operation, outcome);
 }
 
 void append_report(std::string& out, const Operation& operation, const Outcome& outcome) {

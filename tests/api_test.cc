@@ -275,9 +275,9 @@ TEST_CASE("an increment has a time to live, fixed or renewed") {
     return operation_of(decode_request("POST /v1/counters/a/increment" + query)).lifetime;
   };
   CHECK_FALSE(lifetime_of("").ttl.has_value());
-  CHECK(lifetime_of("?ttl=90s") == Lifetime{90s, false});
-  CHECK(lifetime_of("?ttl=15m&ttl_mode=create") == Lifetime{15min, false});
-  CHECK(lifetime_of("?ttl_mode=renew&ttl=7d") == Lifetime{168h, true});
+  CHECK(lifetime_of("?ttl=90s") == Lifetime{90s, false, {}});
+  CHECK(lifetime_of("?ttl=15m&ttl_mode=create") == Lifetime{15min, false, {}});
+  CHECK(lifetime_of("?ttl_mode=renew&ttl=7d") == Lifetime{168h, true, {}});
   for (const char* bad : {"?ttl=0s", "?ttl=90", "?ttl=366d"}) {
     CHECK(refusal_of(decode_request("POST /increment" + std::string(bad))) == "400 bad-number");
   }
@@ -285,6 +285,86 @@ TEST_CASE("an increment has a time to live, fixed or renewed") {
     CHECK(refusal_of(decode_request("POST /increment" + std::string(bad))) == "400 bad-parameter");
   }
   CHECK(refusal_of(decode_request("POST /reset?ttl=1s")) == "400 bad-parameter");
+}
+
+TEST_CASE("an increment has a window of the calendar, by default of the server's time zone") {
+  const auto window_of = [](const std::string& query) {
+    return operation_of(decode_request("POST /v1/counters/a/increment" + query)).lifetime.window;
+  };
+  CHECK_FALSE(window_of("").has_value());
+  CHECK(window_of("?per=day") == Window{Period::kDay, system_timezone().value()});
+  CHECK(window_of("?per=week&timezone=Asia/Tokyo") == Window{Period::kWeek, "Asia/Tokyo"});
+  CHECK(window_of("?per=hour&timezone=Etc%2FGMT%2B5") == Window{Period::kHour, "Etc/GMT+5"});
+  for (const char* bad : {"?per=", "?per=decade", "?per=Day", "?timezone=UTC",
+                          "?per=day&timezone=", "?per=day&timezone=Mars/Olympus",
+                          "?per=day&timezone=../../etc/passwd", "?per=day&timezone=a%20b",
+                          "?per=day&ttl=1h", "?per=day&ttl=1h&ttl_mode=renew",
+                          "?per=day&ttl_mode=renew", "?per=day&per=day", "?check=", "?check=1"}) {
+    CAPTURE(bad);
+    CHECK(refusal_of(decode_request("POST /increment" + std::string(bad))) == "400 bad-parameter");
+  }
+  CHECK(refusal_of(decode_request("POST /reset?per=day")) == "400 bad-parameter");
+  CHECK(refusal_of(decode_request(
+            "POST /v1/batch",
+            R"({"operations":[{"op":"increment","name":"a","per":"day","timezone":"Nowhere"}]})",
+            kJson)) == "400 bad-parameter");
+}
+
+TEST_CASE("a check changes nothing, so it needs no key") {
+  const Decoded decoded =
+      decode_request("POST /v1/counters/a/increment?check=true", "", "Idempotency-Key: k\r\n");
+  CHECK(operation_of(decoded).check);
+  CHECK(operation_of(decoded).key.empty());
+  Outcome outcome;
+  outcome.value = 7;
+  CHECK(body_of("POST /v1/counters/a/increment?check=true&by=3&max=9", outcome) ==
+        "{\"name\":\"a\",\"value\":7,\"applied\":0,\"remaining\":2}\n");
+}
+
+TEST_CASE("a bound that refuses until a window ends is 429 and says when to come again") {
+  Outcome outcome;
+  outcome.value = 3;
+  outcome.updated_at_ms = 1'700'000'000'000;
+  outcome.expires_at_ms = 1'700'000'059'001;
+  const auto answer = [&](const std::string& query) {
+    const Decoded decoded = decode_request("POST /v1/counters/a/increment?timezone=UTC&" + query);
+    return encode(decoded.call, Step{operation_of(decoded), outcome}, {});
+  };
+  CHECK(contains(answer("per=minute&max=4").body,
+                 R"("applied":1,"remaining":1,"resets_at":"2023-11-14T22:14:19.001Z"})"));
+  outcome.code = Code::kBeyondBound;
+  const Response refused = answer("per=minute&max=5&by=3");
+  CHECK(refused.status == 429);
+  CHECK(contains(refused.body, "urn:counterd:error:limit-reached"));
+  CHECK(contains(refused.body,
+                 R"("value":3,"bound":5,"would_be":6,"remaining":2,"resets_at":"2023)"));
+  CHECK(contains(refused.body, "begins anew at 2023-11-14T22:14:19.001Z"));
+  CHECK(refused.fields ==
+        "Retry-After: 60\r\nRateLimit-Policy: \"minute\";q=5;w=60\r\n"
+        "RateLimit: \"minute\";r=2;t=60\r\n");
+  CHECK(contains(answer("per=month&max=3").fields,
+                 "RateLimit-Policy: \"month\";q=3\r\nRateLimit: \"month\";r=0;t=60\r\n"));
+  CHECK(contains(answer("per=day&by=-4&min=0&initial=10").fields,
+                 "\"day\";q=10;w=86400\r\nRateLimit: \"day\";r=3;t=60\r\n"));
+  CHECK(contains(answer("per=day&max=9223372036854775806&by=9223372036854775806").fields,
+                 ";q=999999999999999;"));
+  // What no window has room for, no waiting helps.
+  CHECK(answer("per=day&max=3&by=4").status == 409);
+  CHECK(contains(answer("per=day&max=3&by=4").body, R"("resets_at":"2023)"));
+  // Without a window there is no moment from which on it will be allowed.
+  const Decoded plain = decode_request("POST /increment?max=3");
+  CHECK(encode(plain.call, Step{operation_of(plain), outcome}, {}).status == 409);
+
+  const Decoded batch = decode_request(
+      "POST /v1/batch",
+      R"({"atomic":true,"operations":[{"op":"increment","name":"a","max":3,"per":"day"}]})", kJson);
+  Outcome group;
+  group.code = Code::kBeyondBound;
+  group.members.push_back(outcome);
+  const Response whole = encode(batch.call, Step{operation_of(batch), group}, {});
+  CHECK(whole.status == 429);
+  CHECK(contains(whole.body, R"("index":0,"value":3)"));
+  CHECK(contains(whole.fields, "Retry-After: 60\r\n"));
 }
 
 TEST_CASE("a batch is a group of operations, each for itself unless it is atomic") {

@@ -217,6 +217,85 @@ check_bad_ttl() {
   for_both_ways check_bad_ttl
 }
 
+check_windows() {
+  assert_prints 1 increment a --per year --timezone Etc/GMT+5
+  assert_prints 3 increment a --per year --timezone Etc/GMT+5 --by 2 --max 3
+  local end
+  end="\"resets_at\":\"$(($(TZ=Etc/GMT+5 date +%Y) + 1))-01-01T05:00:00.000Z\""
+  try ctl --json increment a --per year --timezone Etc/GMT+5 --max 3
+  assert_status 1
+  assert_output "{\"name\":\"a\",\"value\":3,\"applied\":0,\"remaining\":0,$end}"
+  assert_stderr_has 'above the maximum 3; it begins anew at '
+  try ctl --json increment a --per year --timezone Etc/GMT+5
+  assert_output "{\"name\":\"a\",\"value\":4,\"applied\":1,$end}"
+  try ctl --json report a
+  assert_output "{\"name\":\"a\",\"value\":4,${end/resets/expires}}"
+  try ctl increment a --per month
+  assert_refused 65
+  assert_stderr_has 'counts per year in Etc/GMT+5, not per month in '
+  try ctl -q batch <<<'increment a --per year --timezone Etc/GMT+5 --max 4'
+  assert_refused 1
+  assert_stderr_has 'begins anew at'
+  assert_prints 4 report a
+}
+
+@test "a counter with a window says when it begins anew, and refuses another window" {
+  for_each_place check_windows
+}
+
+check_bad_windows() {
+  local bad
+  for bad in '' Day days decade '1 day'; do
+    try ctl increment t --per "$bad"
+    assert_refused 64
+    assert_stderr_has --per
+  done
+  for bad in '' 'a b' 'Europe/Berlin&by=9' ../../etc/passwd "$(printf '%065d' 0)"; do
+    try ctl increment t --per day --timezone "$bad"
+    assert_refused 64
+    assert_stderr_has --timezone
+  done
+  for bad in Mars/Olympus europe/berlin /etc/localtime Europe; do
+    try ctl increment t --per day --timezone "$bad"
+    assert_refused 65
+    assert_stderr_has 'is unknown'
+  done
+  try ctl increment t --timezone UTC
+  assert_refused 64
+  try ctl increment t --per day --ttl 1h
+  assert_refused 64
+  try ctl increment t --per day --ttl-mode renew
+  assert_refused 64
+  try ctl increment t --per
+  assert_refused 64
+  assert_prints '' list
+}
+
+@test "a window that cannot be is refused and changes nothing" {
+  for_both_ways check_bad_windows
+}
+
+check_check() {
+  assert_prints 0 increment q --max 1 --check
+  assert_prints 1 increment q --max 1
+  try ctl increment q --max 1 --check
+  assert_refused 1
+  try ctl --json increment q --max 5 --check
+  assert_output '{"name":"q","value":1,"applied":0,"remaining":4}'
+  try ctl increment q --check --key k
+  assert_refused 64
+  try ctl batch --atomic <<'END'
+increment other
+increment q --max 1 --check
+END
+  assert_refused 1
+  assert_prints $'q\t1' list
+}
+
+@test "--check asks whether an increment would be allowed, and counts nothing" {
+  for_each_place check_check
+}
+
 @test "--json tells how much was applied and how much remains, of a refusal too" {
   for_each_place check_bounds_as_json
 }

@@ -26,6 +26,7 @@ setup() {
   for name in $(compgen -e | grep -E '^(COUNTERD|COUNTERCTL)_|^(STATE|RUNTIME|CREDENTIALS)_DIRECTORY$|^(LISTEN|NOTIFY)_'); do
     unset "$name"
   done
+  unset TZ
   dir=$BATS_TEST_TMPDIR
   export HOME=$dir/home XDG_STATE_HOME=$dir/state XDG_RUNTIME_DIR=$dir/run LC_ALL=C.UTF-8
   mkdir -m 0700 "$HOME" "$XDG_STATE_HOME" "$XDG_RUNTIME_DIR"

@@ -46,7 +46,8 @@ TEST_CASE("exit statuses keep what scripts rely on", "[error]") {
     const CodeInfo& info = code_info(code_at(i));
     CAPTURE(info.type);
     CHECK((info.exit_status == 0) == (info.code == Code::kOk));
-    const bool limit = info.code == Code::kOutOfRange || info.code == Code::kBeyondBound;
+    const bool limit = info.code == Code::kOutOfRange || info.code == Code::kBeyondBound ||
+                       info.code == Code::kLimitReached;
     CHECK((info.exit_status == 1) == limit);
     CHECK((info.exit_status == 2) == (info.code == Code::kMissing));
     CHECK((info.exit_status == 75) == (info.code == Code::kUnknown));

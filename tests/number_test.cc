@@ -159,6 +159,20 @@ TEST_CASE("timestamps are RFC 3339 in UTC with milliseconds", "[number]") {
   CHECK(format_timestamp(1'709'164'800'050) == "2024-02-29T00:00:00.050Z");
 }
 
+TEST_CASE("timestamps are read as they are written, and nothing else is one", "[number]") {
+  for (const std::int64_t moment : {std::int64_t{0}, std::int64_t{1'769'903'999'123},
+                                    std::int64_t{1'709'164'800'050}, unix_now_ms()}) {
+    CHECK(parse_timestamp(format_timestamp(moment)) == moment);
+  }
+  for (const char* bad :
+       {"", "2026-01-31T23:59:59Z", "2026-01-31T23:59:59.12Z", "2026-01-31T23:59:59.1234Z",
+        "2026-01-31T23:59:59.123", "2026-01-31 23:59:59.123Z", "2026-13-31T23:59:59.123Z",
+        "2026-01-31T23:59:59.123Z ", "2026-01-31T23:59:59.1-3Z", "null"}) {
+    CAPTURE(bad);
+    CHECK_FALSE(parse_timestamp(bad).has_value());
+  }
+}
+
 TEST_CASE("the clock goes on", "[number]") {
   const std::int64_t first = unix_now_ms();
   CHECK(first > 1'700'000'000'000);

@@ -83,9 +83,25 @@ TEST_CASE("operations with different conditions have different texts, plain ones
        {increment_of("a", 5), within(increment_of("a", 5), 1, {}),
         within(increment_of("a", 5), {}, 1), within(increment_of("a", 5), 1, {}, true),
         within(increment_of("a", 5), {}, 1, true), within(increment_of("a", 5), 1, 1),
-        starting_at(1, increment_of("a", 5)), starting_at(-1, increment_of("a", 5))}) {
+        starting_at(1, increment_of("a", 5)), starting_at(-1, increment_of("a", 5)),
+        per(Period::kDay, increment_of("a", 5)), per(Period::kWeek, increment_of("a", 5)),
+        per(Period::kDay, increment_of("a", 5), "Asia/Tokyo")}) {
     CHECK(texts.insert(describe_operation(step.operation)).second);
   }
+}
+
+TEST_CASE("a window without a time zone gets that of the system, and one unknown is refused") {
+  Step plain = per(Period::kDay, increment_of("a"), "");
+  REQUIRE(settle_timezones(plain.operation));
+  CHECK(plain.operation.lifetime.window->timezone == system_timezone().value());
+  Step named = per(Period::kDay, increment_of("a"), "Asia/Tokyo");
+  REQUIRE(settle_timezones(named.operation));
+  CHECK(named.operation.lifetime.window->timezone == "Asia/Tokyo");
+  Step group = each_of({increment_of("a"), per(Period::kDay, increment_of("a"), "")});
+  REQUIRE(settle_timezones(group.operation));
+  CHECK_FALSE(group.operation.members[1].lifetime.window->timezone.empty());
+  group.operation.members[1].lifetime.window->timezone = "Mars/Olympus";
+  CHECK(settle_timezones(group.operation).error().code == Code::kBadParameter);
 }
 
 }  // namespace counterd

@@ -29,6 +29,8 @@ TEST_CASE("an operation reads as it was written") {
       reset_of("a", INT64_MIN),
       ending_in(std::chrono::hours(1), increment_of("a")),
       ending_in(std::chrono::milliseconds(1), increment_of("a"), true),
+      per(Period::kWeek, increment_of("a"), ""),
+      checking(within(per(Period::kDay, increment_of("a"), "Etc/GMT+5"), {}, 5)),
       existing(reset_of("a", 5)),
       delete_of("a"),
       report_of("a"),
@@ -79,4 +81,26 @@ TEST_CASE("an operation that is not right is refused") {
   CHECK(code_of(R"({"op":"reset","name":"a","create":1})") == Code::kBadParameter);
   CHECK(code_of(R"({"op":"increment","name":"a","create":true})") == Code::kBadParameter);
   CHECK(code_of(R"({"op":"report","name":"a","by":1})") == Code::kBadParameter);
+}
+
+TEST_CASE("a window is a period and perhaps a time zone, and excludes a time to live") {
+  const auto lifetime = [](std::string_view members) {
+    return read(R"({"op":"increment","name":"a")" + std::string(members) + "}");
+  };
+  CHECK(lifetime(R"(,"per":"day")")->lifetime.window == Window{Period::kDay, ""});
+  CHECK(lifetime(R"(,"per":"year","timezone":"Asia/Tokyo")")->lifetime.window ==
+        Window{Period::kYear, "Asia/Tokyo"});
+  for (const char* bad :
+       {R"(,"per":"")", R"(,"per":"decade")", R"(,"per":"Day")", R"(,"per":1)",
+        R"(,"timezone":"UTC")", R"(,"per":"day","timezone":"")", R"(,"per":"day","timezone":"a b")",
+        R"(,"per":"day","timezone":"a\"b")", R"(,"per":"day","ttl":"1h")",
+        R"(,"per":"day","ttl_mode":"renew")", R"(,"check":"yes")", R"(,"check":1)"}) {
+    CAPTURE(bad);
+    CHECK(lifetime(bad).error().code == Code::kBadParameter);
+  }
+  CHECK(lifetime(R"(,"per":"day","timezone":")" + std::string(65, 'x') + '"').error().code ==
+        Code::kBadParameter);
+  CHECK(lifetime(R"(,"check":true)")->check);
+  CHECK(code_of(R"({"op":"reset","name":"a","per":"day"})") == Code::kBadParameter);
+  CHECK(code_of(R"({"op":"report","name":"a","check":true})") == Code::kBadParameter);
 }

@@ -421,12 +421,12 @@ TEST_CASE("a database of another application is refused and left as it is", "[sq
 TEST_CASE("a database of a newer version is refused and left as it is", "[sqlite]") {
   const Place place;
   { place.open(); }
-  Foreigner(place.path()).run("PRAGMA user_version = 5");
+  Foreigner(place.path()).run("PRAGMA user_version = 6");
   const Error error = place.refusal();
   CHECK(error.code == Code::kConfig);
-  CHECK(contains(error.message, "version 5"));
+  CHECK(contains(error.message, "version 6"));
   CHECK(contains(error.message, "newer counterd"));
-  CHECK(Foreigner(place.path()).ask("PRAGMA user_version") == "5");
+  CHECK(Foreigner(place.path()).ask("PRAGMA user_version") == "6");
 }
 
 TEST_CASE("a database with a hard link is refused", "[sqlite]") {
@@ -564,19 +564,20 @@ TEST_CASE("a database that becomes newer under an open store is not changed any 
   const auto store = place.open();
   run_one(*store, increment_of("a"));
   Foreigner foreigner(place.path());
-  foreigner.run("PRAGMA user_version = 5");
+  foreigner.run("PRAGMA user_version = 6");
   const Outcome outcome = run_one(*store, increment_of("a"));
   CHECK(outcome.code == Code::kUnavailable);
-  CHECK(contains(outcome.detail, "version 5"));
+  CHECK(contains(outcome.detail, "version 6"));
   CHECK(store->probe(patiently()).error().code == Code::kUnavailable);
   CHECK(foreigner.ask("SELECT value FROM counters") == "1");
-  foreigner.run("PRAGMA user_version = 4");
+  foreigner.run("PRAGMA user_version = 5");
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
 // Takes from the database what the versions behind `version` have added.
 void make_older(const Place& place, int version) {
   Foreigner foreigner(place.path());
+  if (version < 5) foreigner.run("ALTER TABLE counters DROP COLUMN window");
   if (version < 4) {
     foreigner.run("DROP INDEX counters_by_end");
     foreigner.run("ALTER TABLE counters DROP COLUMN expires_at");
@@ -598,7 +599,7 @@ TEST_CASE("a database of version 1 gets the tables of later versions and keeps i
   CHECK(run_one(*store, keyed(increment_of("a"), "k")).value == 6);
   CHECK(run_one(*store, keyed(increment_of("a"), "k")).replayed);
   Foreigner foreigner(place.path());
-  CHECK(foreigner.ask("PRAGMA user_version") == "4");
+  CHECK(foreigner.ask("PRAGMA user_version") == "5");
 }
 
 TEST_CASE("a database of version 2 keeps its keys, and keeps those of groups too", "[sqlite]") {
@@ -664,6 +665,19 @@ TEST_CASE("a database of version 3 has no ends, and keeps the outcomes of its gr
   CHECK(again.members[0].value == 5);
   CHECK(again.members[1].code == Code::kMissing);
   CHECK(value_of(*store, "a") == 5);
+}
+
+TEST_CASE("a database of version 4 has no windows, and keeps its ends", "[sqlite]") {
+  const Place place;
+  const Step step = ending_in(std::chrono::hours(1), increment_of("a"));
+  run_one(*place.open(), step);
+  make_older(place, 4);
+  const auto store = place.open();
+  CHECK(run_one(*store, report_of("a")).expires_at_ms > 0);
+  const Outcome refused = run_one(*store, per(Period::kDay, increment_of("a")));
+  CHECK(refused.code == Code::kOtherWindow);
+  CHECK(refused.window.empty());
+  CHECK(run_one(*store, per(Period::kDay, increment_of("b"))).value == 1);
 }
 
 TEST_CASE("expired keys leave the database in small portions", "[sqlite]") {
@@ -750,7 +764,7 @@ TEST_CASE("the schema is strict and the database is sound after use", "[sqlite]"
   Foreigner foreigner(place.path());
   CHECK(foreigner.ask("PRAGMA journal_mode") == "wal");
   CHECK(foreigner.ask("PRAGMA integrity_check") == "ok");
-  CHECK(foreigner.ask("PRAGMA user_version") == "4");
+  CHECK(foreigner.ask("PRAGMA user_version") == "5");
   CHECK(foreigner.ask("PRAGMA application_id") == std::to_string(0x636e7464));
   CHECK_THROWS(foreigner.run("UPDATE counters SET value = 1.5"));
   CHECK_THROWS(foreigner.run("UPDATE counters SET value = 9223372036854775807 + 1"));

@@ -53,7 +53,17 @@ inline Step within(Step step, std::optional<std::int64_t> min, std::optional<std
 }
 // The same increment, which sets an end.
 inline Step ending_in(std::chrono::milliseconds ttl, Step step, bool renew = false) {
-  step.operation.lifetime = {ttl, renew};
+  step.operation.lifetime = {ttl, renew, {}};
+  return step;
+}
+// The same increment, of a counter with a window.
+inline Step per(Period period, Step step, std::string timezone = "UTC") {
+  step.operation.lifetime.window = {period, std::move(timezone)};
+  return step;
+}
+// The same increment, which only asks.
+inline Step checking(Step step) {
+  step.operation.check = true;
   return step;
 }
 // The same increment, of a counter that holds `initial` where it is missing.

@@ -12,10 +12,10 @@ struct Letter {
   char letter;
   Code code;
 };
-constexpr std::array kLetters = {Letter{'k', Code::kOk},         Letter{'m', Code::kMissing},
-                                 Letter{'o', Code::kOutOfRange}, Letter{'b', Code::kBeyondBound},
-                                 Letter{'x', Code::kKeyReused},  Letter{'f', Code::kTooManyKeys},
-                                 Letter{'r', Code::kOk}};
+constexpr std::array kLetters = {Letter{'k', Code::kOk},          Letter{'m', Code::kMissing},
+                                 Letter{'o', Code::kOutOfRange},  Letter{'b', Code::kBeyondBound},
+                                 Letter{'w', Code::kOtherWindow}, Letter{'x', Code::kKeyReused},
+                                 Letter{'f', Code::kTooManyKeys}, Letter{'r', Code::kOk}};
 
 }  // namespace
 
@@ -26,7 +26,9 @@ void append_outcome(std::string& text, const Outcome& outcome) {
   text.append(" ").append(outcome.previous ? std::to_string(*outcome.previous) : "-");
   text.append(" ").append(std::to_string(outcome.created_at_ms));
   text.append(" ").append(std::to_string(outcome.updated_at_ms));
-  text.append(" ").append(std::to_string(outcome.expires_at_ms)).append("\n");
+  text.append(" ").append(std::to_string(outcome.expires_at_ms));
+  if (!outcome.window.empty()) text.append(" ").append(outcome.window);
+  text += '\n';
 }
 
 bool read_outcome(std::string_view line, Outcome& outcome) {
@@ -40,10 +42,12 @@ bool read_outcome(std::string_view line, Outcome& outcome) {
   if (!read_int64(take_until(line, ' '), outcome.value)) return false;
   const std::string_view previous = take_until(line, ' ');
   if (previous != "-" && !read_int64(previous, outcome.previous.emplace())) return false;
-  return read_int64(take_until(line, ' '), outcome.created_at_ms) &&
-         read_int64(take_until(line, ' '), outcome.updated_at_ms) &&
-         // What was kept before there were ends has none.
-         (line.empty() || read_int64(line, outcome.expires_at_ms));
+  if (!read_int64(take_until(line, ' '), outcome.created_at_ms)) return false;
+  if (!read_int64(take_until(line, ' '), outcome.updated_at_ms)) return false;
+  if (line.empty()) return true;  // what was kept before there were ends has none
+  if (!read_int64(take_until(line, ' '), outcome.expires_at_ms)) return false;
+  outcome.window = line;
+  return true;
 }
 
 std::string_view take_until(std::string_view& text, char end) {

@@ -8,10 +8,10 @@
 // stuck on the way cannot be applied late.
 //
 // Keys, each behind the prefix: "c:NAME", a hash of v (value), c (created at), u (updated at) and,
-// of one that has an end, e (all Unix ms), which Redis itself deletes then; "names", a sorted set
-// of all names; "ends", of those with an end, by it; "s:SESSION", the latest number and outcomes;
-// "k:NAME/KEY", of a group "k:/KEY", what was applied under an idempotency key and its outcome;
-// "keys", the sorted set of those by the time of their end.
+// of one that has an end, e (all Unix ms), when Redis itself deletes it, and perhaps w (its
+// window); "names", a sorted set of all names; "ends", of those with an end, by it; "s:SESSION",
+// the latest number and outcomes; "k:NAME/KEY", of a group "k:/KEY", what was applied under an
+// idempotency key and its outcome; "keys", the sorted set of those by the time of their end.
 #include <fcntl.h>
 #include <hiredis/hiredis.h>
 #include <poll.h>
@@ -39,6 +39,9 @@ using std::chrono::steady_clock;
 
 // How long the server knows the latest batch of a session.
 constexpr milliseconds kSessionLifetime = 4 * kMaxStoreTimeout;
+
+// How far apart the server's clock and ours may be where windows of the calendar are counted.
+constexpr std::chrono::minutes kMaxClockDifference{1};
 
 // How often a batch is sent, at least, before its outcome is unknown.
 constexpr int kAttempts = 4;
@@ -74,16 +77,17 @@ end
 -- The operations, as redis_batch.h tells.
 local steps, rows, keyed, lifetimes, has_ends = {}, {}, false, 0, false
 redis.call('ZCARD', prefix .. 'names')
-local at = 7
+local at = 8
 while at <= #ARGV do
   local kind, name, operand = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local step = { kind = kind:lower(), name = name, operand = operand, conditions = '', at = #steps + 1 }
-  if step.kind == 'b' then
+  if step.kind == 'b' or step.kind == 'q' then
     step.conditions, at = ' ' .. ARGV[at + 3], at + 1
     local initial, min, max, mode, rest = step.conditions:match('^ (%S+) (%S+) (%S+) (%S)(.*)$')
     local ttl, when = rest:match('^ (%d+) (%S)$')
     step.initial, step.clamp, step.ttl, step.renew = initial, mode == 'c', tonumber(ttl), when == 'r'
-    lifetimes = lifetimes + (ttl and 1 or 0)
+    step.window = rest:match('^ (%a+ %S+)$')
+    lifetimes = lifetimes + (rest ~= '' and 1 or 0)
     step.min, step.max = min ~= '-' and min, max ~= '-' and max
   elseif step.kind == 'e' or step.kind == 'a' then
     step.size = tonumber(operand)
@@ -101,11 +105,12 @@ while at <= #ARGV do
   end
   steps[#steps + 1] = step
   if not step.size and not rows[name] then
-    local fields = redis.call('HMGET', prefix .. 'c:' .. name, 'v', 'c', 'u', 'e')
+    local fields = redis.call('HMGET', prefix .. 'c:' .. name, 'v', 'c', 'u', 'e', 'w')
     local value = fields[1] and counter_value(fields[1])
     if fields[1] and not value then return redis.error_reply('CORRUPT value of ' .. name) end
     rows[name] = { stored = value and true, value = value, created = fields[2] or now,
-                   updated = fields[3] or now, ends = fields[4], stored_ends = fields[4] }
+                   updated = fields[3] or now, ends = fields[4], stored_ends = fields[4],
+                   window = fields[5], stored_window = fields[5] }
     has_ends = has_ends or fields[4]
   end
 end
@@ -120,9 +125,26 @@ if keyed then
   known = redis.call('ZCARD', key_index) - redis.call('ZCOUNT', key_index, '-inf', clock)
 end
 
+-- When the windows end that we are in, by our own clock.
+local window_ends = {}
+for line in ARGV[7]:gmatch('[^\n]+') do
+  local times, window = line:match('^([%d ]+) (%a+ %S+)$')
+  local begun
+  for moment in times:gmatch('%d+') do
+    if tonumber(moment) > clock then
+      window_ends[window] = begun and moment
+      break
+    end
+    begun = true
+  end
+  if not window_ends[window] then
+    return redis.error_reply("CLOCK of the server and the daemon's are more than a minute apart")
+  end
+end
+
 -- Ends, and names of counters that have ended: more of them than this batch can add.
 local end_index, ended = prefix .. 'ends', {}
-if lifetimes > 0 or has_ends then
+if sequence > 0 and (lifetimes > 0 or has_ends) then
   -- Changes nothing, and fails where to write an end would fail.
   local no_key = prefix .. 'scratch'
   redis.call('PEXPIREAT', no_key, 1)
@@ -215,9 +237,17 @@ end
 
 local function set(row, value, step)
   local fresh = not row.value
-  if fresh then row.created, row.ends = now, false end
+  if fresh then row.created, row.ends, row.window = now, false, false end
   row.value, row.updated, row.changed = value, now, true
   if step.ttl and (fresh or step.renew) then row.ends = string.format('%.0f', clock + step.ttl) end
+  if step.window and fresh then row.ends, row.window = window_ends[step.window], step.window end
+end
+
+-- Whether the counter has a window that the step would not leave to it, or lacks its.
+local function has_other_window(row, step)
+  if not row.value then return false end
+  if step.window then return row.window ~= step.window end
+  return step.renew and row.window
 end
 
 -- What redis_batch.h reads: the letter, the rest of the line; and whether all of it was applied.
@@ -233,6 +263,12 @@ local function apply(step)
     elseif done == 0 then
       code = 'o'
     end
+  elseif (step.kind == 'b' or step.kind == 'q') and has_other_window(row, step) then
+    return 'w', row.value .. ' - 0 0 ' .. (row.ends or '0') .. ' ' .. (row.window or ''), false
+  elseif step.kind == 'q' then
+    value = row.value or step.initial
+    local sum, why = add_within(value, step)
+    if not sum then code, done = why, 0 end
   elseif step.kind == 'b' then
     value = row.value or step.initial
     local before, why = value, nil
@@ -258,6 +294,8 @@ local function apply(step)
   local times = '0 0 0'
   if step.kind == 'r' and row.value then
     times = row.created .. ' ' .. row.updated .. ' ' .. (row.ends or '0')
+  elseif step.window then
+    times = '0 ' .. string.format('%.0f', clock) .. ' ' .. (row.value and row.ends or window_ends[step.window])
   end
   return code, value .. ' ' .. previous .. ' ' .. times, done == step.count
 end
@@ -318,11 +356,16 @@ local function write(...)
   redis.call(...)
   writes = writes + 1
 end
-local function write_end(key, name, ends)
-  if ends then
-    write('PEXPIREAT', key, ends)
-    write('HSET', key, 'e', ends)
-    write('ZADD', end_index, ends, name)
+local function write_end(key, name, row)
+  if row.window then
+    write('HSET', key, 'w', row.window)
+  elseif row.stored_window then
+    write('HDEL', key, 'w')
+  end
+  if row.ends then
+    write('PEXPIREAT', key, row.ends)
+    write('HSET', key, 'e', row.ends)
+    write('ZADD', end_index, row.ends, name)
   else
     write('HDEL', key, 'e')
     write('PERSIST', key)
@@ -343,7 +386,7 @@ local function write_all()
       if row.value then
         write('HSET', key, 'v', row.value, 'c', row.created, 'u', row.updated)
         if not row.stored then write('ZADD', prefix .. 'names', 0, name) end
-        if row.ends ~= row.stored_ends then write_end(key, name, row.ends) end
+        if row.ends ~= row.stored_ends or row.window ~= row.stored_window then write_end(key, name, row) end
       elseif row.stored then
         write('DEL', key)
         write('ZREM', prefix .. 'names', name)
@@ -697,18 +740,23 @@ Result<Reply> RedisStore::run_until_known(const Arguments& arguments, Deadline d
   }
 }
 
-// What the script of `batch` is called with.
+// What the script of `batch` is called with. The times of windows are those for which a copy may
+// come.
 Arguments RedisStore::describe(const RedisBatch& batch, bool changes) const {
+  const std::int64_t now_ms = unix_now_ms();
+  constexpr std::int64_t kApart = milliseconds(kMaxClockDifference).count();
   // The first three are for EVALSHA: the command, the script, the number of keys.
-  Arguments arguments = {"",
-                         "",
-                         "0",
-                         options_.redis_prefix,
-                         session_,
-                         changes ? std::to_string(sequence_) : "0",
-                         std::to_string(kSessionLifetime.count()),
-                         std::to_string(unix_now_ms()),
-                         std::to_string(options_.max_keys)};
+  Arguments arguments = {
+      "",
+      "",
+      "0",
+      options_.redis_prefix,
+      session_,
+      changes ? std::to_string(sequence_) : "0",
+      std::to_string(kSessionLifetime.count()),
+      std::to_string(now_ms),
+      std::to_string(options_.max_keys),
+      batch.describe_windows(now_ms - kApart, now_ms + options_.timeout.count() + kApart)};
   batch.describe(options_.key_lifetime, arguments);
   return arguments;
 }

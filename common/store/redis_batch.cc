@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <utility>
 
 #include "common/store/outcome_text.h"
 
@@ -17,14 +18,16 @@ bool are_alike(const Operation& a, const Operation& b) {
   if (a.kind != b.kind || is_keyed(a) || is_keyed(b)) return false;
   if (a.kind == OperationKind::kReport) return true;
   return a.kind == OperationKind::kIncrement && a.operand == b.operand && a.initial == b.initial &&
-         a.bounds == b.bounds && a.lifetime == b.lifetime && !a.bounds.clamp;
+         a.bounds == b.bounds && a.lifetime == b.lifetime && a.check == b.check && !a.bounds.clamp;
 }
 
 bool has_conditions(const Operation& operation) {
-  return operation.initial != 0 || operation.bounds != Bounds{} || operation.lifetime.ttl;
+  return operation.initial != 0 || operation.bounds != Bounds{} ||
+         operation.lifetime != Lifetime{} || operation.check;
 }
 
 char letter_of(const Operation& operation) {
+  if (operation.check) return 'q';
   if (has_conditions(operation)) return 'b';
   if (!operation.create) return 't';
   constexpr std::array kLetters = {'i', 's', 'd', 'r', 'e', 'a'};  // in the order of OperationKind
@@ -36,10 +39,11 @@ std::string describe_conditions(const Operation& operation) {
     return bound ? std::to_string(*bound) : "-";
   };
   const auto& [min, max, clamp] = operation.bounds;
-  const auto& [ttl, renew] = operation.lifetime;
+  const auto& [ttl, renew, window] = operation.lifetime;
   return std::to_string(operation.initial) + " " + text(min) + " " + text(max) +
          (clamp ? " c" : " r") +
-         (ttl ? " " + std::to_string(ttl->count()) + (renew ? " r" : " c") : "");
+         (ttl ? " " + std::to_string(ttl->count()) + (renew ? " r" : " c") : "") +
+         (window ? " " + describe_window(*window) : "");
 }
 
 // Whether the group is told as one: what it is beside its members means something.
@@ -58,9 +62,11 @@ struct RunOutcome {
 bool read_run(std::string_view line, RunOutcome& run) {
   run.is_counted = line.starts_with("n ");
   if (!run.is_counted) return read_outcome(line, run.outcome);
-  line.remove_prefix(2);
-  return read_int64(take_until(line, ' '), run.outcome.value) &&
-         read_int64(take_until(line, ' '), run.applied);
+  std::string of_each(line);
+  of_each.front() = 'k';
+  if (!read_outcome(of_each, run.outcome) || !run.outcome.previous) return false;
+  run.applied = *std::exchange(run.outcome.previous, std::nullopt);
+  return true;
 }
 
 // `value` - `count` * `delta`, which is in the range of a counter, although the product may not be.
@@ -179,6 +185,24 @@ void RedisBatch::describe(milliseconds key_lifetime, std::vector<std::string>& a
     arguments.push_back(operation->key);
     arguments.push_back(std::to_string(lifetime.count()));
   }
+}
+
+std::string RedisBatch::describe_windows(std::int64_t from_ms, std::int64_t until_ms) const {
+  std::vector<Window> told;
+  std::string text;
+  for (const Run& run : runs_) {
+    const std::optional<Window>& window = run.operation->lifetime.window;
+    if (!window || std::find(told.begin(), told.end(), *window) != told.end()) continue;
+    told.push_back(*window);
+    text += std::to_string(from_ms);
+    std::int64_t end = from_ms;
+    do {
+      end = window_end(*window, end);
+      text.append(" ").append(std::to_string(end));
+    } while (end <= until_ms);
+    text.append(" ").append(describe_window(*window)).append("\n");
+  }
+  return text;
 }
 
 bool RedisBatch::read_outcomes(std::string_view answer) const {

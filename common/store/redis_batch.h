@@ -26,19 +26,24 @@ class RedisBatch {
   // many: its key, and for how many milliseconds that is known. An increment with bounds or an
   // initial value is a b, with one more argument behind the operand: the initial value, the minimum
   // and the maximum ("-": none), whether it clamps (c) or refuses (r) and, if it sets an end, the
-  // milliseconds until then and whether it does when it creates (c) or renews (r), separated by
-  // spaces. A
-  // group is an e (each) or an a (all) without a name, whose operand says how many of the runs
-  // behind it are its own; behind that of one with a key is what describe_operation() says. A group
-  // that is nothing but its members, kEach without a key, is not told.
+  // milliseconds until then and whether it does when it creates (c) or renews (r), or its window as
+  // described, separated by spaces. One that only checks is a q, with the same arguments. A group
+  // is an e (each) or an a (all) without a name, whose operand says how many of the runs behind it
+  // are its own; behind that of one with a key is what describe_operation() says. A group that is
+  // nothing but its members, kEach without a key, is not told.
   void describe(std::chrono::milliseconds key_lifetime, std::vector<std::string>& arguments) const;
+
+  // For each window that an operation names, a line: `from_ms`, the ends of that window from then
+  // on to one behind `until_ms`, in milliseconds since 1970, and the window as described. So the
+  // server knows when it ends by a clock of its own, which need not be ours.
+  std::string describe_windows(std::int64_t from_ms, std::int64_t until_ms) const;
 
   // Fills in the outcomes from the script's answer, a line as outcome_text.h tells for each run.
   // The letter n stands for a run of increments; behind it are the value after them all, and
-  // instead of a value before how many of them, the first ones, were applied. One that clamps is a
-  // run of its own. A group that its key refuses has x or f, and the lines of its members mean
-  // nothing; a kAll that a member refuses has k, and their lines tell which.
-  // False: the answer makes no sense, and no outcome is worth anything.
+  // instead of a value before how many of them, the first ones, were applied; any other letter
+  // for all of its run. One that clamps is a run of its own. A group that its key refuses has x or
+  // f, and the lines of its members mean nothing; a kAll that a member refuses has k, and their
+  // lines tell which. False: the answer makes no sense, and no outcome is worth anything.
   bool read_outcomes(std::string_view answer) const;
 
  private:

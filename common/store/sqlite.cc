@@ -31,7 +31,7 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr int kApplicationId = 0x636e7464;  // "cntd" (sqlite.org/pragma.html, application_id)
-constexpr int kSchemaVersion = 4;
+constexpr int kSchemaVersion = 5;
 
 // Frames (of 4 KiB) in the log from which a checkpoint is due, and from which it also waits for
 // readers, so that the log begins anew: without that, readers that never pause let it grow.
@@ -109,8 +109,9 @@ struct Counter {
   std::int64_t value = 0;
   std::int64_t created_at_ms = 0;
   std::int64_t updated_at_ms = 0;
-  std::int64_t expires_at_ms = 0;  // 0: it has no end
-  bool keeps_end = true;           // the row's
+  std::int64_t expires_at_ms = 0;          // 0: it has no end
+  bool keeps_end = true;                   // the row's, and its window
+  std::optional<std::string> window = {};  // as described, empty: none; nothing: not read yet
 };
 
 void change(Counter& counter, std::int64_t value, std::int64_t now_ms) {
@@ -118,26 +119,70 @@ void change(Counter& counter, std::int64_t value, std::int64_t now_ms) {
     counter.created_at_ms = now_ms;
     counter.expires_at_ms = 0;
     counter.keeps_end = false;
+    counter.window.emplace();
   }
   counter.exists = counter.changed = true;
   counter.value = value;
   counter.updated_at_ms = now_ms;
 }
 
-Outcome increment(Counter& counter, const Operation& operation, std::int64_t now_ms) {
+// Whether the increment depends on which window the counter has.
+bool asks_for_window(const Operation& operation) {
+  return operation.lifetime.window || operation.lifetime.renew;
+}
+
+// Whether the counter has a window that the increment would not leave to it, or lacks its.
+// REQUIRES: the counter's window has been read
+bool has_other_window(const Counter& counter, const Lifetime& lifetime) {
+  if (!counter.exists) return false;
+  if (!lifetime.window) return lifetime.renew && !counter.window->empty();
+  return *counter.window != describe_window(*lifetime.window);
+}
+
+// When the counter ends behind the increment.
+std::int64_t end_after(const Counter& counter, const Lifetime& lifetime, std::int64_t now_ms) {
+  if (counter.exists && !lifetime.renew) return counter.expires_at_ms;
+  if (lifetime.window) return window_end(*lifetime.window, now_ms);
+  if (lifetime.ttl) return now_ms + lifetime.ttl->count();
+  return 0;
+}
+
+// The outcome of an increment whose counter ends then and has had the value `before`.
+Outcome sum_up(std::int64_t before, const Operation& operation, std::int64_t expires_at_ms,
+               std::int64_t now_ms) {
   Outcome outcome;
-  const std::int64_t before = counter.exists ? counter.value : operation.initial;
   const Sum sum = add_within(before, operation.operand, operation.bounds);
   outcome.code = sum.code;
-  outcome.value = sum.value;
-  if (sum.code != Code::kOk) return outcome;
-  if (operation.bounds.clamp) outcome.previous = before;
-  const bool sets_end = operation.lifetime.ttl && (!counter.exists || operation.lifetime.renew);
-  change(counter, sum.value, now_ms);
-  if (sets_end) {
-    counter.expires_at_ms = now_ms + operation.lifetime.ttl->count();
-    counter.keeps_end = false;
+  if (operation.check) {
+    outcome.value = before;
+  } else {
+    outcome.value = sum.value;
+    if (operation.bounds.clamp && sum.code == Code::kOk) outcome.previous = before;
   }
+  if (operation.lifetime.window) {
+    outcome.updated_at_ms = now_ms;
+    outcome.expires_at_ms = expires_at_ms;
+  }
+  return outcome;
+}
+
+Outcome increment(Counter& counter, const Operation& operation, std::int64_t now_ms) {
+  const Lifetime& lifetime = operation.lifetime;
+  if (asks_for_window(operation) && has_other_window(counter, lifetime)) {
+    Outcome refused;
+    refused.code = Code::kOtherWindow;
+    refused.window = *counter.window;
+    return refused;
+  }
+  const std::int64_t before = counter.exists ? counter.value : operation.initial;
+  const std::int64_t end = end_after(counter, lifetime, now_ms);
+  Outcome outcome = sum_up(before, operation, end, now_ms);
+  if (outcome.code != Code::kOk || operation.check) return outcome;
+  const bool fresh = !counter.exists;
+  change(counter, outcome.value, now_ms);
+  if (lifetime.renew) counter.keeps_end = false;
+  counter.expires_at_ms = end;
+  if (fresh && lifetime.window) counter.window = describe_window(*lifetime.window);
   return outcome;
 }
 
@@ -210,9 +255,11 @@ struct Connection {
                    "UPDATE counters SET value = ?2, created_at = ?3, updated_at = ?4 "
                    "WHERE name = ?1");
     upsert.emplace(database,
-                   "INSERT INTO counters (name, value, created_at, updated_at, expires_at) "
-                   "VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (name) DO UPDATE SET value = ?2, "
-                   "created_at = ?3, updated_at = ?4, expires_at = ?5");
+                   "INSERT INTO counters (name, value, created_at, updated_at, expires_at, window) "
+                   "VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (name) DO UPDATE SET value = ?2, "
+                   "created_at = ?3, updated_at = ?4, expires_at = ?5, window = ?6");
+    // Apart from the others, because few increments ask for it.
+    select_window.emplace(database, "SELECT window FROM counters WHERE name = ?1");
     erase.emplace(database, "DELETE FROM counters WHERE name = ?1");
     list.emplace(database,
                  "SELECT name, value, expires_at FROM counters WHERE name >= ?1 AND name < ?2 "
@@ -224,8 +271,8 @@ struct Connection {
   }
 
   SQLite::Database database;
-  std::optional<SQLite::Statement> read_begin, write_begin, commit, version, select, update, upsert,
-      erase, list, sweep;
+  std::optional<SQLite::Statement> read_begin, write_begin, commit, version, select, select_window,
+      update, upsert, erase, list, sweep;
   std::optional<SqliteKeys> keys;
 };
 
@@ -271,10 +318,13 @@ class SqliteStore : public Store {
   Outcome apply_operation(const Operation& operation, std::int64_t now_ms);
   Outcome apply_group(const Operation& group, std::int64_t now_ms);
   Outcome apply_once(const Operation& operation, std::int64_t now_ms);
+  Counter& load_for(const Operation& operation, std::int64_t now_ms);
   Counter& load(const std::string& name, std::int64_t now_ms);
+  std::string read_window(const std::string& name);
   void sweep(std::int64_t now_ms);
   void write_changed();
   void write(const Counter& counter);
+  void bind_end(SQLite::Statement& statement, const Counter& counter);
   Result<void> commit();
   void roll_back();
   void shorten_log();
@@ -386,6 +436,7 @@ void SqliteStore::migrate(int from_version) {
     database.exec(
         "CREATE INDEX counters_by_end ON counters (expires_at) WHERE expires_at IS NOT NULL");
   }
+  if (from_version < 5) database.exec("ALTER TABLE counters ADD COLUMN window TEXT");
   database.exec("PRAGMA application_id = " + std::to_string(kApplicationId));
   database.exec("PRAGMA user_version = " + std::to_string(kSchemaVersion));
   database.exec("COMMIT");
@@ -543,7 +594,7 @@ Result<void> SqliteStore::change_counters(std::span<Step> batch) {
 
 Outcome SqliteStore::apply_operation(const Operation& operation, std::int64_t now_ms) {
   if (is_group(operation)) return apply_group(operation, now_ms);
-  return apply_to(load(operation.name, now_ms), operation, now_ms);
+  return apply_to(load_for(operation, now_ms), operation, now_ms);
 }
 
 Outcome SqliteStore::apply_group(const Operation& group, std::int64_t now_ms) {
@@ -552,7 +603,7 @@ Outcome SqliteStore::apply_group(const Operation& group, std::int64_t now_ms) {
   const bool all = group.kind == OperationKind::kAll;
   std::vector<std::pair<Counter*, Counter>> before;
   for (const Operation& member : group.members) {
-    Counter& counter = load(member.name, now_ms);
+    Counter& counter = load_for(member, now_ms);
     if (all) before.emplace_back(&counter, counter);
     outcome.members.push_back(apply_to(counter, member, now_ms));
     if (!all || outcome.members.back().code == Code::kOk) continue;
@@ -586,7 +637,25 @@ Result<void> SqliteStore::report_counters(std::span<Step> batch) {
   return {};
 }
 
-// The counter as the batch has made it so far. REQUIRES: `name` outlives the batch
+// The counter as the batch has made it so far, with what the operation must know of it.
+// REQUIRES: the operation outlives the batch
+Counter& SqliteStore::load_for(const Operation& operation, std::int64_t now_ms) {
+  Counter& counter = load(operation.name, now_ms);
+  if (asks_for_window(operation) && counter.exists && !counter.window) {
+    counter.window = read_window(operation.name);
+  }
+  return counter;
+}
+
+std::string SqliteStore::read_window(const std::string& name) {
+  SQLite::Statement& select = *connection_->select_window;
+  select.bindNoCopy(1, name);
+  select.executeStep();
+  std::string window = select.getColumn(0).getString();  // empty for NULL
+  select.reset();
+  return window;
+}
+
 Counter& SqliteStore::load(const std::string& name, std::int64_t now_ms) {
   const auto [found, fresh] = counters_.try_emplace(name);
   Counter& counter = found->second;
@@ -620,6 +689,15 @@ void SqliteStore::write_changed() {
   }
 }
 
+void SqliteStore::bind_end(SQLite::Statement& statement, const Counter& counter) {
+  statement.bind(5);
+  statement.bind(6);
+  if (counter.expires_at_ms == 0) return;
+  statement.bind(5, counter.expires_at_ms);
+  ++ends_set_;
+  if (!counter.window->empty()) statement.bindNoCopy(6, *counter.window);
+}
+
 void SqliteStore::write(const Counter& counter) {
   const bool updates = counter.stored && counter.keeps_end;
   SQLite::Statement& statement = updates ? *connection_->update : *connection_->upsert;
@@ -627,12 +705,7 @@ void SqliteStore::write(const Counter& counter) {
   statement.bind(2, counter.value);
   statement.bind(3, counter.created_at_ms);
   statement.bind(4, counter.updated_at_ms);
-  if (!updates && counter.expires_at_ms != 0) {
-    statement.bind(5, counter.expires_at_ms);
-    ++ends_set_;
-  } else if (!updates) {
-    statement.bind(5);
-  }
+  if (!updates) bind_end(statement, counter);
   run(statement);
 }
 
@@ -665,10 +738,10 @@ Result<void> SqliteStore::commit() {
 void SqliteStore::roll_back() {
   if (!connection_) return;
   sqlite3* handle = connection_->database.getHandle();
-  for (auto* statement :
-       {&connection_->read_begin, &connection_->write_begin, &connection_->commit,
-        &connection_->version, &connection_->select, &connection_->update, &connection_->upsert,
-        &connection_->erase, &connection_->list, &connection_->sweep}) {
+  for (auto* statement : {&connection_->read_begin, &connection_->write_begin, &connection_->commit,
+                          &connection_->version, &connection_->select, &connection_->select_window,
+                          &connection_->update, &connection_->upsert, &connection_->erase,
+                          &connection_->list, &connection_->sweep}) {
     (*statement)->tryReset();
   }
   connection_->keys->reset();

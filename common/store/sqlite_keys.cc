@@ -17,20 +17,26 @@ constexpr std::size_t kSweptForEach = 2;
 constexpr std::size_t kSweptAlways = 16;
 constexpr std::size_t kSweptWhenFull = 2'000;
 
-std::string write_members(const Outcome& outcome) {
+// What the columns do not tell of an outcome.
+bool has_more(const Operation& operation) {
+  return is_group(operation) || operation.lifetime.window.has_value();
+}
+
+std::string write_more(const Operation& operation, const Outcome& outcome) {
   std::string text;
+  if (!is_group(operation)) append_outcome(text, outcome);
   for (const Outcome& member : outcome.members) append_outcome(text, member);
   return text;
 }
 
-std::vector<Outcome> read_members(std::string_view text) {
-  std::vector<Outcome> members;
+std::vector<Outcome> read_outcomes(std::string_view text) {
+  std::vector<Outcome> outcomes;
   while (!text.empty()) {
-    if (!read_outcome(take_until(text, '\n'), members.emplace_back())) {
-      throw SQLite::Exception("the outcomes of a batch make no sense", SQLITE_CORRUPT);
+    if (!read_outcome(take_until(text, '\n'), outcomes.emplace_back())) {
+      throw SQLite::Exception("what is kept under a key makes no sense", SQLITE_CORRUPT);
     }
   }
-  return members;
+  return outcomes;
 }
 
 }  // namespace
@@ -48,7 +54,7 @@ void SqliteKeys::create(SQLite::Database& database) {
 }
 
 void SqliteKeys::add_groups(SQLite::Database& database) {
-  // The members' outcomes, as outcome_text.h tells.
+  // The members' outcomes, as outcome_text.h tells; of an increment with a window, its own.
   database.exec("ALTER TABLE keys ADD COLUMN members TEXT");
 }
 
@@ -114,8 +120,14 @@ std::optional<Outcome> SqliteKeys::find(const Operation& operation) {
     if (!select_.getColumn(2).isNull()) outcome->previous = select_.getColumn(2).getInt64();
     const bool same = select_.getColumn(0).getString() == describe_operation(operation);
     outcome->replayed = same;
-    if (same && is_group(operation)) {
-      outcome->members = read_members(select_.getColumn(4).getString());
+    if (same && has_more(operation)) {
+      std::vector<Outcome> told = read_outcomes(select_.getColumn(4).getString());
+      if (is_group(operation)) {
+        outcome->members = std::move(told);
+      } else {
+        outcome->updated_at_ms = told.at(0).updated_at_ms;
+        outcome->expires_at_ms = told.at(0).expires_at_ms;
+      }
     }
     if (!same) outcome->code = Code::kKeyReused;
   } else if (!found && count_ >= max_keys_) {
@@ -128,7 +140,7 @@ std::optional<Outcome> SqliteKeys::find(const Operation& operation) {
 void SqliteKeys::keep(const Operation& operation, const Outcome& outcome) {
   const std::int64_t own = operation.key_lifetime.count();
   const std::string text = describe_operation(operation);
-  const std::string members = write_members(outcome);
+  const std::string more = write_more(operation, outcome);
   insert_.bindNoCopy(1, operation.key);
   insert_.bindNoCopy(2, operation.name);
   insert_.bindNoCopy(3, text);
@@ -139,8 +151,8 @@ void SqliteKeys::keep(const Operation& operation, const Outcome& outcome) {
     insert_.bind(5);
   }
   insert_.bind(6, now_ms_ + (own > 0 ? std::min(own, lifetime_ms_) : lifetime_ms_));
-  if (is_group(operation)) {
-    insert_.bindNoCopy(7, members);
+  if (has_more(operation)) {
+    insert_.bindNoCopy(7, more);
   } else {
     insert_.bind(7);
   }

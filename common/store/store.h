@@ -32,15 +32,26 @@
 // jumps back, what has not left the store yet is there again. What has ended leaves the store bit
 // by bit, with later changes.
 //
+// Windows: a counter that an increment with a window makes ends when that window does, as
+// window_end() of calendar.h says, and each increment that names the window tells when. What
+// counts is the clock above; where that of a Redis server is more than a minute from ours, windows
+// that it could decide are kUnavailable. A counter keeps its window until it ends or is deleted: an
+// increment with another one, also on a counter that has none, is kOtherWindow, as is one that
+// would renew its time to live.
+//
+// Checks: an increment that only checks has the code that it would have had, and the value as it
+// is. It changes nothing and takes no turn; within a group it refuses and sees what an increment
+// in its place would.
+//
 // Keys: a change with an idempotency key is applied once, however often it is asked for while the
-// key is known. The same key with the same operation (bounds, initial value, lifetime) on the
-// same counter gets the first outcome again, marked `replayed`, and changes nothing; with another
-// operation it is kKeyReused. The key is recorded with the change or not at all, and survives what
-// the change survives. An operation that is refused leaves its key unused. A group is applied once
-// as a whole, and gets all of its first outcomes again; groups have keys of their own, apart from
-// those of each counter. A key is known for StoreOptions::key_lifetime or the operation's own,
-// shorter one, by the clock of the system (sqlite: of this process; redis: of the server), and may
-// be known a little longer; if the clock jumps, that much shorter or longer. Where
+// key is known. The same key with the same operation (bounds, initial value, lifetime, window) on
+// the same counter gets the first outcome again, marked `replayed`, and changes nothing; with
+// another operation it is kKeyReused. The key is recorded with the change or not at all, and
+// survives what the change survives. An operation that is refused leaves its key unused. A group is
+// applied once as a whole, and gets all of its first outcomes again; groups have keys of their own,
+// apart from those of each counter. A key is known for StoreOptions::key_lifetime or the
+// operation's own, shorter one, by the clock of the system (sqlite: of this process; redis: of the
+// server), and may be known a little longer; if the clock jumps, that much shorter or longer. Where
 // StoreOptions::max_keys are known, a change with a new key is kTooManyKeys.
 //
 // Errors: kUnavailable means that nothing happened; so does kStoreFull, and that the store has no

@@ -45,7 +45,10 @@ void expect_problem(const Response& response) {
   const Result<FlatObject> problem = parse_flat_object(response.body);
   EXPECT(problem.ok());
   const std::optional<Code> code = code_of_problem_type(member_of(*problem, "type"));
-  if (code == Code::kBeyondBound) {
+  const bool until_reset = code == Code::kLimitReached;
+  EXPECT(!until_reset || !member_of(*problem, "resets_at").empty());
+  EXPECT(until_reset == (response.fields.find("RateLimit: ") != std::string::npos));
+  if (code == Code::kBeyondBound || until_reset) {
     EXPECT(parse_int64(member_of(*problem, "value"), "value"));
     EXPECT(parse_int64(member_of(*problem, "bound"), "bound"));
     EXPECT(!member_of(*problem, "would_be").empty());
@@ -56,7 +59,7 @@ void expect_problem(const Response& response) {
   EXPECT(member_of(*problem, "status") == std::to_string(response.status));
   EXPECT(member_of(*problem, "title") == code_info(*code).title);
   EXPECT(!member_of(*problem, "detail").empty());
-  const bool again = response.status == 503 && *code != Code::kUnknown;
+  const bool again = (response.status == 503 && *code != Code::kUnknown) || until_reset;
   EXPECT(again == (response.fields.find("Retry-After: ") != std::string::npos));
 }
 
@@ -95,6 +98,11 @@ std::string conditions(const Operation& operation) {
     text += "&ttl=" + std::to_string(ttl->count()) + "ms&ttl_mode=";
     text += operation.lifetime.renew ? "renew" : "create";
   }
+  if (const auto& window = operation.lifetime.window) {
+    text.append("&per=").append(word_of(window->period)).append("&timezone=");
+    for (const char c : window->timezone) c == '+' ? text += "%2B" : text += c;
+  }
+  if (operation.check) text += "&check=true";
   return text + "&on_limit=" + (clamp ? "clamp" : "refuse");
 }
 
@@ -145,8 +153,12 @@ void expect_same_when_written(const Operation& operation) {
 void expect_valid(const Operation& operation) {
   EXPECT(check_counter_name(operation.name));
   EXPECT(check_bounds(operation.bounds));
+  const auto& [ttl, renew, window] = operation.lifetime;
+  EXPECT(!renew || ttl);
+  if (window) EXPECT(!ttl && check_timezone(window->timezone));
   EXPECT(operation.kind == OperationKind::kIncrement ||
-         (operation.initial == 0 && operation.bounds == Bounds{}));
+         (operation.initial == 0 && operation.bounds == Bounds{} &&
+          operation.lifetime == Lifetime{} && !operation.check));
 }
 
 void expect_valid_group(const Operation& group, const RequestHead& head) {
@@ -169,7 +181,7 @@ void expect_allowed(const Operation& operation, const RequestHead& head,
   EXPECT(operation.key_lifetime.count() == 0 || !operation.key.empty());
   EXPECT(operation.key_lifetime >= 0s && operation.key_lifetime <= kMaxKeyLifetime);
   if (!changes_something(operation)) {
-    EXPECT(head.method == "GET" || head.method == "HEAD" || is_group(operation));
+    EXPECT(head.method == "GET" || head.method == "HEAD" || is_group(operation) || operation.check);
     EXPECT(operation.key.empty());
     return;
   }
@@ -205,9 +217,9 @@ void answer_operation(const Call& call, const Operation& operation) {
   Outcome missing;
   missing.code = Code::kMissing;
   const bool seed_report = encode(call, Step{operation, missing}, {}).status == 200;
-  for (const Code code :
-       {Code::kOk, Code::kMissing, Code::kOutOfRange, Code::kBeyondBound, Code::kKeyReused,
-        Code::kTooManyKeys, Code::kStoreFull, Code::kUnavailable, Code::kUnknown}) {
+  for (const Code code : {Code::kOk, Code::kMissing, Code::kOutOfRange, Code::kBeyondBound,
+                          Code::kOtherWindow, Code::kKeyReused, Code::kTooManyKeys,
+                          Code::kStoreFull, Code::kUnavailable, Code::kUnknown}) {
     Outcome outcome;
     outcome.code = code;
     outcome.detail = "it \"broke\"\r\n\xff";

@@ -1,0 +1,155 @@
+#include "common/calendar.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cstdlib>
+#include <stdexcept>
+
+#include "common/json.h"
+#include "common/limits.h"
+#include "common/time_zones.h"
+
+namespace counterd {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using zones::local_days;
+using zones::local_seconds;
+using zones::sys_seconds;
+
+struct Known {
+  std::string_view word;
+  std::int64_t seconds;
+};
+constexpr std::array kPeriods = {Known{"minute", 60},    Known{"hour", 3'600}, Known{"day", 86'400},
+                                 Known{"week", 604'800}, Known{"month", 0},    Known{"year", 0}};
+
+// Null: there is none of that name.
+const zones::time_zone* find_zone(std::string_view name) {
+  try {
+    const zones::time_zone* zone = zones::locate_zone(name);
+    zone->get_info(sys_seconds());  // reads its file, so that nothing fails later
+    return zone;
+  } catch (const std::runtime_error&) {  // nor, perhaps, a tz database at all
+    return nullptr;
+  }
+}
+
+// A full minute or hour by the offset that is in force, or the change of that offset.
+template <class Length>
+sys_seconds end_of_clock_time(const zones::time_zone& zone, sys_seconds now) {
+  const zones::sys_info info = zone.get_info(now);
+  const local_seconds local(now.time_since_epoch() + info.offset);
+  const local_seconds next = std::chrono::floor<Length>(local) + Length(1);
+  const sys_seconds end(next.time_since_epoch() - info.offset);
+  const bool changed = info.end < end && zone.get_info(info.end).offset != info.offset;
+  return changed ? info.end : end;
+}
+
+// The first day of the period that follows that of `today`.
+local_days next_first_day(Period period, local_days today) {
+  const zones::year_month_day date(today);
+  switch (period) {
+    case Period::kWeek:
+      return today - (zones::weekday(today) - zones::Monday) + zones::weeks(1);
+    case Period::kMonth:
+      return local_days((date.year() / date.month() + zones::months(1)) / 1);
+    case Period::kYear:
+      return local_days((date.year() + zones::years(1)) / zones::January / 1);
+    default:
+      return today + zones::days(1);
+  }
+}
+
+sys_seconds end_of_days(const zones::time_zone& zone, Period period, sys_seconds now) {
+  const local_days today = std::chrono::floor<zones::days>(zone.to_local(now));
+  const local_seconds midnight = next_first_day(period, today);
+  const sys_seconds first = zone.to_sys(midnight, zones::choose::earliest);
+  // Clocks that go back over midnight show it twice, and it may have been once already.
+  return first > now ? first : zone.to_sys(midnight, zones::choose::latest);
+}
+
+Result<std::string> find_system_timezone() {
+  if (const char* variable = std::getenv("TZ")) {
+    std::string name = variable;
+    if (name.starts_with(':')) name.erase(0, 1);
+    if (name.empty()) return std::string("UTC");  // as the C library reads it
+    if (find_zone(name) != nullptr) return name;
+    return Error{Code::kBadParameter, "the time zone of the system, TZ=" + quote_for_people(name) +
+                                          ", is none of the tz database; name one"};
+  }
+  if (access("/etc/localtime", F_OK) != 0) return std::string("UTC");  // likewise
+  try {
+    return std::string(zones::current_zone()->name());
+  } catch (const std::runtime_error&) {
+    return Error{Code::kBadParameter,
+                 "/etc/localtime does not say which time zone it is; name one"};
+  }
+}
+
+}  // namespace
+
+Result<Period> parse_period(std::string_view word) {
+  const auto found = std::find_if(kPeriods.begin(), kPeriods.end(),
+                                  [&](const Known& known) { return known.word == word; });
+  if (found != kPeriods.end()) return static_cast<Period>(found - kPeriods.begin());
+  return Error{Code::kBadParameter,
+               quote_for_people(word) + " is none of minute, hour, day, week, month, year"};
+}
+
+std::string_view word_of(Period period) {
+  return kPeriods.at(static_cast<std::size_t>(period)).word;
+}
+
+std::int64_t seconds_of(Period period) {
+  return kPeriods.at(static_cast<std::size_t>(period)).seconds;
+}
+
+std::string describe_window(const Window& window) {
+  return std::string(word_of(window.period)).append(" ").append(window.timezone);
+}
+
+Result<void> check_timezone_form(std::string_view name) {
+  const bool allowed = std::all_of(name.begin(), name.end(), [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+           std::string_view("_+-/").find(c) != std::string_view::npos;
+  });
+  if (allowed && !name.empty() && name.size() <= kMaxTimezoneLength) return {};
+  return Error{Code::kBadParameter,
+               quote_for_people(name) + " is no time zone, which has a name such as Europe/Berlin"};
+}
+
+Result<void> check_timezone(std::string_view name) {
+  if (find_zone(name) != nullptr) return {};
+  return Error{Code::kBadParameter, "time zone " + quote_for_people(name) +
+                                        " is unknown; it is named as in the tz database, such as "
+                                        "Europe/Berlin (package tzdata)"};
+}
+
+Result<std::string> system_timezone() {
+  static const Result<std::string> name = find_system_timezone();
+  return name;
+}
+
+std::int64_t window_end(const Window& window, std::int64_t now_ms) {
+  const zones::time_zone& zone = *zones::locate_zone(window.timezone);
+  const sys_seconds now(std::chrono::floor<seconds>(milliseconds(now_ms)));
+  sys_seconds end;
+  switch (window.period) {
+    case Period::kMinute:
+      end = end_of_clock_time<std::chrono::minutes>(zone, now);
+      break;
+    case Period::kHour:
+      end = end_of_clock_time<std::chrono::hours>(zone, now);
+      break;
+    default:
+      end = end_of_days(zone, window.period, now);
+  }
+  return milliseconds(end.time_since_epoch()).count();
+}
+
+}  // namespace counterd
