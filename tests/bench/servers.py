@@ -235,7 +235,8 @@ class Servers:
         database = sqlite3.connect(path)
         database.execute("PRAGMA synchronous = OFF")
         with database:
-            database.executemany("INSERT INTO counters VALUES (?, 0, ?, ?)",
+            database.executemany("INSERT INTO counters (name, value, created_at, updated_at) "
+                                 "VALUES (?, 0, ?, ?)",
                                  ((name, now_ms, now_ms) for name in names))
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         database.close()
