@@ -37,7 +37,8 @@ milliseconds with_jitter(milliseconds pause) {
 // Whether an earlier copy of the change, under the same key, may be applied later all the same: a
 // refusal leaves the key unused.
 bool leaves_key_unused(Code code) {
-  return code == Code::kBeyondBound || code == Code::kOutOfRange || code == Code::kMissing;
+  return code == Code::kBeyondBound || code == Code::kOutOfRange || code == Code::kMissing ||
+         code == Code::kOtherWindow || code == Code::kClocksApart;
 }
 
 Error describe(const Step& step, bool may_have_been_applied) {

@@ -177,6 +177,7 @@ Outcome refused_outcome(Code code, std::string detail, const Json& problem) {
   outcome.detail = std::move(detail);
   outcome.value = integer(problem, "value").value_or(0);
   outcome.expires_at_ms = moment(problem, "resets_at");
+  outcome.window = text(problem, "window");
   return outcome;
 }
 
@@ -192,6 +193,7 @@ Outcome refused_group(const Operation& group, Code code, std::string detail, con
   outcome.members.back().code = outcome.code;
   outcome.members.back().value = outcome.value;
   outcome.members.back().expires_at_ms = outcome.expires_at_ms;
+  outcome.members.back().window = outcome.window;
   return outcome;
 }
 

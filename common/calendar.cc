@@ -6,8 +6,10 @@
 #include <array>
 #include <cctype>
 #include <cstdlib>
+#include <filesystem>
 #include <stdexcept>
 
+#include "common/environment.h"
 #include "common/json.h"
 #include "common/limits.h"
 #include "common/time_zones.h"
@@ -28,8 +30,9 @@ struct Known {
 constexpr std::array kPeriods = {Known{"minute", 60},    Known{"hour", 3'600}, Known{"day", 86'400},
                                  Known{"week", 604'800}, Known{"month", 0},    Known{"year", 0}};
 
-// Null: there is none of that name.
+// Null: there is none of that name. What is local is no name that two systems could share.
 const zones::time_zone* find_zone(std::string_view name) {
+  if (name == "localtime") return nullptr;
   try {
     const zones::time_zone* zone = zones::locate_zone(name);
     zone->get_info(sys_seconds());  // reads its file, so that nothing fails later
@@ -74,21 +77,20 @@ sys_seconds end_of_days(const zones::time_zone& zone, Period period, sys_seconds
 }
 
 Result<std::string> find_system_timezone() {
-  if (const char* variable = std::getenv("TZ")) {
-    std::string name = variable;
-    if (name.starts_with(':')) name.erase(0, 1);
-    if (name.empty()) return std::string("UTC");  // as the C library reads it
-    if (find_zone(name) != nullptr) return name;
-    return Error{Code::kBadParameter, "the time zone of the system, TZ=" + quote_for_people(name) +
-                                          ", is none of the tz database; name one"};
-  }
-  if (access("/etc/localtime", F_OK) != 0) return std::string("UTC");  // likewise
-  try {
-    return std::string(zones::current_zone()->name());
-  } catch (const std::runtime_error&) {
-    return Error{Code::kBadParameter,
-                 "/etc/localtime does not say which time zone it is; name one"};
-  }
+  constexpr const char* kFile = "/etc/localtime";
+  std::string variable = environment("TZ");
+  if (variable.starts_with(':')) variable.erase(0, 1);
+  if (!variable.empty() && variable != kFile) return variable;
+  const bool is_empty = std::getenv("TZ") != nullptr && variable.empty();
+  if (is_empty || access(kFile, F_OK) != 0) return std::string("UTC");  // as the C library says
+  // A copy says what its rules are, not which zone it is, and other files may be older than it.
+  constexpr std::string_view kFolder = "/zoneinfo/";
+  std::error_code failure;
+  const std::string target = std::filesystem::read_symlink(kFile, failure);
+  const std::size_t folder = target.rfind(kFolder);
+  if (!failure && folder != std::string::npos) return target.substr(folder + kFolder.size());
+  return Error{Code::kBadParameter,
+               std::string(kFile) + " is no link that names a time zone; name one, or set TZ"};
 }
 
 }  // namespace

@@ -28,8 +28,8 @@ Result<Period> parse_period(std::string_view word);
 
 std::string_view word_of(Period period);
 
-// The longest that such a period takes by the calendar, in seconds; 0: it has no one length, as
-// months and years.
+// How long such a period takes on most days, in seconds; 0: it has no such length, as months and
+// years.
 std::int64_t seconds_of(Period period);
 
 // The window as one text, such as "day Europe/Berlin". Two are the same if their texts are.
@@ -42,8 +42,9 @@ Result<void> check_timezone_form(std::string_view name);
 // kBadParameter: the system's tz database has no time zone of that name.
 Result<void> check_timezone(std::string_view name);
 
-// The time zone of the system: that which the environment variable TZ names, else that of
-// /etc/localtime, else UTC. kBadParameter: it is not one that has a name.
+// The name of the system's time zone, which check_timezone() may not know: that which the
+// environment variable TZ has or, where it is not set, that which /etc/localtime is a link to; UTC
+// without such a file. Found once, by the first call. kBadParameter: the file has no name.
 Result<std::string> system_timezone();
 
 // When the window ends that `now_ms` is in, and the next one begins; in milliseconds since 1970.

@@ -39,6 +39,7 @@ constexpr std::array kCodes = {
     CodeInfo{Code::kOtherWindow, "other-window", "Counter of another window", 409, 65},
     CodeInfo{Code::kKeyReused, "key-reused", "Key of another operation", 422, 65},
     CodeInfo{Code::kOverloaded, "overloaded", "Too many operations wait", 503, 69},
+    CodeInfo{Code::kClocksApart, "clocks-apart", "Clocks too far apart", 503, 69},
     CodeInfo{Code::kTooManyKeys, "too-many-keys", "Too many idempotency keys", 503, 69},
     CodeInfo{Code::kStoreFull, "store-full", "Store full", 507, 69},
     CodeInfo{Code::kUnavailable, "store-unavailable", "Store unavailable", 503, 69},

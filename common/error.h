@@ -40,6 +40,7 @@ enum class Code : unsigned char {
   kKeyReused,     // the idempotency key belongs to another operation
   // The store or the server is at fault.
   kOverloaded,   // nothing happened: too much waits already
+  kClocksApart,  // nothing happened: the store's clock and ours tell different windows
   kTooManyKeys,  // nothing happened: no more idempotency keys can be remembered now
   kStoreFull,    // nothing happened: the store has no room for it
   kUnavailable,  // nothing happened: try again

@@ -55,8 +55,9 @@ std::string explain_bound(const Operation& operation, const Outcome& outcome) {
 std::string say_window(std::string_view window) {
   if (window.empty()) return "without a window";
   const std::size_t space = window.find(' ');
-  return "per " + std::string(window.substr(0, space)) + " in " +
-         std::string(window.substr(space + 1));
+  const std::string period = "per " + std::string(window.substr(0, space));
+  const std::string timezone(window.substr(space + 1));
+  return timezone.empty() ? period : period + " in " + timezone;
 }
 
 std::string explain_window(const Operation& operation, const Outcome& outcome) {
@@ -67,10 +68,15 @@ std::string explain_window(const Operation& operation, const Outcome& outcome) {
          "; delete it first, or use another one; nothing was changed";
 }
 
+constexpr const char* kClocksApart =
+    ": the clock of the Redis server is more than a minute from the other one's, so that nobody "
+    "knows in which window it would count; set both; nothing was changed";
+
 // A group that fails as a whole, or of which the last member that has an outcome was refused.
 std::string explain_group(const Operation& group, const Outcome& outcome) {
   const std::size_t told = outcome.members.size();
   if (told == 0) {
+    if (outcome.code == Code::kClocksApart) return std::string("the batch") + kClocksApart;
     return outcome.code == Code::kKeyReused
                ? "another batch was applied under this idempotency key; nothing was changed now"
                : "the batch: " + std::string(code_info(outcome.code).title);
@@ -106,6 +112,9 @@ Result<void> settle_timezones(Operation& operation) {
   if (!timezone.empty()) return check_timezone(timezone);
   const Result<std::string> of_system = system_timezone();
   if (!of_system) return of_system.error();
+  if (const Result<void> known = check_timezone(*of_system); !known) {
+    return Error{known.error().code, "that of the system: " + known.error().message};
+  }
   timezone = *of_system;
   return {};
 }
@@ -192,6 +201,8 @@ std::string explain(const Operation& operation, const Outcome& outcome) {
       return explain_bound(operation, outcome);
     case Code::kOtherWindow:
       return explain_window(operation, outcome);
+    case Code::kClocksApart:
+      return name + kClocksApart;
     case Code::kOutOfRange:
       return describe_sum(operation, outcome) + "leave the range of 64 bits; nothing was changed";
     case Code::kKeyReused:

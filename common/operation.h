@@ -123,8 +123,8 @@ std::string describe_operation(const Operation& operation);
 
 // The answer to one operation.
 struct Outcome {
-  // kOk, kMissing, kOutOfRange, kBeyondBound, kOtherWindow, kKeyReused, kTooManyKeys, kStoreFull,
-  // kUnavailable, kUnknown
+  // kOk, kMissing, kOutOfRange, kBeyondBound, kOtherWindow, kClocksApart, kKeyReused, kTooManyKeys,
+  // kStoreFull, kUnavailable, kUnknown
   Code code = Code::kOk;
   bool replayed = false;  // kOk: of an operation with the same key, applied before
   std::string detail;     // why, for people; empty where the code says it all

@@ -195,6 +195,7 @@ Response refused(const Operation& operation, const Outcome& outcome) {
   std::string members;
   if (index) members = R"(,"index":)" + std::to_string(*index);
   if (beyond) members += describe_bound(one, its);
+  if (!its.window.empty()) members += R"(,"window":")" + its.window + '"';
   Response response =
       problem_response({until_reset ? Code::kLimitReached : outcome.code, message}, members);
   if (until_reset) response.fields += limit_fields(one, its);

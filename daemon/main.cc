@@ -1,6 +1,8 @@
 #include <csignal>
+#include <cstdlib>
 #include <iostream>
 
+#include "common/calendar.h"
 #include "common/log.h"
 #include "common/number.h"
 #include "daemon/options.h"
@@ -30,6 +32,10 @@ int run(int argc, const char* const* argv) {
     std::string text = "workers = " + std::to_string(daemon.workers) + "\n";
     for (const std::string& line : daemon.settings) text += line + "\n";
     return finish({text, 0});
+  }
+  // One time zone for all workers, whenever they begin; where it has no name, they say so.
+  if (const Result<std::string> timezone = system_timezone()) {
+    setenv("TZ", timezone->c_str(), /*overwrite=*/1);
   }
   Result<Supervisor> supervisor = Supervisor::open(std::move(daemon));
   if (!supervisor) return fail(supervisor.error());

@@ -232,7 +232,13 @@ check_windows() {
   assert_output "{\"name\":\"a\",\"value\":4,${end/resets/expires}}"
   try ctl increment a --per month
   assert_refused 65
-  assert_stderr_has 'counts per year in Etc/GMT+5, not per month in '
+  assert_stderr_has 'counts per year in Etc/GMT+5, not per month'
+  try ctl batch --atomic <<<'increment a --per month'
+  assert_refused 65
+  assert_stderr_has 'counts per year in Etc/GMT+5, not per month'
+  try ctl batch --atomic <<<'increment a --ttl 1h --ttl-mode renew'
+  assert_refused 65
+  assert_stderr_has 'counts per year in Etc/GMT+5, which a renewed time to live would move'
   try ctl -q batch <<<'increment a --per year --timezone Etc/GMT+5 --max 4'
   assert_refused 1
   assert_stderr_has 'begins anew at'

@@ -1111,6 +1111,22 @@ TEST_CASE("reports leave no key", "[redis]") {
   CHECK(server.command({"DBSIZE"}) == "0");
 }
 
+TEST_CASE("counters that end while their batch is applied leave nothing behind", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  std::vector<Step> steps;
+  for (int i = 0; i < 900; ++i) {
+    steps.push_back(ending_in(milliseconds(1), increment_of("c" + std::to_string(i))));
+  }
+  run(*store, std::move(steps));
+  const Deadline limit = after(std::chrono::seconds(10));
+  const auto left = [&] { return server.command({"KEYS", "counterd:c:*"}); };
+  while (!left().empty() && std::chrono::steady_clock::now() < limit) {
+    std::this_thread::sleep_for(milliseconds(2));
+  }
+  CHECK(left().empty());
+}
+
 TEST_CASE("one key for a session is all that batches leave, and it expires", "[redis]") {
   const RedisServer server;
   const auto store = open_or_throw(options_for(server.url()));

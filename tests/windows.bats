@@ -102,7 +102,7 @@ begins_anew() {
   TZ='' at_prints '2026-11-24 14:59:59' \
     '{"name":"c","value":1,"applied":1,"resets_at":"2026-11-25T00:00:00.000Z"}' --json increment c --per day
   TZ=CET-1CEST at_refused '2026-11-24 14:59:59' 65 increment d --per day
-  assert_stderr_has "TZ='CET-1CEST'"
+  assert_stderr_has "that of the system: time zone 'CET-1CEST' is unknown"
   TZ=CET-1CEST at_prints '2026-11-24 14:59:59' 1 increment d --per day --timezone Europe/Berlin
 }
 
@@ -120,9 +120,10 @@ minute_of_server() {
   start_redis
   local shift minute
   for shift in -50 +50; do
+    minute=
     until [[ $(minute_of_server) == "$minute" ]]; do
       minute=$(minute_of_server)
-      try shifted "$shift" --json increment "a$shift" --per minute --timezone UTC
+      try shifted "$shift" --json increment "a${shift/+/x}" --per minute --timezone UTC
     done
     assert_status 0
     assert_output_has "\"resets_at\":\"$(date --utc --date="@$(((minute + 1) * 60))" '+%FT%T.000Z')\""
@@ -133,14 +134,34 @@ minute_of_server() {
   start_redis
   local shift
   for shift in -200 +200; do
-    try shifted "$shift" --timeout 500ms increment a --per minute --timezone UTC
+    try shifted "$shift" increment a --per minute --timezone UTC
     assert_refused 69
-    assert_stderr_has 'more than a minute apart'
-    try shifted "$shift" --timeout 500ms increment a --per minute --timezone UTC --check
+    assert_stderr_has 'more than a minute from'
+    try shifted "$shift" increment a --per minute --timezone UTC --check
     assert_refused 69
+    try shifted "$shift" batch --atomic <<<$'increment a\nincrement b --per minute --timezone UTC'
+    assert_refused 69
+    assert_stderr_has 'more than a minute from'
   done
+  try shifted +200 list
+  assert_output ''
   try shifted +200 increment a
   assert_output 1
+}
+
+@test "what names no window is counted beside what a clock keeps from being counted" {
+  start_redis
+  launcher=(env "LD_PRELOAD=$FAKETIME_LIBRARY" FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME=+200)
+  start_daemon --listen 127.0.0.1:0 --store "redis+unix://$redis_socket"
+  local increments='"op":"increment","name"'
+  try curl -sS -H 'Content-Type: application/json' "$url/v1/batch" -d \
+    "{\"operations\":[{$increments:\"a\"},{$increments:\"b\",\"per\":\"minute\"},{$increments:\"a\"}]}"
+  assert_output_has '{"name":"a","value":2,"applied":1}]'
+  assert_output_has '"type":"urn:counterd:error:clocks-apart"'
+  assert_equal "$(http POST /v1/counters/b/increment -d per=minute)" 503
+  assert_equal "$(http POST /v1/counters/b/increment)" 200
+  assert_equal "$(http GET /v1/counters/b)" 200
+  assert_fails grep 'more than a minute' "$daemon_log"
 }
 
 @test "over HTTP a refused window is 429 with the time to wait" {

@@ -14,8 +14,9 @@ struct Letter {
 };
 constexpr std::array kLetters = {Letter{'k', Code::kOk},          Letter{'m', Code::kMissing},
                                  Letter{'o', Code::kOutOfRange},  Letter{'b', Code::kBeyondBound},
-                                 Letter{'w', Code::kOtherWindow}, Letter{'x', Code::kKeyReused},
-                                 Letter{'f', Code::kTooManyKeys}, Letter{'r', Code::kOk}};
+                                 Letter{'w', Code::kOtherWindow}, Letter{'c', Code::kClocksApart},
+                                 Letter{'x', Code::kKeyReused},   Letter{'f', Code::kTooManyKeys},
+                                 Letter{'r', Code::kOk}};
 
 }  // namespace
 

@@ -1,7 +1,7 @@
 // Outcomes as lines of text: what engines keep of a group under its key, and what the script of
 // redis.cc answers.
 //
-// A line has, separated by spaces: a letter for the code (k: kOk, m, o, b, w, x, f as
+// A line has, separated by spaces: a letter for the code (k: kOk, m, o, b, w, c, x, f as
 // outcome_text.cc tells; r: kOk and replayed), the value, the value before or "-", the times of
 // creation, of the latest change and of the end, and behind a w the window, if the counter has one.
 #pragma once

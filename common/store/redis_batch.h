@@ -41,9 +41,9 @@ class RedisBatch {
   // Fills in the outcomes from the script's answer, a line as outcome_text.h tells for each run.
   // The letter n stands for a run of increments; behind it are the value after them all, and
   // instead of a value before how many of them, the first ones, were applied; any other letter
-  // for all of its run. One that clamps is a run of its own. A group that its key refuses has x or
-  // f, and the lines of its members mean nothing; a kAll that a member refuses has k, and their
-  // lines tell which. False: the answer makes no sense, and no outcome is worth anything.
+  // for all of its run. One that clamps is a run of its own. A group that is refused as a whole
+  // has x, f or c, and the lines of its members mean nothing; a kAll that a member refuses has k,
+  // and their lines tell which. False: the answer makes no sense, and no outcome is worth anything.
   bool read_outcomes(std::string_view answer) const;
 
  private:

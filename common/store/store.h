@@ -34,10 +34,10 @@
 //
 // Windows: a counter that an increment with a window makes ends when that window does, as
 // window_end() of calendar.h says, and each increment that names the window tells when. What
-// counts is the clock above; where that of a Redis server is more than a minute from ours, windows
-// that it could decide are kUnavailable. A counter keeps its window until it ends or is deleted: an
-// increment with another one, also on a counter that has none, is kOtherWindow, as is one that
-// would renew its time to live.
+// counts is the clock above; where that of a Redis server is more than a minute from ours, an
+// increment with a window, and a group with one, may be kClocksApart: nothing happened. A counter
+// keeps its window until it ends or is deleted: an increment with another one, also on a counter
+// that has none, is kOtherWindow, as is one that would renew its time to live.
 //
 // Checks: an increment that only checks has the code that it would have had, and the value as it
 // is. It changes nothing and takes no turn; within a group it refuses and sees what an increment

@@ -53,7 +53,8 @@ void expect_problem(const Response& response) {
     EXPECT(parse_int64(member_of(*problem, "bound"), "bound"));
     EXPECT(!member_of(*problem, "would_be").empty());
   } else {
-    EXPECT(problem->size() == (member_of(*problem, "index").empty() ? 4 : 5));
+    const std::size_t more = member_of(*problem, "window").empty() ? 0 : 1;
+    EXPECT(problem->size() == (member_of(*problem, "index").empty() ? 4 : 5) + more);
   }
   EXPECT(code && code_info(*code).http_status == response.status);
   EXPECT(member_of(*problem, "status") == std::to_string(response.status));
@@ -217,11 +218,13 @@ void answer_operation(const Call& call, const Operation& operation) {
   Outcome missing;
   missing.code = Code::kMissing;
   const bool seed_report = encode(call, Step{operation, missing}, {}).status == 200;
-  for (const Code code : {Code::kOk, Code::kMissing, Code::kOutOfRange, Code::kBeyondBound,
-                          Code::kOtherWindow, Code::kKeyReused, Code::kTooManyKeys,
-                          Code::kStoreFull, Code::kUnavailable, Code::kUnknown}) {
+  for (const Code code :
+       {Code::kOk, Code::kMissing, Code::kOutOfRange, Code::kBeyondBound, Code::kOtherWindow,
+        Code::kClocksApart, Code::kKeyReused, Code::kTooManyKeys, Code::kStoreFull,
+        Code::kUnavailable, Code::kUnknown}) {
     Outcome outcome;
     outcome.code = code;
+    if (code == Code::kOtherWindow) outcome.window = "day UTC";
     outcome.detail = "it \"broke\"\r\n\xff";
     outcome.value = std::numeric_limits<std::int64_t>::min();
     const bool good = code == Code::kOk || (code == Code::kMissing && seed_report);
