@@ -499,6 +499,17 @@ assert_config_error() {
   assert_equal "$(curl -s "$url/v1/status" | grep -c sesame)" 0
 }
 
+@test "all workers have the time zone that the daemon was started with" {
+  launcher=(env TZ=:Asia/Tokyo)
+  start_daemon --listen 127.0.0.1:0 --workers 2
+  assert_succeeds has_ready_workers 2
+  local worker
+  for worker in $(ready_workers); do
+    assert_equal "$(tr '\0' '\n' <"/proc/$worker/environ" | grep ^TZ=)" TZ=Asia/Tokyo
+  done
+  assert_equal "$(http POST /increment -d per=day)" 200
+}
+
 @test "a password as a systemd credential is found" {
   start_redis --requirepass sesame
   mkdir "$dir/credentials"
