@@ -1,5 +1,6 @@
 #include "common/calendar.h"
 
+#include <date/tz.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,16 +13,15 @@
 #include "common/environment.h"
 #include "common/json.h"
 #include "common/limits.h"
-#include "common/time_zones.h"
 
 namespace counterd {
 namespace {
 
+using date::local_days;
+using date::local_seconds;
+using date::sys_seconds;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-using zones::local_days;
-using zones::local_seconds;
-using zones::sys_seconds;
 
 struct Known {
   std::string_view word;
@@ -31,10 +31,10 @@ constexpr std::array kPeriods = {Known{"minute", 60},    Known{"hour", 3'600}, K
                                  Known{"week", 604'800}, Known{"month", 0},    Known{"year", 0}};
 
 // Null: there is none of that name. What is local is no name that two systems could share.
-const zones::time_zone* find_zone(std::string_view name) {
+const date::time_zone* find_zone(std::string_view name) {
   if (name == "localtime") return nullptr;
   try {
-    const zones::time_zone* zone = zones::locate_zone(name);
+    const date::time_zone* zone = date::locate_zone(name);
     zone->get_info(sys_seconds());  // reads its file, so that nothing fails later
     return zone;
   } catch (const std::runtime_error&) {  // nor, perhaps, a tz database at all
@@ -44,8 +44,8 @@ const zones::time_zone* find_zone(std::string_view name) {
 
 // A full minute or hour by the offset that is in force, or the change of that offset.
 template <class Length>
-sys_seconds end_of_clock_time(const zones::time_zone& zone, sys_seconds now) {
-  const zones::sys_info info = zone.get_info(now);
+sys_seconds end_of_clock_time(const date::time_zone& zone, sys_seconds now) {
+  const date::sys_info info = zone.get_info(now);
   const local_seconds local(now.time_since_epoch() + info.offset);
   const local_seconds next = std::chrono::floor<Length>(local) + Length(1);
   const sys_seconds end(next.time_since_epoch() - info.offset);
@@ -55,25 +55,25 @@ sys_seconds end_of_clock_time(const zones::time_zone& zone, sys_seconds now) {
 
 // The first day of the period that follows that of `today`.
 local_days next_first_day(Period period, local_days today) {
-  const zones::year_month_day date(today);
+  const date::year_month_day date(today);
   switch (period) {
     case Period::kWeek:
-      return today - (zones::weekday(today) - zones::Monday) + zones::weeks(1);
+      return today - (date::weekday(today) - date::Monday) + date::weeks(1);
     case Period::kMonth:
-      return local_days((date.year() / date.month() + zones::months(1)) / 1);
+      return local_days((date.year() / date.month() + date::months(1)) / 1);
     case Period::kYear:
-      return local_days((date.year() + zones::years(1)) / zones::January / 1);
+      return local_days((date.year() + date::years(1)) / date::January / 1);
     default:
-      return today + zones::days(1);
+      return today + date::days(1);
   }
 }
 
-sys_seconds end_of_days(const zones::time_zone& zone, Period period, sys_seconds now) {
-  const local_days today = std::chrono::floor<zones::days>(zone.to_local(now));
+sys_seconds end_of_days(const date::time_zone& zone, Period period, sys_seconds now) {
+  const local_days today = std::chrono::floor<date::days>(zone.to_local(now));
   const local_seconds midnight = next_first_day(period, today);
-  const sys_seconds first = zone.to_sys(midnight, zones::choose::earliest);
+  const sys_seconds first = zone.to_sys(midnight, date::choose::earliest);
   // Clocks that go back over midnight show it twice, and it may have been once already.
-  return first > now ? first : zone.to_sys(midnight, zones::choose::latest);
+  return first > now ? first : zone.to_sys(midnight, date::choose::latest);
 }
 
 Result<std::string> find_system_timezone() {
@@ -138,7 +138,7 @@ Result<std::string> system_timezone() {
 }
 
 std::int64_t window_end(const Window& window, std::int64_t now_ms) {
-  const zones::time_zone& zone = *zones::locate_zone(window.timezone);
+  const date::time_zone& zone = *date::locate_zone(window.timezone);
   const sys_seconds now(std::chrono::floor<seconds>(milliseconds(now_ms)));
   sys_seconds end;
   switch (window.period) {

@@ -2,7 +2,9 @@
 // of a time zone.
 //
 // The rules of time zones are those of the system's tz database (package tzdata), as it was when
-// the process first asked for one.
+// the process first asked for one, up to the year 2037. They are read as zic(8) has compiled them,
+// by the library that <chrono> was taken from: that of GCC 14, which reads their source instead,
+// has a wrong offset for days before Samoa crossed the date line.
 #pragma once
 
 #include <cstdint>
