@@ -33,10 +33,24 @@ using std::chrono::steady_clock;
 constexpr int kApplicationId = 0x636e7464;  // "cntd" (sqlite.org/pragma.html, application_id)
 constexpr int kSchemaVersion = 5;
 
-// Frames (of 4 KiB) in the log from which a checkpoint is due, and from which it also waits for
-// readers, so that the log begins anew: without that, readers that never pause let it grow.
-constexpr int kCheckpointFrames = 1'000;
-constexpr int kRestartFrames = 8'000;
+// Of a new database. A change of a counter writes its whole page, to the log and later to the
+// database: with SQLite's own 4,096, four times as much where there are many counters. Rows of up
+// to 231 bytes need no page of overflow (sqlite.org/fileformat2.html); that is the longest name.
+constexpr int kPageBytes = 1'024;
+
+// The length of the log at which a checkpoint is due. Twice as long each time where checkpoints are
+// quick and yet take a thirtieth of the time or more, as with many counters: a longer log has more
+// changes of the same pages, and gives the disk more of them at once. Half as long where they are
+// slow, because everybody waits for them.
+constexpr std::int64_t kShortestLogBytes = 1 << 20;
+constexpr std::int64_t kLongestLogBytes = 16 << 20;
+constexpr int kNotableShare = 30;
+constexpr std::chrono::milliseconds kQuickCheckpoint{40};
+constexpr std::chrono::milliseconds kSlowCheckpoint{100};
+
+// The length from which a checkpoint also waits for readers, so that the log begins anew: without
+// that, readers that never pause let it grow.
+constexpr std::int64_t kRestartBytes = 2 * kLongestLogBytes;
 constexpr std::chrono::milliseconds kRestartPatience{20};
 
 // Counters that have ended: a batch deletes two for each end that it has set, so that they do not
@@ -94,6 +108,14 @@ std::optional<FoundFile> look_at(const std::string& path) {
 std::optional<FileIdentity> identify(const std::string& path) {
   const std::optional<FoundFile> found = look_at(path);
   return found ? std::optional(found->identity) : std::nullopt;
+}
+
+// The bytes of log until the next checkpoint, after one that took so long, so long after the last.
+std::int64_t next_interval(std::int64_t bytes, steady_clock::duration took,
+                           steady_clock::duration since_last) {
+  if (took < kQuickCheckpoint && took * kNotableShare > since_last) bytes *= 2;
+  if (took > kSlowCheckpoint) bytes /= 2;
+  return std::clamp(bytes, kShortestLogBytes, kLongestLogBytes);
 }
 
 // Whether a counter with that end, 0 for none, is missing.
@@ -342,8 +364,11 @@ class SqliteStore : public Store {
   std::array<std::string, kCompanions.size()> companion_paths_;
   std::array<std::optional<FileIdentity>, kCompanions.size()> companions_;  // of the connection
   bool must_recover_ = false;  // after an I/O error: what is shown may not be on the disk
-  int log_frames_ = 0;         // as of our latest commit
-  int checkpoint_due_ = kCheckpointFrames;
+  int page_bytes_ = kPageBytes;
+  std::int64_t log_bytes_ = 0;  // as of our latest commit
+  std::int64_t checkpoint_interval_ = kShortestLogBytes;
+  std::int64_t checkpoint_due_ = kShortestLogBytes;
+  steady_clock::time_point last_checkpoint_;
   steady_clock::time_point next_sweep_;
   std::int64_t ends_set_ = 0;  // by the batch: counters that it wrote and that have an end
   Deadline deadline_;          // of the call that runs
@@ -410,6 +435,8 @@ Result<void> SqliteStore::check_application() {
                                     std::to_string(version) + ", this program knows versions to " +
                                     std::to_string(kSchemaVersion) + "; install a newer counterd"};
   }
+  if (blank) database.exec("PRAGMA page_size = " + std::to_string(kPageBytes));
+  page_bytes_ = database.execAndGet("PRAGMA page_size").getInt();
   // Not inside a transaction: SQLite changes the journal mode only outside of one.
   const std::string mode = database.execAndGet("PRAGMA journal_mode = WAL").getString();
   if (mode != "wal") {
@@ -467,19 +494,23 @@ Result<void> SqliteStore::take_turn(Deadline deadline) {
 }
 
 void SqliteStore::yield_turn() {
-  if (log_frames_ >= checkpoint_due_ && !must_recover_) shorten_log();
+  if (log_bytes_ >= checkpoint_due_ && !must_recover_) shorten_log();
   turn_.yield();
 }
 
 void SqliteStore::shorten_log() {
-  const bool restart = log_frames_ >= kRestartFrames;
+  const bool restart = log_bytes_ >= kRestartBytes;
   // The longer the log has become, the longer it is worth to wait.
-  deadline_ = steady_clock::now() + kRestartPatience * (log_frames_ / kRestartFrames);
+  const steady_clock::time_point start = steady_clock::now();
+  deadline_ = start + kRestartPatience * (log_bytes_ / kRestartBytes);
   const int code = checkpoint(restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE);
   // What found no room, or was kept off by others, is in the log as before.
   constexpr std::array harmless = {SQLITE_OK, SQLITE_BUSY, SQLITE_LOCKED, SQLITE_FULL};
   must_recover_ = !is_one_of(harmless, code);
-  checkpoint_due_ = log_frames_ + kCheckpointFrames;
+  const steady_clock::time_point end = steady_clock::now();
+  checkpoint_interval_ = next_interval(checkpoint_interval_, end - start, end - last_checkpoint_);
+  last_checkpoint_ = end;
+  checkpoint_due_ = log_bytes_ + checkpoint_interval_;
 }
 
 // REQUIRES: the turn is held
@@ -826,8 +857,10 @@ int SqliteStore::wait_while_busy(void* self, int) {
 
 int SqliteStore::note_log_size(void* self, sqlite3*, const char*, int frames) {
   auto* store = static_cast<SqliteStore*>(self);
-  if (frames < store->log_frames_) store->checkpoint_due_ = kCheckpointFrames;  // began anew
-  store->log_frames_ = frames;
+  const std::int64_t bytes = std::int64_t{frames} * store->page_bytes_;
+  const bool began_anew = bytes < store->log_bytes_;
+  if (began_anew) store->checkpoint_due_ = store->checkpoint_interval_;
+  store->log_bytes_ = bytes;
   return SQLITE_OK;
 }
 

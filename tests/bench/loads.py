@@ -163,21 +163,40 @@ def open_idle(url, count):
 def measure_latency(server, load, rate, seconds, folder):
     """Seconds from each request to its answer, sorted: 32 connections at a fixed rate."""
     connections = 32
-    log = f"{folder}/latencies"
+    # The connections of one h2load ask for the same URLs at the same time.
+    generators = 1 if load == "hot" else connections
+    running = [start_h2load(server, load, rate / generators, connections // generators, seconds,
+                            f"{folder}/latencies{number}", number)
+               for number in range(generators)]
+    times = []
+    for generator, log in running:
+        output, _ = generator.communicate()
+        if generator.returncode != 0:
+            raise LoadError(f"h2load failed:\n{output}")
+        times += read_latencies(log)
+    return sorted(times)
+
+
+def start_h2load(server, load, rate, connections, seconds, log, number):
+    """One of the generators of a load: (the process, its log)."""
     command = ["h2load", "--h1", "-t1", f"-c{connections}", f"-n{int(rate * seconds)}",
                f"--rps={rate / connections:.3f}", f"--log-file={log}"]
     if server.kind == "webdis":
         command.append(f"{server.url}/INCR/hot")
     else:
         # A body makes h2load send POST.
-        body = f"{folder}/body"
+        body = f"{log}.body"
         with open(body, "w") as file:
             file.write("by=1")
         command += ["-d", body, "-H", "content-type: application/x-www-form-urlencoded",
-                    *latency_urls(server, load, folder)]
+                    *latency_urls(server, load, f"{log}.urls", number)]
     if os.path.exists(log):
         os.unlink(log)  # h2load appends
-    run(command)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True), log
+
+
+def read_latencies(log):
     times = []
     with open(log) as lines:
         for line in lines:
@@ -185,18 +204,17 @@ def measure_latency(server, load, rate, seconds, folder):
             if status != "200":
                 raise LoadError(f"h2load saw status {status}")
             times.append(int(microseconds) / 1e6)
-    return sorted(times)
+    return times
 
 
-def latency_urls(server, load, folder):
+def latency_urls(server, load, path, number):
     """Arguments of h2load, which takes one URL after the other from a file."""
     if load == "hot":
         return [f"{server.url}/v1/counters/hot/increment"]
-    path = f"{folder}/urls"
     with open(path, "w") as file:
         # A step that is prime to a million visits counters far apart, each once.
-        for number in range(100_000):
-            counter = number * 617_983 % 1_000_000 + 1
+        for step in range(number * 10_000, (number + 1) * 10_000):
+            counter = step * 617_983 % 1_000_000 + 1
             file.write(f"{server.url}/v1/counters/k{counter}/increment\n")
     return ["-i", path]
 
