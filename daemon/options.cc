@@ -1,6 +1,5 @@
 #include "daemon/options.h"
 
-#include <sched.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -17,6 +16,7 @@
 #include "common/state_directory.h"
 #include "common/store/store_url.h"
 #include "common/version.h"
+#include "daemon/processors.h"
 
 namespace counterd {
 namespace {
@@ -155,7 +155,8 @@ Result<void> set_ready_fd(DaemonOptions& options, const std::string& value) {
 
 const std::vector<Setting>& settings() {
   static const std::vector<Setting> table = {
-      {"workers", "N", "worker processes, 1 to 256 (default: the CPUs; at most 2 on sqlite)",
+      {"workers", "N",
+       "worker processes, 1 to 256 (default: the CPUs; on sqlite half of them, at most 2)",
        set_workers},
       {"listen", "ADDRESS",
        "HOST:PORT, [IPv6]:PORT or unix:PATH; may be repeated (default: 127.0.0.1:4747)", set_listen,
@@ -267,15 +268,12 @@ Result<void> set_all(DaemonOptions& options, const Sources& sources) {
   return {};
 }
 
-int cpus() {
-  cpu_set_t set;
-  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
-// SQLite has one write lock, for which more workers only contend.
+// On SQLite, whose one write lock more workers only contend for, a processor for each of the two
+// threads of a worker.
 int default_workers(const std::string& store_url) {
-  const int most = store_url.starts_with("sqlite:") ? 2 : static_cast<int>(kMaxWorkers);
-  return std::clamp(cpus(), 1, most);
+  const int processors = usable_processors();
+  if (store_url.starts_with("sqlite:")) return std::clamp(processors / 2, 1, 2);
+  return std::clamp(processors, 1, static_cast<int>(kMaxWorkers));
 }
 
 // A systemd credential of this name is the password (systemd.exec(5), LoadCredential).

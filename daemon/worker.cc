@@ -19,6 +19,7 @@
 #include "common/limits.h"
 #include "common/log.h"
 #include "common/number.h"
+#include "daemon/processors.h"
 #include "daemon/server.h"
 
 namespace std::chrono {
@@ -55,6 +56,12 @@ constexpr rlim_t kOtherDescriptors = 64;
 // disk; with this many waiting, what looking costs is less than what the waking did.
 constexpr std::size_t kWorthLooking = 8;
 constexpr std::chrono::microseconds kLookAgain{50};
+
+// Of many workers only the first look: those whose two threads have a processor each. More would
+// take from each other what they wait for.
+bool may_look(int slot) {
+  return slot < usable_processors() / 2;
+}
 
 constexpr milliseconds kFirstProbePause{50};
 constexpr milliseconds kLongestProbePause{500};
@@ -108,6 +115,7 @@ class Worker {
       : batcher_(loop_, std::move(store), setup.store.timeout),
         server_(loop_, batcher_, setup.api, figures(slot), fit_descriptors(setup.max_connections)),
         drain_timeout_(setup.drain_timeout),
+        may_look_(may_look(slot)),
         signals_(loop_, SIGTERM),
         lifeline_(loop_, kLifelineFd),
         readiness_(std::make_shared<Readiness>(*this)) {}
@@ -133,7 +141,7 @@ class Worker {
   // While many wait for the store, an answer or the next requests are near: looks for them for a
   // while. False: nothing has come.
   bool look_again() {
-    if (batcher_.unanswered() < kWorthLooking) return false;
+    if (!may_look_ || batcher_.unanswered() < kWorthLooking) return false;
     const Deadline end = std::chrono::steady_clock::now() + kLookAgain;
     do {
       sched_yield();
@@ -205,6 +213,7 @@ class Worker {
   Batcher batcher_;
   Server server_;
   const milliseconds drain_timeout_;
+  const bool may_look_;
   asio::signal_set signals_;
   asio::posix::stream_descriptor lifeline_;
   std::shared_ptr<Readiness> readiness_;
