@@ -124,24 +124,35 @@ void Batcher::run() {
 }
 
 // Clients that were just answered tend to come back at once. One batch of all of them and of those
-// that wait already is one commit instead of two, so it is worth to wait for them, but for no
-// longer than a commit takes; and not for a while, if they did not come.
+// that wait already is one commit instead of two, so it is worth to wait for most of them, but for
+// no longer than a commit takes; and not for a while, if they did not come. When most are there,
+// the last ones are near.
 void Batcher::gather(std::unique_lock<std::mutex>& lock) {
-  const std::size_t expected = std::min(expected_ - expected_ / 8, kMaxBatchOperations);
-  expected_ = 0;
-  if (waiting_.batch.steps.size() >= expected || !waiting_.queries.empty() ||
-      fills_a_batch(waiting_.batch.steps)) {
-    return;
+  const std::size_t all = std::min(std::exchange(expected_, 0), kMaxBatchOperations);
+  const std::size_t most = all - all / 8;
+  if (!waiting_.queries.empty() || fills_a_batch(waiting_.batch.steps)) return;
+  if (waiting_.batch.steps.size() < most) {
+    if (skip_ > 0) {
+      --skip_;
+      return;
+    }
+    const bool came = wait_for(most, committed_ + commit_time_ / 2, lock);
+    skipped_ = came ? 0 : std::clamp<std::size_t>(2 * skipped_, 1, 64);
+    skip_ = skipped_;
+    if (!came) return;
   }
-  if (skip_ > 0) {
-    --skip_;
-    return;
+  if (waiting_.batch.steps.size() < all) {
+    wait_for(all, steady_clock::now() + commit_time_ / 16, lock);
   }
-  wanted_ = expected;
-  const bool came = changed_.wait_until(lock, patience_, [this] { return worth_waking(); });
+}
+
+// Whether there were so many operations by then, or something else to do. REQUIRES: the lock is
+// held
+bool Batcher::wait_for(std::size_t operations, Deadline end, std::unique_lock<std::mutex>& lock) {
+  wanted_ = operations;
+  const bool came = changed_.wait_until(lock, end, [this] { return worth_waking(); });
   wanted_ = 1;
-  skipped_ = came ? 0 : std::clamp<std::size_t>(2 * skipped_, 1, 64);
-  skip_ = skipped_;
+  return came;
 }
 
 void Batcher::serve_query(std::unique_lock<std::mutex>& lock) {
@@ -179,11 +190,11 @@ void Batcher::serve_batch(std::unique_lock<std::mutex>& lock) {
   lock.unlock();
   const Deadline start = steady_clock::now();
   store_->apply(batch.steps, start + timeout_);
-  const Deadline end = steady_clock::now();
+  committed_ = steady_clock::now();
+  commit_time_ = committed_ - start;
   note_health(batch.steps);
   lock.lock();
   expected_ = turn_needed ? batch.steps.size() + waiting_.batch.steps.size() : 0;
-  patience_ = end + (end - start) / 2;
   lock.unlock();
   deliver(std::move(batch));
   if (turn_needed) store_->yield_turn();

@@ -71,6 +71,7 @@ class Batcher {
   bool worth_waking() const;
   void run();
   void gather(std::unique_lock<std::mutex>& lock);
+  bool wait_for(std::size_t operations, Deadline end, std::unique_lock<std::mutex>& lock);
   void serve_batch(std::unique_lock<std::mutex>& lock);
   void serve_query(std::unique_lock<std::mutex>& lock);
   void answer_without_turn(std::unique_lock<std::mutex>& lock, const Error& error,
@@ -99,10 +100,11 @@ class Batcher {
 
   // Storage thread only.
   std::size_t expected_ = 0;  // operations that may come together for the next batch
-  Deadline patience_;         // until when they are waited for
-  std::size_t skip_ = 0;      // batches that begin without waiting
-  std::size_t skipped_ = 0;   // ... since they came in vain last time
-  std::string failure_;       // of the store, as logged; empty: it answers
+  Deadline committed_;        // when the last batch was
+  std::chrono::steady_clock::duration commit_time_{0};  // that it took
+  std::size_t skip_ = 0;                                // batches that begin without waiting
+  std::size_t skipped_ = 0;                             // ... since they came in vain last time
+  std::string failure_;  // of the store, as logged; empty: it answers
   Code failure_code_ = Code::kOk;
 
   std::thread thread_;

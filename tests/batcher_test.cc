@@ -61,16 +61,16 @@ class SlowStore : public Store {
 // Asks again a moment after it is answered, until it has asked `rounds` times.
 class Client : public Waiter, public std::enable_shared_from_this<Client> {
  public:
-  Client(asio::io_context& loop, Batcher*& batcher, int rounds)
-      : batcher_(batcher), rounds_(rounds), pause_(loop) {}
+  Client(asio::io_context& loop, Batcher*& batcher, int rounds, milliseconds pause)
+      : batcher_(batcher), rounds_(rounds), pause_(pause), timer_(loop) {}
   void ask(Question question) {
     CHECK(batcher_->submit(std::move(question), shared_from_this(), 0));
   }
   void finish(std::uint64_t, Answer answer) override {
     if (const auto* step = std::get_if<Step>(&answer)) codes.push_back(step->outcome.code);
     if (--rounds_ <= 0) return;
-    pause_.expires_after(milliseconds(2));
-    pause_.async_wait([self = shared_from_this()](const asio::error_code&) {
+    timer_.expires_after(pause_);
+    timer_.async_wait([self = shared_from_this()](const asio::error_code&) {
       self->ask(increment_of("again").operation);
     });
   }
@@ -79,15 +79,16 @@ class Client : public Waiter, public std::enable_shared_from_this<Client> {
  private:
   Batcher*& batcher_;
   int rounds_;
-  asio::steady_timer pause_;
+  const milliseconds pause_;
+  asio::steady_timer timer_;
 };
 
 struct Fixture {
   Fixture(milliseconds commit, milliseconds timeout)
       : owned(std::make_unique<Batcher>(loop, std::make_unique<SlowStore>(notes, commit), timeout)),
         batcher(owned.get()) {}
-  std::shared_ptr<Client> client(int rounds = 1) {
-    return clients.emplace_back(std::make_shared<Client>(loop, batcher, rounds));
+  std::shared_ptr<Client> client(int rounds = 1, milliseconds pause = milliseconds(2)) {
+    return clients.emplace_back(std::make_shared<Client>(loop, batcher, rounds, pause));
   }
   // Runs the loop until `answers` have come.
   void run(std::size_t answers) {
@@ -173,6 +174,18 @@ TEST_CASE("clients that come back soon are committed together") {
   }
   fixture.run(kClients * kRounds);
   // Two groups that take turns would need twice as many.
+  INFO(fixture.notes.batches);
+  CHECK(fixture.notes.batches <= kRounds + kRounds / 3);
+}
+
+TEST_CASE("the last client that comes back is waited for as well, for a sixteenth of a commit") {
+  constexpr int kRounds = 10;
+  Fixture fixture(milliseconds(80), milliseconds(1'000));
+  for (int i = 0; i < 16; ++i) {
+    fixture.client(kRounds, milliseconds(i == 0 ? 5 : 2))->ask(increment_of("a").operation);
+  }
+  fixture.run(16 * kRounds);
+  // It would be in every second batch.
   INFO(fixture.notes.batches);
   CHECK(fixture.notes.batches <= kRounds + kRounds / 3);
 }
