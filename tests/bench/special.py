@@ -144,7 +144,8 @@ def commands(servers):
     ours, theirs = f"{servers.work}/command.db", f"{servers.work}/shell.db"
     for path in (ours, theirs):
         servers.count_once(path)
-    upsert = ("PRAGMA synchronous = FULL; INSERT INTO counters VALUES ('hot', 1, 0, 0) "
+    upsert = ("PRAGMA synchronous = FULL; "
+              "INSERT INTO counters (name, value, created_at, updated_at) VALUES ('hot', 1, 0, 0) "
               "ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value;")
     counterctl = servers.counterctl
     return {
