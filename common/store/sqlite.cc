@@ -24,6 +24,7 @@
 #include "common/store/engines.h"
 #include "common/store/file_turn.h"
 #include "common/store/sqlite_keys.h"
+#include "common/store/sqlite_log.h"
 
 namespace counterd {
 namespace {
@@ -262,7 +263,11 @@ Outcome apply_to(Counter& counter, const Operation& operation, std::int64_t now_
 
 // The connection with its prepared statements; made anew after an I/O error.
 struct Connection {
-  explicit Connection(const std::string& path) : database(path, SQLite::OPEN_READWRITE) {}
+  Connection(const std::string& path, Sync sync)
+      : database(path, SQLite::OPEN_READWRITE, 0, sync == Sync::kFull ? gathering_vfs() : "") {
+    database.exec(sync == Sync::kFull ? "PRAGMA synchronous = FULL"
+                                      : "PRAGMA synchronous = NORMAL");
+  }
 
   void prepare(const StoreOptions& options) {
     read_begin.emplace(database, "BEGIN");
@@ -394,15 +399,13 @@ Result<void> SqliteStore::try_to_connect() {
   const bool watching = watch_for_recoveries();
   const int recoveries = recoveries_seen;
   try {
-    connection_.emplace(path_);
+    connection_.emplace(path_, options_.sync);
     sqlite3* handle = connection_->database.getHandle();
     sqlite3_busy_handler(handle, &wait_while_busy, this);
     sqlite3_wal_autocheckpoint(handle, 0);
     sqlite3_wal_hook(handle, &note_log_size, this);  // after it: both set the one hook
     sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
     if (const Result<void> ours = check_application(); !ours) return ours.error();
-    connection_->database.exec(options_.sync == Sync::kFull ? "PRAGMA synchronous = FULL"
-                                                            : "PRAGMA synchronous = NORMAL");
     connection_->prepare(options_);
     remember_companions();
     if (must_recover_ || !watching || recoveries_seen != recoveries) return recover();

@@ -1,0 +1,219 @@
+#include "common/store/sqlite_log.h"
+
+#include <sqlite3.h>
+
+#include <cstddef>
+#include <new>
+#include <vector>
+
+namespace counterd {
+namespace {
+
+// Bytes from which what was gathered is written before the end of the transaction. The system VFS
+// cannot write more than 131,071 at once: it takes the size modulo 131,072 (os_unix.c).
+constexpr std::size_t kMostGathered = 64 << 10;
+
+// The lock of the log's writer among those of the shared memory (wal.c, WAL_WRITE_LOCK).
+constexpr int kWriteLock = 0;
+
+struct Log;
+
+// SQLite gives the memory; the system's file lies behind each.
+struct Database : sqlite3_file {
+  Log* log = nullptr;  // while it is open
+};
+
+struct Log : sqlite3_file {
+  Database* database = nullptr;
+  std::vector<char> gathered;
+  sqlite3_int64 offset = 0;  // of the first byte gathered
+};
+
+template <class File>
+sqlite3_file* system_file(sqlite3_file* file) {
+  return reinterpret_cast<sqlite3_file*>(static_cast<File*>(file) + 1);
+}
+
+// A method that does what the system's does.
+template <class File, auto Method>
+struct Forward;
+template <class File, class Returned, class... Arguments,
+          Returned (*sqlite3_io_methods::*Method)(sqlite3_file*, Arguments...)>
+struct Forward<File, Method> {
+  static Returned call(sqlite3_file* file, Arguments... arguments) {
+    sqlite3_file* system = system_file<File>(file);
+    return (system->pMethods->*Method)(system, arguments...);
+  }
+};
+
+int write_gathered(Log& log) {
+  if (log.gathered.empty()) return SQLITE_OK;
+  const int code = Forward<Log, &sqlite3_io_methods::xWrite>::call(
+      &log, log.gathered.data(), static_cast<int>(log.gathered.size()), log.offset);
+  log.gathered.clear();
+  return code;
+}
+
+// A method before which what was gathered is written.
+template <auto Method>
+struct WriteThen;
+template <class... Arguments, int (*sqlite3_io_methods::*Method)(sqlite3_file*, Arguments...)>
+struct WriteThen<Method> {
+  static int call(sqlite3_file* file, Arguments... arguments) {
+    const int code = write_gathered(*static_cast<Log*>(file));
+    return code == SQLITE_OK ? Forward<Log, Method>::call(file, arguments...) : code;
+  }
+};
+
+int write_log(sqlite3_file* file, const void* data, int size, sqlite3_int64 offset) {
+  Log& log = *static_cast<Log*>(file);
+  const auto* bytes = static_cast<const char*>(data);
+  const auto end = log.offset + static_cast<sqlite3_int64>(log.gathered.size());
+  if (offset != end || log.gathered.size() + static_cast<std::size_t>(size) > kMostGathered) {
+    if (const int code = write_gathered(log); code != SQLITE_OK) return code;
+  }
+  if (log.gathered.empty()) log.offset = offset;
+  log.gathered.insert(log.gathered.end(), bytes, bytes + size);
+  return SQLITE_OK;
+}
+
+int close_log(sqlite3_file* file) {
+  Log& log = *static_cast<Log*>(file);
+  write_gathered(log);
+  log.database->log = nullptr;
+  const int code = Forward<Log, &sqlite3_io_methods::xClose>::call(file);
+  log.~Log();
+  return code;
+}
+
+int lock_shared_memory(sqlite3_file* file, int first, int count, int flags) {
+  constexpr int kRelease = SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE;
+  Log* log = static_cast<Database*>(file)->log;
+  // What a transaction that was rolled back has left: nobody reads it.
+  if (log != nullptr && first == kWriteLock && flags == kRelease) write_gathered(*log);
+  return Forward<Database, &sqlite3_io_methods::xShmLock>::call(file, first, count, flags);
+}
+
+template <auto Method>
+constexpr auto of_log = &Forward<Log, Method>::call;
+template <auto Method>
+constexpr auto of_database = &Forward<Database, Method>::call;
+template <auto Method>
+constexpr auto write_then = &WriteThen<Method>::call;
+
+using Methods = sqlite3_io_methods;
+
+const Methods log_methods = {
+    .iVersion = 1,
+    .xClose = &close_log,
+    .xRead = write_then<&Methods::xRead>,
+    .xWrite = &write_log,
+    .xTruncate = write_then<&Methods::xTruncate>,
+    .xSync = write_then<&Methods::xSync>,
+    .xFileSize = write_then<&Methods::xFileSize>,
+    .xLock = of_log<&Methods::xLock>,
+    .xUnlock = of_log<&Methods::xUnlock>,
+    .xCheckReservedLock = of_log<&Methods::xCheckReservedLock>,
+    .xFileControl = of_log<&Methods::xFileControl>,
+    .xSectorSize = of_log<&Methods::xSectorSize>,
+    .xDeviceCharacteristics = of_log<&Methods::xDeviceCharacteristics>,
+    .xShmMap = nullptr,
+    .xShmLock = nullptr,
+    .xShmBarrier = nullptr,
+    .xShmUnmap = nullptr,
+    .xFetch = nullptr,
+    .xUnfetch = nullptr,
+};
+
+const Methods database_methods = {
+    .iVersion = 3,
+    .xClose = of_database<&Methods::xClose>,
+    .xRead = of_database<&Methods::xRead>,
+    .xWrite = of_database<&Methods::xWrite>,
+    .xTruncate = of_database<&Methods::xTruncate>,
+    .xSync = of_database<&Methods::xSync>,
+    .xFileSize = of_database<&Methods::xFileSize>,
+    .xLock = of_database<&Methods::xLock>,
+    .xUnlock = of_database<&Methods::xUnlock>,
+    .xCheckReservedLock = of_database<&Methods::xCheckReservedLock>,
+    .xFileControl = of_database<&Methods::xFileControl>,
+    .xSectorSize = of_database<&Methods::xSectorSize>,
+    .xDeviceCharacteristics = of_database<&Methods::xDeviceCharacteristics>,
+    .xShmMap = of_database<&Methods::xShmMap>,
+    .xShmLock = &lock_shared_memory,
+    .xShmBarrier = of_database<&Methods::xShmBarrier>,
+    .xShmUnmap = of_database<&Methods::xShmUnmap>,
+    .xFetch = of_database<&Methods::xFetch>,
+    .xUnfetch = of_database<&Methods::xUnfetch>,
+};
+
+template <class File>
+int open_as(sqlite3_vfs* system, const char* name, sqlite3_file* memory, const Methods& methods,
+            int flags, int* opened_flags) {
+  auto* file = new (memory) File{};
+  const int code = system->xOpen(system, name, system_file<File>(memory), flags, opened_flags);
+  if (code == SQLITE_OK) file->pMethods = &methods;
+  return code;
+}
+
+int open_file(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int* opened) {
+  auto* system = static_cast<sqlite3_vfs*>(vfs->pAppData);
+  if ((flags & SQLITE_OPEN_MAIN_DB) != 0) {
+    return open_as<Database>(system, name, file, database_methods, flags, opened);
+  }
+  if ((flags & SQLITE_OPEN_WAL) == 0) return system->xOpen(system, name, file, flags, opened);
+  const int code = open_as<Log>(system, name, file, log_methods, flags, opened);
+  if (code != SQLITE_OK) return code;
+  auto* log = static_cast<Log*>(file);
+  log->database = static_cast<Database*>(sqlite3_database_file_object(name));
+  log->database->log = log;
+  return code;
+}
+
+// What the system's VFS does.
+template <auto Method>
+struct ForwardVfs;
+template <class Returned, class... Arguments,
+          Returned (*sqlite3_vfs::*Method)(sqlite3_vfs*, Arguments...)>
+struct ForwardVfs<Method> {
+  static Returned call(sqlite3_vfs* vfs, Arguments... arguments) {
+    auto* system = static_cast<sqlite3_vfs*>(vfs->pAppData);
+    return (system->*Method)(system, arguments...);
+  }
+};
+template <auto Method>
+constexpr auto of_vfs = &ForwardVfs<Method>::call;
+
+sqlite3_vfs around(sqlite3_vfs& system) {
+  sqlite3_vfs vfs{};
+  vfs.iVersion = 1;
+  vfs.szOsFile = static_cast<int>(sizeof(Log)) + system.szOsFile;
+  vfs.mxPathname = system.mxPathname;
+  vfs.zName = "counterd";
+  vfs.pAppData = &system;
+  vfs.xOpen = &open_file;
+  vfs.xDelete = of_vfs<&sqlite3_vfs::xDelete>;
+  vfs.xAccess = of_vfs<&sqlite3_vfs::xAccess>;
+  vfs.xFullPathname = of_vfs<&sqlite3_vfs::xFullPathname>;
+  vfs.xDlOpen = of_vfs<&sqlite3_vfs::xDlOpen>;
+  vfs.xDlError = of_vfs<&sqlite3_vfs::xDlError>;
+  vfs.xDlSym = of_vfs<&sqlite3_vfs::xDlSym>;
+  vfs.xDlClose = of_vfs<&sqlite3_vfs::xDlClose>;
+  vfs.xRandomness = of_vfs<&sqlite3_vfs::xRandomness>;
+  vfs.xSleep = of_vfs<&sqlite3_vfs::xSleep>;
+  vfs.xCurrentTime = of_vfs<&sqlite3_vfs::xCurrentTime>;
+  vfs.xGetLastError = of_vfs<&sqlite3_vfs::xGetLastError>;
+  return vfs;
+}
+
+}  // namespace
+
+const char* gathering_vfs() {
+  static sqlite3_vfs* const system = sqlite3_vfs_find(nullptr);
+  if (system == nullptr) return "";
+  static sqlite3_vfs vfs = around(*system);
+  static const bool registered = sqlite3_vfs_register(&vfs, 0) == SQLITE_OK;
+  return registered ? vfs.zName : "";
+}
+
+}  // namespace counterd
