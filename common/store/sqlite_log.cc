@@ -73,7 +73,11 @@ int write_log(sqlite3_file* file, const void* data, int size, sqlite3_int64 offs
     if (const int code = write_gathered(log); code != SQLITE_OK) return code;
   }
   if (log.gathered.empty()) log.offset = offset;
-  log.gathered.insert(log.gathered.end(), bytes, bytes + size);
+  try {
+    log.gathered.insert(log.gathered.end(), bytes, bytes + size);
+  } catch (const std::bad_alloc&) {
+    return SQLITE_IOERR_NOMEM;
+  }
   return SQLITE_OK;
 }
 
@@ -126,7 +130,7 @@ const Methods log_methods = {
 };
 
 const Methods database_methods = {
-    .iVersion = 3,
+    .iVersion = 3,  // that of the system's files (os_unix.c)
     .xClose = of_database<&Methods::xClose>,
     .xRead = of_database<&Methods::xRead>,
     .xWrite = of_database<&Methods::xWrite>,
