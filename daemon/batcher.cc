@@ -11,6 +11,9 @@ namespace {
 
 using std::chrono::steady_clock;
 
+// What falling asleep and waking takes, about: to wait for less than that would be the longer wait.
+constexpr std::chrono::microseconds kWorthSleeping{50};
+
 // Appends all of `from` to `to`.
 template <class Sequence>
 void append(Sequence& to, Sequence&& from) {
@@ -141,13 +144,14 @@ void Batcher::gather(std::unique_lock<std::mutex>& lock) {
     skip_ = skipped_;
     if (!came) return;
   }
-  if (waiting_.batch.steps.size() < all) {
-    wait_for(all, steady_clock::now() + commit_time_ / 16, lock);
+  const auto moment = commit_time_ / 16;
+  if (waiting_.batch.steps.size() < all && moment >= kWorthSleeping) {
+    wait_for(all, steady_clock::now() + moment, lock);
   }
 }
 
-// Whether there were so many operations by then, or something else to do. REQUIRES: the lock is
-// held
+// Whether there were so many operations by then, or something else to do.
+// REQUIRES: the lock is held
 bool Batcher::wait_for(std::size_t operations, Deadline end, std::unique_lock<std::mutex>& lock) {
   wanted_ = operations;
   const bool came = changed_.wait_until(lock, end, [this] { return worth_waking(); });

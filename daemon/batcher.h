@@ -100,11 +100,11 @@ class Batcher {
 
   // Storage thread only.
   std::size_t expected_ = 0;  // operations that may come together for the next batch
-  Deadline committed_;        // when the last batch was
-  std::chrono::steady_clock::duration commit_time_{0};  // that it took
-  std::size_t skip_ = 0;                                // batches that begin without waiting
-  std::size_t skipped_ = 0;                             // ... since they came in vain last time
-  std::string failure_;  // of the store, as logged; empty: it answers
+  std::chrono::steady_clock::time_point committed_;  // when the last batch was
+  std::chrono::steady_clock::duration commit_time_{0};
+  std::size_t skip_ = 0;     // batches that begin without waiting
+  std::size_t skipped_ = 0;  // ... since they came in vain last time
+  std::string failure_;      // of the store, as logged; empty: it answers
   Code failure_code_ = Code::kOk;
 
   std::thread thread_;

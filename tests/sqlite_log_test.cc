@@ -2,7 +2,9 @@
 
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <sqlite3.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <fstream>
 #include <string>
 
@@ -32,6 +34,13 @@ class Client {
   void fill() {
     run("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < " +
         std::to_string(kRows) + ") INSERT INTO t SELECT i, 0, printf('%.800c', 'x') FROM n");
+  }
+  // The log as SQLite sees it.
+  sqlite3_file* log() {
+    sqlite3_file* file = nullptr;
+    sqlite3_file_control(database_.getHandle(), "main", SQLITE_FCNTL_JOURNAL_POINTER,
+                         static_cast<void*>(&file));
+    return file;
   }
   std::string ask(const std::string& sql) { return database_.execAndGet(sql).getString(); }
   // Has the database as a whole, and in each row of it this number.
@@ -67,13 +76,75 @@ TEST_CASE("a commit of many pages is one write to the log, or one for each 64 Ki
   CHECK(Client(directory, "").sees(1));
 }
 
-TEST_CASE("what is gathered for the log is found by the transaction itself and by others",
-          "[sqlite]") {
+TEST_CASE("what is written to the log stands where it was written, in whatever order", "[sqlite]") {
   const TemporaryDirectory directory;
   Client client(directory, gathering_vfs());
-  Client other(directory, "");
+  sqlite3_file* log = client.log();
+  const auto write = [log](const std::string& text, sqlite3_int64 offset) {
+    return log->pMethods->xWrite(log, text.data(), static_cast<int>(text.size()), offset);
+  };
+  CHECK(write("0123", 100) == SQLITE_OK);
+  CHECK(write("4567", 104) == SQLITE_OK);
+  CHECK(write("ab", 101) == SQLITE_OK);
+  CHECK(write("89", 108) == SQLITE_OK);
+  std::string found(10, ' ');
+  CHECK(log->pMethods->xRead(log, found.data(), 10, 100) == SQLITE_OK);
+  CHECK(found == "0ab3456789");
+}
+
+// A limit of the size of files, for as long as it lives.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limited{.rlim_cur = bytes, .rlim_max = before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limited);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int) = signal(SIGXFSZ, SIG_IGN);
+};
+
+TEST_CASE("what could not be written to the log is not synced as if it were", "[sqlite]") {
+  const TemporaryDirectory directory;
+  Client client(directory, gathering_vfs());
+  sqlite3_file* log = client.log();
+  client.run("BEGIN IMMEDIATE");
+  {
+    const FileSizeLimit limit(4'096);
+    CHECK(log->pMethods->xWrite(log, "lost", 4, 8'192) == SQLITE_OK);
+    CHECK(log->pMethods->xWrite(log, "next", 4, 9'000) != SQLITE_OK);
+  }
+  CHECK(log->pMethods->xWrite(log, "next", 4, 9'000) != SQLITE_OK);
+  CHECK(log->pMethods->xSync(log, SQLITE_SYNC_NORMAL) != SQLITE_OK);
+  client.run("ROLLBACK");
   client.fill();
-  client.run("PRAGMA cache_size = 10");  // so that pages leave the cache before the commit
+  client.run("UPDATE t SET number = 1");
+  CHECK(Client(directory, "").sees(1));
+}
+
+// One whose log is gathered, and another one, on the same database.
+struct Pair {
+  Pair() {
+    client.fill();
+    client.run("PRAGMA cache_size = 10");  // so that pages leave the cache before the commit
+  }
+  TemporaryDirectory directory;
+  Client client{directory, gathering_vfs()};
+  Client other{directory, ""};
+};
+
+TEST_CASE("what is gathered for the log is found by the transaction itself and by others",
+          "[sqlite]") {
+  Pair pair;
+  auto& [directory, client, other] = pair;
   for (int number = 1; number <= 20; ++number) {
     client.run("BEGIN IMMEDIATE");
     client.run("UPDATE t SET number = " + std::to_string(number));
@@ -87,11 +158,8 @@ TEST_CASE("what is gathered for the log is found by the transaction itself and b
 
 TEST_CASE("what was gathered and rolled back is never written over what others have committed",
           "[sqlite]") {
-  const TemporaryDirectory directory;
-  Client client(directory, gathering_vfs());
-  Client other(directory, "");
-  client.fill();
-  client.run("PRAGMA cache_size = 10");
+  Pair pair;
+  auto& [directory, client, other] = pair;
   for (int number = 1; number <= 20; ++number) {
     // Nothing is read from the log, which would write what was gathered.
     client.run("PRAGMA wal_checkpoint(TRUNCATE)");

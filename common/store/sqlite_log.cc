@@ -27,6 +27,9 @@ struct Log : sqlite3_file {
   Database* database = nullptr;
   std::vector<char> gathered;
   sqlite3_int64 offset = 0;  // of the first byte gathered
+  // Of a write that SQLite believes was done: what the transaction writes after it is refused, and
+  // so is its commit.
+  int failure = SQLITE_OK;
 };
 
 template <class File>
@@ -51,6 +54,7 @@ int write_gathered(Log& log) {
   const int code = Forward<Log, &sqlite3_io_methods::xWrite>::call(
       &log, log.gathered.data(), static_cast<int>(log.gathered.size()), log.offset);
   log.gathered.clear();
+  if (code != SQLITE_OK) log.failure = code;
   return code;
 }
 
@@ -70,8 +74,9 @@ int write_log(sqlite3_file* file, const void* data, int size, sqlite3_int64 offs
   const auto* bytes = static_cast<const char*>(data);
   const auto end = log.offset + static_cast<sqlite3_int64>(log.gathered.size());
   if (offset != end || log.gathered.size() + static_cast<std::size_t>(size) > kMostGathered) {
-    if (const int code = write_gathered(log); code != SQLITE_OK) return code;
+    write_gathered(log);
   }
+  if (log.failure != SQLITE_OK) return log.failure;
   if (log.gathered.empty()) log.offset = offset;
   try {
     log.gathered.insert(log.gathered.end(), bytes, bytes + size);
@@ -79,6 +84,13 @@ int write_log(sqlite3_file* file, const void* data, int size, sqlite3_int64 offs
     return SQLITE_IOERR_NOMEM;
   }
   return SQLITE_OK;
+}
+
+int sync_log(sqlite3_file* file, int flags) {
+  Log& log = *static_cast<Log*>(file);
+  write_gathered(log);
+  if (log.failure != SQLITE_OK) return log.failure;
+  return Forward<Log, &sqlite3_io_methods::xSync>::call(file, flags);
 }
 
 int close_log(sqlite3_file* file) {
@@ -93,8 +105,10 @@ int close_log(sqlite3_file* file) {
 int lock_shared_memory(sqlite3_file* file, int first, int count, int flags) {
   constexpr int kRelease = SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE;
   Log* log = static_cast<Database*>(file)->log;
-  // What a transaction that was rolled back has left: nobody reads it.
-  if (log != nullptr && first == kWriteLock && flags == kRelease) write_gathered(*log);
+  if (log != nullptr && first == kWriteLock && flags == kRelease) {
+    write_gathered(*log);  // what a transaction that was rolled back has left: nobody reads it
+    log->failure = SQLITE_OK;
+  }
   return Forward<Database, &sqlite3_io_methods::xShmLock>::call(file, first, count, flags);
 }
 
@@ -113,7 +127,7 @@ const Methods log_methods = {
     .xRead = write_then<&Methods::xRead>,
     .xWrite = &write_log,
     .xTruncate = write_then<&Methods::xTruncate>,
-    .xSync = write_then<&Methods::xSync>,
+    .xSync = &sync_log,
     .xFileSize = write_then<&Methods::xFileSize>,
     .xLock = of_log<&Methods::xLock>,
     .xUnlock = of_log<&Methods::xUnlock>,

@@ -168,9 +168,10 @@ def measure_latency(server, load, rate, seconds, folder):
     running = [start_h2load(server, load, rate / generators, connections // generators, seconds,
                             f"{folder}/latencies{number}", number)
                for number in range(generators)]
+    # All have ended before one of them is judged: none goes on beside what is measured next.
+    outputs = [generator.communicate()[0] for generator, _ in running]
     times = []
-    for generator, log in running:
-        output, _ = generator.communicate()
+    for (generator, log), output in zip(running, outputs):
         if generator.returncode != 0:
             raise LoadError(f"h2load failed:\n{output}")
         times += read_latencies(log)
