@@ -194,6 +194,10 @@ void Batcher::serve_batch(std::unique_lock<std::mutex>& lock) {
   lock.unlock();
   const Deadline start = steady_clock::now();
   store_->apply(batch.steps, start + timeout_);
+  if (turn_needed) {
+    store_->yield_turn();
+    store_->settle(batch.steps);
+  }
   committed_ = steady_clock::now();
   commit_time_ = committed_ - start;
   note_health(batch.steps);
@@ -201,7 +205,7 @@ void Batcher::serve_batch(std::unique_lock<std::mutex>& lock) {
   expected_ = turn_needed ? batch.steps.size() + waiting_.batch.steps.size() : 0;
   lock.unlock();
   deliver(std::move(batch));
-  if (turn_needed) store_->yield_turn();
+  if (turn_needed) store_->tidy();
   lock.lock();
 }
 

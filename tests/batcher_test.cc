@@ -22,7 +22,9 @@ class SlowStore : public Store {
     std::atomic<int> turns_refused{0};
     std::atomic<bool> turn_is_free{true};
     std::vector<std::string> order;  // read when the batcher has ended
+    std::string calls;               // this as well
   };
+  static constexpr std::int64_t kSettled = 77;
 
   SlowStore(Notes& notes, milliseconds commit) : notes_(notes), commit_(commit) {}
 
@@ -36,10 +38,16 @@ class SlowStore : public Store {
     }
     return {};
   }
-  void yield_turn() override {}
+  void yield_turn() override { notes_.calls += "yield "; }
+  void settle(std::span<Step> batch) override {
+    notes_.calls += "settle ";
+    for (Step& step : batch) step.outcome.value = kSettled;
+  }
+  void tidy() override { notes_.calls += "tidy "; }
   void apply(std::span<Step> batch, Deadline) override {
     if (batch.empty()) return;
     ++notes_.batches;
+    notes_.calls += "apply ";
     std::this_thread::sleep_for(commit_);
     for (Step& step : batch) {
       notes_.order.push_back(step.operation.name);
@@ -67,7 +75,10 @@ class Client : public Waiter, public std::enable_shared_from_this<Client> {
     CHECK(batcher_->submit(std::move(question), shared_from_this(), 0));
   }
   void finish(std::uint64_t, Answer answer) override {
-    if (const auto* step = std::get_if<Step>(&answer)) codes.push_back(step->outcome.code);
+    if (const auto* step = std::get_if<Step>(&answer)) {
+      codes.push_back(step->outcome.code);
+      last_value = step->outcome.value;
+    }
     if (--rounds_ <= 0) return;
     timer_.expires_after(pause_);
     timer_.async_wait([self = shared_from_this()](const asio::error_code&) {
@@ -75,6 +86,7 @@ class Client : public Waiter, public std::enable_shared_from_this<Client> {
     });
   }
   std::vector<Code> codes;
+  std::int64_t last_value = 0;
 
  private:
   Batcher*& batcher_;
@@ -149,6 +161,19 @@ TEST_CASE("operations are applied in the order in which they were submitted") {
   fixture.owned.reset();
   REQUIRE(fixture.notes.order.size() == count);
   for (std::size_t i = 0; i < count; ++i) CHECK(fixture.notes.order[i] == "n" + std::to_string(i));
+}
+
+TEST_CASE("changes are settled without the turn, and answered then; reports need neither") {
+  Fixture fixture(milliseconds(1), milliseconds(1'000));
+  const auto client = fixture.client();
+  client->ask(increment_of("a").operation);
+  fixture.run(1);
+  CHECK(client->last_value == SlowStore::kSettled);
+  const auto reader = fixture.client();
+  reader->ask(report_of("a").operation);
+  fixture.run(2);
+  fixture.owned.reset();
+  CHECK(fixture.notes.calls == "apply yield settle tidy apply ");
 }
 
 TEST_CASE("a list sees what was submitted before it, and does not wait for all that comes behind") {

@@ -1,5 +1,6 @@
 #include "common/store/file_turn.h"
 
+#include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -24,6 +25,19 @@ int wake_signal() {
 // A signal that comes between the check of the deadline and flock() is lost, so it comes again.
 constexpr long kRepeatNs = 10'000'000;
 
+// The byte whose lock is the alarm: far behind those that SQLite locks (PENDING_BYTE, 1 GiB), and
+// behind any database.
+constexpr off_t kAlarmByte = off_t{1} << 60;
+
+struct flock alarm_lock(short type) {
+  struct flock lock {};
+  lock.l_type = type;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = kAlarmByte;
+  lock.l_len = 1;
+  return lock;
+}
+
 }  // namespace
 
 FileTurn::~FileTurn() {
@@ -40,6 +54,23 @@ Result<void> FileTurn::take(Deadline deadline) {
 
 void FileTurn::yield() {
   flock(file_.get(), LOCK_UN);
+}
+
+// Locks of the open file, which no other descriptor's end drops; shared, so that several can have
+// it.
+void FileTurn::raise_alarm() {
+  struct flock lock = alarm_lock(F_RDLCK);
+  fcntl(file_.get(), F_OFD_SETLK, &lock);
+}
+
+void FileTurn::end_alarm() {
+  struct flock lock = alarm_lock(F_UNLCK);
+  fcntl(file_.get(), F_OFD_SETLK, &lock);
+}
+
+bool FileTurn::hears_alarm() const {
+  struct flock lock = alarm_lock(F_WRLCK);
+  return fcntl(file_.get(), F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
 Result<void> FileTurn::wait(Deadline deadline) {

@@ -27,7 +27,11 @@ class FileTurn {
   Result<void> take(Deadline deadline);
   void yield();
 
-  int file() const { return file_.get(); }
+  // A sign to all others, of whatever process, until it is taken down or this process ends.
+  void raise_alarm();
+  void end_alarm();
+  // Whether another one's alarm is raised.
+  bool hears_alarm() const;
 
  private:
   Result<void> wait(Deadline deadline);

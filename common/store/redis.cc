@@ -475,6 +475,8 @@ class RedisStore : public Store {
 
   Result<void> take_turn(Deadline) override { return {}; }  // the server runs one script at a time
   void yield_turn() override {}
+  void settle(std::span<Step>) override {}  // the answer to the script has said all
+  void tidy() override {}
   void apply(std::span<Step> batch, Deadline deadline) override;
   Result<ListPage> list(const ListQuery& query, Deadline deadline) override;
   Result<void> probe(Deadline deadline) override;

@@ -4,6 +4,14 @@
 // SQLite before 3.51.3 can lose committed transactions when a checkpoint races a writer (the
 // WAL-reset bug, sqlite.org/wal.html). So no connection checkpoints by itself, neither after a
 // commit nor when it is closed.
+//
+// With Sync::kFull a commit is written under the turn and synced behind it: others commit
+// meanwhile, and their syncs overlap. So everybody sees commits that are not on the disk yet, and
+// syncs the log before telling of what is not known to be there.
+//
+// A sync that fails leaves pages that look written: it is told to each open file, once (Linux 4.13,
+// errseq_t), so all who have the log open meet it at their next sync, and then move what they see
+// to the database before they go on. Who opens the log later learns of it by the alarm.
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -53,6 +61,9 @@ constexpr std::chrono::milliseconds kSlowCheckpoint{100};
 // that, readers that never pause let it grow.
 constexpr std::int64_t kRestartBytes = 2 * kLongestLogBytes;
 constexpr std::chrono::milliseconds kRestartPatience{20};
+
+// How long housekeeping waits for the turn, while reports wait for it.
+constexpr std::chrono::milliseconds kTidyPatience{100};
 
 // Counters that have ended: a batch deletes two for each end that it has set, so that they do not
 // become more and more; and a few now and then, where no ends are set any more.
@@ -324,6 +335,8 @@ class SqliteStore : public Store {
   Result<void> take_turn(Deadline deadline) override;
   void yield_turn() override;
   void apply(std::span<Step> batch, Deadline deadline) override;
+  void settle(std::span<Step> batch) override;
+  void tidy() override;
   Result<ListPage> list(const ListQuery& query, Deadline deadline) override;
   Result<void> probe(Deadline deadline) override;
   StoreStatus status() const override;
@@ -353,6 +366,9 @@ class SqliteStore : public Store {
   void write(const Counter& counter);
   void bind_end(SQLite::Statement& statement, const Counter& counter);
   Result<void> commit();
+  Result<void> settle_log();
+  bool is_settled();
+  std::uint32_t data_version();
   void roll_back();
   void shorten_log();
   int checkpoint(int mode);
@@ -369,6 +385,9 @@ class SqliteStore : public Store {
   std::array<std::string, kCompanions.size()> companion_paths_;
   std::array<std::optional<FileIdentity>, kCompanions.size()> companions_;  // of the connection
   bool must_recover_ = false;  // after an I/O error: what is shown may not be on the disk
+  std::optional<std::uint32_t> settled_;  // the data_version() that is known to be there
+  bool log_grew_ = false;                 // by our latest commit
+  bool applied_ = false;                  // the latest batch was, as a whole
   int page_bytes_ = kPageBytes;
   std::int64_t log_bytes_ = 0;  // as of our latest commit
   std::int64_t checkpoint_interval_ = kShortestLogBytes;
@@ -383,6 +402,7 @@ class SqliteStore : public Store {
 Result<void> SqliteStore::open(Deadline deadline) {
   deadline_ = deadline;
   if (const Result<void> turn = turn_.take(deadline); !turn) return turn.error();
+  must_recover_ = turn_.hears_alarm();
   Result<void> connected = connect();
   turn_.yield();
   return connected;
@@ -396,6 +416,7 @@ Result<void> SqliteStore::connect() {
 
 Result<void> SqliteStore::try_to_connect() {
   connection_.reset();
+  settled_.reset();
   const bool watching = watch_for_recoveries();
   const int recoveries = recoveries_seen;
   try {
@@ -483,6 +504,7 @@ Result<void> SqliteStore::recover() {
                  "cannot recover the database " + path_ + ": " + sqlite3_errstr(code)};
   }
   must_recover_ = false;
+  turn_.end_alarm();
   return {};
 }
 
@@ -497,7 +519,13 @@ Result<void> SqliteStore::take_turn(Deadline deadline) {
 }
 
 void SqliteStore::yield_turn() {
-  if (log_bytes_ >= checkpoint_due_ && !must_recover_) shorten_log();
+  turn_.yield();
+}
+
+void SqliteStore::tidy() {
+  if (log_bytes_ < checkpoint_due_ && !must_recover_) return;
+  if (!take_turn(steady_clock::now() + kTidyPatience)) return;  // it is due behind the next batch
+  if (log_bytes_ >= checkpoint_due_) shorten_log();
   turn_.yield();
 }
 
@@ -584,7 +612,8 @@ void SqliteStore::apply(std::span<Step> batch, Deadline deadline) {
   deadline_ = deadline;
   counters_.clear();
   const Result<void> applied = needs_turn(batch) ? change_counters(batch) : report_counters(batch);
-  if (applied) return;
+  applied_ = applied.ok();
+  if (applied_) return;
   roll_back();
   fail_batch(batch, applied.error());
   if (applied.error().code == Code::kStoreFull) report_unchanged(batch);
@@ -668,7 +697,7 @@ Result<void> SqliteStore::report_counters(std::span<Step> batch) {
   } catch (const SQLite::Exception& exception) {
     return failure(exception, "cannot read the database ");
   }
-  return {};
+  return settle_log();
 }
 
 // The counter as the batch has made it so far, with what the operation must know of it.
@@ -759,12 +788,51 @@ void SqliteStore::sweep(std::int64_t now_ms) {
 // Whatever stops a COMMIT, the next start may find it in the log and complete it; but for a write
 // that found no room: it is the last frame that makes a commit, and that has not been written.
 Result<void> SqliteStore::commit() {
+  sqlite3* handle = connection_->database.getHandle();
+  const bool was_settled = is_settled();
+  log_grew_ = false;
+  leave_commits_unsynced(handle, true);
   const int code = connection_->commit->tryExecuteStep();
   connection_->commit->tryReset();
-  if (code == SQLITE_DONE) return {};
+  leave_commits_unsynced(handle, false);
+  if (code == SQLITE_DONE) {
+    if (was_settled && !log_grew_) settled_ = data_version();
+    return {};
+  }
   if (code == SQLITE_FULL) return full();
   must_recover_ = true;
   return Error{Code::kUnknown, "the commit to " + path_ + " failed: " + sqlite3_errstr(code)};
+}
+
+void SqliteStore::settle(std::span<Step> batch) {
+  if (!applied_) return;
+  if (const Result<void> settled = settle_log(); !settled) fail_batch(batch, settled.error());
+}
+
+// Syncs the log, unless what the connection has changed and seen is known to be on the disk.
+Result<void> SqliteStore::settle_log() {
+  if (options_.sync != Sync::kFull || is_settled()) return {};
+  const int code = sync_log(connection_->database.getHandle());
+  if (code == SQLITE_OK) {
+    settled_ = data_version();
+    return {};
+  }
+  must_recover_ = true;
+  turn_.raise_alarm();
+  return Error{Code::kUnknown,
+               "the sync of the log of " + path_ + " failed: " + sqlite3_errstr(code)};
+}
+
+bool SqliteStore::is_settled() {
+  return settled_ == data_version();
+}
+
+// Another one after each commit of ours, and where a transaction has found one of others.
+std::uint32_t SqliteStore::data_version() {
+  std::uint32_t version = 0;
+  sqlite3_file_control(connection_->database.getHandle(), "main", SQLITE_FCNTL_DATA_VERSION,
+                       &version);
+  return version;
 }
 
 // Leaves no transaction open. A ROLLBACK that fails leaves none either
@@ -829,6 +897,9 @@ Result<ListPage> SqliteStore::list(const ListQuery& query, Deadline deadline) {
     roll_back();
     return error;
   }
+  if (const Result<void> settled = settle_log(); !settled) {
+    return Error{Code::kUnavailable, settled.error().message};
+  }
   return page;
 }
 
@@ -864,6 +935,7 @@ int SqliteStore::note_log_size(void* self, sqlite3*, const char*, int frames) {
   const bool began_anew = bytes < store->log_bytes_;
   if (began_anew) store->checkpoint_due_ = store->checkpoint_interval_;
   store->log_bytes_ = bytes;
+  store->log_grew_ = true;
   return SQLITE_OK;
 }
 

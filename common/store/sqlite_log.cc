@@ -16,17 +16,22 @@ constexpr std::size_t kMostGathered = 64 << 10;
 // The lock of the log's writer among those of the shared memory (wal.c, WAL_WRITE_LOCK).
 constexpr int kWriteLock = 0;
 
+// What sqlite3_file_control() can ask of the database (numbers from 100 on are free for a VFS).
+enum Control : int { kLeaveUnsynced = 0x63746400, kSyncLog };
+
 struct Log;
 
 // SQLite gives the memory; the system's file lies behind each.
 struct Database : sqlite3_file {
   Log* log = nullptr;  // while it is open
+  bool leaves_unsynced = false;
 };
 
 struct Log : sqlite3_file {
   Database* database = nullptr;
   std::vector<char> gathered;
   sqlite3_int64 offset = 0;  // of the first byte gathered
+  bool begins_anew = false;  // its first bytes were written and are not synced
   // Of a write that SQLite believes was done: what the transaction writes after it is refused, and
   // so is its commit.
   int failure = SQLITE_OK;
@@ -78,6 +83,7 @@ int write_log(sqlite3_file* file, const void* data, int size, sqlite3_int64 offs
   }
   if (log.failure != SQLITE_OK) return log.failure;
   if (log.gathered.empty()) log.offset = offset;
+  if (offset == 0) log.begins_anew = true;
   try {
     log.gathered.insert(log.gathered.end(), bytes, bytes + size);
   } catch (const std::bad_alloc&) {
@@ -86,11 +92,18 @@ int write_log(sqlite3_file* file, const void* data, int size, sqlite3_int64 offs
   return SQLITE_OK;
 }
 
-int sync_log(sqlite3_file* file, int flags) {
+int sync(Log& log, int flags) {
+  const int code = Forward<Log, &sqlite3_io_methods::xSync>::call(&log, flags);
+  if (code == SQLITE_OK) log.begins_anew = false;
+  return code;
+}
+
+int write_and_sync(sqlite3_file* file, int flags) {
   Log& log = *static_cast<Log*>(file);
   write_gathered(log);
   if (log.failure != SQLITE_OK) return log.failure;
-  return Forward<Log, &sqlite3_io_methods::xSync>::call(file, flags);
+  const bool later = log.database->leaves_unsynced && !log.begins_anew;
+  return later ? SQLITE_OK : sync(log, flags);
 }
 
 int close_log(sqlite3_file* file) {
@@ -112,6 +125,19 @@ int lock_shared_memory(sqlite3_file* file, int first, int count, int flags) {
   return Forward<Database, &sqlite3_io_methods::xShmLock>::call(file, first, count, flags);
 }
 
+int control_database(sqlite3_file* file, int operation, void* argument) {
+  Database& database = *static_cast<Database*>(file);
+  switch (operation) {
+    case kLeaveUnsynced:
+      database.leaves_unsynced = *static_cast<bool*>(argument);
+      return SQLITE_OK;
+    case kSyncLog:
+      return database.log == nullptr ? SQLITE_OK : sync(*database.log, SQLITE_SYNC_NORMAL);
+    default:
+      return Forward<Database, &sqlite3_io_methods::xFileControl>::call(file, operation, argument);
+  }
+}
+
 template <auto Method>
 constexpr auto of_log = &Forward<Log, Method>::call;
 template <auto Method>
@@ -127,7 +153,7 @@ const Methods log_methods = {
     .xRead = write_then<&Methods::xRead>,
     .xWrite = &write_log,
     .xTruncate = write_then<&Methods::xTruncate>,
-    .xSync = &sync_log,
+    .xSync = &write_and_sync,
     .xFileSize = write_then<&Methods::xFileSize>,
     .xLock = of_log<&Methods::xLock>,
     .xUnlock = of_log<&Methods::xUnlock>,
@@ -154,7 +180,7 @@ const Methods database_methods = {
     .xLock = of_database<&Methods::xLock>,
     .xUnlock = of_database<&Methods::xUnlock>,
     .xCheckReservedLock = of_database<&Methods::xCheckReservedLock>,
-    .xFileControl = of_database<&Methods::xFileControl>,
+    .xFileControl = &control_database,
     .xSectorSize = of_database<&Methods::xSectorSize>,
     .xDeviceCharacteristics = of_database<&Methods::xDeviceCharacteristics>,
     .xShmMap = of_database<&Methods::xShmMap>,
@@ -227,11 +253,18 @@ sqlite3_vfs around(sqlite3_vfs& system) {
 }  // namespace
 
 const char* gathering_vfs() {
-  static sqlite3_vfs* const system = sqlite3_vfs_find(nullptr);
-  if (system == nullptr) return "";
-  static sqlite3_vfs vfs = around(*system);
-  static const bool registered = sqlite3_vfs_register(&vfs, 0) == SQLITE_OK;
-  return registered ? vfs.zName : "";
+  static sqlite3_vfs vfs = around(*sqlite3_vfs_find(nullptr));
+  static const int registered = sqlite3_vfs_register(&vfs, 0);
+  static_cast<void>(registered);
+  return vfs.zName;
+}
+
+void leave_commits_unsynced(sqlite3* connection, bool leave) {
+  sqlite3_file_control(connection, "main", kLeaveUnsynced, &leave);
+}
+
+int sync_log(sqlite3* connection) {
+  return sqlite3_file_control(connection, "main", kSyncLog, nullptr);
 }
 
 }  // namespace counterd

@@ -31,6 +31,8 @@ void run_batch(Store& store, std::span<Step> batch, Deadline deadline) {
   }
   store.apply(batch, deadline);
   store.yield_turn();
+  store.settle(batch);
+  store.tidy();
 }
 
 void fail_batch(std::span<Step> batch, const Error& error) {

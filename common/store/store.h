@@ -6,8 +6,8 @@
 // within one process those that are closed when no other is left: closing one drops the locks that
 // SQLite has on the file in that process.
 //
-// Crashes: an outcome kOk of a change is given only when the change is durable as far as
-// StoreStatus::durability says:
+// Crashes: what an outcome says, of a change or a report, and what a list shows is durable by then
+// as far as StoreStatus::durability says:
 //   sqlite, Sync::kFull    survives a crash of every process, of the system and of its power
 //   sqlite, Sync::kNormal  survives a crash of every process; a power failure may lose the latest
 //                          changes, never tear one
@@ -133,17 +133,24 @@ class Store {
   // the latest. kUnavailable: not got. The turn of a process that dies is free again.
   virtual Result<void> take_turn(Deadline deadline) = 0;
 
-  // Gives the turn back, after the housekeeping that is due under it. Never fails: what
-  // housekeeping meets is answered by the next call.
-  // REQUIRES: the turn is held
+  // Gives the turn back. REQUIRES: the turn is held
   virtual void yield_turn() = 0;
 
   // Applies the steps in their order, as one unit as far as crashes go, and fills in every
   // outcome. Returns by `deadline`, but for the time that the system takes over a write that it
   // has begun or over the look-up of a host's name. Steps on one counter see each other. Reports
-  // alone change nothing, take no turn and see one snapshot. REQUIRES: the turn is held if any step
-  // changes something
+  // alone change nothing, take no turn and see one snapshot. Of a batch that changes something the
+  // outcomes hold only behind settle(). REQUIRES: the turn is held if any step changes something
   virtual void apply(std::span<Step> batch, Deadline deadline) = 0;
+
+  // Makes durable what apply() has done to the batch, or gives it the outcomes of a failure. Takes
+  // as long as the disk does, and needs no turn: others may change the store meanwhile.
+  // REQUIRES: the last call but yield_turn() was apply() of that batch
+  virtual void settle(std::span<Step> batch) = 0;
+
+  // The housekeeping that is due, under the turn, which it takes; does nothing most of the time.
+  // Never fails: what it meets is answered by the next call. REQUIRES: the turn is not held
+  virtual void tidy() = 0;
 
   // One page of counters, one snapshot. kUnavailable otherwise.
   virtual Result<ListPage> list(const ListQuery& query, Deadline deadline) = 0;
@@ -167,7 +174,7 @@ Result<void> check_redis_prefix(std::string_view prefix);
 // Whether any step of `batch` changes something, so that it needs the turn.
 bool needs_turn(std::span<const Step> batch);
 
-// Takes the turn if the batch needs it, applies it and yields the turn.
+// Applies the batch, with all that belongs to it if it changes something: turn, settling, tidying.
 void run_batch(Store& store, std::span<Step> batch, Deadline deadline);
 
 // Gives every change of `batch` the outcome `error` if that is kUnknown or kStoreFull; all others

@@ -37,6 +37,9 @@ Function* real(Function*, const char* name) {
 // Which file of the database each descriptor is, plus 1; 0: none.
 std::array<std::atomic<int>, kDescriptors> files;
 
+// How many failed syncs of its file each descriptor knows of.
+std::array<std::atomic<std::uint32_t>, kDescriptors> known_failures;
+
 DiskControl* control() {
   static DiskControl* const mapped = [] {
     const char* path = getenv(kControlVariable);
@@ -69,8 +72,21 @@ int note_open(const char* path, int fd) {
       if (strcmp(path + length, "-wal") == 0) file = 1;
     }
   }
-  files[static_cast<std::size_t>(fd)] = file + 1;
+  const auto descriptor = static_cast<std::size_t>(fd);
+  files[descriptor] = file + 1;
+  if (file != kNoFile) {
+    known_failures[descriptor] = disk->failed_syncs[static_cast<std::size_t>(file)].load();
+  }
   return fd;
+}
+
+// Whether a sync through this descriptor has to tell of one that failed through another. One that
+// `fails` now is told to all others.
+bool tells_of_failure(int fd, int file, bool fails) {
+  auto& failures = control()->failed_syncs[static_cast<std::size_t>(file)];
+  auto& known = known_failures[static_cast<std::size_t>(fd)];
+  const std::uint32_t before = fails ? failures.fetch_add(1) : failures.load();
+  return known.exchange(before + (fails ? 1 : 0)) != before;
 }
 
 // Whether this call is one that shall fail.
@@ -127,14 +143,16 @@ int sync_file(Sync* sync, int fd) {
   struct stat journal {};
   if (journaling()) fstat(journal_file(), &journal);
   const bool failed = fails(Call::kSync);
-  const int error = errno;
+  const bool tells = tells_of_failure(fd, file, failed);
+  const int error = failed ? errno : EIO;
   const int result = failed ? -1 : sync(fd);
   if (journaling()) {
     write_record(result == 0 ? Entry::kSync : Entry::kSyncFailed, file, journal.st_size, nullptr,
                  0);
   }
-  if (failed) errno = error;
-  return result;
+  if (!failed && !tells) return result;
+  errno = error;
+  return -1;
 }
 
 ssize_t write_at(int fd, const void* data, std::size_t size, off64_t offset) {

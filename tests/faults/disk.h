@@ -2,6 +2,7 @@
 // have in common: a page of memory by which faults are told, and a journal of what was written.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <initializer_list>
@@ -25,6 +26,9 @@ struct DiskControl {
   std::atomic<int> failing;
   std::atomic<int> error;  // errno
   std::atomic<std::int64_t> failed;
+  // Syncs of the database and of the log that have failed. Each failure is told to every descriptor
+  // that was open then, once, as Linux does since 4.13 (errseq_t).
+  std::array<std::atomic<std::uint32_t>, 2> failed_syncs;
 
   std::atomic<int> full;                      // 1: no file can grow
   std::atomic<std::int64_t> clock_offset_ns;  // of CLOCK_REALTIME

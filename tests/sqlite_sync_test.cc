@@ -1,0 +1,198 @@
+// When the sqlite engine syncs its log, and what it does when a sync fails. The test program's own
+// fdatasync(), which SQLite calls as well, counts and fails as it is told.
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <sqlite3.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <filesystem>
+
+#include "common/store/engines.h"
+#include "common/store/sqlite_log.h"
+#include "tests/catch.h"
+#include "tests/steps.h"
+#include "tests/temporary_directory.h"
+
+namespace {
+
+std::atomic<int> syncs;
+std::atomic<int> failing_syncs;  // that are still to fail
+
+}  // namespace
+
+extern "C" int fdatasync(int fd) {
+  ++syncs;
+  if (failing_syncs > 0) {
+    --failing_syncs;
+    errno = EIO;
+    return -1;
+  }
+  return static_cast<int>(syscall(SYS_fdatasync, fd));
+}
+
+namespace counterd {
+namespace {
+
+using std::chrono::steady_clock;
+
+int syncs_of(const std::function<void()>& action) {
+  const int before = syncs;
+  action();
+  return syncs - before;
+}
+
+Deadline soon() {
+  return steady_clock::now() + std::chrono::seconds(5);
+}
+
+// A database with a counter that holds 1, and stores on it.
+struct Place {
+  Place() { run_one(*open(), increment_of("a")); }
+  std::unique_ptr<Store> open(Sync sync = Sync::kFull) const {
+    StoreOptions options;
+    options.url = "sqlite:" + path;
+    options.sync = sync;
+    return open_or_throw(options);
+  }
+  std::uintmax_t log_size() const { return std::filesystem::file_size(path + "-wal"); }
+
+  TemporaryDirectory directory;
+  std::string path = directory / "counters.db";
+};
+
+// One that is not asked for its outcome yet.
+void apply_unsettled(Store& store, Step step) {
+  REQUIRE(store.take_turn(soon()));
+  store.apply({&step, 1}, soon());
+  store.yield_turn();
+}
+
+TEST_CASE("a change is synced behind the turn, and before its outcome holds", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  const auto other = place.open();
+  run_one(*store, increment_of("a"));  // the log begins, which is synced at once
+  Step step = increment_of("a");
+  REQUIRE(store->take_turn(soon()));
+  CHECK(syncs_of([&] {
+          store->apply({&step, 1}, soon());
+          store->yield_turn();
+        }) == 0);
+  CHECK(other->take_turn(soon()));
+  CHECK(syncs_of([&] { store->settle({&step, 1}); }) == 1);
+  other->yield_turn();
+  CHECK(step.outcome.code == Code::kOk);
+  CHECK(step.outcome.value == 3);
+}
+
+TEST_CASE(
+    "a change is one sync, and none if it changes nothing or need not survive a power failure",
+    "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a"));
+  CHECK(syncs_of([&] { run_one(*store, increment_of("a")); }) == 1);
+  CHECK(syncs_of([&] { run_one(*store, within(increment_of("a"), {}, 0)); }) == 0);
+  CHECK(syncs_of([&] { run_one(*store, report_of("a")); }) == 0);
+  const auto normal = place.open(Sync::kNormal);
+  CHECK(syncs_of([&] { run_one(*normal, increment_of("a")); }) == 0);
+}
+
+TEST_CASE("what another store has changed is on the disk before it is told", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  const auto other = place.open();
+  run_one(*other, report_of("a"));
+  CHECK(syncs_of([&] { run_one(*other, report_of("a")); }) == 0);
+
+  const auto once = [&](const std::function<void()>& look) {
+    apply_unsettled(*store, increment_of("a"));
+    CHECK(syncs_of(look) == 1);
+    CHECK(syncs_of(look) == 0);
+  };
+  once([&] { CHECK(value_of(*other, "a") == 2); });
+  once([&] { CHECK(other->list({"", "", 10}, soon())->rows.size() == 1); });
+  once(
+      [&] { CHECK(run_one(*other, within(increment_of("a"), {}, 0)).code == Code::kBeyondBound); });
+  apply_unsettled(*store, keyed(increment_of("a"), "k"));
+  CHECK(syncs_of([&] { CHECK(run_one(*other, keyed(increment_of("a"), "k")).replayed); }) == 1);
+}
+
+TEST_CASE("a change whose sync fails is unknown, and all is moved to the database behind it",
+          "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a"));
+  REQUIRE(place.log_size() > 0);
+  failing_syncs = 1;
+  CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
+  CHECK(place.log_size() == 0);
+  CHECK(value_of(*store, "a") == 3);
+  CHECK(run_one(*store, increment_of("a")).value == 4);
+}
+
+TEST_CASE("nothing is told while the log cannot be synced", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  const auto other = place.open();
+  apply_unsettled(*store, increment_of("a"));
+  failing_syncs = 1'000;
+  CHECK(run_one(*other, report_of("a")).code == Code::kUnavailable);
+  CHECK_FALSE(other->list({"", "", 10}, soon()));
+  CHECK(run_one(*other, increment_of("a")).code == Code::kUnavailable);
+  failing_syncs = 0;
+  CHECK(value_of(*other, "a") == 2);
+  CHECK(other->list({"", "", 10}, soon()));
+}
+
+TEST_CASE("who opens a database whose log could not be synced moves all to the database first",
+          "[sqlite]") {
+  const Place place;
+  const auto idle = place.open();  // so that nobody else is the first, who recovers anyway
+  const auto store = place.open();
+  apply_unsettled(*store, increment_of("a"));
+  place.open();
+  CHECK(place.log_size() > 0);
+  failing_syncs = 2;  // the second one is that of the checkpoint
+  CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
+  REQUIRE(failing_syncs == 0);
+  REQUIRE(place.log_size() > 0);
+  const auto late = place.open();
+  CHECK(place.log_size() == 0);
+
+  run_one(*store, increment_of("a"));  // recovers as well
+  run_one(*store, increment_of("a"));
+  place.open();
+  CHECK(place.log_size() > 0);
+}
+
+// Below the store: the log itself.
+
+TEST_CASE("commits that are left unsynced are on the disk behind a sync of the log", "[sqlite]") {
+  const TemporaryDirectory directory;
+  SQLite::Database database(directory / "x.db", SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE, 0,
+                            gathering_vfs());
+  for (const char* sql : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL",
+                          "PRAGMA wal_autocheckpoint = 0", "CREATE TABLE t (number)"}) {
+    SQLite::Statement(database, sql).executeStep();
+  }
+  const auto insert = [&] { database.exec("INSERT INTO t VALUES (1)"); };
+  CHECK(syncs_of(insert) == 1);
+  leave_commits_unsynced(database.getHandle(), true);
+  CHECK(syncs_of(insert) == 0);
+  CHECK(syncs_of([&] { CHECK(sync_log(database.getHandle()) == SQLITE_OK); }) == 1);
+  leave_commits_unsynced(database.getHandle(), false);
+  CHECK(syncs_of(insert) == 1);
+
+  // A log that begins anew is synced once, at its beginning.
+  CHECK(sqlite3_wal_checkpoint_v2(database.getHandle(), nullptr, SQLITE_CHECKPOINT_RESTART, nullptr,
+                                  nullptr) == SQLITE_OK);
+  leave_commits_unsynced(database.getHandle(), true);
+  CHECK(syncs_of(insert) == 1);
+  CHECK(syncs_of(insert) == 0);
+}
+
+}  // namespace
+}  // namespace counterd
