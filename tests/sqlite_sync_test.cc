@@ -168,6 +168,29 @@ TEST_CASE("who opens a database whose log could not be synced moves all to the d
   CHECK(place.log_size() > 0);
 }
 
+TEST_CASE("a checkpoint whose sync fails warns those who open the database later", "[sqlite]") {
+  constexpr int kMostBatches = 1'000;  // many more than make a checkpoint due
+  const Place place;
+  const auto idle = place.open();  // so that nobody else is the first, who recovers anyway
+  const auto store = place.open();
+  std::vector<Step> batch;
+  for (int i = 0; i < 900; ++i) batch.push_back(increment_of("counter-" + std::to_string(i)));
+  bool failed = false;
+  for (int i = 0; i < kMostBatches && !failed; ++i) {
+    REQUIRE(store->take_turn(soon()));
+    store->apply(batch, soon());
+    store->yield_turn();
+    store->settle(batch);
+    failing_syncs = 1;
+    store->tidy();
+    failed = failing_syncs.exchange(0) == 0;
+  }
+  REQUIRE(failed);
+  REQUIRE(place.log_size() > 0);
+  place.open();
+  CHECK(place.log_size() == 0);
+}
+
 // Below the store: the log itself.
 
 TEST_CASE("commits that are left unsynced are on the disk behind a sync of the log", "[sqlite]") {

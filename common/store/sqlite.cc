@@ -347,6 +347,7 @@ class SqliteStore : public Store {
   Result<void> check_application();
   void migrate(int from_version);
   Result<void> recover();
+  void distrust_log();
   Result<void> make_readable(Deadline deadline);
   Result<void> check_file() const;
   Result<void> check_companions() const;
@@ -384,7 +385,7 @@ class SqliteStore : public Store {
   std::optional<Connection> connection_;
   std::array<std::string, kCompanions.size()> companion_paths_;
   std::array<std::optional<FileIdentity>, kCompanions.size()> companions_;  // of the connection
-  bool must_recover_ = false;  // after an I/O error: what is shown may not be on the disk
+  bool must_recover_ = false;                                               // see distrust_log()
   std::optional<std::uint32_t> settled_;  // the data_version() that is known to be there
   bool log_grew_ = false;                 // by our latest commit
   bool applied_ = false;                  // the latest batch was, as a whole
@@ -499,13 +500,19 @@ void SqliteStore::migrate(int from_version) {
 Result<void> SqliteStore::recover() {
   const int code = checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
   if (code != SQLITE_OK) {
-    must_recover_ = true;
+    distrust_log();
     return Error{Code::kUnavailable,
                  "cannot recover the database " + path_ + ": " + sqlite3_errstr(code)};
   }
   must_recover_ = false;
   turn_.end_alarm();
   return {};
+}
+
+// After an I/O error: what is shown may not be on the disk, until recover().
+void SqliteStore::distrust_log() {
+  must_recover_ = true;
+  turn_.raise_alarm();
 }
 
 Result<void> SqliteStore::take_turn(Deadline deadline) {
@@ -537,7 +544,7 @@ void SqliteStore::shorten_log() {
   const int code = checkpoint(restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE);
   // What found no room, or was kept off by others, is in the log as before.
   constexpr std::array harmless = {SQLITE_OK, SQLITE_BUSY, SQLITE_LOCKED, SQLITE_FULL};
-  must_recover_ = !is_one_of(harmless, code);
+  if (!is_one_of(harmless, code)) distrust_log();
   const steady_clock::time_point end = steady_clock::now();
   checkpoint_interval_ = next_interval(checkpoint_interval_, end - start, end - last_checkpoint_);
   last_checkpoint_ = end;
@@ -800,7 +807,7 @@ Result<void> SqliteStore::commit() {
     return {};
   }
   if (code == SQLITE_FULL) return full();
-  must_recover_ = true;
+  distrust_log();
   return Error{Code::kUnknown, "the commit to " + path_ + " failed: " + sqlite3_errstr(code)};
 }
 
@@ -817,8 +824,7 @@ Result<void> SqliteStore::settle_log() {
     settled_ = data_version();
     return {};
   }
-  must_recover_ = true;
-  turn_.raise_alarm();
+  distrust_log();
   return Error{Code::kUnknown,
                "the sync of the log of " + path_ + " failed: " + sqlite3_errstr(code)};
 }
@@ -861,9 +867,7 @@ Error SqliteStore::full() const {
 Error SqliteStore::failure(const SQLite::Exception& exception, std::string_view doing) {
   const int code = exception.getErrorCode();
   if (code == SQLITE_FULL) return full();
-  if (code == SQLITE_IOERR || code == SQLITE_CORRUPT || code == SQLITE_NOTADB) {
-    must_recover_ = true;
-  }
+  if (code == SQLITE_IOERR || code == SQLITE_CORRUPT || code == SQLITE_NOTADB) distrust_log();
   return {Code::kUnavailable, std::string(doing) + path_ + ": " + exception.what()};
 }
 
