@@ -8,6 +8,8 @@
 #include <atomic>
 #include <cerrno>
 #include <filesystem>
+#include <fstream>
+#include <functional>
 
 #include "common/store/engines.h"
 #include "common/store/sqlite_log.h"
@@ -133,6 +135,26 @@ TEST_CASE("a change whose sync fails is unknown, and all is moved to the databas
   CHECK(run_one(*store, increment_of("a")).value == 4);
 }
 
+// Bytes that this process has written, to whatever.
+std::uintmax_t bytes_written() {
+  std::ifstream counts("/proc/self/io");
+  std::string name;
+  std::uintmax_t count = 0;
+  while (counts >> name >> count && name != "wchar:") continue;
+  return count;
+}
+
+TEST_CASE("behind a failed sync the whole log is written again where it is", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  for (int i = 0; i < 100; ++i) run_one(*store, increment_of("a"));
+  const std::uintmax_t log = place.log_size();
+  const std::uintmax_t before = bytes_written();
+  failing_syncs = 1;
+  CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
+  CHECK(bytes_written() - before > log);
+}
+
 TEST_CASE("nothing is told while the log cannot be synced", "[sqlite]") {
   const Place place;
   const auto store = place.open();
@@ -155,7 +177,7 @@ TEST_CASE("who opens a database whose log could not be synced moves all to the d
   apply_unsettled(*store, increment_of("a"));
   place.open();
   CHECK(place.log_size() > 0);
-  failing_syncs = 2;  // the second one is that of the checkpoint
+  failing_syncs = 2;  // the second one is that of the repair
   CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
   REQUIRE(failing_syncs == 0);
   REQUIRE(place.log_size() > 0);

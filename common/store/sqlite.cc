@@ -347,6 +347,7 @@ class SqliteStore : public Store {
   Result<void> check_application();
   void migrate(int from_version);
   Result<void> recover();
+  Result<void> write_log_again();
   void distrust_log();
   Result<void> make_readable(Deadline deadline);
   Result<void> check_file() const;
@@ -403,7 +404,6 @@ class SqliteStore : public Store {
 Result<void> SqliteStore::open(Deadline deadline) {
   deadline_ = deadline;
   if (const Result<void> turn = turn_.take(deadline); !turn) return turn.error();
-  must_recover_ = turn_.hears_alarm();
   Result<void> connected = connect();
   turn_.yield();
   return connected;
@@ -430,7 +430,11 @@ Result<void> SqliteStore::try_to_connect() {
     if (const Result<void> ours = check_application(); !ours) return ours.error();
     connection_->prepare(options_);
     remember_companions();
-    if (must_recover_ || !watching || recoveries_seen != recoveries) return recover();
+    // The alarm behind the opening of the log: what was raised before is heard, and the kernel
+    // tells of what fails from then on.
+    if (must_recover_ || !watching || recoveries_seen != recoveries || turn_.hears_alarm()) {
+      return recover();
+    }
   } catch (const SQLite::Exception& exception) {
     // What may pass by itself. SQLite says of a read that the disk failed, too, that the database
     // is malformed.
@@ -494,10 +498,15 @@ void SqliteStore::migrate(int from_version) {
   database.exec("COMMIT");
 }
 
-// Moves the whole log into the database, synced, and empties it. What a failed fsync has left in
-// the page cache looks written, and a later fsync says it is: only writing it again, elsewhere,
-// makes it so.
+// Makes the log whole on the disk, then moves it into the database, synced, and empties it. What a
+// failed fsync has left in the page cache looks written, and a later fsync says it is: only writing
+// it again makes it so. First where it is: if the power fails amid the move, what the database has
+// got already must not be newer than the log that is found.
 Result<void> SqliteStore::recover() {
+  if (const Result<void> whole = write_log_again(); !whole) {
+    distrust_log();
+    return whole.error();
+  }
   const int code = checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
   if (code != SQLITE_OK) {
     distrust_log();
@@ -507,6 +516,31 @@ Result<void> SqliteStore::recover() {
   must_recover_ = false;
   turn_.end_alarm();
   return {};
+}
+
+// Writes all bytes of the log as they are, and syncs them. REQUIRES: the turn is held
+Result<void> SqliteStore::write_log_again() {
+  constexpr std::size_t kPiece = 1 << 20;
+  const auto failed = [this] {
+    return system_error(Code::kUnavailable, "cannot write the log of " + path_ + " again", errno);
+  };
+  const UniqueFd log(::open((path_ + "-wal").c_str(), O_RDWR | O_CLOEXEC));
+  if (!log) return failed();
+  connection_->database.exec("BEGIN IMMEDIATE");  // another program may not know of the turn
+  std::vector<char> piece(kPiece);
+  bool written = true;
+  for (off_t at = 0; written;) {
+    const ssize_t size = pread(log.get(), piece.data(), piece.size(), at);
+    if (size == 0) break;
+    written =
+        size > 0 && pwrite(log.get(), piece.data(), static_cast<std::size_t>(size), at) == size;
+    at += size;
+  }
+  written = written && fdatasync(log.get()) == 0;
+  const int error = errno;
+  connection_->database.exec("ROLLBACK");
+  errno = error;
+  return written ? Result<void>() : failed();
 }
 
 // After an I/O error: what is shown may not be on the disk, until recover().

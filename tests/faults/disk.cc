@@ -143,9 +143,9 @@ int sync_file(Sync* sync, int fd) {
   struct stat journal {};
   if (journaling()) fstat(journal_file(), &journal);
   const bool failed = fails(Call::kSync);
-  const bool tells = tells_of_failure(fd, file, failed);
   const int error = failed ? errno : EIO;
   const int result = failed ? -1 : sync(fd);
+  const bool tells = tells_of_failure(fd, file, failed);
   if (journaling()) {
     write_record(result == 0 ? Entry::kSync : Entry::kSyncFailed, file, journal.st_size, nullptr,
                  0);
