@@ -63,14 +63,6 @@ bool may_look(int slot) {
   return slot < usable_processors() / 2;
 }
 
-// A thread of this policy takes its processor when another one leaves it, in place of at once when
-// it is woken, and finds more to do at a time: requests, and operations for a batch. Another policy
-// than the usual one was chosen by who started the daemon, and stays.
-void run_in_batches() {
-  const sched_param usual{};
-  if (sched_getscheduler(0) == SCHED_OTHER) sched_setscheduler(0, SCHED_BATCH, &usual);
-}
-
 constexpr milliseconds kFirstProbePause{50};
 constexpr milliseconds kLongestProbePause{500};
 
@@ -115,7 +107,6 @@ void set_up_process() {
   signal(SIGINT, SIG_IGN);  // Ctrl-C reaches all of a terminal's processes: the supervisor decides
   signal(SIGHUP, SIG_IGN);
   fcntl(kLifelineFd, F_SETFD, FD_CLOEXEC);
-  run_in_batches();
 }
 
 class Worker {

@@ -729,21 +729,6 @@ workers_have_ended() {
   assert_equal "$(ready_workers)" "$(children_of "$daemon_pid" | sort -n)"
 }
 
-policies_of_workers() {
-  local pid
-  for pid in $(children_of "$daemon_pid"); do
-    chrt --all-tasks --pid "$pid" | grep -o 'SCHED_.*'
-  done | sort -u
-}
-
-@test "all threads of workers are scheduled as batches, or as counterd was started" {
-  start_daemon --workers 2
-  assert_equal "$(policies_of_workers)" SCHED_BATCH
-  launcher=(chrt --idle 0)
-  start_daemon --workers 2 --listen 127.0.0.1:0
-  assert_equal "$(policies_of_workers)" SCHED_IDLE
-}
-
 @test "a worker that is killed is replaced, and counting goes on" {
   local worker i acknowledged=0
   start_daemon --workers 2
