@@ -4,6 +4,9 @@
 // Not a lock file beside it, which can be unlinked and made anew, so that two hold it, or be held
 // by whoever may read it. Not SQLite's own lock, which does not keep a checkpoint away from a
 // writer. The kernel frees the turn when its holder dies; one that is stopped keeps it.
+//
+// And an alarm, by which one tells those that come later that the file is in doubt; only who has
+// raised it ends it.
 #pragma once
 
 #include <ctime>
@@ -27,7 +30,7 @@ class FileTurn {
   Result<void> take(Deadline deadline);
   void yield();
 
-  // A sign to all others, of whatever process, until it is taken down or this process ends.
+  // Heard by all others, of whatever process, until end_alarm() or the end of this object.
   void raise_alarm();
   void end_alarm();
   // Whether another one's alarm is raised.

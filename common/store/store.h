@@ -6,8 +6,8 @@
 // within one process those that are closed when no other is left: closing one drops the locks that
 // SQLite has on the file in that process.
 //
-// Crashes: what an outcome says, of a change or a report, and what a list shows is durable by then
-// as far as StoreStatus::durability says:
+// Crashes: what an outcome says, behind settle() where the batch changes something, and what a list
+// shows is durable as far as StoreStatus::durability says:
 //   sqlite, Sync::kFull    survives a crash of every process, of the system and of its power
 //   sqlite, Sync::kNormal  survives a crash of every process; a power failure may lose the latest
 //                          changes, never tear one
@@ -143,9 +143,9 @@ class Store {
   // outcomes hold only behind settle(). REQUIRES: the turn is held if any step changes something
   virtual void apply(std::span<Step> batch, Deadline deadline) = 0;
 
-  // Makes durable what apply() has done to the batch, or gives it the outcomes of a failure. Takes
-  // as long as the disk does, and needs no turn: others may change the store meanwhile.
-  // REQUIRES: the last call but yield_turn() was apply() of that batch
+  // Makes durable what apply() has done to the batch; if that fails, its changes are kUnknown and
+  // its reports kUnavailable. Takes as long as the disk does, and needs no turn: others may change
+  // the store meanwhile. REQUIRES: the last call but yield_turn() was apply() of that batch
   virtual void settle(std::span<Step> batch) = 0;
 
   // The housekeeping that is due, under the turn, which it takes; does nothing most of the time.
