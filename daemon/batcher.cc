@@ -1,7 +1,8 @@
 #include "daemon/batcher.h"
 
+#include <sched.h>
+
 #include <algorithm>
-#include <asio/post.hpp>
 
 #include "common/limits.h"
 #include "common/log.h"
@@ -10,6 +11,10 @@ namespace counterd {
 namespace {
 
 using std::chrono::steady_clock;
+
+// Handlers of the event loop between two looks at what waits for the store. One of them reads
+// from all connections that have sent something.
+constexpr int kHandledAtOnce = 16;
 
 // What falling asleep and waking takes, about: to wait for less than that would be the longer wait.
 constexpr std::chrono::microseconds kWorthSleeping{50};
@@ -31,16 +36,6 @@ std::size_t size_of(const Question& question) {
   return operation == nullptr ? 1 : size_of(*operation);
 }
 
-// Whether there is nothing to wait for: no more would go into one batch.
-bool fills_a_batch(const std::vector<Step>& steps) {
-  std::size_t operations = 0;
-  for (const Step& step : steps) {
-    operations += size_of(step.operation);
-    if (operations >= kMaxBatchOperations) return true;
-  }
-  return false;
-}
-
 // How many of the first steps are no more operations than a batch may have, and at least one.
 std::size_t steps_that_fit(const std::vector<Step>& steps) {
   std::size_t operations = 0;
@@ -51,6 +46,26 @@ std::size_t steps_that_fit(const std::vector<Step>& steps) {
     ++count;
   }
   return count;
+}
+
+// How many of those who may come are waited for.
+std::size_t most_of(std::size_t all) {
+  return all - all / 8;
+}
+
+// The answer to what is no operation.
+Answer ask(Store& store, const std::variant<ListQuery, Probe>& question, Deadline deadline) {
+  if (const auto* list = std::get_if<ListQuery>(&question)) return store.list(*list, deadline);
+  const Result<void> answers = store.probe(deadline);
+  return answers ? Result<StoreStatus>(store.status()) : Result<StoreStatus>(answers.error());
+}
+
+const Error* failure_of(const Answer& answer) {
+  if (const auto* page = std::get_if<Result<ListPage>>(&answer)) {
+    return *page ? nullptr : &page->error();
+  }
+  const auto& status = std::get<Result<StoreStatus>>(answer);
+  return status ? nullptr : &status.error();
 }
 
 // The first `size` of `from`, taken out of it.
@@ -67,16 +82,40 @@ std::vector<Element> take_front(std::vector<Element>& from, std::size_t size) {
 
 Batcher::Batcher(asio::io_context& loop, std::unique_ptr<Store> store,
                  std::chrono::milliseconds timeout)
-    : loop_(loop), store_(std::move(store)), timeout_(timeout), thread_([this] { run(); }) {}
+    : loop_(loop), store_(std::move(store)), timeout_(timeout), alarm_(loop), stand_in_(loop) {}
 
-Batcher::~Batcher() {
-  hand_over();
-  {
-    const std::lock_guard lock(mutex_);
-    ending_ = true;
+void Batcher::run() {
+  while (!loop_.stopped()) {
+    const bool came = handle_some();
+    const Deadline next = due();
+    if (next <= steady_clock::now()) {
+      serve();
+    } else if (!came) {
+      wait_until(next);
+    }
   }
-  changed_.notify_one();
-  thread_.join();
+  while (!waiting_.empty()) serve();
+}
+
+// Runs handlers that are ready, but not without end: those whose questions wait are not kept
+// waiting by others. False: there was none.
+bool Batcher::handle_some() {
+  int handled = 0;
+  while (handled < kHandledAtOnce && loop_.poll_one() > 0) ++handled;
+  return handled > 0;
+}
+
+// Until a handler is ready, or then.
+void Batcher::wait_until(Deadline deadline) {
+  if (deadline != Deadline::max()) {
+    if (deadline - steady_clock::now() < kWorthSleeping) {
+      sched_yield();
+      return;
+    }
+    alarm_.expires_at(deadline);
+    alarm_.async_wait([](const asio::error_code&) {});
+  }
+  loop_.run_one();
 }
 
 bool Batcher::submit(Question question, std::shared_ptr<Waiter> waiter, std::uint64_t number) {
@@ -85,137 +124,105 @@ bool Batcher::submit(Question question, std::shared_ptr<Waiter> waiter, std::uin
   unanswered_ += size;
   Ticket ticket{std::move(waiter), number, steady_clock::now() + timeout_};
   if (auto* operation = std::get_if<Operation>(&question)) {
-    gathered_.batch.steps.emplace_back().operation = std::move(*operation);
-    gathered_.batch.tickets.push_back(std::move(ticket));
+    waiting_.batch.steps.emplace_back().operation = std::move(*operation);
+    waiting_.batch.tickets.push_back(std::move(ticket));
   } else if (auto* query = std::get_if<ListQuery>(&question)) {
-    gathered_.queries.push_back({std::move(*query), std::move(ticket)});
+    waiting_.queries.push_back({std::move(*query), std::move(ticket)});
   } else {
-    gathered_.queries.push_back({Probe{}, std::move(ticket)});
+    waiting_.queries.push_back({Probe{}, std::move(ticket)});
   }
-  // When the event loop has done what is at hand, so that a batch begins with all that one round
-  // of it has brought.
-  if (!std::exchange(hand_over_posted_, true)) asio::post(loop_, [this] { hand_over(); });
   return true;
 }
 
-void Batcher::hand_over() {
-  hand_over_posted_ = false;
-  {
-    const std::lock_guard lock(mutex_);
-    append(waiting_.batch.steps, std::move(gathered_.batch.steps));
-    append(waiting_.batch.tickets, std::move(gathered_.batch.tickets));
-    append(waiting_.queries, std::move(gathered_.queries));
-    if (!worth_waking()) return;
-  }
-  changed_.notify_one();
-}
-
-bool Batcher::worth_waking() const {
-  return ending_ || !waiting_.queries.empty() || waiting_.batch.steps.size() >= wanted_;
-}
-
-void Batcher::run() {
-  std::unique_lock lock(mutex_);
-  for (;;) {
-    changed_.wait(lock, [this] { return ending_ || !waiting_.empty(); });
-    if (waiting_.empty()) return;
-    gather(lock);
-    // One of each in turn: neither waits for all of the other.
-    if (!waiting_.batch.steps.empty()) serve_batch(lock);
-    if (!waiting_.queries.empty()) serve_query(lock);
-  }
-}
-
+// When the store is to be asked.
+//
 // Clients that were just answered tend to come back at once. One batch of all of them and of those
 // that wait already is one commit instead of two, so it is worth to wait for most of them, but for
-// no longer than a commit takes; and not for a while, if they did not come. When most are there,
-// the last ones are near.
-void Batcher::gather(std::unique_lock<std::mutex>& lock) {
-  const std::size_t all = std::min(std::exchange(expected_, 0), kMaxBatchOperations);
-  const std::size_t most = all - all / 8;
-  if (!waiting_.queries.empty() || fills_a_batch(waiting_.batch.steps)) return;
-  if (waiting_.batch.steps.size() < most) {
-    if (skip_ > 0) {
-      --skip_;
-      return;
-    }
-    const bool came = wait_for(most, committed_ + commit_time_ / 2, lock);
+// no longer than half a commit takes; and not for a while, if they did not come. When most are
+// there, the last ones are near.
+Deadline Batcher::due() {
+  if (waiting_.empty()) return Deadline::max();
+  const std::size_t come = waiting_.batch.steps.size();
+  const bool full = unanswered_ >= kMaxBatchOperations;
+  if (full || !waiting_.queries.empty() || come >= expected_) return {};
+  if (come < most_of(expected_)) {
+    if (skip_ > 0) return {};
+    waited_ = true;
+    return patience_end_;
+  }
+  if (!last_ones_end_) last_ones_end_ = steady_clock::now() + commit_time_ / 16;
+  return *last_ones_end_;
+}
+
+// Where those who were expected were waited for and have not come, the next batches that lack them
+// begin without waiting, twice as many each time.
+void Batcher::learn() {
+  if (!waiting_.queries.empty()) return;
+  const bool came = waiting_.batch.steps.size() >= most_of(expected_);
+  if (waited_) {
     skipped_ = came ? 0 : std::clamp<std::size_t>(2 * skipped_, 1, 64);
     skip_ = skipped_;
-    if (!came) return;
+  } else if (!came && skip_ > 0) {
+    --skip_;
   }
-  const auto moment = commit_time_ / 16;
-  if (waiting_.batch.steps.size() < all && moment >= kWorthSleeping) {
-    wait_for(all, steady_clock::now() + moment, lock);
-  }
+  waited_ = false;
 }
 
-// Whether there were so many operations by then, or something else to do.
-// REQUIRES: the lock is held
-bool Batcher::wait_for(std::size_t operations, Deadline end, std::unique_lock<std::mutex>& lock) {
-  wanted_ = operations;
-  const bool came = changed_.wait_until(lock, end, [this] { return worth_waking(); });
-  wanted_ = 1;
-  return came;
+// That so many operations come, from now on.
+void Batcher::expect(std::size_t operations) {
+  expected_ = std::min(operations, kMaxBatchOperations);
+  patience_end_ = steady_clock::now() + commit_time_ / 2;
+  last_ones_end_.reset();
 }
 
-void Batcher::serve_query(std::unique_lock<std::mutex>& lock) {
-  Query query = std::move(waiting_.queries.front());
+// One of each in turn: neither waits for all of the other.
+void Batcher::serve() {
+  if (!waiting_.batch.steps.empty()) serve_batch();
+  if (!waiting_.queries.empty()) serve_query();
+}
+
+void Batcher::serve_query() {
+  const Query query = std::move(waiting_.queries.front());
   waiting_.queries.pop_front();
-  lock.unlock();
   const Deadline deadline = steady_clock::now() + timeout_;
-  if (const auto* list = std::get_if<ListQuery>(&query.question)) {
-    Result<ListPage> page = store_->list(*list, deadline);
-    note_look(page ? nullptr : &page.error());
-    deliver(std::move(query.ticket), std::move(page));
-  } else {
-    const Result<void> answers = store_->probe(deadline);
-    note_look(answers ? nullptr : &answers.error());
-    deliver(std::move(query.ticket),
-            answers ? Result<StoreStatus>(store_->status()) : Result<StoreStatus>(answers.error()));
-  }
-  lock.lock();
+  Answer answer = stand_in_.cover([&] { return ask(*store_, query.question, deadline); });
+  note_look(failure_of(answer));
+  deliver(query.ticket, std::move(answer));
 }
 
-void Batcher::serve_batch(std::unique_lock<std::mutex>& lock) {
+void Batcher::serve_batch() {
+  learn();
   const bool turn_needed = needs_turn(waiting_.batch.steps);
   const Deadline turn_deadline = waiting_.batch.tickets.front().deadline;
   if (turn_needed) {
-    lock.unlock();
-    const Result<void> turn = store_->take_turn(turn_deadline);
-    lock.lock();
+    const Result<void> turn = stand_in_.cover([&] { return store_->take_turn(turn_deadline); });
     if (!turn) {
       note_health(&turn.error());
-      answer_without_turn(lock, turn.error(), turn_deadline);
+      answer_without_turn(turn.error(), turn_deadline);
       return;
     }
   }
   Batch batch = take_batch();
-  lock.unlock();
   const Deadline start = steady_clock::now();
-  store_->apply(batch.steps, start + timeout_);
-  if (turn_needed) {
+  stand_in_.cover([&] {
+    store_->apply(batch.steps, start + timeout_);
+    if (!turn_needed) return;
     store_->yield_turn();
     store_->settle(batch.steps);
-  }
-  committed_ = steady_clock::now();
-  commit_time_ = committed_ - start;
+  });
+  commit_time_ = steady_clock::now() - start;
   note_health(batch.steps);
-  lock.lock();
-  expected_ = turn_needed ? batch.steps.size() + waiting_.batch.steps.size() : 0;
-  lock.unlock();
+  const std::size_t next = turn_needed ? batch.steps.size() + waiting_.batch.steps.size() : 0;
   deliver(std::move(batch));
-  if (turn_needed) store_->tidy();
-  lock.lock();
+  expect(next);
+  if (turn_needed) stand_in_.cover([this] { store_->tidy(); });
 }
 
 // Changes fail: those that have waited until their deadline, or all, if no waiting would help.
 // Reports among them need no turn.
-void Batcher::answer_without_turn(std::unique_lock<std::mutex>& lock, const Error& error,
-                                  Deadline turn_deadline) {
+void Batcher::answer_without_turn(const Error& error, Deadline turn_deadline) {
   const Deadline now = steady_clock::now();
   Batch taken = take_batch();
-  lock.unlock();
   Batch changes;
   Batch reports;
   Batch patient;
@@ -227,14 +234,13 @@ void Batcher::answer_without_turn(std::unique_lock<std::mutex>& lock, const Erro
     part.steps.push_back(std::move(taken.steps[i]));
     part.tickets.push_back(std::move(taken.tickets[i]));
   }
-  fail_batch(changes.steps, error);
-  store_->apply(reports.steps, steady_clock::now() + timeout_);
-  deliver(std::move(changes));
-  deliver(std::move(reports));
-  lock.lock();
-  append(patient.steps, std::exchange(waiting_.batch.steps, {}));
-  append(patient.tickets, std::exchange(waiting_.batch.tickets, {}));
+  append(patient.steps, std::move(waiting_.batch.steps));
+  append(patient.tickets, std::move(waiting_.batch.tickets));
   waiting_.batch = std::move(patient);
+  fail_batch(changes.steps, error);
+  deliver(std::move(changes));
+  stand_in_.cover([&] { store_->apply(reports.steps, now + timeout_); });
+  deliver(std::move(reports));
 }
 
 // The log tells when the store fails and when it answers again, once each.
@@ -264,27 +270,22 @@ void Batcher::note_health(std::span<const Step> batch) {
   looks ? note_look(failed ? &failure : nullptr) : note_health(failed ? &failure : nullptr);
 }
 
-// Some waiting operations; all of them, if there are not too many. REQUIRES: the lock is held
+// Some waiting operations; all of them, if there are not too many.
 Batcher::Batch Batcher::take_batch() {
   const std::size_t size = steps_that_fit(waiting_.batch.steps);
   return {take_front(waiting_.batch.steps, size), take_front(waiting_.batch.tickets, size)};
 }
 
 void Batcher::deliver(Batch batch) {
-  if (batch.steps.empty()) return;
-  asio::post(loop_, [this, batch = std::move(batch)]() mutable {
-    for (std::size_t i = 0; i < batch.steps.size(); ++i) {
-      unanswered_ -= size_of(batch.steps[i].operation);
-      batch.tickets[i].waiter->finish(batch.tickets[i].number, std::move(batch.steps[i]));
-    }
-  });
+  for (std::size_t i = 0; i < batch.steps.size(); ++i) {
+    unanswered_ -= size_of(batch.steps[i].operation);
+    batch.tickets[i].waiter->finish(batch.tickets[i].number, std::move(batch.steps[i]));
+  }
 }
 
-void Batcher::deliver(Ticket ticket, Answer answer) {
-  asio::post(loop_, [this, ticket = std::move(ticket), answer = std::move(answer)]() mutable {
-    --unanswered_;
-    ticket.waiter->finish(ticket.number, std::move(answer));
-  });
+void Batcher::deliver(const Ticket& ticket, Answer answer) {
+  --unanswered_;
+  ticket.waiter->finish(ticket.number, std::move(answer));
 }
 
 }  // namespace counterd

@@ -1,27 +1,27 @@
 // Between the event loop and the store: gathers what connections ask, and asks the store for all
 // of it at once.
 //
-// The store belongs to one storage thread. Whenever that thread is free it waits for the store's
-// turn, if there is a change to make, *then* takes what has gathered and applies it: a worker that
-// waits for its turn goes on gathering. Answers reach their waiters on the event loop only when
-// the store has returned.
+// All of it is the event loop's: between the loop's rounds its thread waits for the store's turn,
+// if there is a change to make, *then* takes what has gathered, applies it and gives the answers.
+// Where the store takes long, a second thread runs the loop meanwhile (stand_in.h), and goes on
+// gathering.
 #pragma once
 
 #include <asio/io_context.hpp>
-#include <condition_variable>
+#include <asio/steady_timer.hpp>
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <mutex>
-#include <thread>
+#include <optional>
 #include <vector>
 
 #include "common/store/store.h"
 #include "daemon/api.h"
+#include "daemon/stand_in.h"
 
 namespace counterd {
 
-// Who waits for answers; called on the event loop.
+// Who waits for answers.
 class Waiter {
  public:
   virtual ~Waiter() = default;
@@ -32,19 +32,18 @@ class Waiter {
 
 class Batcher {
  public:
-  // Starts the storage thread. `timeout` is the longest that a question waits for the store's
-  // turn, and that the store may then work on it.
+  // `timeout` is the longest that a question waits for the store's turn, and that the store may
+  // then work on it. The calling thread is the one of run().
   Batcher(asio::io_context& loop, std::unique_ptr<Store> store, std::chrono::milliseconds timeout);
-  // Finishes what waits, then ends the thread.
-  ~Batcher();
+
+  // Runs the event loop, and asks the store between its rounds, until the loop is stopped and what
+  // waited then is finished.
+  void run();
 
   // Asks the store; the answer goes to waiter->finish(number, …). Operations are applied in their
   // order; a list or a probe sees those that were submitted before it. False: with this one there
-  // would be more than kMaxWaitingOperations without an answer, and it was not taken. Called on the
-  // event loop.
+  // would be more than kMaxWaitingOperations without an answer, and it was not taken.
   bool submit(Question question, std::shared_ptr<Waiter> waiter, std::uint64_t number);
-  // Operations, and other questions, that have no answer yet. Called on the event loop.
-  std::size_t unanswered() const { return unanswered_; }
 
  private:
   struct Ticket {
@@ -67,47 +66,42 @@ class Batcher {
     bool empty() const { return batch.steps.empty() && queries.empty(); }
   };
 
-  void hand_over();
-  bool worth_waking() const;
-  void run();
-  void gather(std::unique_lock<std::mutex>& lock);
-  bool wait_for(std::size_t operations, Deadline end, std::unique_lock<std::mutex>& lock);
-  void serve_batch(std::unique_lock<std::mutex>& lock);
-  void serve_query(std::unique_lock<std::mutex>& lock);
-  void answer_without_turn(std::unique_lock<std::mutex>& lock, const Error& error,
-                           Deadline turn_deadline);
+  bool handle_some();
+  Deadline due();
+  void wait_until(Deadline deadline);
+  void serve();
+  void serve_batch();
+  void serve_query();
+  void answer_without_turn(const Error& error, Deadline turn_deadline);
+  void learn();
+  void expect(std::size_t operations);
   Batch take_batch();
   void note_health(const Error* failure);
   void note_look(const Error* failure);
   void note_health(std::span<const Step> batch);
   void deliver(Batch batch);
-  void deliver(Ticket ticket, Answer answer);
+  void deliver(const Ticket& ticket, Answer answer);
 
   asio::io_context& loop_;
-  std::unique_ptr<Store> store_;
+  const std::unique_ptr<Store> store_;
   const std::chrono::milliseconds timeout_;
+  asio::steady_timer alarm_;
+  StandIn stand_in_;
 
-  // Event loop only.
-  Waiting gathered_;  // since the last hand_over()
-  bool hand_over_posted_ = false;
-  std::size_t unanswered_ = 0;
-
-  std::mutex mutex_;  // guards the next four
-  std::condition_variable changed_;
   Waiting waiting_;
-  std::size_t wanted_ = 1;  // operations that the storage thread waits for
-  bool ending_ = false;
+  std::size_t unanswered_ = 0;  // operations, and other questions, that have no answer yet
 
-  // Storage thread only.
-  std::size_t expected_ = 0;  // operations that may come together for the next batch
-  std::chrono::steady_clock::time_point committed_;  // when the last batch was
+  // Who may come together for the next batch, and until when they are waited for.
+  std::size_t expected_ = 0;
+  Deadline patience_end_;
+  std::optional<Deadline> last_ones_end_;  // since most have come
+  bool waited_ = false;                    // for most of them
   std::chrono::steady_clock::duration commit_time_{0};
   std::size_t skip_ = 0;     // batches that begin without waiting
   std::size_t skipped_ = 0;  // ... since they came in vain last time
-  std::string failure_;      // of the store, as logged; empty: it answers
-  Code failure_code_ = Code::kOk;
 
-  std::thread thread_;
+  std::string failure_;  // of the store, as logged; empty: it answers
+  Code failure_code_ = Code::kOk;
 };
 
 }  // namespace counterd

@@ -268,8 +268,7 @@ Result<void> set_all(DaemonOptions& options, const Sources& sources) {
   return {};
 }
 
-// On SQLite, whose one write lock more workers only contend for, a processor for each of the two
-// threads of a worker.
+// On SQLite the more workers there are, the fewer changes are in each commit.
 int default_workers(const std::string& store_url) {
   const int processors = usable_processors();
   if (store_url.starts_with("sqlite:")) return std::clamp(processors / 2, 1, 2);

@@ -1,7 +1,6 @@
 #include "daemon/worker.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -19,7 +18,6 @@
 #include "common/limits.h"
 #include "common/log.h"
 #include "common/number.h"
-#include "daemon/processors.h"
 #include "daemon/server.h"
 
 namespace std::chrono {
@@ -51,17 +49,6 @@ constexpr int kFirstSocketFd = 5;
 
 // Descriptors beside those of connections: store, log, event loop and the like.
 constexpr rlim_t kOtherDescriptors = 64;
-
-// A sleeping event loop is woken later than one that looks, by up to a fifth of a batch on a fast
-// disk; with this many waiting, what looking costs is less than what the waking did.
-constexpr std::size_t kWorthLooking = 8;
-constexpr std::chrono::microseconds kLookAgain{50};
-
-// Of many workers only the first look: those whose two threads have a processor each. More would
-// take from each other what they wait for.
-bool may_look(int slot) {
-  return slot < usable_processors() / 2;
-}
 
 constexpr milliseconds kFirstProbePause{50};
 constexpr milliseconds kLongestProbePause{500};
@@ -115,12 +102,11 @@ class Worker {
       : batcher_(loop_, std::move(store), setup.store.timeout),
         server_(loop_, batcher_, setup.api, figures(slot), fit_descriptors(setup.max_connections)),
         drain_timeout_(setup.drain_timeout),
-        may_look_(may_look(slot)),
         signals_(loop_, SIGTERM),
         lifeline_(loop_, kLifelineFd),
         readiness_(std::make_shared<Readiness>(*this)) {}
 
-  int run(int sockets) {
+  void run(int sockets) {
     for (int i = 0; i < sockets; ++i) {
       fcntl(kFirstSocketFd + i, F_SETFD, FD_CLOEXEC);
       server_.listen(UniqueFd(kFirstSocketFd + i));
@@ -130,26 +116,10 @@ class Worker {
     });
     watch_lifeline();
     readiness_->probe();
-    while (!loop_.stopped()) {
-      if (loop_.poll() == 0 && !look_again()) loop_.run_one();
-    }
-    if (cut_off_) _exit(exit_status_);  // the storage thread may be waiting for the store
-    return exit_status_;
+    batcher_.run();
   }
 
  private:
-  // While many wait for the store, an answer or the next requests are near: looks for them for a
-  // while. False: nothing has come.
-  bool look_again() {
-    if (!may_look_ || batcher_.unanswered() < kWorthLooking) return false;
-    const Deadline end = std::chrono::steady_clock::now() + kLookAgain;
-    do {
-      sched_yield();
-      if (loop_.poll() > 0) return true;
-    } while (std::chrono::steady_clock::now() < end);
-    return false;
-  }
-
   // Waits for the store's first answer.
   class Readiness : public Waiter, public std::enable_shared_from_this<Readiness> {
    public:
@@ -158,7 +128,7 @@ class Worker {
     void finish(std::uint64_t, Answer answer) override {
       const auto& status = std::get<Result<StoreStatus>>(answer);
       if (status) return worker_.say_ready(*status);
-      if (status.error().code == Code::kConfig) return worker_.give_up(status.error());
+      if (status.error().code == Code::kConfig) give_up(status.error());
       worker_.server_.after(pause_, [self = shared_from_this()] { self->probe(); });
       pause_ = std::min(2 * pause_, kLongestProbePause);
     }
@@ -183,11 +153,7 @@ class Worker {
   }
 
   // The batcher has told why.
-  void give_up(const Error& error) {
-    exit_status_ = code_info(error.code).exit_status;
-    cut_off_ = true;
-    loop_.stop();
-  }
+  [[noreturn]] static void give_up(const Error& error) { _exit(code_info(error.code).exit_status); }
 
   void watch_lifeline() {
     lifeline_.async_wait(asio::posix::stream_descriptor::wait_read,
@@ -204,8 +170,7 @@ class Worker {
     server_.after(drain_timeout_, [this] {
       log_line("cut off " + std::to_string(server_.figures().connections) +
                " connections at the end of --drain-timeout");
-      cut_off_ = true;
-      loop_.stop();
+      _exit(0);  // the other thread may be waiting for the store
     });
   }
 
@@ -213,12 +178,9 @@ class Worker {
   Batcher batcher_;
   Server server_;
   const milliseconds drain_timeout_;
-  const bool may_look_;
   asio::signal_set signals_;
   asio::posix::stream_descriptor lifeline_;
   std::shared_ptr<Readiness> readiness_;
-  int exit_status_ = 0;
-  bool cut_off_ = false;
 };
 
 // Puts `fds` at kSetupFd and up, marks all others to be closed, and becomes the worker. In the
@@ -287,7 +249,8 @@ int run_worker(int slot, int sockets) {
     log_line(store.error().message);
     return code_info(store.error().code).exit_status;
   }
-  return Worker(slot, *setup, std::move(*store)).run(sockets);
+  Worker(slot, *setup, std::move(*store)).run(sockets);
+  return 0;
 }
 
 }  // namespace counterd

@@ -3,6 +3,8 @@
 #include <asio/executor_work_guard.hpp>
 #include <asio/steady_timer.hpp>
 #include <atomic>
+#include <functional>
+#include <thread>
 
 #include "common/limits.h"
 #include "tests/catch.h"
@@ -18,11 +20,12 @@ using std::chrono::steady_clock;
 class SlowStore : public Store {
  public:
   struct Notes {
-    std::atomic<int> batches{0};
-    std::atomic<int> turns_refused{0};
-    std::atomic<bool> turn_is_free{true};
-    std::vector<std::string> order;  // read when the batcher has ended
-    std::string calls;               // this as well
+    int batches = 0;
+    int turns_refused = 0;
+    std::atomic<bool> turn_is_free{true};  // told by whoever has the loop
+    std::vector<std::string> order;
+    std::string calls;
+    std::vector<steady_clock::time_point> begun;  // of each batch
   };
   static constexpr std::int64_t kSettled = 77;
 
@@ -48,6 +51,7 @@ class SlowStore : public Store {
     if (batch.empty()) return;
     ++notes_.batches;
     notes_.calls += "apply ";
+    notes_.begun.push_back(steady_clock::now());
     std::this_thread::sleep_for(commit_);
     for (Step& step : batch) {
       notes_.order.push_back(step.operation.name);
@@ -69,10 +73,10 @@ class SlowStore : public Store {
 // Asks again a moment after it is answered, until it has asked `rounds` times.
 class Client : public Waiter, public std::enable_shared_from_this<Client> {
  public:
-  Client(asio::io_context& loop, Batcher*& batcher, int rounds, milliseconds pause)
+  Client(asio::io_context& loop, Batcher& batcher, int rounds, milliseconds pause)
       : batcher_(batcher), rounds_(rounds), pause_(pause), timer_(loop) {}
   void ask(Question question) {
-    CHECK(batcher_->submit(std::move(question), shared_from_this(), 0));
+    CHECK(batcher_.submit(std::move(question), shared_from_this(), 0));
   }
   void finish(std::uint64_t, Answer answer) override {
     if (const auto* step = std::get_if<Step>(&answer)) {
@@ -89,7 +93,7 @@ class Client : public Waiter, public std::enable_shared_from_this<Client> {
   std::int64_t last_value = 0;
 
  private:
-  Batcher*& batcher_;
+  Batcher& batcher_;
   int rounds_;
   const milliseconds pause_;
   asio::steady_timer timer_;
@@ -97,28 +101,35 @@ class Client : public Waiter, public std::enable_shared_from_this<Client> {
 
 struct Fixture {
   Fixture(milliseconds commit, milliseconds timeout)
-      : owned(std::make_unique<Batcher>(loop, std::make_unique<SlowStore>(notes, commit), timeout)),
-        batcher(owned.get()) {}
+      : batcher(loop, std::make_unique<SlowStore>(notes, commit), timeout) {}
   std::shared_ptr<Client> client(int rounds = 1, milliseconds pause = milliseconds(2)) {
     return clients.emplace_back(std::make_shared<Client>(loop, batcher, rounds, pause));
   }
-  // Runs the loop until `answers` have come.
+  // Runs the loop until `answers` have come, and what waits then is answered.
   void run(std::size_t answers) {
-    const auto give_up = steady_clock::now() + std::chrono::seconds(20);
-    const auto come = [&] {
-      std::size_t count = 0;
-      for (const auto& each : clients) count += each->codes.size();
-      return count;
-    };
-    while (come() < answers && steady_clock::now() < give_up) loop.run_one_for(milliseconds(100));
-    CHECK(come() == answers);
+    loop.restart();
+    look(answers, steady_clock::now() + std::chrono::seconds(20));
+    batcher.run();
+    CHECK(come() >= answers);
+  }
+  void after(milliseconds delay, std::function<void()> action) {
+    auto timer = std::make_shared<asio::steady_timer>(loop, delay);
+    timer->async_wait([timer, action = std::move(action)](const asio::error_code&) { action(); });
+  }
+  std::size_t come() const {
+    std::size_t count = 0;
+    for (const auto& each : clients) count += each->codes.size();
+    return count;
+  }
+  void look(std::size_t answers, steady_clock::time_point give_up) {
+    if (come() >= answers || steady_clock::now() > give_up) return loop.stop();
+    after(milliseconds(1), [=, this] { look(answers, give_up); });
   }
 
   asio::io_context loop;
   asio::executor_work_guard<asio::io_context::executor_type> guard = asio::make_work_guard(loop);
   SlowStore::Notes notes;
-  std::unique_ptr<Batcher> owned;
-  Batcher* batcher;
+  Batcher batcher;
   std::vector<std::shared_ptr<Client>> clients;
 };
 
@@ -143,7 +154,7 @@ TEST_CASE("as many operations wait as the limit says, those of groups counted") 
   const std::size_t groups = kMaxWaitingOperations / kMaxBatchOperations;
   for (std::size_t i = 0; i < groups; ++i) fixture.client()->ask(group);
   const auto one_more = fixture.client();
-  CHECK_FALSE(fixture.batcher->submit(increment_of("a").operation, one_more, 0));
+  CHECK_FALSE(fixture.batcher.submit(increment_of("a").operation, one_more, 0));
   fixture.notes.turn_is_free = true;
   fixture.run(groups);
   one_more->ask(increment_of("a").operation);
@@ -158,7 +169,6 @@ TEST_CASE("operations are applied in the order in which they were submitted") {
   }
   fixture.run(count);
   CHECK(fixture.notes.batches == 2);
-  fixture.owned.reset();
   REQUIRE(fixture.notes.order.size() == count);
   for (std::size_t i = 0; i < count; ++i) CHECK(fixture.notes.order[i] == "n" + std::to_string(i));
 }
@@ -172,7 +182,6 @@ TEST_CASE("changes are settled without the turn, and answered then; reports need
   const auto reader = fixture.client();
   reader->ask(report_of("a").operation);
   fixture.run(2);
-  fixture.owned.reset();
   CHECK(fixture.notes.calls == "apply yield settle tidy apply ");
 }
 
@@ -181,7 +190,6 @@ TEST_CASE("a list sees what was submitted before it, and does not wait for all t
   fixture.client(20)->ask(increment_of("before").operation);
   fixture.client()->ask(ListQuery{});
   fixture.run(20);
-  fixture.owned.reset();
   const auto& order = fixture.notes.order;
   REQUIRE(order.size() == 21);
   CHECK(order[0] == "before");
@@ -194,8 +202,9 @@ TEST_CASE("clients that come back soon are committed together") {
   Fixture fixture(milliseconds(20), milliseconds(1'000));
   for (int i = 0; i < kClients; ++i) {
     // The second half comes while the first is being committed.
-    if (i == kClients / 2) fixture.loop.run_for(milliseconds(5));
-    fixture.client(kRounds)->ask(increment_of("a").operation);
+    const auto client = fixture.client(kRounds);
+    fixture.after(milliseconds(i < kClients / 2 ? 0 : 10),
+                  [client] { client->ask(increment_of("a").operation); });
   }
   fixture.run(kClients * kRounds);
   // Two groups that take turns would need twice as many.
@@ -223,6 +232,25 @@ TEST_CASE("a lone client is never kept waiting for others") {
   CHECK(steady_clock::now() - start < milliseconds((20 + 2) * 10 + 100));
 }
 
+TEST_CASE("those that do not come back are not waited for again and again") {
+  constexpr int kCycles = 30;
+  constexpr milliseconds kCommit{12};
+  Fixture fixture(kCommit, milliseconds(1'000));
+  const auto ask = [&](int clients) {
+    for (int i = 0; i < clients; ++i) fixture.client()->ask(increment_of("a").operation);
+    const auto asked = steady_clock::now();
+    fixture.run(fixture.clients.size());
+    return fixture.notes.begun.back() - asked;
+  };
+  int waits = 0;
+  for (int i = 0; i < kCycles; ++i) {
+    ask(2);
+    if (ask(1) > kCommit / 3) ++waits;
+  }
+  CHECK(waits >= 1);
+  CHECK(waits <= kCycles / 3);
+}
+
 TEST_CASE("who waits in vain for the turn is told so at its deadline, and the rest goes on") {
   Fixture fixture(milliseconds(0), milliseconds(100));
   fixture.notes.turn_is_free = false;
@@ -230,14 +258,14 @@ TEST_CASE("who waits in vain for the turn is told so at its deadline, and the re
   early->ask(increment_of("early").operation);
   const auto report = fixture.client();
   report->ask(report_of("b").operation);
-  fixture.loop.run_for(milliseconds(60));
   const auto late = fixture.client();
-  late->ask(increment_of("late").operation);
-  fixture.run(2);
-  CHECK(early->codes == std::vector{Code::kUnavailable});
-  CHECK(report->codes == std::vector{Code::kOk});
-  CHECK(late->codes.empty());
-  fixture.notes.turn_is_free = true;
+  fixture.after(milliseconds(60), [&] { late->ask(increment_of("late").operation); });
+  fixture.after(milliseconds(130), [&] {
+    CHECK(early->codes == std::vector{Code::kUnavailable});
+    CHECK(report->codes == std::vector{Code::kOk});
+    CHECK(late->codes.empty());
+    fixture.notes.turn_is_free = true;
+  });
   fixture.run(3);
   CHECK(late->codes == std::vector{Code::kOk});
   CHECK(fixture.notes.turns_refused == 1);
@@ -247,11 +275,11 @@ TEST_CASE("no more questions wait than the limit") {
   Fixture fixture(milliseconds(1), milliseconds(5'000));
   const auto client = fixture.client();
   for (std::size_t i = 0; i < kMaxWaitingOperations; ++i) {
-    if (!fixture.batcher->submit(increment_of("a").operation, client, i)) FAIL(i);
+    if (!fixture.batcher.submit(increment_of("a").operation, client, i)) FAIL(i);
   }
-  CHECK(!fixture.batcher->submit(increment_of("a").operation, client, 0));
+  CHECK(!fixture.batcher.submit(increment_of("a").operation, client, 0));
   fixture.run(kMaxWaitingOperations);
-  CHECK(fixture.batcher->submit(increment_of("a").operation, client, 0));
+  CHECK(fixture.batcher.submit(increment_of("a").operation, client, 0));
   fixture.run(kMaxWaitingOperations + 1);
 }
 

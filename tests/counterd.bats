@@ -1008,6 +1008,21 @@ os.execve(program, sys.argv[2:], os.environ)'
   assert_equal "$("$counterctl" --server "$url" increment)" 1
 }
 
+@test "what needs no store is answered while a change waits for it" {
+  local begin
+  start_daemon --workers 1
+  hold_store
+  send_late_increment
+  begin=$(milliseconds)
+  try curl -s --max-time 5 "$url/livez"
+  assert_status 0
+  assert_equal "$(curl -s --max-time 5 -o /dev/null -w '%{http_code}' "$url/readyz")" 503
+  (($(milliseconds) - begin < 3000)) || fail "it has lasted too long"
+  let_go
+  wait "$late_pid"
+  assert_equal "$(cat "$dir/late")" 200
+}
+
 # --- the end ---
 
 assert_ends_in_order() {

@@ -1,0 +1,81 @@
+#include "daemon/stand_in.h"
+
+#include <asio/post.hpp>
+#include <chrono>
+
+namespace counterd {
+namespace {
+
+// An absence that is still the same after so long is stood in for. The second thread looks as often
+// while there are absences, and not at all when there are none.
+constexpr std::chrono::milliseconds kPatience{2};
+
+bool is_away(std::uint64_t moves) {
+  return moves % 2 == 1;
+}
+
+}  // namespace
+
+StandIn::StandIn(asio::io_context& loop) : loop_(loop) {
+  loop_mutex_.lock();
+  thread_ = std::thread([this] { run(); });
+}
+
+StandIn::~StandIn() {
+  {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
+  }
+  changed_.notify_one();
+  thread_.join();
+  loop_mutex_.unlock();
+}
+
+void StandIn::leave() {
+  ++moves_;
+  loop_mutex_.unlock();
+  if (!dozes_) return;
+  {
+    const std::lock_guard lock(mutex_);
+    dozes_ = false;
+  }
+  changed_.notify_one();
+}
+
+void StandIn::come_back() {
+  ++moves_;
+  if (loop_mutex_.try_lock()) return;
+  asio::post(loop_, [] {});  // the second thread may be asleep in the loop
+  loop_mutex_.lock();
+}
+
+void StandIn::run() {
+  std::unique_lock lock(mutex_);
+  while (!ending_) {
+    const std::uint64_t moves = moves_;
+    changed_.wait_for(lock, kPatience, [this] { return ending_; });
+    if (moves_ != moves) continue;
+    if (is_away(moves)) {
+      lock.unlock();
+      stand_in(moves);
+      lock.lock();
+    } else {
+      doze(lock, moves);
+    }
+  }
+}
+
+// Until there are more `moves`. Who departs counts, then looks whether this thread dozes; so this
+// one says so first, then looks whether there are more.
+void StandIn::doze(std::unique_lock<std::mutex>& lock, std::uint64_t moves) {
+  dozes_ = true;
+  if (moves_ == moves) changed_.wait(lock, [this] { return ending_ || !dozes_; });
+  dozes_ = false;
+}
+
+void StandIn::stand_in(std::uint64_t absence) {
+  const std::lock_guard loop(loop_mutex_);
+  while (moves_ == absence && !loop_.stopped()) loop_.run_one();
+}
+
+}  // namespace counterd

@@ -1,0 +1,62 @@
+// A second thread for the event loop, which runs it while the first one waits for the store for
+// longer than a moment: so nothing that hangs under the store keeps requests, deadlines or signals
+// waiting.
+//
+// Why not a thread for the store: to hand it a batch and get back the answers is two wake-ups of a
+// sleeping thread, which take as long as a quick store does and cost as much as the requests.
+#pragma once
+
+#include <asio/io_context.hpp>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+
+namespace counterd {
+
+// One thread at a time has the event loop: it alone runs handlers, and may touch what they touch.
+class StandIn {
+ public:
+  // The calling thread has the loop, and is the one that cover() and the end are called on.
+  explicit StandIn(asio::io_context& loop);
+  ~StandIn();
+  StandIn(const StandIn&) = delete;
+  StandIn& operator=(const StandIn&) = delete;
+
+  // Does `work`, which touches nothing that belongs to the loop, and returns what it returns. If it
+  // takes longer than 2 to 4 milliseconds, the second thread runs the loop until it is done.
+  // REQUIRES: no handler of the loop is running
+  template <class Work>
+  auto cover(Work work) {
+    leave();
+    const Return to_the_loop{*this};
+    return work();
+  }
+
+ private:
+  struct Return {
+    StandIn& stand_in;
+    ~Return() { stand_in.come_back(); }
+  };
+
+  void leave();
+  void come_back();
+  void run();
+  void doze(std::unique_lock<std::mutex>& lock, std::uint64_t moves);
+  void stand_in(std::uint64_t absence);
+
+  asio::io_context& loop_;
+  std::mutex loop_mutex_;  // who has locked it has the loop
+  // Counts departures and returns: odd while the first thread is away.
+  std::atomic<std::uint64_t> moves_{0};
+  std::atomic<bool> dozes_{false};  // the second thread, until the next departure
+
+  std::mutex mutex_;  // guards ending_, and what changed_ tells of
+  std::condition_variable changed_;
+  bool ending_ = false;
+
+  std::thread thread_;
+};
+
+}  // namespace counterd
