@@ -76,7 +76,8 @@ class Client : public Waiter, public std::enable_shared_from_this<Client> {
   Client(asio::io_context& loop, Batcher& batcher, int rounds, milliseconds pause)
       : batcher_(batcher), rounds_(rounds), pause_(pause), timer_(loop) {}
   void ask(Question question) {
-    CHECK(batcher_.submit(std::move(question), shared_from_this(), 0));
+    const bool taken = batcher_.submit(std::move(question), shared_from_this(), 0);
+    CHECK(taken);
   }
   void finish(std::uint64_t, Answer answer) override {
     if (const auto* step = std::get_if<Step>(&answer)) {
