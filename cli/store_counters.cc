@@ -25,7 +25,9 @@ class StoreCounters : public Counters {
   }
 
   Result<ListPage> list(const ListQuery& query, Deadline deadline) override {
-    return store_->list(query, deadline);
+    Result<ListPage> page = store_->list(query, deadline);
+    store_->tidy();
+    return page;
   }
 
   Result<CountersStatus> status(Deadline deadline) override {

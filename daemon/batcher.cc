@@ -171,6 +171,8 @@ void Batcher::learn() {
 // That so many operations come, from now on.
 void Batcher::expect(std::size_t operations) {
   expected_ = std::min(operations, kMaxBatchOperations);
+  waiting_.batch.steps.reserve(expected_);
+  waiting_.batch.tickets.reserve(expected_);
   patience_end_ = steady_clock::now() + commit_time_ / 2;
   last_ones_end_.reset();
 }
@@ -179,6 +181,7 @@ void Batcher::expect(std::size_t operations) {
 void Batcher::serve() {
   if (!waiting_.batch.steps.empty()) serve_batch();
   if (!waiting_.queries.empty()) serve_query();
+  stand_in_.cover([this] { store_->tidy(); });
 }
 
 void Batcher::serve_query() {
@@ -215,7 +218,6 @@ void Batcher::serve_batch() {
   const std::size_t next = turn_needed ? batch.steps.size() + waiting_.batch.steps.size() : 0;
   deliver(std::move(batch));
   expect(next);
-  if (turn_needed) stand_in_.cover([this] { store_->tidy(); });
 }
 
 // Changes fail: those that have waited until their deadline, or all, if no waiting would help.

@@ -183,7 +183,7 @@ TEST_CASE("changes are settled without the turn, and answered then; reports need
   const auto reader = fixture.client();
   reader->ask(report_of("a").operation);
   fixture.run(2);
-  CHECK(fixture.notes.calls == "apply yield settle tidy apply ");
+  CHECK(fixture.notes.calls == "apply yield settle tidy apply tidy ");
 }
 
 TEST_CASE("a list sees what was submitted before it, and does not wait for all that comes behind") {

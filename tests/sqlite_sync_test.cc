@@ -169,6 +169,52 @@ TEST_CASE("nothing is told while the log cannot be synced", "[sqlite]") {
   CHECK(other->list({"", "", 10}, soon()));
 }
 
+TEST_CASE("a report whose sync fails is unavailable, and all is moved to the database behind it",
+          "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  const auto other = place.open();
+  apply_unsettled(*store, increment_of("a"));
+  failing_syncs = 1;
+  CHECK(run_one(*other, each_of({report_of("a"), report_of("b")})).code == Code::kUnavailable);
+  CHECK(place.log_size() == 0);
+  CHECK(value_of(*other, "a") == 2);
+}
+
+TEST_CASE("in a batch whose sync fails, changes are unknown and reports unavailable", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a"));
+  std::vector<Step> batch = {report_of("a"), increment_of("a")};
+  failing_syncs = 1;
+  run_batch(*store, batch, soon());
+  CHECK(batch[0].outcome.code == Code::kUnavailable);
+  CHECK(batch[1].outcome.code == Code::kUnknown);
+  CHECK(value_of(*store, "a") == 3);
+}
+
+TEST_CASE("what a store that need not sync has changed is synced by who tells it and must",
+          "[sqlite]") {
+  const Place place;
+  const auto normal = place.open(Sync::kNormal);
+  const auto full = place.open();
+  run_one(*full, report_of("a"));
+  run_one(*normal, increment_of("a"));
+  CHECK(syncs_of([&] { CHECK(value_of(*full, "a") == 2); }) == 1);
+  CHECK(syncs_of([&] { CHECK(value_of(*full, "a") == 2); }) == 0);
+}
+
+TEST_CASE("a log that cannot be synced where it begins makes its change unknown", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  failing_syncs = 1;  // that of the header, within the commit
+  CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
+  CHECK(failing_syncs == 0);
+  const std::int64_t value = value_of(*store, "a").value_or(0);
+  CHECK((value == 1 || value == 2));
+  CHECK(run_one(*store, increment_of("a")).value == value + 1);
+}
+
 TEST_CASE("who opens a database whose log could not be synced moves all to the database first",
           "[sqlite]") {
   const Place place;

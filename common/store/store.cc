@@ -5,6 +5,19 @@
 #include "common/store/engines.h"
 
 namespace counterd {
+namespace {
+
+void change(Store& store, std::span<Step> batch, Deadline deadline) {
+  if (const Result<void> turn = store.take_turn(deadline); !turn) {
+    fail_batch(batch, turn.error());
+    return;
+  }
+  store.apply(batch, deadline);
+  store.yield_turn();
+  store.settle(batch);
+}
+
+}  // namespace
 
 Result<std::unique_ptr<Store>> open_store(const StoreOptions& options) {
   const Result<StoreLocation> location = parse_store_url(options.url);
@@ -21,17 +34,11 @@ bool needs_turn(std::span<const Step> batch) {
 }
 
 void run_batch(Store& store, std::span<Step> batch, Deadline deadline) {
-  if (!needs_turn(batch)) {
+  if (needs_turn(batch)) {
+    change(store, batch, deadline);
+  } else {
     store.apply(batch, deadline);
-    return;
   }
-  if (const Result<void> turn = store.take_turn(deadline); !turn) {
-    fail_batch(batch, turn.error());
-    return;
-  }
-  store.apply(batch, deadline);
-  store.yield_turn();
-  store.settle(batch);
   store.tidy();
 }
 

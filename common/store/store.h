@@ -1,5 +1,6 @@
-// The store: where counts live. This header is the contract that every engine fulfils; each
-// sentence of it has a test in tests/store_contract_test.cc.
+// The store: where counts live. This header is the contract that every engine fulfils;
+// tests/store_contract_test.cc holds each of them to it, as far as what a store is asked can show
+// it. What syncs and crashes show, the tests of each engine and scripts/faults do.
 //
 // Threads: a Store belongs to the thread that opened it or was handed it; no two threads call it
 // at the same time. Stores of other processes on the same place may be used at the same time, and
@@ -58,8 +59,8 @@
 // room for more: reports go on, and changes when there is room again. kUnknown means that it may
 // have happened, or may still happen; only changes are ever unknown. Once a change has been handed
 // to a server, or its commit has begun, a failure is never kUnavailable, and kStoreFull only where
-// the commit cannot have been written. After a failed commit nothing is answered until the store is
-// known to hold on its disk what it shows.
+// the commit cannot have been written. After a commit or a sync that has failed, nothing is
+// answered until the store is known to hold on its disk what it shows.
 #pragma once
 
 #include <chrono>
@@ -130,17 +131,19 @@ class Store {
   virtual ~Store() = default;
 
   // Waits for the right to change the store, which one Store at a time has, until `deadline` at
-  // the latest. kUnavailable: not got. The turn of a process that dies is free again.
+  // the latest, and mends what a failure has left in doubt. kUnavailable: not got. The turn of a
+  // process that dies is free again.
   virtual Result<void> take_turn(Deadline deadline) = 0;
 
   // Gives the turn back. REQUIRES: the turn is held
   virtual void yield_turn() = 0;
 
   // Applies the steps in their order, as one unit as far as crashes go, and fills in every
-  // outcome. Returns by `deadline`, but for the time that the system takes over a write that it
-  // has begun or over the look-up of a host's name. Steps on one counter see each other. Reports
-  // alone change nothing, take no turn and see one snapshot. Of a batch that changes something the
-  // outcomes hold only behind settle(). REQUIRES: the turn is held if any step changes something
+  // outcome. Returns by `deadline`, but for the time that the system takes over a write or a sync
+  // that it has begun or over the look-up of a host's name. Steps on one counter see each other.
+  // Reports alone change nothing, take no turn and see one snapshot. Of a batch that changes
+  // something the outcomes hold only behind settle(). REQUIRES: the turn is held if any step
+  // changes something
   virtual void apply(std::span<Step> batch, Deadline deadline) = 0;
 
   // Makes durable what apply() has done to the batch; if that fails, its changes are kUnknown and
@@ -149,6 +152,7 @@ class Store {
   virtual void settle(std::span<Step> batch) = 0;
 
   // The housekeeping that is due, under the turn, which it takes; does nothing most of the time.
+  // Called behind whatever else is asked, so that what a failure has left in doubt is not left so.
   // Never fails: what it meets is answered by the next call. REQUIRES: the turn is not held
   virtual void tidy() = 0;
 
@@ -174,7 +178,8 @@ Result<void> check_redis_prefix(std::string_view prefix);
 // Whether any step of `batch` changes something, so that it needs the turn.
 bool needs_turn(std::span<const Step> batch);
 
-// Applies the batch, with all that belongs to it if it changes something: turn, settling, tidying.
+// Applies the batch, with all that belongs to it: turn and settling if it changes something,
+// tidying.
 void run_batch(Store& store, std::span<Step> batch, Deadline deadline);
 
 // Gives every change of `batch` the outcome `error` if that is kUnknown or kStoreFull; all others
