@@ -74,15 +74,17 @@ constexpr std::chrono::milliseconds kSweepPause{100};
 // Counts, for this thread, the logs that SQLite found left over by a crash and read again.
 thread_local int recoveries_seen = 0;
 
-// Begins to count. False: SQLite was in use in this process before, and does not tell any more.
-bool watch_for_recoveries() {
-  static const int configured = sqlite3_config(
-      SQLITE_CONFIG_LOG,
-      +[](void*, int code, const char*) {
-        if (code == SQLITE_NOTICE_RECOVER_WAL) ++recoveries_seen;
-      },
-      nullptr);
-  return configured == SQLITE_OK;
+// Begins to count, and sees to it that SQLite does not keep books of its memory under a lock.
+// False: SQLite was in use in this process before, and takes no settings any more.
+bool configure_sqlite() {
+  static const bool configured = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0) == SQLITE_OK &&
+                                 sqlite3_config(
+                                     SQLITE_CONFIG_LOG,
+                                     +[](void*, int code, const char*) {
+                                       if (code == SQLITE_NOTICE_RECOVER_WAL) ++recoveries_seen;
+                                     },
+                                     nullptr) == SQLITE_OK;
+  return configured;
 }
 
 template <std::size_t size>
@@ -272,10 +274,12 @@ Outcome apply_to(Counter& counter, const Operation& operation, std::int64_t now_
   return report(counter);
 }
 
-// The connection with its prepared statements; made anew after an I/O error.
+// The connection with its prepared statements; made anew after an I/O error. Without locks of its
+// own, because one thread at a time has a store.
 struct Connection {
   Connection(const std::string& path, Sync sync)
-      : database(path, SQLite::OPEN_READWRITE, 0, sync == Sync::kFull ? gathering_vfs() : "") {
+      : database(path, SQLite::OPEN_READWRITE | SQLite::OPEN_NOMUTEX, 0,
+                 sync == Sync::kFull ? gathering_vfs() : "") {
     database.exec(sync == Sync::kFull ? "PRAGMA synchronous = FULL"
                                       : "PRAGMA synchronous = NORMAL");
   }
@@ -418,7 +422,7 @@ Result<void> SqliteStore::connect() {
 Result<void> SqliteStore::try_to_connect() {
   connection_.reset();
   settled_.reset();
-  const bool watching = watch_for_recoveries();
+  const bool watching = configure_sqlite();
   const int recoveries = recoveries_seen;
   try {
     connection_.emplace(path_, options_.sync);
