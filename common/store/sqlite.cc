@@ -293,9 +293,7 @@ struct Connection {
                    "SELECT value, created_at, updated_at, expires_at FROM counters "
                    "WHERE name = ?1");
     // Does not look at the index of ends, which would be a twentieth of a request's instructions.
-    update.emplace(database,
-                   "UPDATE counters SET value = ?2, created_at = ?3, updated_at = ?4 "
-                   "WHERE name = ?1");
+    update.emplace(database, "UPDATE counters SET value = ?2, updated_at = ?4 WHERE name = ?1");
     upsert.emplace(database,
                    "INSERT INTO counters (name, value, created_at, updated_at, expires_at, window) "
                    "VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (name) DO UPDATE SET value = ?2, "
@@ -522,7 +520,8 @@ Result<void> SqliteStore::recover() {
   return {};
 }
 
-// Writes all bytes of the log as they are, and syncs them. REQUIRES: the turn is held
+// Writes all bytes of the log as they are; a checkpoint syncs them before it moves any.
+// REQUIRES: the turn is held
 Result<void> SqliteStore::write_log_again() {
   constexpr std::size_t kPiece = 1 << 20;
   const auto failed = [this] {
@@ -540,7 +539,6 @@ Result<void> SqliteStore::write_log_again() {
         size > 0 && pwrite(log.get(), piece.data(), static_cast<std::size_t>(size), at) == size;
     at += size;
   }
-  written = written && fdatasync(log.get()) == 0;
   const int error = errno;
   connection_->database.exec("ROLLBACK");
   errno = error;
@@ -811,9 +809,11 @@ void SqliteStore::write(const Counter& counter) {
   SQLite::Statement& statement = updates ? *connection_->update : *connection_->upsert;
   statement.bindNoCopy(1, *counter.name);
   statement.bind(2, counter.value);
-  statement.bind(3, counter.created_at_ms);
   statement.bind(4, counter.updated_at_ms);
-  if (!updates) bind_end(statement, counter);
+  if (!updates) {
+    statement.bind(3, counter.created_at_ms);
+    bind_end(statement, counter);
+  }
   run(statement);
 }
 
