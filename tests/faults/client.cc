@@ -162,11 +162,14 @@ bool ToolAsker::kill() {
   return pid_ != 0 && ::kill(pid_, SIGKILL) == 0;
 }
 
-void ToolAsker::forbid() {
-  while (!gate_.try_lock()) {
+std::unique_lock<std::mutex> ToolAsker::forbid() {
+  std::unique_lock gate(gate_, std::try_to_lock);
+  while (!gate.owns_lock()) {
     kill();
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    gate.try_lock();
   }
+  return gate;
 }
 
 void Client::run(const std::atomic<bool>& more, const std::atomic<bool>& give_up) {

@@ -69,9 +69,8 @@ class ToolAsker : public Asker {
 
   // Ends the one that runs, if one does.
   bool kill();
-  // Ends it, and lets none begin until allow().
-  void forbid();
-  void allow() { gate_.unlock(); }
+  // Ends it, and lets none begin while what it returns lives.
+  [[nodiscard]] std::unique_lock<std::mutex> forbid();
 
  private:
   pid_t start(std::vector<std::string>& words, int output);

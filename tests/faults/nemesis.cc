@@ -284,12 +284,11 @@ void Nemesis::slow_checkpoint() {
 }
 
 void Nemesis::lose_power() {
-  world_.tool->forbid();
+  const auto no_tool = world_.tool->forbid();
   crash(true);
   heal();
   world_.power->fail(random_);
   start_all();
-  world_.tool->allow();
 }
 
 void Nemesis::kill_redis() {
