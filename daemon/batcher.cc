@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "common/limits.h"
 #include "common/log.h"
@@ -12,9 +13,12 @@ namespace {
 
 using std::chrono::steady_clock;
 
-// Handlers of the event loop between two looks at what waits for the store. One of them reads
-// from all connections that have sent something.
-constexpr int kHandledAtOnce = 16;
+// How long the event loop goes on between two looks at what waits for the store. Some 1,000
+// requests: too short, and each batch would have no more than fit into it, for ever.
+constexpr std::chrono::milliseconds kHandlingTime{5};
+
+// The longest time that a commit counts for: a stall is no reason to wait for clients as long.
+constexpr std::chrono::milliseconds kLongestCommit{100};
 
 // What falling asleep and waking takes, about: to wait for less than that would be the longer wait.
 constexpr std::chrono::microseconds kWorthSleeping{50};
@@ -85,7 +89,7 @@ Batcher::Batcher(asio::io_context& loop, std::unique_ptr<Store> store,
     : loop_(loop), store_(std::move(store)), timeout_(timeout), alarm_(loop), stand_in_(loop) {}
 
 void Batcher::run() {
-  while (!loop_.stopped()) {
+  while (!std::exchange(stopped_, false)) {
     const bool came = handle_some();
     const Deadline next = due();
     if (next <= steady_clock::now()) {
@@ -94,15 +98,15 @@ void Batcher::run() {
       wait_until(next);
     }
   }
-  while (!waiting_.empty()) serve();
 }
 
 // Runs handlers that are ready, but not without end: those whose questions wait are not kept
 // waiting by others. False: there was none.
 bool Batcher::handle_some() {
-  int handled = 0;
-  while (handled < kHandledAtOnce && loop_.poll_one() > 0) ++handled;
-  return handled > 0;
+  if (loop_.poll_one() == 0) return false;
+  const Deadline end = steady_clock::now() + kHandlingTime;
+  while (loop_.poll_one() > 0 && steady_clock::now() < end) continue;
+  return true;
 }
 
 // Until a handler is ready, or then.
@@ -112,10 +116,19 @@ void Batcher::wait_until(Deadline deadline) {
       sched_yield();
       return;
     }
-    alarm_.expires_at(deadline);
-    alarm_.async_wait([](const asio::error_code&) {});
+    set_alarm(deadline);
   }
   loop_.run_one();
+}
+
+// Sets it only if it is not set so: to set it runs a handler, which would end each sleep at once.
+void Batcher::set_alarm(Deadline deadline) {
+  if (deadline == alarm_time_) return;
+  alarm_time_ = deadline;
+  alarm_.expires_at(deadline);
+  alarm_.async_wait([this](const asio::error_code& cancelled) {
+    if (!cancelled) alarm_time_ = Deadline::max();
+  });
 }
 
 bool Batcher::submit(Question question, std::shared_ptr<Waiter> waiter, std::uint64_t number) {
@@ -147,25 +160,27 @@ Deadline Batcher::due() {
   if (full || !waiting_.queries.empty() || come >= expected_) return {};
   if (come < most_of(expected_)) {
     if (skip_ > 0) return {};
-    waited_ = true;
+    waited_ = waited_ || steady_clock::now() < patience_end_;
     return patience_end_;
   }
-  if (!last_ones_end_) last_ones_end_ = steady_clock::now() + commit_time_ / 16;
+  if (!last_ones_end_) {
+    last_ones_end_ = std::min(patience_end_, steady_clock::now() + commit_time_ / 16);
+  }
   return *last_ones_end_;
 }
 
 // Where those who were expected were waited for and have not come, the next batches that lack them
 // begin without waiting, twice as many each time.
 void Batcher::learn() {
+  const bool waited = std::exchange(waited_, false);
   if (!waiting_.queries.empty()) return;
   const bool came = waiting_.batch.steps.size() >= most_of(expected_);
-  if (waited_) {
+  if (waited) {
     skipped_ = came ? 0 : std::clamp<std::size_t>(2 * skipped_, 1, 64);
     skip_ = skipped_;
   } else if (!came && skip_ > 0) {
     --skip_;
   }
-  waited_ = false;
 }
 
 // That so many operations come, from now on.
@@ -213,7 +228,7 @@ void Batcher::serve_batch() {
     store_->yield_turn();
     store_->settle(batch.steps);
   });
-  commit_time_ = steady_clock::now() - start;
+  commit_time_ = std::min<steady_clock::duration>(steady_clock::now() - start, kLongestCommit);
   note_health(batch.steps);
   const std::size_t next = turn_needed ? batch.steps.size() + waiting_.batch.steps.size() : 0;
   deliver(std::move(batch));
@@ -241,6 +256,7 @@ void Batcher::answer_without_turn(const Error& error, Deadline turn_deadline) {
   waiting_.batch = std::move(patient);
   fail_batch(changes.steps, error);
   deliver(std::move(changes));
+  if (reports.steps.empty()) return;
   stand_in_.cover([&] { store_->apply(reports.steps, now + timeout_); });
   deliver(std::move(reports));
 }

@@ -36,13 +36,16 @@ class Batcher {
   // then work on it. The calling thread is the one of run().
   Batcher(asio::io_context& loop, std::unique_ptr<Store> store, std::chrono::milliseconds timeout);
 
-  // Runs the event loop, and asks the store between its rounds, until the loop is stopped and what
-  // waited then is finished.
+  // Runs the event loop, and asks the store between its rounds, until stop().
   void run();
+  // Ends run(), as soon as the store returns. Called on the event loop, when nobody waits any more.
+  void stop() { stopped_ = true; }
 
   // Asks the store; the answer goes to waiter->finish(number, …). Operations are applied in their
-  // order; a list or a probe sees those that were submitted before it. False: with this one there
-  // would be more than kMaxWaitingOperations without an answer, and it was not taken.
+  // order, but that reports do not wait for changes that do not get the turn; a list or a probe
+  // sees those that were submitted before it, unless they were more than fit into a batch. False:
+  // with this one there would be more than kMaxWaitingOperations without an answer, and it was not
+  // taken. Called on the event loop.
   bool submit(Question question, std::shared_ptr<Waiter> waiter, std::uint64_t number);
 
  private:
@@ -69,6 +72,7 @@ class Batcher {
   bool handle_some();
   Deadline due();
   void wait_until(Deadline deadline);
+  void set_alarm(Deadline deadline);
   void serve();
   void serve_batch();
   void serve_query();
@@ -86,8 +90,10 @@ class Batcher {
   const std::unique_ptr<Store> store_;
   const std::chrono::milliseconds timeout_;
   asio::steady_timer alarm_;
+  Deadline alarm_time_ = Deadline::max();
   StandIn stand_in_;
 
+  bool stopped_ = false;
   Waiting waiting_;
   std::size_t unanswered_ = 0;  // operations, and other questions, that have no answer yet
 

@@ -73,8 +73,10 @@ void StandIn::doze(std::unique_lock<std::mutex>& lock, std::uint64_t moves) {
   dozes_ = false;
 }
 
+// Does not wait for the loop: who has come back meanwhile may keep it until the end.
 void StandIn::stand_in(std::uint64_t absence) {
-  const std::lock_guard loop(loop_mutex_);
+  const std::unique_lock loop(loop_mutex_, std::try_to_lock);
+  if (!loop) return;
   while (moves_ == absence && !loop_.stopped()) loop_.run_one();
 }
 

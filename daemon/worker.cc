@@ -124,16 +124,22 @@ class Worker {
   class Readiness : public Waiter, public std::enable_shared_from_this<Readiness> {
    public:
     explicit Readiness(Worker& worker) : worker_(worker) {}
-    void probe() { worker_.batcher_.submit(Probe{}, shared_from_this(), 0); }
+    void probe() {
+      if (!worker_.batcher_.submit(Probe{}, shared_from_this(), 0)) probe_later();
+    }
     void finish(std::uint64_t, Answer answer) override {
       const auto& status = std::get<Result<StoreStatus>>(answer);
       if (status) return worker_.say_ready(*status);
       if (status.error().code == Code::kConfig) give_up(status.error());
+      probe_later();
+    }
+
+   private:
+    void probe_later() {
       worker_.server_.after(pause_, [self = shared_from_this()] { self->probe(); });
       pause_ = std::min(2 * pause_, kLongestProbePause);
     }
 
-   private:
     Worker& worker_;
     milliseconds pause_ = kFirstProbePause;
   };
@@ -166,7 +172,7 @@ class Worker {
 
   void drain() {
     if (server_.draining()) return;
-    server_.drain([this] { loop_.stop(); });
+    server_.drain([this] { batcher_.stop(); });
     server_.after(drain_timeout_, [this] {
       log_line("cut off " + std::to_string(server_.figures().connections) +
                " connections at the end of --drain-timeout");

@@ -1,5 +1,7 @@
 #include "daemon/batcher.h"
 
+#include <time.h>
+
 #include <asio/executor_work_guard.hpp>
 #include <asio/steady_timer.hpp>
 #include <atomic>
@@ -106,9 +108,8 @@ struct Fixture {
   std::shared_ptr<Client> client(int rounds = 1, milliseconds pause = milliseconds(2)) {
     return clients.emplace_back(std::make_shared<Client>(loop, batcher, rounds, pause));
   }
-  // Runs the loop until `answers` have come, and what waits then is answered.
+  // Runs the loop until `answers` have come.
   void run(std::size_t answers) {
-    loop.restart();
     look(answers, steady_clock::now() + std::chrono::seconds(20));
     batcher.run();
     CHECK(come() >= answers);
@@ -123,7 +124,7 @@ struct Fixture {
     return count;
   }
   void look(std::size_t answers, steady_clock::time_point give_up) {
-    if (come() >= answers || steady_clock::now() > give_up) return loop.stop();
+    if (come() >= answers || steady_clock::now() > give_up) return batcher.stop();
     after(milliseconds(1), [=, this] { look(answers, give_up); });
   }
 
@@ -250,6 +251,35 @@ TEST_CASE("those that do not come back are not waited for again and again") {
   }
   CHECK(waits >= 1);
   CHECK(waits <= kCycles / 3);
+}
+
+// Processor time of this thread.
+milliseconds busy_time() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return milliseconds(time.tv_sec * 1'000 + time.tv_nsec / 1'000'000);
+}
+
+TEST_CASE("those that are waited for are waited for asleep") {
+  constexpr int kRounds = 15;
+  Fixture fixture(milliseconds(40), milliseconds(1'000));
+  for (int i = 0; i < 8; ++i) {
+    fixture.client(kRounds, milliseconds(2 + 2 * i))->ask(increment_of("a").operation);
+  }
+  const auto start = steady_clock::now();
+  const milliseconds before = busy_time();
+  fixture.run(8 * kRounds);
+  CHECK((busy_time() - before) * 8 < steady_clock::now() - start);
+}
+
+TEST_CASE("after a stall no more is waited for clients than after a slow commit") {
+  Fixture fixture(milliseconds(600), milliseconds(5'000));
+  for (int i = 0; i < 2; ++i) fixture.client()->ask(increment_of("a").operation);
+  fixture.run(2);
+  const auto asked = steady_clock::now();
+  fixture.client()->ask(increment_of("a").operation);
+  fixture.run(3);
+  CHECK(fixture.notes.begun.back() - asked < milliseconds(200));
 }
 
 TEST_CASE("who waits in vain for the turn is told so at its deadline, and the rest goes on") {

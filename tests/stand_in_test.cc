@@ -123,6 +123,13 @@ TEST_CASE("never do two threads run the loop") {
   CHECK(handled > 0);
 }
 
+TEST_CASE("it ends also where the second thread is about to take over") {
+  for (int i = 0; i < 100; ++i) {
+    Fixture fixture;
+    fixture.stand_in.cover([&] { sleep_for(milliseconds(1 + i % 5)); });
+  }
+}
+
 // How often the threads of this process have fallen asleep.
 long sleeps() {
   long all = 0;
