@@ -174,7 +174,8 @@ Deadline Batcher::due() {
 void Batcher::learn() {
   const bool waited = std::exchange(waited_, false);
   if (!waiting_.queries.empty()) return;
-  const bool came = waiting_.batch.steps.size() >= most_of(expected_);
+  const bool came =
+      unanswered_ >= kMaxBatchOperations || waiting_.batch.steps.size() >= most_of(expected_);
   if (waited) {
     skipped_ = came ? 0 : std::clamp<std::size_t>(2 * skipped_, 1, 64);
     skip_ = skipped_;
@@ -192,10 +193,12 @@ void Batcher::expect(std::size_t operations) {
   last_ones_end_.reset();
 }
 
-// One of each in turn: neither waits for all of the other.
+// One of each in turn: neither waits for all of the other. A query that comes while the batch is
+// served may have changes before it that are not in that batch.
 void Batcher::serve() {
+  const bool asked = !waiting_.queries.empty();
   if (!waiting_.batch.steps.empty()) serve_batch();
-  if (!waiting_.queries.empty()) serve_query();
+  if (asked) serve_query();
   stand_in_.cover([this] { store_->tidy(); });
 }
 

@@ -36,16 +36,18 @@ class Batcher {
   // then work on it. The calling thread is the one of run().
   Batcher(asio::io_context& loop, std::unique_ptr<Store> store, std::chrono::milliseconds timeout);
 
-  // Runs the event loop, and asks the store between its rounds, until stop().
+  // Runs the event loop, and asks the store between its rounds, until stop(). REQUIRES: the loop
+  // has work until then, and is not stopped itself
   void run();
-  // Ends run(), as soon as the store returns. Called on the event loop, when nobody waits any more.
+  // Ends run() behind the calls to the store that are under way. Called on the event loop, when
+  // nobody waits any more.
   void stop() { stopped_ = true; }
 
   // Asks the store; the answer goes to waiter->finish(number, …). Operations are applied in their
-  // order, but that reports do not wait for changes that do not get the turn; a list or a probe
-  // sees those that were submitted before it, unless they were more than fit into a batch. False:
-  // with this one there would be more than kMaxWaitingOperations without an answer, and it was not
-  // taken. Called on the event loop.
+  // order; a list or a probe sees those that were submitted before it, unless they were more than
+  // fit into a batch. But reports, lists and probes do not wait for changes that do not get the
+  // turn. False: with this one there would be more than kMaxWaitingOperations without an answer,
+  // and it was not taken. Called on the event loop.
   bool submit(Question question, std::shared_ptr<Waiter> waiter, std::uint64_t number);
 
  private:

@@ -114,12 +114,21 @@ class Worker {
     signals_.async_wait([this](const asio::error_code& failure, int) {
       if (!failure) drain();
     });
+    leave_signals_to_the_other_thread();
     watch_lifeline();
     readiness_->probe();
     batcher_.run();
   }
 
  private:
+  // This thread may hang in the store, and be the one that the system gives a signal to.
+  static void leave_signals_to_the_other_thread() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  }
+
   // Waits for the store's first answer.
   class Readiness : public Waiter, public std::enable_shared_from_this<Readiness> {
    public:

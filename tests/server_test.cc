@@ -79,6 +79,20 @@ TEST_CASE("a pipeline sees its own changes") {
   CHECK(client.receive()->status == 404);
 }
 
+TEST_CASE("a pipeline sees its own changes also behind an answer that it had to wait for") {
+  const DaemonProcess daemon({"--workers", "1"});
+  HttpSocket client(daemon.endpoint());
+  const std::string batch =
+      request("POST", "/v1/batch", R"({"operations":[{"op":"increment","name":"b"}]})",
+              "Content-Type: application/json\r\n");
+  REQUIRE(client.send(batch + increment() + request("GET", "/v1/counters")));
+  CHECK(client.receive()->status == 200);
+  CHECK(client.receive()->status == 200);
+  CHECK(
+      client.receive()->body ==
+      "{\"counters\":[{\"name\":\"a\",\"value\":1},{\"name\":\"b\",\"value\":1}],\"next\":null}\n");
+}
+
 TEST_CASE("batches in one write are answered in their order, whole") {
   const DaemonProcess daemon({"--workers", "1"});
   HttpSocket client(daemon.endpoint());

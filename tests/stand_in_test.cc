@@ -96,8 +96,12 @@ TEST_CASE("short absences are not stood in for") {
 
 TEST_CASE("a loop that is stopped meanwhile stays so") {
   Fixture fixture;
-  fixture.after(milliseconds(1), [&] { fixture.loop.stop(); });
-  fixture.stand_in.cover([] { sleep_for(kLong); });
+  std::atomic<bool> handled{false};
+  fixture.after(milliseconds(1), [&] {
+    fixture.loop.stop();
+    handled = true;
+  });
+  fixture.stand_in.cover([&] { stay_away_until(handled); });
   CHECK(fixture.loop.stopped());
 }
 
