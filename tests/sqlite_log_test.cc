@@ -67,7 +67,9 @@ TEST_CASE("a commit of many pages is one write to the log, or one for each 64 Ki
   const TemporaryDirectory directory;
   Client client(directory, gathering_vfs());
   client.fill();
-  client.run("UPDATE t SET number = 2");  // what a sanitizer sees for the first time, it writes
+  // What a sanitizer sees for the first time, it writes.
+  client.run("UPDATE t SET number = 2");
+  client.run("UPDATE t SET number = 3 WHERE id <= 40");
   long before = writes();
   client.run("UPDATE t SET number = 1 WHERE id <= 40");
   CHECK(writes() - before == 1);

@@ -840,6 +840,64 @@ TEST_CASE("closing the last store leaves the log, opening moves it into the data
   CHECK(place.log_size() == size);
 }
 
+TEST_CASE("a store sees at once what others have done to the counters that it knows", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  const auto other = place.open();
+  const auto count = [&] { return run_one(*store, increment_of("a")).value; };
+  CHECK(count() == 1);
+  CHECK(run_one(*other, increment_of("a")).value == 2);
+  CHECK(count() == 3);
+  run_one(*other, reset_of("a", 10));
+  CHECK(value_of(*store, "a") == 10);
+  CHECK(count() == 11);
+  run_one(*other, delete_of("a"));
+  CHECK(value_of(*store, "a") == std::nullopt);
+  CHECK(count() == 1);
+  Foreigner(place.path()).run("UPDATE counters SET value = 7");
+  CHECK(count() == 8);
+  CHECK(count() == 9);
+}
+
+TEST_CASE("a store does not take a change that was not committed for one", "[sqlite]") {
+  const Place place;
+  StoreOptions options = place.options();
+  options.timeout = milliseconds(50);
+  const auto store = open_or_throw(options);
+  run_one(*store, increment_of("a"));
+  std::vector<Step> batch = {increment_of("a"), increment_of("b")};
+  {
+    // A trigger that refuses one of them ends the batch as an error of the database would.
+    Foreigner foreigner(place.path());
+    foreigner.run(
+        "CREATE TRIGGER refuse BEFORE INSERT ON counters WHEN NEW.name = 'b' "
+        "BEGIN SELECT RAISE(ABORT, 'no'); END");
+    CHECK(run_one(*store, increment_of("a")).value == 2);
+    run_batch(*store, batch, after(options.timeout));
+    CHECK(batch[0].outcome.code == Code::kUnavailable);
+    CHECK(run_one(*store, increment_of("a")).value == 3);
+    foreigner.run("DROP TRIGGER refuse");
+  }
+  CHECK(run_one(*store, increment_of("a")).value == 4);
+}
+
+TEST_CASE("more counters than a store remembers are all counted", "[sqlite]") {
+  constexpr int kCounters = 25'000;
+  const Place place;
+  const auto store = place.open();
+  for (int round = 1; round <= 2; ++round) {
+    for (int i = 0; i < kCounters; i += 1'000) {
+      std::vector<Step> batch;
+      for (int j = i; j < i + 1'000; ++j) {
+        batch.push_back(increment_of("counter-" + std::to_string(j)));
+      }
+      const std::vector<Outcome> outcomes = run(*store, std::move(batch));
+      CHECK(std::all_of(outcomes.begin(), outcomes.end(),
+                        [&](const Outcome& outcome) { return outcome.value == round; }));
+    }
+  }
+}
+
 TEST_CASE("the log that a killed process leaves is moved into the database by the next one",
           "[sqlite]") {
   const Place place;

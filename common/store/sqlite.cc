@@ -47,6 +47,9 @@ constexpr int kSchemaVersion = 5;
 // to 231 bytes need no page of overflow (sqlite.org/fileformat2.html); that is the longest name.
 constexpr int kPageBytes = 1'024;
 
+// The rows that are remembered from batch to batch, a few hundred bytes each.
+constexpr std::size_t kMostRowsRemembered = 10'000;
+
 // The length of the log at which a checkpoint is due. Twice as long each time where checkpoints are
 // quick and yet take a thirtieth of the time or more, as with many counters: a longer log has more
 // changes of the same pages, and gives the disk more of them at once. Half as long where they are
@@ -137,9 +140,11 @@ bool has_passed(std::int64_t expires_at_ms, std::int64_t now_ms) {
   return expires_at_ms != 0 && expires_at_ms <= now_ms;
 }
 
+// A counter's row, and what a batch has made of it so far.
 struct Counter {
   const std::string* name = nullptr;
   bool stored = false;  // there was a row when the batch began
+  bool in_batch = false;
   bool exists = false;
   bool changed = false;
   std::int64_t value = 0;
@@ -359,11 +364,15 @@ class SqliteStore : public Store {
   Result<void> change_counters(std::span<Step> batch);
   Result<void> report_counters(std::span<Step> batch);
   void report_unchanged(std::span<Step> batch);
+  Result<void> begin_batch(SQLite::Statement& begin);
+  void end_batch();
+  void forget_rows();
   Outcome apply_operation(const Operation& operation, std::int64_t now_ms);
   Outcome apply_group(const Operation& group, std::int64_t now_ms);
   Outcome apply_once(const Operation& operation, std::int64_t now_ms);
   Counter& load_for(const Operation& operation, std::int64_t now_ms);
   Counter& load(const std::string& name, std::int64_t now_ms);
+  void read_row(Counter& counter);
   std::string read_window(const std::string& name);
   void sweep(std::int64_t now_ms);
   void write_changed();
@@ -400,7 +409,11 @@ class SqliteStore : public Store {
   steady_clock::time_point next_sweep_;
   std::int64_t ends_set_ = 0;  // by the batch: counters that it wrote and that have an end
   Deadline deadline_;          // of the call that runs
-  std::unordered_map<std::string_view, Counter> counters_;  // of the batch that is applied
+  // The rows that were read or written lately, as of the data_version() rows_version_: while
+  // nobody else commits, a change of a counter need not read what the last one wrote.
+  std::unordered_map<std::string, Counter> counters_;
+  std::optional<std::uint32_t> rows_version_;
+  std::vector<Counter*> batch_counters_;  // those of counters_ that the batch is about
 };
 
 Result<void> SqliteStore::open(Deadline deadline) {
@@ -420,6 +433,7 @@ Result<void> SqliteStore::connect() {
 Result<void> SqliteStore::try_to_connect() {
   connection_.reset();
   settled_.reset();
+  forget_rows();
   const bool watching = configure_sqlite();
   const int recoveries = recoveries_seen;
   try {
@@ -653,7 +667,6 @@ Result<void> SqliteStore::check_version() {
 
 void SqliteStore::apply(std::span<Step> batch, Deadline deadline) {
   deadline_ = deadline;
-  counters_.clear();
   const Result<void> applied = needs_turn(batch) ? change_counters(batch) : report_counters(batch);
   applied_ = applied.ok();
   if (applied_) return;
@@ -664,7 +677,6 @@ void SqliteStore::apply(std::span<Step> batch, Deadline deadline) {
 
 // The reports of a batch whose changes found no room.
 void SqliteStore::report_unchanged(std::span<Step> batch) {
-  counters_.clear();
   for (Step& step : batch) {
     if (changes_something(step.operation)) continue;
     const Result<void> reported = report_counters({&step, 1});
@@ -678,8 +690,9 @@ void SqliteStore::report_unchanged(std::span<Step> batch) {
 Result<void> SqliteStore::change_counters(std::span<Step> batch) {
   if (const Result<void> file = check_file(); !file) return file.error();
   try {
-    run(*connection_->write_begin);
-    if (const Result<void> version = check_version(); !version) return version.error();
+    if (const Result<void> begun = begin_batch(*connection_->write_begin); !begun) {
+      return begun.error();
+    }
     const std::int64_t now_ms = unix_now_ms();
     const auto keyed = std::count_if(batch.begin(), batch.end(),
                                      [](const Step& step) { return is_keyed(step.operation); });
@@ -695,7 +708,40 @@ Result<void> SqliteStore::change_counters(std::span<Step> batch) {
   } catch (const SQLite::Exception& exception) {
     return failure(exception, "cannot change the database ");
   }
-  return commit();
+  if (const Result<void> committed = commit(); !committed) return committed.error();
+  end_batch();
+  return {};
+}
+
+// Begins the transaction, with what is remembered of rows, if it is still so.
+Result<void> SqliteStore::begin_batch(SQLite::Statement& begin) {
+  run(begin);
+  if (const Result<void> version = check_version(); !version) return version.error();
+  const bool others_have_committed = rows_version_ != data_version();
+  if (others_have_committed || counters_.size() > kMostRowsRemembered) forget_rows();
+  return {};
+}
+
+// REQUIRES: the transaction has ended as it should
+void SqliteStore::end_batch() {
+  for (Counter* counter : batch_counters_) {
+    // What ends may leave the table without a word, when it is swept.
+    if (counter->expires_at_ms != 0) {
+      counters_.erase(counters_.find(*counter->name));
+      continue;
+    }
+    counter->stored = counter->exists;
+    counter->keeps_end = true;
+    counter->in_batch = counter->changed = false;
+  }
+  batch_counters_.clear();
+  rows_version_ = data_version();
+}
+
+void SqliteStore::forget_rows() {
+  counters_.clear();
+  batch_counters_.clear();
+  rows_version_.reset();
 }
 
 Outcome SqliteStore::apply_operation(const Operation& operation, std::int64_t now_ms) {
@@ -733,10 +779,13 @@ Outcome SqliteStore::apply_once(const Operation& operation, std::int64_t now_ms)
 Result<void> SqliteStore::report_counters(std::span<Step> batch) {
   if (const Result<void> readable = make_readable(deadline_); !readable) return readable.error();
   try {
-    run(*connection_->read_begin);
+    if (const Result<void> begun = begin_batch(*connection_->read_begin); !begun) {
+      return begun.error();
+    }
     const std::int64_t now_ms = unix_now_ms();
     for (Step& step : batch) step.outcome = apply_operation(step.operation, now_ms);
     run(*connection_->commit);
+    end_batch();
   } catch (const SQLite::Exception& exception) {
     return failure(exception, "cannot read the database ");
   }
@@ -765,32 +814,40 @@ std::string SqliteStore::read_window(const std::string& name) {
 Counter& SqliteStore::load(const std::string& name, std::int64_t now_ms) {
   const auto [found, fresh] = counters_.try_emplace(name);
   Counter& counter = found->second;
-  if (!fresh) return counter;
-  counter.name = &name;
+  if (counter.in_batch) return counter;
+  if (fresh) {
+    counter.name = &found->first;
+    read_row(counter);
+  }
+  counter.exists = counter.stored && !has_passed(counter.expires_at_ms, now_ms);
+  counter.in_batch = true;
+  batch_counters_.push_back(&counter);
+  return counter;
+}
+
+void SqliteStore::read_row(Counter& counter) {
   SQLite::Statement& select = *connection_->select;
-  select.bindNoCopy(1, name);
+  select.bindNoCopy(1, *counter.name);
   if (select.executeStep()) {
     counter.stored = true;
     counter.value = select.getColumn(0).getInt64();
     counter.created_at_ms = select.getColumn(1).getInt64();
     counter.updated_at_ms = select.getColumn(2).getInt64();
     counter.expires_at_ms = select.getColumn(3).getInt64();  // 0 for NULL
-    counter.exists = !has_passed(counter.expires_at_ms, now_ms);
   }
   select.reset();
-  return counter;
 }
 
 // One row for each counter that the batch has changed, however often.
 void SqliteStore::write_changed() {
   ends_set_ = 0;
-  for (const auto& [key, counter] : counters_) {
-    if (!counter.changed || (!counter.exists && !counter.stored)) continue;
-    if (counter.exists) {
-      write(counter);
+  for (const Counter* counter : batch_counters_) {
+    if (!counter->changed || (!counter->exists && !counter->stored)) continue;
+    if (counter->exists) {
+      write(*counter);
       continue;
     }
-    connection_->erase->bindNoCopy(1, *counter.name);
+    connection_->erase->bindNoCopy(1, *counter->name);
     run(*connection_->erase);
   }
 }
@@ -882,6 +939,7 @@ std::uint32_t SqliteStore::data_version() {
 // Leaves no transaction open. A ROLLBACK that fails leaves none either
 // (sqlite.org/lang_transaction).
 void SqliteStore::roll_back() {
+  forget_rows();
   if (!connection_) return;
   sqlite3* handle = connection_->database.getHandle();
   for (auto* statement : {&connection_->read_begin, &connection_->write_begin, &connection_->commit,
