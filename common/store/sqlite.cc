@@ -33,6 +33,7 @@
 #include "common/store/file_turn.h"
 #include "common/store/sqlite_keys.h"
 #include "common/store/sqlite_log.h"
+#include "common/store/sqlite_seal.h"
 
 namespace counterd {
 namespace {
@@ -335,6 +336,9 @@ class SqliteStore : public Store {
         identity_{identity.st_dev, identity.st_ino},
         options_(options),
         turn_(std::move(file)) {}
+  SqliteStore(const SqliteStore&) = delete;
+  SqliteStore& operator=(const SqliteStore&) = delete;
+  ~SqliteStore() override { seal(); }
 
   // Connects, makes or migrates the schema, and recovers. REQUIRES: nothing is open yet
   Result<void> open(Deadline deadline);
@@ -356,6 +360,7 @@ class SqliteStore : public Store {
   Result<void> recover();
   Result<void> write_log_again();
   void distrust_log();
+  void seal();
   Result<void> make_readable(Deadline deadline);
   Result<void> check_file() const;
   Result<void> check_companions() const;
@@ -448,9 +453,10 @@ Result<void> SqliteStore::try_to_connect() {
     remember_companions();
     // The alarm behind the opening of the log: what was raised before is heard, and the kernel
     // tells of what fails from then on.
-    if (must_recover_ || !watching || recoveries_seen != recoveries || turn_.hears_alarm()) {
-      return recover();
-    }
+    const bool is_first = !watching || recoveries_seen != recoveries;
+    const bool sealed = is_first && is_sealed(companion_paths_[0]);
+    if (must_recover_ || (is_first && !sealed) || turn_.hears_alarm()) return recover();
+    if (sealed) settled_ = data_version();
   } catch (const SQLite::Exception& exception) {
     // What may pass by itself. SQLite says of a read that the disk failed, too, that the database
     // is malformed.
@@ -544,13 +550,13 @@ Result<void> SqliteStore::write_log_again() {
   const UniqueFd log(::open((path_ + "-wal").c_str(), O_RDWR | O_CLOEXEC));
   if (!log) return failed();
   connection_->database.exec("BEGIN IMMEDIATE");  // another program may not know of the turn
-  std::vector<char> piece(kPiece);
+  const auto piece = std::make_unique_for_overwrite<char[]>(kPiece);
   bool written = true;
   for (off_t at = 0; written;) {
-    const ssize_t size = pread(log.get(), piece.data(), piece.size(), at);
+    const ssize_t size = pread(log.get(), piece.get(), kPiece, at);
     if (size == 0) break;
     written =
-        size > 0 && pwrite(log.get(), piece.data(), static_cast<std::size_t>(size), at) == size;
+        size > 0 && pwrite(log.get(), piece.get(), static_cast<std::size_t>(size), at) == size;
     at += size;
   }
   const int error = errno;
@@ -563,6 +569,21 @@ Result<void> SqliteStore::write_log_again() {
 void SqliteStore::distrust_log() {
   must_recover_ = true;
   turn_.raise_alarm();
+}
+
+// Spares the next one the recovery, if what the log holds is known to be on the disk.
+void SqliteStore::seal() {
+  if (!connection_ || must_recover_) return;
+  const Deadline at_once = steady_clock::now();  // who is in the way goes on with the log
+  if (!take_turn(at_once)) return;
+  try {
+    run(*connection_->write_begin);  // another program may not know of the turn
+    if (is_settled() && !turn_.hears_alarm() && check_file()) seal_log(companion_paths_[0]);
+  } catch (const std::exception&) {
+    // The next one recovers.
+  }
+  roll_back();
+  turn_.yield();
 }
 
 Result<void> SqliteStore::take_turn(Deadline deadline) {

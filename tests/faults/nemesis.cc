@@ -152,6 +152,11 @@ void Nemesis::crash(bool both) {
   if (both && world_.second->pid() != 0) world_.second->kill_all();
 }
 
+void Nemesis::stop_all() {
+  if (world_.first->pid() != 0) world_.first->stop();
+  if (world_.second->pid() != 0) world_.second->stop();
+}
+
 void Nemesis::start_all() {
   heal();
   if (world_.first->pid() == 0) world_.first->start();
@@ -253,18 +258,24 @@ void Nemesis::refuse_writes() {
   later(50, 500, [this] { world_.disk->call = Call::kNone; });
 }
 
-// One sync, or all of them for a while, at the end of which everything may die: what the last
-// commit has left is then in the kernel's memory alone, and the power may fail before a checkpoint
-// has written it again.
+// One sync, or all of them for a while, at the end of which everything may die or be ended: what
+// the last commit has left is then in the kernel's memory alone, and the power may fail before a
+// checkpoint has written it again.
 void Nemesis::fail_sync() {
   const bool one = random_.one_in(3);
+  const bool ends = !one && random_.one_in(2);
+  const bool in_order = ends && random_.one_in(2);
+  if (in_order) heal();  // one that is stopped would not end
   fail_calls(Call::kSync, EIO, one ? 1 : kForever);
   if (one) return;
   sleep_ms(random_.between(5, 60));
-  const bool crashes = random_.one_in(2);
-  if (crashes) crash(true);
+  if (in_order) {
+    stop_all();
+  } else if (ends) {
+    crash(true);
+  }
   world_.disk->call = Call::kNone;
-  if (!crashes) return;
+  if (!ends) return;
   heal();  // on a disk that is full as well, no daemon starts
   world_.first->start();
   sleep_ms(random_.below(30));

@@ -64,6 +64,7 @@ class Nemesis {
   void end_what_is_due();
   void later(std::int64_t first_ms, std::int64_t last_ms, std::function<void()> end);
   void crash(bool both);
+  void stop_all();
   void start_all();
   DaemonProcess& some_daemon();
   pid_t some_worker();
