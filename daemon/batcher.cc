@@ -205,10 +205,28 @@ void Batcher::serve() {
 void Batcher::serve_query() {
   const Query query = std::move(waiting_.queries.front());
   waiting_.queries.pop_front();
+  // So those that nobody waits for any more keep nobody waiting, when the store hangs.
+  const bool probes = std::holds_alternative<Probe>(query.question);
+  const std::vector<Ticket> others = probes ? take_probes() : std::vector<Ticket>();
   const Deadline deadline = steady_clock::now() + timeout_;
   Answer answer = stand_in_.cover([&] { return ask(*store_, query.question, deadline); });
   note_look(failure_of(answer));
+  for (const Ticket& other : others) deliver(other, answer);
   deliver(query.ticket, std::move(answer));
+}
+
+// The probes that wait.
+std::vector<Batcher::Ticket> Batcher::take_probes() {
+  std::deque<Query>& queries = waiting_.queries;
+  const auto probes = std::stable_partition(queries.begin(), queries.end(), [](const Query& query) {
+    return !std::holds_alternative<Probe>(query.question);
+  });
+  std::vector<Ticket> tickets;
+  for (auto probe = probes; probe != queries.end(); ++probe) {
+    tickets.push_back(std::move(probe->ticket));
+  }
+  queries.erase(probes, queries.end());
+  return tickets;
 }
 
 void Batcher::serve_batch() {

@@ -82,6 +82,7 @@ class Batcher {
   void learn();
   void expect(std::size_t operations);
   Batch take_batch();
+  std::vector<Ticket> take_probes();
   void note_health(const Error* failure);
   void note_look(const Error* failure);
   void note_health(std::span<const Step> batch);

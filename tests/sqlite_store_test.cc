@@ -1042,6 +1042,28 @@ TEST_CASE("the log begins anew although others read without a pause", "[sqlite]"
   CHECK(longest > 0);
 }
 
+TEST_CASE("housekeeping that does not get the turn keeps nobody waiting again and again",
+          "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  const auto other = place.open();
+  for (int i = 0; place.log_size() < 2 * kMiB; ++i) {
+    std::vector<Step> batch;
+    for (int j = 0; j < 500; ++j)
+      batch.push_back(increment_of("row" + std::to_string(i * 500 + j)));
+    REQUIRE(store->take_turn(patiently()));
+    store->apply(batch, patiently());
+    store->yield_turn();
+    store->settle(batch);
+  }
+  REQUIRE(other->take_turn(patiently()));
+  CHECK(time_of([&] { store->tidy(); }) >= milliseconds(90));
+  CHECK(time_of([&] {
+          for (int i = 0; i < 10; ++i) store->tidy();
+        }) < milliseconds(90));
+  other->yield_turn();
+}
+
 TEST_CASE("the log is bounded where two stores take turns", "[sqlite]") {
   const Place place;
   StoreOptions options = place.options();

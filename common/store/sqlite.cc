@@ -66,8 +66,10 @@ constexpr std::chrono::milliseconds kSlowCheckpoint{100};
 constexpr std::int64_t kRestartBytes = 2 * kLongestLogBytes;
 constexpr std::chrono::milliseconds kRestartPatience{20};
 
-// How long housekeeping waits for the turn, while reports wait for it.
+// How long housekeeping waits for the turn, while reports wait for it, and how long it does not try
+// again where it has not got it: who has the turn may be stopped.
 constexpr std::chrono::milliseconds kTidyPatience{100};
+constexpr std::chrono::milliseconds kTidyPause{1'000};
 
 // Counters that have ended: a batch deletes two for each end that it has set, so that they do not
 // become more and more; and a few now and then, where no ends are set any more.
@@ -412,6 +414,7 @@ class SqliteStore : public Store {
   std::int64_t checkpoint_due_ = kShortestLogBytes;
   steady_clock::time_point last_checkpoint_;
   steady_clock::time_point next_sweep_;
+  steady_clock::time_point next_tidy_;
   std::int64_t ends_set_ = 0;  // by the batch: counters that it wrote and that have an end
   Deadline deadline_;          // of the call that runs
   // The rows that were read or written lately, as of the data_version() rows_version_: while
@@ -602,7 +605,12 @@ void SqliteStore::yield_turn() {
 
 void SqliteStore::tidy() {
   if (log_bytes_ < checkpoint_due_ && !must_recover_) return;
-  if (!take_turn(steady_clock::now() + kTidyPatience)) return;  // it is due behind the next batch
+  const steady_clock::time_point now = steady_clock::now();
+  if (now < next_tidy_ && !must_recover_) return;
+  if (!take_turn(now + kTidyPatience)) {
+    next_tidy_ = now + kTidyPause;
+    return;
+  }
   if (log_bytes_ >= checkpoint_due_) shorten_log();
   turn_.yield();
 }
