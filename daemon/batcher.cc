@@ -100,6 +100,10 @@ void Batcher::run() {
   }
 }
 
+void Batcher::close() {
+  stand_in_.cover([this] { store_.reset(); });
+}
+
 // Runs handlers that are ready, but not without end: those whose questions wait are not kept
 // waiting by others. False: there was none.
 bool Batcher::handle_some() {

@@ -42,6 +42,8 @@ class Batcher {
   // Ends run() behind the calls to the store that are under way. Called on the event loop, when
   // nobody waits any more.
   void stop() { stopped_ = true; }
+  // Closes the store, for good, while the event loop goes on as in run().
+  void close();
 
   // Asks the store; the answer goes to waiter->finish(number, …). Operations are applied in their
   // order; a list or a probe sees those that were submitted before it, unless they were more than
@@ -90,7 +92,7 @@ class Batcher {
   void deliver(const Ticket& ticket, Answer answer);
 
   asio::io_context& loop_;
-  const std::unique_ptr<Store> store_;
+  std::unique_ptr<Store> store_;
   const std::chrono::milliseconds timeout_;
   asio::steady_timer alarm_;
   Deadline alarm_time_ = Deadline::max();

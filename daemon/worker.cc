@@ -118,6 +118,7 @@ class Worker {
     watch_lifeline();
     readiness_->probe();
     batcher_.run();
+    batcher_.close();
   }
 
  private:

@@ -33,6 +33,7 @@ class SlowStore : public Store {
   static constexpr std::int64_t kSettled = 77;
 
   SlowStore(Notes& notes, milliseconds commit) : notes_(notes), commit_(commit) {}
+  ~SlowStore() override { std::this_thread::sleep_for(commit_); }
 
   Result<void> take_turn(Deadline deadline) override {
     while (!notes_.turn_is_free) {
@@ -320,6 +321,14 @@ TEST_CASE("who waits in vain for the turn is told so at its deadline, and the re
   fixture.run(3);
   CHECK(late->codes == std::vector{Code::kOk});
   CHECK(fixture.notes.turns_refused == 1);
+}
+
+TEST_CASE("the event loop goes on while the store is closed") {
+  Fixture fixture(milliseconds(100), milliseconds(1'000));
+  bool went_on = false;
+  fixture.after(milliseconds(20), [&] { went_on = true; });
+  fixture.batcher.close();
+  CHECK(went_on);
 }
 
 TEST_CASE("no more questions wait than the limit") {

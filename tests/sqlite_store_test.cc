@@ -862,6 +862,29 @@ TEST_CASE("a log that another program has written to is moved into the database 
   CHECK(value_of(*store, "a") == 7);
 }
 
+TEST_CASE("a log with something behind its last commit is moved into the database by the next one",
+          "[sqlite]") {
+  const Place place;
+  auto store = place.open();
+  run_one(*store, increment_of("a"));
+  const std::uintmax_t size = place.log_size();
+  {
+    Foreigner foreigner(place.path());
+    foreigner.run("PRAGMA cache_size = 1");
+    foreigner.run("BEGIN IMMEDIATE");
+    foreigner.run(
+        "WITH RECURSIVE i(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM i LIMIT 3000) INSERT INTO "
+        "counters (name, value, created_at, updated_at) SELECT 'row' || n, 0, 0, 0 FROM i");
+    foreigner.run("ROLLBACK");
+  }
+  REQUIRE(place.log_size() > size + 10 * 1'024);
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+  store.reset();
+  store = place.open();
+  CHECK(place.log_size() == 0);
+  CHECK(value_of(*store, "a") == 2);
+}
+
 TEST_CASE("closing a store leaves the log to another program that writes to it", "[sqlite]") {
   const Place place;
   auto store = place.open();
@@ -874,6 +897,40 @@ TEST_CASE("closing a store leaves the log to another program that writes to it",
   CHECK(contents_of(place.log_path()) == log);
   foreigner.run("COMMIT");
   CHECK(value_of(*place.open(), "a") == 7);
+}
+
+TEST_CASE("closing a store waits for nobody who has the turn", "[sqlite]") {
+  const Place place;
+  auto store = place.open();
+  run_one(*store, increment_of("a"));
+  const auto other = place.open();
+  REQUIRE(other->take_turn(patiently()));
+  const std::string log = contents_of(place.log_path());
+  CHECK(time_of([&] { store.reset(); }) < milliseconds(1'000));
+  CHECK(contents_of(place.log_path()) == log);
+}
+
+TEST_CASE("a copy of a database that was closed is moved into the database", "[sqlite]") {
+  const Place place;
+  run_one(*place.open(), increment_of("a"));
+  const Place copy;
+  fs::copy(place.path(), copy.path());
+  fs::copy(place.log_path(), copy.log_path());
+  const auto store = copy.open();
+  CHECK(copy.log_size() == 0);
+  CHECK(value_of(*store, "a") == 1);
+}
+
+TEST_CASE("a change that a trigger of somebody's keeps from the table is not acknowledged",
+          "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a"));
+  Foreigner foreigner(place.path());
+  foreigner.run("CREATE TRIGGER t BEFORE UPDATE ON counters BEGIN SELECT RAISE(IGNORE); END");
+  CHECK(run_one(*store, increment_of("a")).code == Code::kUnavailable);
+  foreigner.run("DROP TRIGGER t");
+  CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
 TEST_CASE("a store sees at once what others have done to the counters that it knows", "[sqlite]") {

@@ -305,6 +305,16 @@ TEST_CASE("what was closed with something unsynced is moved to the database by t
     store.reset();
     other.reset();
   }
+  SECTION("a sync that failed before it was opened, beside one that is idle") {
+    auto idle = place.open();
+    run_one(*idle, increment_of("a"));
+    auto failing = place.open();
+    failing_syncs = 2;
+    CHECK(run_one(*failing, increment_of("a")).code == Code::kUnknown);
+    failing.reset();  // and its alarm ends
+    CHECK(run_one(*place.open(), increment_of("a")).value == 4);
+    idle.reset();
+  }
   CHECK(failing_syncs == 0);
   REQUIRE(place.log_size() > 0);
   const auto next = place.open();

@@ -11,7 +11,9 @@
 //
 // A sync that fails leaves pages that look written: it is told to each open file, once (Linux 4.13,
 // errseq_t), so all who have the log open meet it at their next sync, and then move what they see
-// to the database before they go on. Who opens the log later learns of it by the alarm.
+// to the database before they go on. Who opens the log later learns of it by the alarm, as long as
+// the one that has raised it lives; and who is the first to open it doubts all of it, unless it was
+// sealed (sqlite_seal.h) by one that knew it to be on the disk.
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -48,7 +50,8 @@ constexpr int kSchemaVersion = 5;
 // to 231 bytes need no page of overflow (sqlite.org/fileformat2.html); that is the longest name.
 constexpr int kPageBytes = 1'024;
 
-// The rows that are remembered from batch to batch, a few hundred bytes each.
+// The rows that are remembered from batch to batch, a few hundred bytes each, with those of the
+// batch beside them.
 constexpr std::size_t kMostRowsRemembered = 10'000;
 
 // The length of the log at which a checkpoint is due. Twice as long each time where checkpoints are
@@ -60,6 +63,10 @@ constexpr std::int64_t kLongestLogBytes = 16 << 20;
 constexpr int kNotableShare = 30;
 constexpr std::chrono::milliseconds kQuickCheckpoint{40};
 constexpr std::chrono::milliseconds kSlowCheckpoint{100};
+
+// The longest log that is taken as it is by who opens the database first: a longer one is moved
+// into the database sooner than SQLite reads it again, each time that the database is opened.
+constexpr std::size_t kLongestSealedBytes = 128 << 10;
 
 // The length from which a checkpoint also waits for readers, so that the log begins anew: without
 // that, readers that never pause let it grow.
@@ -128,6 +135,13 @@ std::optional<FoundFile> look_at(const std::string& path) {
 std::optional<FileIdentity> identify(const std::string& path) {
   const std::optional<FoundFile> found = look_at(path);
   return found ? std::optional(found->identity) : std::nullopt;
+}
+
+// Whether a log holds nothing, so that nothing in it is in doubt.
+bool is_empty(const std::string& log) {
+  std::error_code failure;
+  const std::uintmax_t size = std::filesystem::file_size(log, failure);
+  return failure ? failure == std::errc::no_such_file_or_directory : size == 0;
 }
 
 // The bytes of log until the next checkpoint, after one that took so long, so long after the last.
@@ -405,6 +419,7 @@ class SqliteStore : public Store {
   std::array<std::string, kCompanions.size()> companion_paths_;
   std::array<std::optional<FileIdentity>, kCompanions.size()> companions_;  // of the connection
   bool must_recover_ = false;                                               // see distrust_log()
+  bool knows_log_ = false;                // all that was in it when it was opened is on the disk
   std::optional<std::uint32_t> settled_;  // the data_version() that is known to be there
   bool log_grew_ = false;                 // by our latest commit
   bool applied_ = false;                  // the latest batch was, as a whole
@@ -440,8 +455,10 @@ Result<void> SqliteStore::connect() {
 
 Result<void> SqliteStore::try_to_connect() {
   connection_.reset();
+  knows_log_ = false;
   settled_.reset();
   forget_rows();
+  const bool was_empty = is_empty(path_ + "-wal");
   const bool watching = configure_sqlite();
   const int recoveries = recoveries_seen;
   try {
@@ -457,8 +474,9 @@ Result<void> SqliteStore::try_to_connect() {
     // The alarm behind the opening of the log: what was raised before is heard, and the kernel
     // tells of what fails from then on.
     const bool is_first = !watching || recoveries_seen != recoveries;
-    const bool sealed = is_first && is_sealed(companion_paths_[0]);
+    const bool sealed = is_first && is_sealed(companion_paths_[0], kLongestSealedBytes);
     if (must_recover_ || (is_first && !sealed) || turn_.hears_alarm()) return recover();
+    knows_log_ = sealed || was_empty;
     if (sealed) settled_ = data_version();
   } catch (const SQLite::Exception& exception) {
     // What may pass by itself. SQLite says of a read that the disk failed, too, that the database
@@ -539,6 +557,7 @@ Result<void> SqliteStore::recover() {
                  "cannot recover the database " + path_ + ": " + sqlite3_errstr(code)};
   }
   must_recover_ = false;
+  knows_log_ = true;
   turn_.end_alarm();
   return {};
 }
@@ -574,14 +593,17 @@ void SqliteStore::distrust_log() {
   turn_.raise_alarm();
 }
 
-// Spares the next one the recovery, if what the log holds is known to be on the disk.
+// Spares the next one the recovery, if all that the log holds is known to be on the disk: also what
+// others wrote before it was opened, whose failures were told to them.
 void SqliteStore::seal() {
-  if (!connection_ || must_recover_) return;
-  const Deadline at_once = steady_clock::now();  // who is in the way goes on with the log
-  if (!take_turn(at_once)) return;
+  if (!knows_log_ || must_recover_) return;
+  deadline_ = steady_clock::now();  // who is in the way goes on with the log
+  if (!turn_.take(deadline_)) return;
   try {
     run(*connection_->write_begin);  // another program may not know of the turn
-    if (is_settled() && !turn_.hears_alarm() && check_file()) seal_log(companion_paths_[0]);
+    if (is_settled() && !turn_.hears_alarm() && check_file()) {
+      seal_log(companion_paths_[0], kLongestSealedBytes);
+    }
   } catch (const std::exception&) {
     // The next one recovers.
   }
@@ -822,7 +844,6 @@ Result<void> SqliteStore::report_counters(std::span<Step> batch) {
 }
 
 // The counter as the batch has made it so far, with what the operation must know of it.
-// REQUIRES: the operation outlives the batch
 Counter& SqliteStore::load_for(const Operation& operation, std::int64_t now_ms) {
   Counter& counter = load(operation.name, now_ms);
   if (asks_for_window(operation) && counter.exists && !counter.window) {
@@ -900,7 +921,10 @@ void SqliteStore::write(const Counter& counter) {
     statement.bind(3, counter.created_at_ms);
     bind_end(statement, counter);
   }
-  run(statement);
+  const int rows = statement.exec();
+  statement.reset();
+  // A trigger of somebody's can keep a row as it was, without a word.
+  if (rows != 1) throw SQLite::Exception("a counter was not written", SQLITE_MISMATCH);
 }
 
 // Deletes some of the counters that have ended, now and then: what a batch pays for them is

@@ -1,9 +1,13 @@
 #include "common/store/sqlite_seal.h"
 
+#include <endian.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string_view>
 
@@ -12,86 +16,139 @@
 namespace counterd {
 namespace {
 
-// What the format says, in bytes: where in the header of the log the size of a page is, as four
-// bytes with the highest first; where there, and in the header of each frame, the two salts are,
-// which tell the frames from those of an older log; and where in the latter the checksum is.
+// The header of the log and those of its frames, in bytes. Numbers have their highest byte first.
 constexpr std::size_t kLogHeader = 32;
 constexpr std::size_t kPageSizeOfLog = 8;
-constexpr std::size_t kSaltsOfLog = 16;
+constexpr std::size_t kSaltsOfLog = 16;  // which tell its frames from those of an older log
+constexpr std::size_t kChecksumOfLog = 24;
 constexpr std::size_t kFrameHeader = 24;
+constexpr std::size_t kPagesOfFrame = 4;  // of the database behind a commit; 0: no commit
 constexpr std::size_t kSaltsOfFrame = 8;
 constexpr std::size_t kChecksumOfFrame = 16;
-constexpr std::size_t kSalts = 8;
+constexpr std::size_t kPair = 8;  // the salts, and the two halves of a checksum
 
-// As long as the header of a frame: the seal has other salts where a frame would have the log's.
-constexpr std::string_view kMagic = "counterd";
-static_assert(kMagic.size() == kSaltsOfFrame);
+// REQUIRES: there are 4 bytes
+std::uint32_t word_at(std::string_view bytes, std::size_t at) {
+  std::uint32_t word = 0;
+  std::memcpy(&word, bytes.data() + at, sizeof word);
+  return word;
+}
 
+std::uint32_t number_at(std::string_view bytes, std::size_t at) {
+  return be32toh(word_at(bytes, at));
+}
+
+// Of the log up to a frame, that of all before it included.
+class Checksum {
+ public:
+  // The lowest bit of the log's first number says how words are read.
+  explicit Checksum(std::string_view log) : highest_first_((number_at(log, 0) & 1) != 0) {
+    add(log.substr(0, kChecksumOfLog));
+  }
+  // REQUIRES: a multiple of 8 bytes
+  void add(std::string_view bytes) {
+    for (std::size_t at = 0; at < bytes.size(); at += 8) {
+      first_ += read(word_at(bytes, at)) + second_;
+      second_ += read(word_at(bytes, at + 4)) + first_;
+    }
+  }
+  bool is_at(std::string_view bytes, std::size_t at) const {
+    return number_at(bytes, at) == first_ && number_at(bytes, at + 4) == second_;
+  }
+
+ private:
+  std::uint32_t read(std::uint32_t word) const {
+    return highest_first_ ? be32toh(word) : le32toh(word);
+  }
+
+  bool highest_first_;
+  std::uint32_t first_ = 0;
+  std::uint32_t second_ = 0;
+};
+
+// Where the log ends, and the seal that belongs there.
 struct Ending {
-  std::size_t at;    // behind the last frame
-  std::string seal;  // that belongs there
+  std::size_t at;
+  std::string seal;
   bool sealed;
 };
 
-std::string read_beginning(int file) {
+std::string read_beginning(int file, std::size_t longest) {
   const off_t all = std::max<off_t>(lseek(file, 0, SEEK_END), 0);
-  std::string bytes(std::min(static_cast<std::size_t>(all), kLongestSealedLog + kFrameHeader),
-                    '\0');
+  std::string bytes(std::min(static_cast<std::size_t>(all), longest + kFrameHeader), '\0');
   const ssize_t size = pread(file, bytes.data(), bytes.size(), 0);
   bytes.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
   return bytes;
 }
 
-std::size_t page_size(std::string_view log) {
-  std::size_t size = 0;
-  for (const char byte : log.substr(kPageSizeOfLog, 4)) {
-    size = size << 8 | static_cast<unsigned char>(byte);
-  }
-  return size;
-}
-
-std::string make_seal(std::string_view salts, std::string_view last_frame) {
-  std::string seal(kMagic);
-  std::transform(salts.begin(), salts.end(), std::back_inserter(seal),
-                 [](char byte) { return static_cast<char>(~byte); });
-  seal += last_frame.substr(kChecksumOfFrame, kFrameHeader - kChecksumOfFrame);
-  return seal;
-}
-
-// Nothing: the log has no frame, is longer than kLongestSealedLog, or ends amid a frame.
-std::optional<Ending> find_ending(int file) {
-  const std::string bytes = read_beginning(file);
-  const std::string_view log = bytes;
-  if (log.size() < kLogHeader) return std::nullopt;
-  const std::string_view salts = log.substr(kSaltsOfLog, kSalts);
-  const std::size_t frame = kFrameHeader + page_size(log);
-  const auto is_frame = [&](std::size_t at) {
-    return at + kFrameHeader <= log.size() && log.substr(at + kSaltsOfFrame, kSalts) == salts;
-  };
+// Where the last commit ends. Nothing: there is none, it ends behind the bytes, or a frame of the
+// same log comes behind it.
+std::optional<std::size_t> end_of_commits(std::string_view log) {
+  const std::size_t page = log.size() < kLogHeader ? 0 : number_at(log, kPageSizeOfLog);
+  if (page == 0 || page % 8 != 0) return std::nullopt;
+  Checksum checksum(log);
+  if (!checksum.is_at(log, kChecksumOfLog)) return std::nullopt;
+  std::optional<std::size_t> end;
   std::size_t at = kLogHeader;
-  while (is_frame(at)) at += frame;
-  if (at == kLogHeader || at > std::min(log.size(), kLongestSealedLog)) return std::nullopt;
-  std::string seal = make_seal(salts, log.substr(at - frame, kFrameHeader));
-  const bool sealed = log.substr(at, kFrameHeader) == seal;
-  return Ending{at, std::move(seal), sealed};
+  const auto has_frame = [&] {
+    return at + kFrameHeader <= log.size() &&
+           log.substr(at + kSaltsOfFrame, kPair) == log.substr(kSaltsOfLog, kPair);
+  };
+  for (; has_frame(); at += kFrameHeader + page) {
+    if (at + kFrameHeader + page > log.size()) return std::nullopt;
+    checksum.add(log.substr(at, kSaltsOfFrame));
+    checksum.add(log.substr(at + kFrameHeader, page));
+    if (!checksum.is_at(log, at + kChecksumOfFrame)) return std::nullopt;
+    end.reset();
+    if (number_at(log, at + kPagesOfFrame) != 0) end = at + kFrameHeader + page;
+  }
+  while (at + kFrameHeader <= log.size()) {
+    at += kFrameHeader + page;
+    if (has_frame()) return std::nullopt;
+  }
+  return end;
+}
+
+// The number of the file, what are no salts of this log, and the checksum of its last frame: as
+// long as the header of a frame.
+std::string make_seal(std::uint64_t file, std::string_view salts, std::string_view checksum) {
+  std::string seal(reinterpret_cast<const char*>(&file), sizeof file);
+  for (const char byte : salts) seal += static_cast<char>(~byte);
+  return seal.append(checksum);
+}
+
+// Nothing: the log is none to be sealed.
+std::optional<Ending> find_ending(int file, std::size_t longest) {
+  // Not fstat(), which asks for the times too: see look_at() in sqlite.cc.
+  struct statx found {};
+  if (statx(file, "", AT_EMPTY_PATH, STATX_INO, &found) != 0) return std::nullopt;
+  const std::string bytes = read_beginning(file, longest);
+  const std::string_view log = bytes;
+  const std::optional<std::size_t> end = end_of_commits(log);
+  if (!end) return std::nullopt;
+  const std::size_t last_frame = *end - kFrameHeader - number_at(log, kPageSizeOfLog);
+  std::string seal = make_seal(found.stx_ino, log.substr(kSaltsOfLog, kPair),
+                               log.substr(last_frame + kChecksumOfFrame, kPair));
+  const bool sealed = log.substr(*end, kFrameHeader) == seal;
+  return Ending{*end, std::move(seal), sealed};
 }
 
 }  // namespace
 
-void seal_log(const std::string& path) {
+void seal_log(const std::string& path, std::size_t longest) {
   const UniqueFd file(open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!file) return;
-  const std::optional<Ending> ending = find_ending(file.get());
+  const std::optional<Ending> ending = find_ending(file.get(), longest);
   if (!ending || ending->sealed) return;
   const ssize_t written =
       pwrite(file.get(), ending->seal.data(), ending->seal.size(), static_cast<off_t>(ending->at));
   static_cast<void>(written);
 }
 
-bool is_sealed(const std::string& path) {
+bool is_sealed(const std::string& path, std::size_t longest) {
   const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return false;
-  const std::optional<Ending> ending = find_ending(file.get());
+  const std::optional<Ending> ending = find_ending(file.get(), longest);
   return ending && ending->sealed;
 }
 

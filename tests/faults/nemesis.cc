@@ -262,12 +262,11 @@ void Nemesis::refuse_writes() {
 // the last commit has left is then in the kernel's memory alone, and the power may fail before a
 // checkpoint has written it again.
 void Nemesis::fail_sync() {
-  const bool one = random_.one_in(3);
-  const bool ends = !one && random_.one_in(2);
-  const bool in_order = ends && random_.one_in(2);
+  if (random_.one_in(4)) return fail_calls(Call::kSync, EIO, 1);
+  const bool in_order = random_.one_in(3);
+  const bool ends = in_order || random_.one_in(2);
   if (in_order) heal();  // one that is stopped would not end
-  fail_calls(Call::kSync, EIO, one ? 1 : kForever);
-  if (one) return;
+  fail_calls(Call::kSync, EIO, kForever);
   sleep_ms(random_.between(5, 60));
   if (in_order) {
     stop_all();
@@ -279,7 +278,7 @@ void Nemesis::fail_sync() {
   heal();  // on a disk that is full as well, no daemon starts
   world_.first->start();
   sleep_ms(random_.below(30));
-  if (random_.one_in(2)) return start_all();
+  if (!in_order && random_.one_in(2)) return start_all();
   ++counts_["power-loss"];
   lose_power();
 }

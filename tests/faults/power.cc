@@ -90,7 +90,8 @@ void PowerSupply::note(const Record& record, std::string_view data, std::size_t 
     for (const Change& change : file.pending) apply(file, change);
     file.pending.clear();
   } else {
-    lose(file, random.one_in(2) ? 0 : 50, random);
+    // Mostly nothing: those who write it again and again would bring it to the disk bit by bit.
+    lose(file, random.one_in(8) ? 50 : 0, random);
   }
   file.pending = std::move(later);
 }
