@@ -184,8 +184,10 @@ class Worker {
     if (server_.draining()) return;
     server_.drain([this] { batcher_.stop(); });
     server_.after(drain_timeout_, [this] {
-      log_line("cut off " + std::to_string(server_.figures().connections) +
-               " connections at the end of --drain-timeout");
+      const std::size_t connections = server_.figures().connections;
+      log_line((connections == 0 ? "did not wait for the store to be closed"
+                                 : "cut off " + std::to_string(connections) + " connections") +
+               std::string(" at the end of --drain-timeout"));
       _exit(0);  // the other thread may be waiting for the store
     });
   }

@@ -61,16 +61,27 @@ struct Filled : Place {
   }
 };
 
+// All frames that it has.
+void seal(const Place& place) {
+  const std::string log = place.log_bytes();
+  std::size_t frames = 0;
+  for (std::size_t at = 32; at + 24 <= log.size(); at += 24 + 4'096) {
+    if (log.substr(at + 8, 8) != log.substr(16, 8)) break;
+    ++frames;
+  }
+  seal_log(place.log, frames, kLongest);
+}
+
 TEST_CASE("a log is sealed from when it was until something is written to it", "[sqlite]") {
   const Filled place;
   CHECK_FALSE(is_sealed(place.log, kLongest));
-  seal_log(place.log, kLongest);
+  seal(place);
   CHECK(is_sealed(place.log, kLongest));
   CHECK(place.ask("SELECT n FROM t") == "1");
   CHECK(is_sealed(place.log, kLongest));
   place.count();
   CHECK_FALSE(is_sealed(place.log, kLongest));
-  seal_log(place.log, kLongest);
+  seal(place);
   CHECK(is_sealed(place.log, kLongest));
   CHECK(place.ask("SELECT n FROM t") == "2");
 }
@@ -78,12 +89,12 @@ TEST_CASE("a log is sealed from when it was until something is written to it", "
 TEST_CASE("SQLite takes no notice of a seal", "[sqlite]") {
   const Filled place;
   for (int n = 1; n < 20; ++n) {
-    seal_log(place.log, kLongest);
+    seal(place);
     REQUIRE(place.ask("SELECT n FROM t") == std::to_string(n));
     place.count();
   }
   CHECK(place.ask("PRAGMA integrity_check") == "ok");
-  seal_log(place.log, kLongest);
+  seal(place);
   CHECK(place.ask("PRAGMA wal_checkpoint(TRUNCATE)") == "0");
   CHECK(fs::file_size(place.log) == 0);
   CHECK(place.ask("SELECT n FROM t") == "20");
@@ -91,16 +102,16 @@ TEST_CASE("SQLite takes no notice of a seal", "[sqlite]") {
 
 TEST_CASE("a seal that is there is not written again", "[sqlite]") {
   const Filled place;
-  seal_log(place.log, kLongest);
+  seal(place);
   const fs::file_time_type before = fs::last_write_time(place.log) - std::chrono::hours(1);
   fs::last_write_time(place.log, before);
-  seal_log(place.log, kLongest);
+  seal(place);
   CHECK(fs::last_write_time(place.log) == before);
 }
 
 TEST_CASE("a log that begins anew over a longer one is sealed where it ends", "[sqlite]") {
   const Filled place;
-  seal_log(place.log, kLongest);
+  seal(place);
   {
     Client client(place.path);
     for (int i = 0; i < 5; ++i) client.ask("UPDATE t SET n = n + 1");
@@ -109,7 +120,7 @@ TEST_CASE("a log that begins anew over a longer one is sealed where it ends", "[
   }
   const std::uintmax_t size = fs::file_size(place.log);
   CHECK_FALSE(is_sealed(place.log, kLongest));
-  seal_log(place.log, kLongest);
+  seal(place);
   CHECK(is_sealed(place.log, kLongest));
   CHECK(fs::file_size(place.log) == size);
   CHECK(place.ask("SELECT n FROM t") == "50");
@@ -120,7 +131,7 @@ TEST_CASE("a log that begins anew over a longer one is sealed where it ends", "[
 
 TEST_CASE("a log of which any byte was changed is not sealed", "[sqlite]") {
   const Filled place;
-  seal_log(place.log, kLongest);
+  seal(place);
   const std::string sealed = place.log_bytes();
   for (std::size_t at = 0; at < sealed.size(); ++at) {
     std::string changed = sealed;
@@ -132,16 +143,29 @@ TEST_CASE("a log of which any byte was changed is not sealed", "[sqlite]") {
   CHECK(is_sealed(place.log, kLongest));
 }
 
+TEST_CASE("a log with more or fewer frames than are known is not sealed", "[sqlite]") {
+  const Filled place;
+  place.count();
+  const std::string log = place.log_bytes();
+  const std::size_t frames = (log.size() - 32) / (24 + 4'096);
+  REQUIRE(frames > 1);
+  seal_log(place.log, frames - 1, kLongest);
+  seal_log(place.log, frames + 1, kLongest);
+  CHECK(place.log_bytes() == log);
+  seal_log(place.log, frames, kLongest);
+  CHECK(is_sealed(place.log, kLongest));
+}
+
 TEST_CASE("a copy of a sealed log is not sealed", "[sqlite]") {
   const Filled place;
-  seal_log(place.log, kLongest);
+  seal(place);
   fs::copy_file(place.log, place.path + "-copy");
   CHECK_FALSE(is_sealed(place.path + "-copy", kLongest));
 }
 
 TEST_CASE("a log with something behind its last commit is not sealed", "[sqlite]") {
   const Filled place;
-  seal_log(place.log, kLongest);
+  seal(place);
   const std::string sealed = place.log_bytes();
   {
     Client client(place.path);
@@ -155,7 +179,7 @@ TEST_CASE("a log with something behind its last commit is not sealed", "[sqlite]
   const std::string longer = place.log_bytes();
   REQUIRE(longer.size() > sealed.size() + 5 * 4'096);
   REQUIRE(place.ask("SELECT count(*) FROM t") == "1");
-  seal_log(place.log, kLongest);
+  seal(place);
   CHECK(place.log_bytes() == longer);
   CHECK_FALSE(is_sealed(place.log, kLongest));
 
@@ -165,13 +189,13 @@ TEST_CASE("a log with something behind its last commit is not sealed", "[sqlite]
   std::string hole = longer;
   hole.replace(sealed.size() - 24, 24, 24, '\0');
   place.write_log(hole);
-  seal_log(place.log, kLongest);
+  seal(place);
   CHECK(place.log_bytes() == hole);
 
   // A commit that is shorter is followed by the rest of it.
   place.write_log(longer);
   place.count();
-  seal_log(place.log, kLongest);
+  seal(place);
   CHECK_FALSE(is_sealed(place.log, kLongest));
 }
 
@@ -180,7 +204,7 @@ TEST_CASE("what is no log, or none that is worth it, is not sealed and left as i
   const std::string log = place.log_bytes();
   const auto stays = [&](const std::string& bytes) {
     place.write_log(bytes);
-    seal_log(place.log, kLongest);
+    seal(place);
     CHECK_FALSE(is_sealed(place.log, kLongest));
     CHECK(place.log_bytes() == bytes);
   };
@@ -192,7 +216,7 @@ TEST_CASE("what is no log, or none that is worth it, is not sealed and left as i
   stays(std::string(100'000, '\xff'));    // pages of 4 GiB
   stays(std::string(100'000, '\0'));      // and of none
   fs::remove(place.log);
-  seal_log(place.log, kLongest);
+  seal(place);
   CHECK_FALSE(is_sealed(place.log, kLongest));
   CHECK_FALSE(fs::exists(place.log));
 }
@@ -204,10 +228,10 @@ TEST_CASE("a log is sealed up to the longest that it may be", "[sqlite]") {
   while (fs::file_size(place.log) + kFrame <= kLongest) {
     client.ask("UPDATE t SET n = n + 1");
   }
-  seal_log(place.log, kLongest);
+  seal(place);
   CHECK(is_sealed(place.log, kLongest));
   client.ask("UPDATE t SET n = n + 1");
-  seal_log(place.log, kLongest);
+  seal(place);
   CHECK_FALSE(is_sealed(place.log, kLongest));
 }
 

@@ -899,6 +899,28 @@ TEST_CASE("closing a store leaves the log to another program that writes to it",
   CHECK(value_of(*place.open(), "a") == 7);
 }
 
+TEST_CASE("a log with a commit that nobody was told of is moved into the database by the next one",
+          "[sqlite]") {
+  const Place place;
+  auto store = place.open();
+  run_one(*store, increment_of("a"));
+  const std::string log = contents_of(place.log_path());
+  // As one leaves it that is killed in its COMMIT: the same log, and a commit more.
+  const Place copy;
+  fs::copy(place.path(), copy.path());
+  fs::copy(place.log_path(), copy.log_path());
+  Foreigner(copy.path()).run("UPDATE counters SET value = 42");
+  const std::string longer = contents_of(copy.log_path());
+  REQUIRE(longer.size() > log.size());
+  REQUIRE(longer.substr(0, log.size()) == log);
+  std::ofstream(place.log_path(), std::ios::binary | std::ios::app) << longer.substr(log.size());
+  CHECK(value_of(*store, "a") == 1);
+  store.reset();
+  store = place.open();
+  CHECK(place.log_size() == 0);
+  CHECK(value_of(*store, "a") == 42);
+}
+
 TEST_CASE("closing a store waits for nobody who has the turn", "[sqlite]") {
   const Place place;
   auto store = place.open();

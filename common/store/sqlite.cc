@@ -421,6 +421,7 @@ class SqliteStore : public Store {
   bool must_recover_ = false;                                               // see distrust_log()
   bool knows_log_ = false;                // all that was in it when it was opened is on the disk
   std::optional<std::uint32_t> settled_;  // the data_version() that is known to be there
+  std::optional<std::uint32_t> ours_;     // the data_version() whose latest commit is ours
   bool log_grew_ = false;                 // by our latest commit
   bool applied_ = false;                  // the latest batch was, as a whole
   int page_bytes_ = kPageBytes;
@@ -457,6 +458,7 @@ Result<void> SqliteStore::try_to_connect() {
   connection_.reset();
   knows_log_ = false;
   settled_.reset();
+  ours_.reset();
   forget_rows();
   const bool was_empty = is_empty(path_ + "-wal");
   const bool watching = configure_sqlite();
@@ -593,16 +595,19 @@ void SqliteStore::distrust_log() {
   turn_.raise_alarm();
 }
 
-// Spares the next one the recovery, if all that the log holds is known to be on the disk: also what
-// others wrote before it was opened, whose failures were told to them.
+// Spares the next one the recovery, if all that it would find in the log is known to be on the
+// disk: also what others wrote before it was opened, whose failures were told to them, and nothing
+// behind our latest commit, as one leaves that ends before it tells of its own.
 void SqliteStore::seal() {
   if (!knows_log_ || must_recover_) return;
   deadline_ = steady_clock::now();  // who is in the way goes on with the log
   if (!turn_.take(deadline_)) return;
   try {
     run(*connection_->write_begin);  // another program may not know of the turn
-    if (is_settled() && !turn_.hears_alarm() && check_file()) {
-      seal_log(companion_paths_[0], kLongestSealedBytes);
+    const bool ends_with_ours = ours_ == data_version();
+    if (ends_with_ours && is_settled() && !turn_.hears_alarm() && check_file()) {
+      seal_log(companion_paths_[0], static_cast<std::size_t>(log_bytes_ / page_bytes_),
+               kLongestSealedBytes);
     }
   } catch (const std::exception&) {
     // The next one recovers.
@@ -945,6 +950,7 @@ void SqliteStore::sweep(std::int64_t now_ms) {
 Result<void> SqliteStore::commit() {
   sqlite3* handle = connection_->database.getHandle();
   const bool was_settled = is_settled();
+  const bool was_ours = ours_ == data_version();
   log_grew_ = false;
   leave_commits_unsynced(handle, true);
   const int code = connection_->commit->tryExecuteStep();
@@ -952,6 +958,7 @@ Result<void> SqliteStore::commit() {
   leave_commits_unsynced(handle, false);
   if (code == SQLITE_DONE) {
     if (was_settled && !log_grew_) settled_ = data_version();
+    if (was_ours || log_grew_) ours_ = data_version();
     return {};
   }
   if (code == SQLITE_FULL) return full();

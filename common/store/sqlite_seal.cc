@@ -26,6 +26,8 @@ constexpr std::size_t kPagesOfFrame = 4;  // of the database behind a commit; 0:
 constexpr std::size_t kSaltsOfFrame = 8;
 constexpr std::size_t kChecksumOfFrame = 16;
 constexpr std::size_t kPair = 8;  // the salts, and the two halves of a checksum
+constexpr std::uint32_t kSmallestPage = 512;
+constexpr std::uint32_t kLargestPage = 65'536;
 
 // REQUIRES: there are 4 bytes
 std::uint32_t word_at(std::string_view bytes, std::size_t at) {
@@ -69,23 +71,37 @@ class Checksum {
 // Where the log ends, and the seal that belongs there.
 struct Ending {
   std::size_t at;
+  std::size_t frames;
   std::string seal;
   bool sealed;
 };
 
+// Of the file; nothing if it cannot be read.
 std::string read_beginning(int file, std::size_t longest) {
   const off_t all = std::max<off_t>(lseek(file, 0, SEEK_END), 0);
   std::string bytes(std::min(static_cast<std::size_t>(all), longest + kFrameHeader), '\0');
   const ssize_t size = pread(file, bytes.data(), bytes.size(), 0);
-  bytes.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
+  if (size != static_cast<ssize_t>(bytes.size())) bytes.clear();
   return bytes;
+}
+
+// What tells the file from any other, also from one that has got its number; nothing: not known.
+std::optional<std::uint64_t> identify(int file) {
+  constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
+  // Not fstat(), which asks for the other times too: see look_at() in sqlite.cc.
+  struct statx found {};
+  constexpr unsigned kWanted = STATX_INO | STATX_BTIME;
+  if (statx(file, "", AT_EMPTY_PATH, kWanted, &found) != 0) return std::nullopt;
+  if ((found.stx_mask & kWanted) != kWanted) return std::nullopt;
+  const auto seconds = static_cast<std::uint64_t>(found.stx_btime.tv_sec);
+  return found.stx_ino ^ (seconds * kNsPerSecond + found.stx_btime.tv_nsec);
 }
 
 // Where the last commit ends. Nothing: there is none, it ends behind the bytes, or a frame of the
 // same log comes behind it.
 std::optional<std::size_t> end_of_commits(std::string_view log) {
   const std::size_t page = log.size() < kLogHeader ? 0 : number_at(log, kPageSizeOfLog);
-  if (page == 0 || page % 8 != 0) return std::nullopt;
+  if (page < kSmallestPage || page > kLargestPage || page % 8 != 0) return std::nullopt;
   Checksum checksum(log);
   if (!checksum.is_at(log, kChecksumOfLog)) return std::nullopt;
   std::optional<std::size_t> end;
@@ -109,7 +125,7 @@ std::optional<std::size_t> end_of_commits(std::string_view log) {
   return end;
 }
 
-// The number of the file, what are no salts of this log, and the checksum of its last frame: as
+// What identifies the file, what are no salts of this log, and the checksum of its last frame: as
 // long as the header of a frame.
 std::string make_seal(std::uint64_t file, std::string_view salts, std::string_view checksum) {
   std::string seal(reinterpret_cast<const char*>(&file), sizeof file);
@@ -119,27 +135,26 @@ std::string make_seal(std::uint64_t file, std::string_view salts, std::string_vi
 
 // Nothing: the log is none to be sealed.
 std::optional<Ending> find_ending(int file, std::size_t longest) {
-  // Not fstat(), which asks for the times too: see look_at() in sqlite.cc.
-  struct statx found {};
-  if (statx(file, "", AT_EMPTY_PATH, STATX_INO, &found) != 0) return std::nullopt;
+  const std::optional<std::uint64_t> identity = identify(file);
   const std::string bytes = read_beginning(file, longest);
   const std::string_view log = bytes;
   const std::optional<std::size_t> end = end_of_commits(log);
-  if (!end) return std::nullopt;
-  const std::size_t last_frame = *end - kFrameHeader - number_at(log, kPageSizeOfLog);
-  std::string seal = make_seal(found.stx_ino, log.substr(kSaltsOfLog, kPair),
+  if (!identity || !end) return std::nullopt;
+  const std::size_t frame = kFrameHeader + number_at(log, kPageSizeOfLog);
+  const std::size_t last_frame = *end - frame;
+  std::string seal = make_seal(*identity, log.substr(kSaltsOfLog, kPair),
                                log.substr(last_frame + kChecksumOfFrame, kPair));
   const bool sealed = log.substr(*end, kFrameHeader) == seal;
-  return Ending{*end, std::move(seal), sealed};
+  return Ending{*end, (*end - kLogHeader) / frame, std::move(seal), sealed};
 }
 
 }  // namespace
 
-void seal_log(const std::string& path, std::size_t longest) {
+void seal_log(const std::string& path, std::size_t frames, std::size_t longest) {
   const UniqueFd file(open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!file) return;
   const std::optional<Ending> ending = find_ending(file.get(), longest);
-  if (!ending || ending->sealed) return;
+  if (!ending || ending->frames != frames || ending->sealed) return;
   const ssize_t written =
       pwrite(file.get(), ending->seal.data(), ending->seal.size(), static_cast<off_t>(ending->at));
   static_cast<void>(written);

@@ -1,12 +1,12 @@
 // A seal behind the last commit of an SQLite write-ahead log (sqlite.org/fileformat2.html, section
-// 4): all that the log holds was known to be on the disk when it was closed. Who is the first to
-// open it again need not doubt it, which is what takes most of the time of opening a database.
+// 4): all that the file holds of the log was known to be on the disk when it was closed. Who is the
+// first to open it again need not doubt it, which is what takes most of the time of opening a
+// database.
 //
 // It stands where SQLite writes its next frame, over it, and SQLite takes it for the rest of an
-// older log. It names the file, so that a copy has none, and has the log's checksum up to there. A
-// log that has a frame of its own behind its last commit, as a transaction leaves that was not
-// committed, is not sealed, and no seal on it is believed. Nothing syncs the seal: one that is lost
-// is a seal less, and behind a power failure all that is found is on the disk anyway.
+// older log. It names the file, by its number and when it was made, so that a copy has none, and
+// has the log's checksum up to there. Nothing syncs it: one that is lost is a seal less, and behind
+// a power failure all that is found is on the disk anyway.
 #pragma once
 
 #include <cstddef>
@@ -14,12 +14,14 @@
 
 namespace counterd {
 
-// Seals the log, if it is no longer than so many bytes and has a commit. One that cannot be written
-// to is left without a seal. REQUIRES: all that others see of the log is on the disk, and nobody
-// writes to it meanwhile
-void seal_log(const std::string& path, std::size_t longest);
+// Seals the log, if it is of so many frames, the last one that of a commit, and ends within so many
+// bytes. Not if the file has more of the same log behind them: what a transaction has left that was
+// not committed, or a commit that nobody was told of. One that cannot be written to is left without
+// a seal.
+// REQUIRES: these frames are on the disk, and nobody writes to the log meanwhile
+void seal_log(const std::string& path, std::size_t frames, std::size_t longest);
 
-// Whether the log is as it was when it was sealed, and no longer than so many bytes.
+// Whether the log is as it was when it was sealed, and ends within so many bytes.
 bool is_sealed(const std::string& path, std::size_t longest);
 
 }  // namespace counterd
