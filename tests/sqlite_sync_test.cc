@@ -163,6 +163,34 @@ TEST_CASE("behind a failed sync the whole log is written again where it is", "[s
   CHECK(bytes_written() - before > log);
 }
 
+TEST_CASE("behind a failed sync all is moved again that a checkpoint had moved and not synced",
+          "[sqlite]") {
+  const Place place;
+  const auto idle = place.open();  // so that the store is never the first to open the log
+  const auto store = place.open();
+  std::vector<Step> batch;
+  for (int i = 0; i < 900; ++i) batch.push_back(increment_of("counter-" + std::to_string(i)));
+  while (place.log_size() < 2 << 20) {
+    apply_unsettled(*store, batch);
+    store->settle(batch);
+  }
+  {
+    SQLite::Database reader(place.path);
+    SQLite::Statement statement(reader, "SELECT name FROM counters");
+    statement.executeStep();
+    apply_unsettled(*store, increment_of("a"));
+    store->tidy();  // up to where the reader is
+    REQUIRE(std::filesystem::file_size(place.path) > 30'000);
+  }
+  const std::uintmax_t log = place.log_size();
+  const std::uintmax_t before = bytes_written();
+  failing_syncs = 1;
+  CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
+  CHECK(failing_syncs == 0);
+  CHECK(place.log_size() == 0);
+  CHECK(bytes_written() - before > log + std::filesystem::file_size(place.path) / 2);
+}
+
 TEST_CASE("nothing is told while the log cannot be synced", "[sqlite]") {
   const Place place;
   const auto store = place.open();

@@ -552,7 +552,8 @@ Result<void> SqliteStore::recover() {
     distrust_log();
     return whole.error();
   }
-  const int code = checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
+  int code = move_again(connection_->database.getHandle());
+  if (code == SQLITE_OK) code = checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
   if (code != SQLITE_OK) {
     distrust_log();
     return Error{Code::kUnavailable,
@@ -1000,6 +1001,7 @@ std::uint32_t SqliteStore::data_version() {
 // (sqlite.org/lang_transaction).
 void SqliteStore::roll_back() {
   forget_rows();
+  ours_.reset();
   if (!connection_) return;
   sqlite3* handle = connection_->database.getHandle();
   for (auto* statement : {&connection_->read_begin, &connection_->write_begin, &connection_->commit,

@@ -3,6 +3,7 @@
 #include <sqlite3.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <new>
 #include <vector>
 
@@ -13,8 +14,15 @@ namespace {
 // cannot write more than 131,071 at once: it takes the size modulo 131,072 (os_unix.c).
 constexpr std::size_t kMostGathered = 64 << 10;
 
-// The lock of the log's writer among those of the shared memory (wal.c, WAL_WRITE_LOCK).
+// Locks among those of the shared memory (sqlite.org/walformat.html, 2.2): that of the log's
+// writer, and that of who makes a checkpoint.
 constexpr int kWriteLock = 0;
+constexpr int kCheckpointLock = 1;
+
+// Where in the shared memory, a region of so many bytes, is how much of the log has been moved
+// (2.1).
+constexpr int kRegionBytes = 32'768;
+constexpr std::size_t kMovedFrames = 96;
 
 // What sqlite3_file_control() can ask of the database (numbers from 100 on are free for a VFS).
 enum Control : int { kLeaveUnsynced = 0x63746400, kSyncLog };
@@ -265,6 +273,24 @@ void leave_commits_unsynced(sqlite3* connection, bool leave) {
 
 int sync_log(sqlite3* connection) {
   return sqlite3_file_control(connection, "main", kSyncLog, nullptr);
+}
+
+int move_again(sqlite3* connection) {
+  sqlite3_file* file = nullptr;
+  sqlite3_file_control(connection, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  const Methods& methods = *file->pMethods;
+  const auto lock = [&](int how) {
+    return methods.xShmLock(file, kCheckpointLock, 1, how | SQLITE_SHM_EXCLUSIVE);
+  };
+  if (const int code = lock(SQLITE_SHM_LOCK); code != SQLITE_OK) return code;
+  volatile void* region = nullptr;
+  const int code = methods.xShmMap(file, 0, kRegionBytes, 0, &region);
+  if (code == SQLITE_OK && region != nullptr) {
+    *reinterpret_cast<volatile std::uint32_t*>(static_cast<volatile char*>(region) + kMovedFrames) =
+        0;
+  }
+  lock(SQLITE_SHM_UNLOCK);
+  return code;
 }
 
 }  // namespace counterd

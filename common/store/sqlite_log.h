@@ -19,12 +19,17 @@ namespace counterd {
 const char* gathering_vfs();
 
 // Whether commits of the connection, from now on, write their changes and leave them unsynced, for
-// sync_log(). A log that begins anew is synced all the same: behind its first bytes as they were,
-// what is written next could not be told from what it is written over. REQUIRES: no checkpoint runs
-// while they do
+// sync_log(). The first bytes of a log that begins anew are synced all the same: behind them as
+// they were, what is written next could not be told from what it is written over. REQUIRES: no
+// checkpoint runs while they do
 void leave_commits_unsynced(sqlite3* connection, bool leave);
 
 // Syncs the log: what anybody has committed before is on the disk. SQLITE_OK, or why not.
 int sync_log(sqlite3* connection);
+
+// Makes the next checkpoint move all of the log, also what an earlier one has moved already: one
+// that readers held up has not synced it. SQLITE_OK, or why not: SQLITE_BUSY while another program
+// makes a checkpoint. Of any connection, whatever its VFS.
+int move_again(sqlite3* connection);
 
 }  // namespace counterd

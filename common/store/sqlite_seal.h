@@ -4,9 +4,9 @@
 // database.
 //
 // It stands where SQLite writes its next frame, over it, and SQLite takes it for the rest of an
-// older log. It names the file, by its number and when it was made, so that a copy has none, and
-// has the log's checksum up to there. Nothing syncs it: one that is lost is a seal less, and behind
-// a power failure all that is found is on the disk anyway.
+// older log. It names the file, by its number and when it was made, so that a copy to a new
+// file has none, and has the log's checksum up to there. Nothing syncs it: one that is lost is a
+// seal less, and behind a power failure all that is found is on the disk anyway.
 #pragma once
 
 #include <cstddef>
