@@ -163,11 +163,10 @@ bool ToolAsker::kill() {
 }
 
 std::unique_lock<std::mutex> ToolAsker::forbid() {
-  std::unique_lock gate(gate_, std::try_to_lock);
-  while (!gate.owns_lock()) {
+  std::unique_lock gate(gate_, std::defer_lock);
+  while (!gate.try_lock()) {
     kill();
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    gate.try_lock();
   }
   return gate;
 }
