@@ -17,7 +17,7 @@
 #include <thread>
 #include <utility>
 
-#include "common/store/engines.h"
+#include "common/store/sqlite_file.h"
 #include "tests/catch.h"
 #include "tests/child_process.h"
 #include "tests/steps.h"

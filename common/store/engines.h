@@ -13,8 +13,4 @@ Result<std::unique_ptr<Store>> open_sqlite_store(const SqliteLocation& location,
 Result<std::unique_ptr<Store>> open_redis_store(const RedisLocation& location,
                                                 const StoreOptions& options);
 
-// The name of the network file system whose statfs(2) type is `type`; empty for a local one.
-// SQLite's write-ahead log needs memory shared by all who use the file (sqlite.org/wal.html).
-std::string_view network_file_system(long type);
-
 }  // namespace counterd

@@ -1,0 +1,243 @@
+#include "common/store/sqlite_counters.h"
+
+#include <sqlite3.h>
+
+#include <utility>
+
+namespace counterd {
+namespace {
+
+using std::chrono::steady_clock;
+
+// The rows that are remembered, a few hundred bytes each, with those of the batch beside them.
+constexpr std::size_t kMostRowsRemembered = 10'000;
+
+// Counters that have ended: a batch deletes two for each end that it has set, so that they do not
+// become more and more; and a few now and then, where no ends are set any more.
+constexpr std::int64_t kSweptForEach = 2;
+constexpr std::int64_t kSweptRows = 100;
+constexpr std::chrono::milliseconds kSweepPause{100};
+
+// Whether a counter with that end, 0 for none, is missing.
+bool has_passed(std::int64_t expires_at_ms, std::int64_t now_ms) {
+  return expires_at_ms != 0 && expires_at_ms <= now_ms;
+}
+
+}  // namespace
+
+void SqliteCounters::create(SQLite::Database& database) {
+  database.exec(
+      "CREATE TABLE counters (name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL, "
+      "created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL) STRICT, WITHOUT ROWID");
+}
+
+void SqliteCounters::add_ends(SQLite::Database& database) {
+  database.exec("ALTER TABLE counters ADD COLUMN expires_at INTEGER");
+  // Of those that have an end alone: it costs the others nothing.
+  database.exec(
+      "CREATE INDEX counters_by_end ON counters (expires_at) WHERE expires_at IS NOT NULL");
+}
+
+void SqliteCounters::add_windows(SQLite::Database& database) {
+  database.exec("ALTER TABLE counters ADD COLUMN window TEXT");
+}
+
+SqliteCounters::SqliteCounters(SQLite::Database& database)
+    : select_(database,
+              "SELECT value, created_at, updated_at, expires_at FROM counters WHERE name = ?1"),
+      // Apart from the others, because few increments ask for it.
+      select_window_(database, "SELECT window FROM counters WHERE name = ?1"),
+      // Does not look at the index of ends, which would be a twentieth of a request's instructions.
+      update_(database, "UPDATE counters SET value = ?2, updated_at = ?4 WHERE name = ?1"),
+      upsert_(database,
+              "INSERT INTO counters (name, value, created_at, updated_at, expires_at, window) "
+              "VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (name) DO UPDATE SET value = ?2, "
+              "created_at = ?3, updated_at = ?4, expires_at = ?5, window = ?6"),
+      erase_(database, "DELETE FROM counters WHERE name = ?1"),
+      list_(database,
+            "SELECT name, value, expires_at FROM counters WHERE name >= ?1 AND name < ?2 "
+            "ORDER BY name LIMIT ?3"),
+      sweep_(database,
+             "DELETE FROM counters WHERE name IN (SELECT name FROM counters "
+             "WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)") {}
+
+void SqliteCounters::begin(std::uint32_t version, std::int64_t now_ms) {
+  const bool others_have_committed = version_ != version;
+  if (others_have_committed || rows_.size() > kMostRowsRemembered) forget_rows();
+  now_ms_ = now_ms;
+  ends_set_ = 0;
+}
+
+Outcome SqliteCounters::apply(const Operation& operation) {
+  if (is_group(operation)) return apply_group(operation);
+  return apply_to(load(operation), operation, now_ms_);
+}
+
+Outcome SqliteCounters::apply_group(const Operation& group) {
+  Outcome outcome;
+  outcome.members.reserve(group.members.size());
+  const bool all = group.kind == OperationKind::kAll;
+  std::vector<std::pair<Counter*, Counter>> before;
+  for (const Operation& member : group.members) {
+    Counter& counter = load(member);
+    if (all) before.emplace_back(&counter, counter);
+    outcome.members.push_back(apply_to(counter, member, now_ms_));
+    if (!all || outcome.members.back().code == Code::kOk) continue;
+    outcome.code = outcome.members.back().code;
+    // The last one first: a counter that comes more than once gets what it was before all of them.
+    for (; !before.empty(); before.pop_back()) *before.back().first = before.back().second;
+    break;
+  }
+  return outcome;
+}
+
+// The counter as the batch has made it so far, with what the operation must know of it.
+Counter& SqliteCounters::load(const Operation& operation) {
+  Counter& counter = find(operation.name).counter;
+  if (asks_for_window(operation) && counter.exists && !counter.window) {
+    counter.window = read_window(operation.name);
+  }
+  return counter;
+}
+
+SqliteCounters::Row& SqliteCounters::find(const std::string& name) {
+  const auto [found, fresh] = rows_.try_emplace(name);
+  Row& row = found->second;
+  if (row.in_batch) return row;
+  if (fresh) {
+    row.name = &found->first;
+    read(row);
+  }
+  row.counter.exists = row.stored && !has_passed(row.counter.expires_at_ms, now_ms_);
+  row.in_batch = true;
+  batch_.push_back(&row);
+  return row;
+}
+
+void SqliteCounters::read(Row& row) {
+  select_.bindNoCopy(1, *row.name);
+  if (select_.executeStep()) {
+    row.stored = true;
+    row.counter.value = select_.getColumn(0).getInt64();
+    row.counter.created_at_ms = select_.getColumn(1).getInt64();
+    row.counter.updated_at_ms = select_.getColumn(2).getInt64();
+    row.counter.expires_at_ms = select_.getColumn(3).getInt64();  // 0 for NULL
+  }
+  select_.reset();
+}
+
+std::string SqliteCounters::read_window(const std::string& name) {
+  select_window_.bindNoCopy(1, name);
+  select_window_.executeStep();
+  std::string window = select_window_.getColumn(0).getString();  // empty for NULL
+  select_window_.reset();
+  return window;
+}
+
+void SqliteCounters::write() {
+  for (const Row* row : batch_) {
+    const bool differs = row->counter.changed && (row->counter.exists || row->stored);
+    if (!differs) continue;
+    row->counter.exists ? write(*row) : erase(*row->name);
+  }
+  sweep();
+}
+
+void SqliteCounters::write(const Row& row) {
+  const Counter& counter = row.counter;
+  const bool updates = row.stored && counter.keeps_end;
+  SQLite::Statement& statement = updates ? update_ : upsert_;
+  statement.bindNoCopy(1, *row.name);
+  statement.bind(2, counter.value);
+  statement.bind(4, counter.updated_at_ms);
+  if (!updates) {
+    statement.bind(3, counter.created_at_ms);
+    bind_end(statement, counter);
+  }
+  const int rows = statement.exec();
+  statement.reset();
+  if (rows != 1) throw SQLite::Exception("a counter was not written", SQLITE_MISMATCH);
+}
+
+void SqliteCounters::bind_end(SQLite::Statement& statement, const Counter& counter) {
+  statement.bind(5);
+  statement.bind(6);
+  if (counter.expires_at_ms == 0) return;
+  statement.bind(5, counter.expires_at_ms);
+  ++ends_set_;
+  if (!counter.window->empty()) statement.bindNoCopy(6, *counter.window);
+}
+
+void SqliteCounters::erase(const std::string& name) {
+  erase_.bindNoCopy(1, name);
+  erase_.exec();
+  erase_.reset();
+}
+
+// Deletes some of the counters that have ended, now and then: what a batch pays for them is
+// bounded.
+void SqliteCounters::sweep() {
+  const steady_clock::time_point now = steady_clock::now();
+  const bool due = now >= next_sweep_;
+  if (!due && ends_set_ == 0) return;
+  if (due) next_sweep_ = now + kSweepPause;
+  sweep_.bind(1, now_ms_);
+  sweep_.bind(2, (due ? kSweptRows : 0) + kSweptForEach * ends_set_);
+  sweep_.exec();
+  sweep_.reset();
+}
+
+void SqliteCounters::end(std::uint32_t version) {
+  for (Row* row : batch_) {
+    // What ends may leave the table without a word, when it is swept.
+    if (row->counter.expires_at_ms != 0) {
+      rows_.erase(rows_.find(*row->name));
+      continue;
+    }
+    row->stored = row->counter.exists;
+    row->counter.keeps_end = true;
+    row->in_batch = row->counter.changed = false;
+  }
+  batch_.clear();
+  version_ = version;
+}
+
+void SqliteCounters::forget() noexcept {
+  for (SQLite::Statement* statement :
+       {&select_, &select_window_, &update_, &upsert_, &erase_, &list_, &sweep_}) {
+    statement->tryReset();
+  }
+  forget_rows();
+}
+
+void SqliteCounters::forget_rows() {
+  rows_.clear();
+  batch_.clear();
+  version_.reset();
+}
+
+ListPage SqliteCounters::list(const ListQuery& query, std::int64_t now_ms) {
+  // No name has a character below '-' or above 'z', so these bounds lie between names.
+  const std::string behind = query.after + '\x01';
+  const std::string& from = query.after.empty() || behind < query.prefix ? query.prefix : behind;
+  const std::string to = query.prefix + '\x7f';
+  list_.bindNoCopy(1, from);
+  list_.bindNoCopy(2, to);
+  list_.bind(3, static_cast<std::int64_t>(query.limit) + 1);
+  ListPage page;
+  // Those that have ended are counted with the others: a page takes no longer for them.
+  std::string last;
+  for (std::size_t seen = 0; list_.executeStep(); ++seen) {
+    if (seen == query.limit) {
+      page.next = std::move(last);
+      break;
+    }
+    last = list_.getColumn(0).getString();
+    const bool has_ended = has_passed(list_.getColumn(2).getInt64(), now_ms);
+    if (!has_ended) page.rows.push_back({last, list_.getColumn(1).getInt64()});
+  }
+  list_.reset();
+  return page;
+}
+
+}  // namespace counterd

@@ -1,0 +1,83 @@
+// The counters in an SQLite database, as a batch reads and changes them: each row is read once and
+// written once, however many operations there are on it.
+//
+// Rows are remembered from batch to batch, as SQLite's own pages are: while nobody else commits, a
+// change of a counter need not read what the last one wrote.
+//
+// REQUIRES, for all but list(): a transaction is open, for write() one that writes under the turn.
+// Throws SQLite::Exception.
+#pragma once
+
+#include <SQLiteCpp/SQLiteCpp.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "common/operation.h"
+#include "common/store/counter.h"
+#include "common/store/store.h"
+
+namespace counterd {
+
+class SqliteCounters {
+ public:
+  // Makes the table, as the first version of the schema has it.
+  static void create(SQLite::Database& database);
+  // Makes room in it for ends, and for windows.
+  static void add_ends(SQLite::Database& database);
+  static void add_windows(SQLite::Database& database);
+
+  explicit SqliteCounters(SQLite::Database& database);
+
+  // Begins a batch, in a transaction that sees this version of the data: SQLite's own number
+  // (sqlite.org/c3ref/c_fcntl_begin_atomic_write.html, SQLITE_FCNTL_DATA_VERSION).
+  void begin(std::uint32_t version, std::int64_t now_ms);
+  // What comes of the operation, to the counters as the batch has made them so far.
+  Outcome apply(const Operation& operation);
+  // Writes what the batch has changed, and deletes some of what has ended. Throws also where a
+  // trigger of somebody's has kept a row as it was.
+  void write();
+  // Ends the batch, whose transaction has been committed and left this version of the data.
+  void end(std::uint32_t version);
+  // Ends a batch that was not committed, whatever has failed: no statement runs, and nothing is
+  // remembered.
+  void forget() noexcept;
+
+  // A page of the counters that have not ended by `now_ms`.
+  ListPage list(const ListQuery& query, std::int64_t now_ms);
+
+ private:
+  struct Row {
+    Counter counter;
+    const std::string* name = nullptr;
+    bool stored = false;    // in the table, when the batch began
+    bool in_batch = false;  // the batch is about it
+  };
+
+  Outcome apply_group(const Operation& group);
+  Counter& load(const Operation& operation);
+  Row& find(const std::string& name);
+  void read(Row& row);
+  std::string read_window(const std::string& name);
+  void write(const Row& row);
+  void bind_end(SQLite::Statement& statement, const Counter& counter);
+  void erase(const std::string& name);
+  void sweep();
+  void forget_rows();
+
+  SQLite::Statement select_, select_window_, update_, upsert_, erase_, list_, sweep_;
+
+  std::unordered_map<std::string, Row> rows_;
+  std::optional<std::uint32_t> version_;  // of the data, that rows_ is as of
+  std::chrono::steady_clock::time_point next_sweep_;
+
+  // Of the batch.
+  std::vector<Row*> batch_;
+  std::int64_t now_ms_ = 0;
+  std::int64_t ends_set_ = 0;  // counters that it wrote and that have an end
+};
+
+}  // namespace counterd

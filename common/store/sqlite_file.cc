@@ -1,0 +1,179 @@
+#include "common/store/sqlite_file.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <filesystem>
+
+namespace counterd {
+namespace {
+
+struct FoundFile {
+  FileIdentity identity;
+  std::uint32_t links = 0;
+};
+
+// Nothing: there is no such file, or it cannot be looked at; errno tells.
+//
+// Not stat(), which asks for the times too: a file whose change time was asked for gets a new one
+// at its next write (Linux 6.13, multigrain timestamps), and where ext4 has no journal, each
+// fdatasync() then writes a second block, one after the other.
+std::optional<FoundFile> look_at(const std::string& path) {
+  struct statx found {};
+  if (statx(AT_FDCWD, path.c_str(), 0, STATX_INO | STATX_NLINK, &found) != 0) return std::nullopt;
+  return FoundFile{{makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino},
+                   found.stx_nlink};
+}
+
+std::optional<FileIdentity> identify(const std::string& path) {
+  const std::optional<FoundFile> found = look_at(path);
+  return found ? std::optional(found->identity) : std::nullopt;
+}
+
+// The file's path without symbolic links, also if the file is yet to be made.
+Result<std::string> resolve(const std::string& path) {
+  std::error_code failure;
+  // Absolute first: weakly_canonical() leaves a relative path to a missing file relative.
+  const std::filesystem::path absolute = std::filesystem::absolute(path, failure);
+  const std::filesystem::path resolved =
+      failure ? absolute : std::filesystem::weakly_canonical(absolute, failure);
+  if (failure) return system_error(Code::kConfig, "the database " + path, failure.value());
+  const std::string directory = resolved.parent_path();
+  struct stat found {};
+  if (stat(directory.c_str(), &found) != 0) {
+    return system_error(Code::kConfig, "the folder " + directory + " of the database", errno);
+  }
+  if (access(directory.c_str(), W_OK | X_OK) != 0) {
+    return system_error(Code::kConfig,
+                        "the folder " + directory + " of the database must be writable", errno);
+  }
+  return resolved.string();
+}
+
+// What a failed system call on the database means: some failures pass by themselves.
+Code code_of(int error) {
+  constexpr std::array passing = {EMFILE, ENFILE, ENOMEM, EIO, ENOSPC, EDQUOT, EINTR};
+  const bool passes = std::find(passing.begin(), passing.end(), error) != passing.end();
+  return passes ? Code::kUnavailable : Code::kConfig;
+}
+
+// Opens or makes the file.
+Result<UniqueFd> open_file(const std::string& path, bool create) {
+  constexpr int kFlags = O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+  UniqueFd file(open(path.c_str(), kFlags));
+  if (!file && errno == ENOENT && create) {
+    struct stat folder {};
+    stat(std::filesystem::path(path).parent_path().c_str(), &folder);
+    // A folder that is everybody's, as /tmp, says nothing about who shares the file.
+    const bool shared = (folder.st_mode & S_IWGRP) != 0 && (folder.st_mode & S_IWOTH) == 0;
+    const mode_t mode = shared ? 0660 : 0600;
+    file = UniqueFd(open(path.c_str(), kFlags | O_CREAT | O_EXCL, mode));
+    if (file) fchmod(file.get(), mode);  // the umask may have taken the group away
+    if (!file && errno == EEXIST) file = UniqueFd(open(path.c_str(), kFlags));
+  }
+  if (!file) return system_error(code_of(errno), "cannot open the database " + path, errno);
+  return file;
+}
+
+Result<struct stat> check_kind(const std::string& path, int file) {
+  struct stat found {};
+  struct statfs system {};
+  if (fstat(file, &found) != 0 || fstatfs(file, &system) != 0) {
+    return system_error(code_of(errno), "cannot examine the database " + path, errno);
+  }
+  const auto refuse = [&](const std::string& why) {
+    return Error{Code::kConfig, "the database " + path + " " + why};
+  };
+  if (!S_ISREG(found.st_mode)) return refuse("is not a regular file");
+  if (found.st_nlink != 1) {
+    return refuse("has " + std::to_string(found.st_nlink) +
+                  " hard links, which would split its log; leave one");
+  }
+  if ((found.st_mode & S_IRWXO) != 0) {
+    return refuse("is open to every user, who could then hold its lock; run: chmod o= " + path);
+  }
+  if (const std::string_view name = network_file_system(system.f_type); !name.empty()) {
+    return refuse("is on a network file system (" + std::string(name) +
+                  "), where SQLite cannot share it safely; use a local disk or Redis");
+  }
+  return found;
+}
+
+}  // namespace
+
+SqliteFile::SqliteFile(std::string path, const FileIdentity& identity)
+    : path_(std::move(path)),
+      identity_(identity),
+      companions_{Companion{path_ + "-wal"}, Companion{path_ + "-shm"}} {}
+
+bool SqliteFile::log_is_empty() const {
+  std::error_code failure;
+  const std::uintmax_t size = std::filesystem::file_size(log_path(), failure);
+  return failure ? failure == std::errc::no_such_file_or_directory : size == 0;
+}
+
+void SqliteFile::remember_companions() {
+  for (Companion& companion : companions_) companion.identity = identify(companion.path);
+}
+
+Result<void> SqliteFile::check() const {
+  const std::optional<FoundFile> now = look_at(path_);
+  if (!now) {
+    return system_error(Code::kUnavailable, "the database " + path_ + " is gone", errno);
+  }
+  if (now->identity != identity_) {
+    return Error{Code::kUnavailable, "the database " + path_ +
+                                         " was replaced by another file while it was in use; "
+                                         "put the first one back, or restart"};
+  }
+  if (now->links != 1) {
+    return Error{Code::kUnavailable,
+                 "the database " + path_ + " has got a hard link, which would split its log"};
+  }
+  for (const Companion& companion : companions_) {
+    if (companion.identity && identify(companion.path) == companion.identity) continue;
+    return Error{Code::kUnavailable,
+                 "the file " + companion.path +
+                     ", a part of the database, was removed or replaced while it was in use; end "
+                     "all processes that use the database, then put the file back or restore a "
+                     "backup"};
+  }
+  return {};
+}
+
+Result<OpenedFile> open_sqlite_file(const std::string& path, bool create) {
+  const Result<std::string> resolved = resolve(path);
+  if (!resolved) return resolved.error();
+  Result<UniqueFd> descriptor = open_file(*resolved, create);
+  if (!descriptor) return descriptor.error();
+  const Result<struct stat> found = check_kind(*resolved, descriptor->get());
+  if (!found) return found.error();
+  return OpenedFile{SqliteFile(*resolved, {found->st_dev, found->st_ino}), std::move(*descriptor)};
+}
+
+std::string_view network_file_system(long type) {
+  struct Known {
+    unsigned long type;
+    std::string_view name;
+  };
+  // Those of linux/magic.h, and others from statfs(2) and the file systems' own sources.
+  constexpr std::array kKnown = {
+      Known{NFS_SUPER_MAGIC, "NFS"},     Known{SMB_SUPER_MAGIC, "SMB"}, Known{0xff534d42, "CIFS"},
+      Known{0xfe534d42, "SMB2"},         Known{AFS_SUPER_MAGIC, "AFS"}, Known{0x6b414653, "AFS"},
+      Known{CODA_SUPER_MAGIC, "Coda"},   Known{V9FS_MAGIC, "9P"},       Known{0x00c36400, "Ceph"},
+      Known{OCFS2_SUPER_MAGIC, "OCFS2"}, Known{0x0bd00bd0, "Lustre"},   Known{0x47504653, "GPFS"},
+      Known{0x01161970, "GFS2"},         Known{0x65735546, "FUSE"},
+  };
+  for (const Known& known : kKnown) {
+    if (static_cast<unsigned int>(type) == known.type) return known.name;
+  }
+  return {};
+}
+
+}  // namespace counterd
