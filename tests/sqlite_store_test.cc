@@ -949,10 +949,27 @@ TEST_CASE("a change that a trigger of somebody's keeps from the table is not ack
   const auto store = place.open();
   run_one(*store, increment_of("a"));
   Foreigner foreigner(place.path());
-  foreigner.run("CREATE TRIGGER t BEFORE UPDATE ON counters BEGIN SELECT RAISE(IGNORE); END");
+  foreigner.run("CREATE TRIGGER u BEFORE UPDATE ON counters BEGIN SELECT RAISE(IGNORE); END");
+  foreigner.run("CREATE TRIGGER d BEFORE DELETE ON counters BEGIN SELECT RAISE(IGNORE); END");
   CHECK(run_one(*store, increment_of("a")).code == Code::kUnavailable);
-  foreigner.run("DROP TRIGGER t");
+  CHECK(run_one(*store, delete_of("a")).code == Code::kUnavailable);
+  foreigner.run("DROP TRIGGER u");
   CHECK(run_one(*store, increment_of("a")).value == 2);
+}
+
+TEST_CASE("a store sees what a trigger of somebody's has done to the counters that it knows",
+          "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  Foreigner(place.path())
+      .run(
+          "CREATE TRIGGER t AFTER UPDATE ON counters WHEN NEW.name = 'a' "
+          "BEGIN UPDATE counters SET value = value + 10 WHERE name = 'b'; END");
+  run_one(*store, increment_of("a"));
+  run_one(*store, increment_of("b"));
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+  CHECK(value_of(*store, "b") == 11);
+  CHECK(run_one(*store, increment_of("b")).value == 12);
 }
 
 TEST_CASE("a store sees at once what others have done to the counters that it knows", "[sqlite]") {

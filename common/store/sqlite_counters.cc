@@ -43,7 +43,8 @@ void SqliteCounters::add_windows(SQLite::Database& database) {
 }
 
 SqliteCounters::SqliteCounters(SQLite::Database& database)
-    : select_(database,
+    : handle_(database.getHandle()),
+      select_(database,
               "SELECT value, created_at, updated_at, expires_at FROM counters WHERE name = ?1"),
       // Apart from the others, because few increments ask for it.
       select_window_(database, "SELECT window FROM counters WHERE name = ?1"),
@@ -66,6 +67,7 @@ void SqliteCounters::begin(std::uint32_t version, std::int64_t now_ms) {
   if (others_have_committed || rows_.size() > kMostRowsRemembered) forget_rows();
   now_ms_ = now_ms;
   ends_set_ = 0;
+  others_changed_ = false;
 }
 
 Outcome SqliteCounters::apply(const Operation& operation) {
@@ -135,12 +137,16 @@ std::string SqliteCounters::read_window(const std::string& name) {
 }
 
 void SqliteCounters::write() {
+  std::int64_t rows_written = 0;
+  const std::int64_t rows_changed = sqlite3_total_changes64(handle_);
   for (const Row* row : batch_) {
     const bool differs = row->counter.changed && (row->counter.exists || row->stored);
     if (!differs) continue;
     row->counter.exists ? write(*row) : erase(*row->name);
+    ++rows_written;
   }
-  sweep();
+  rows_written += sweep();
+  others_changed_ = sqlite3_total_changes64(handle_) - rows_changed != rows_written;
 }
 
 void SqliteCounters::write(const Row& row) {
@@ -170,24 +176,30 @@ void SqliteCounters::bind_end(SQLite::Statement& statement, const Counter& count
 
 void SqliteCounters::erase(const std::string& name) {
   erase_.bindNoCopy(1, name);
-  erase_.exec();
+  const int rows = erase_.exec();
   erase_.reset();
+  if (rows != 1) throw SQLite::Exception("a counter was not deleted", SQLITE_MISMATCH);
 }
 
 // Deletes some of the counters that have ended, now and then: what a batch pays for them is
-// bounded.
-void SqliteCounters::sweep() {
+// bounded. How many they were.
+int SqliteCounters::sweep() {
   const steady_clock::time_point now = steady_clock::now();
   const bool due = now >= next_sweep_;
-  if (!due && ends_set_ == 0) return;
+  if (!due && ends_set_ == 0) return 0;
   if (due) next_sweep_ = now + kSweepPause;
   sweep_.bind(1, now_ms_);
   sweep_.bind(2, (due ? kSweptRows : 0) + kSweptForEach * ends_set_);
-  sweep_.exec();
+  const int rows = sweep_.exec();
   sweep_.reset();
+  return rows;
 }
 
 void SqliteCounters::end(std::uint32_t version) {
+  if (others_changed_) {
+    forget_rows();
+    return;
+  }
   for (Row* row : batch_) {
     // What ends may leave the table without a word, when it is swept.
     if (row->counter.expires_at_ms != 0) {

@@ -65,9 +65,10 @@ class SqliteCounters {
   void write(const Row& row);
   void bind_end(SQLite::Statement& statement, const Counter& counter);
   void erase(const std::string& name);
-  void sweep();
+  int sweep();
   void forget_rows();
 
+  sqlite3* const handle_;
   SQLite::Statement select_, select_window_, update_, upsert_, erase_, list_, sweep_;
 
   std::unordered_map<std::string, Row> rows_;
@@ -77,7 +78,8 @@ class SqliteCounters {
   // Of the batch.
   std::vector<Row*> batch_;
   std::int64_t now_ms_ = 0;
-  std::int64_t ends_set_ = 0;  // counters that it wrote and that have an end
+  std::int64_t ends_set_ = 0;    // counters that it wrote and that have an end
+  bool others_changed_ = false;  // a trigger of somebody's has changed rows as well
 };
 
 }  // namespace counterd
