@@ -140,13 +140,14 @@ bool Batcher::submit(Question question, std::shared_ptr<Waiter> waiter, std::uin
   if (unanswered_ + size > kMaxWaitingOperations) return false;
   unanswered_ += size;
   Ticket ticket{std::move(waiter), number, steady_clock::now() + timeout_};
+  const std::uint64_t not_before = taken_ + waiting_.batch.steps.size();
   if (auto* operation = std::get_if<Operation>(&question)) {
     waiting_.batch.steps.emplace_back().operation = std::move(*operation);
     waiting_.batch.tickets.push_back(std::move(ticket));
   } else if (auto* query = std::get_if<ListQuery>(&question)) {
-    waiting_.queries.push_back({std::move(*query), std::move(ticket)});
+    waiting_.queries.push_back({std::move(*query), std::move(ticket), not_before});
   } else {
-    waiting_.queries.push_back({Probe{}, std::move(ticket)});
+    waiting_.queries.push_back({Probe{}, std::move(ticket), not_before});
   }
   return true;
 }
@@ -197,12 +198,11 @@ void Batcher::expect(std::size_t operations) {
   last_ones_end_.reset();
 }
 
-// One of each in turn: neither waits for all of the other. A query that comes while the batch is
-// served may have changes before it that are not in that batch.
+// One of each in turn: neither waits for all of the other.
 void Batcher::serve() {
-  const bool asked = !waiting_.queries.empty();
   if (!waiting_.batch.steps.empty()) serve_batch();
-  if (asked) serve_query();
+  const std::deque<Query>& queries = waiting_.queries;
+  if (!queries.empty() && queries.front().not_before <= taken_) serve_query();
   stand_in_.cover([this] { store_->tidy(); });
 }
 
@@ -316,6 +316,7 @@ void Batcher::note_health(std::span<const Step> batch) {
 // Some waiting operations; all of them, if there are not too many.
 Batcher::Batch Batcher::take_batch() {
   const std::size_t size = steps_that_fit(waiting_.batch.steps);
+  taken_ += size;
   return {take_front(waiting_.batch.steps, size), take_front(waiting_.batch.tickets, size)};
 }
 

@@ -46,10 +46,9 @@ class Batcher {
   void close();
 
   // Asks the store; the answer goes to waiter->finish(number, …). Operations are applied in their
-  // order; a list or a probe sees those that were submitted before it, unless they were more than
-  // fit into a batch. But reports, lists and probes do not wait for changes that do not get the
-  // turn. False: with this one there would be more than kMaxWaitingOperations without an answer,
-  // and it was not taken. Called on the event loop.
+  // order; a list sees those that were submitted before it. But reports, lists and probes do not
+  // wait for changes that do not get the turn. False: with this one there would be more than
+  // kMaxWaitingOperations without an answer, and it was not taken. Called on the event loop.
   bool submit(Question question, std::shared_ptr<Waiter> waiter, std::uint64_t number);
 
  private:
@@ -66,6 +65,7 @@ class Batcher {
   struct Query {
     std::variant<ListQuery, Probe> question;
     Ticket ticket;
+    std::uint64_t not_before = 0;  // that many steps have been taken_
   };
   struct Waiting {
     Batch batch;
@@ -100,6 +100,7 @@ class Batcher {
 
   bool stopped_ = false;
   Waiting waiting_;
+  std::uint64_t taken_ = 0;     // steps from waiting_ so far; those that went back as well
   std::size_t unanswered_ = 0;  // operations, and other questions, that have no answer yet
 
   // Who may come together for the next batch, and until when they are waited for.

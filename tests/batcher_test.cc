@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+#include <algorithm>
 #include <asio/executor_work_guard.hpp>
 #include <asio/steady_timer.hpp>
 #include <atomic>
@@ -204,6 +205,18 @@ TEST_CASE("a list sees what was submitted before it, and does not wait for all t
   REQUIRE(order.size() == 21);
   CHECK(order[0] == "before");
   CHECK(order[1] == "list");
+}
+
+TEST_CASE("a list sees what was submitted before it, also if that is more than fits into a batch") {
+  Fixture fixture(milliseconds(1), milliseconds(1'000));
+  const std::size_t count = 2 * kMaxBatchOperations + 10;
+  for (std::size_t i = 0; i < count; ++i) fixture.client()->ask(increment_of("before").operation);
+  fixture.client()->ask(ListQuery{});
+  fixture.client()->ask(increment_of("behind").operation);
+  fixture.run(count + 2);
+  const auto& order = fixture.notes.order;
+  REQUIRE(order.size() == count + 2);
+  CHECK(std::find(order.begin(), order.end(), "list") >= order.begin() + count);
 }
 
 TEST_CASE("probes that wait are answered by one, and those that come meanwhile by the next") {
