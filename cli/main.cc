@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "common/json.h"
 #include "common/number.h"
+#include "common/standard_streams.h"
 #include "common/store/store_url.h"
 #include "common/version.h"
 
@@ -202,6 +203,7 @@ int run(int argc, const char* const* argv) {
 }  // namespace counterd
 
 int main(int argc, char** argv) {
+  counterd::hold_standard_streams();
   std::signal(SIGPIPE, SIG_IGN);  // a peer that is gone is an error to report
   try {
     return counterd::run(argc, argv);

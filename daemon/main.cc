@@ -5,6 +5,7 @@
 #include "common/calendar.h"
 #include "common/log.h"
 #include "common/number.h"
+#include "common/standard_streams.h"
 #include "daemon/options.h"
 #include "daemon/supervisor.h"
 #include "daemon/worker.h"
@@ -46,6 +47,7 @@ int run(int argc, const char* const* argv) {
 }  // namespace counterd
 
 int main(int argc, char** argv) {
+  counterd::hold_standard_streams();
   // Who reads the log or waits for readiness may be gone: no reason to end.
   std::signal(SIGPIPE, SIG_IGN);
   // How the supervisor starts a worker: see daemon/worker.h.

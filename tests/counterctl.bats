@@ -1361,6 +1361,40 @@ check_snapshot() {
   done
 }
 
+# without STREAMS COMMAND...: a `try` whose standard streams are closed, as "<&- 2>&-" says.
+without() {
+  local streams=$1
+  shift
+  try bash -c "\"\$@\" $streams" bash "$@"
+}
+
+@test "a standard stream that is closed is nothing to write to, and the database not one of them" {
+  local closed
+  make_database
+  place=(--store "sqlite:$database")
+  for closed in '<&-' '>&-' '2>&-' '<&- >&-' '<&- 2>&-' '>&- 2>&-' '<&- >&- 2>&-'; do
+    echo "$closed"
+    without "$closed" "$counterctl" "${place[@]}" report count nope
+    assert_status 2
+    without "$closed" "$counterctl" "${place[@]}" list
+    if [[ " $closed" == *' >&-'* ]]; then
+      assert_status 74
+    else
+      assert_output $'count\t1'
+    fi
+    assert_equal "$(ctl report)" 1
+  done
+}
+
+@test "what is printed without a stdout is not sent to the daemon" {
+  start_daemon
+  place=(--server "$url")
+  printf 'increment a\nincrement b\n' >"$dir/lines"
+  without "<$dir/lines >&-" "$counterctl" "${place[@]}" batch --portion 1
+  assert_refused 74
+  assert_equal "$(ctl list)" $'a\t1'
+}
+
 # --- many at once ---
 
 # count_in_parallel SHELLS TIMES OPTION...: each shell writes what it saw to $dir/seen.

@@ -597,6 +597,20 @@ log_has_lines() {
   (($(wc -l <"$daemon_log") >= $1))
 }
 
+@test "a daemon without a stderr does not take the database for its log" {
+  local port
+  make_database
+  port=$(free_port)
+  "$counterd" --listen "127.0.0.1:$port" </dev/null >/dev/null 2>&- 3>&- 4>&- &
+  daemon_pid=$!
+  pids+=("$daemon_pid")
+  url=http://127.0.0.1:$port
+  await 20 answers
+  assert_equal "$(http POST /increment)" 200
+  stop_daemon
+  assert_equal "$("$counterctl" --store "sqlite:$database" report)" 2
+}
+
 # --- addresses ---
 
 @test "a taken port is a clear error with 78: another daemon's" {

@@ -228,6 +228,14 @@ stop_daemon() {
   assert_equal "$ended_with" 0
 }
 
+# Makes $database, whose default counter is 1. All of it is in the file: what is written over is not
+# in the log as well.
+make_database() {
+  mkdir -p "${database%/*}"
+  "$counterctl" --store "sqlite:$database" increment
+  sqlite3 "$database" 'PRAGMA wal_checkpoint(TRUNCATE)'
+}
+
 # start_redis [ARGUMENT...]: a redis-server on the Unix socket $redis_socket.
 start_redis() {
   redis_socket=$dir/redis.sock

@@ -54,6 +54,21 @@ foreign_files() {
   assert_equal "$(supervisors | wc -l)" 2
 }
 
+@test "a caller without standard streams gets a daemon that serves" {
+  local closed
+  make_database
+  for closed in '<&- 2>&-' '<&- >&- 2>&-'; do
+    echo "$closed"
+    COUNTERCTL_SERVER=http://127.0.0.1:$(free_port)
+    export COUNTERCTL_SERVER
+    try bash -c "timeout 20 \"\$@\" $closed 3>&- 4>&-" bash "$counterctl" spawn
+    if [[ $closed == *' >&-'* ]]; then assert_status 74; else assert_output "$COUNTERCTL_SERVER"; fi
+    "$counterctl" increment
+    "$counterctl" stop
+  done
+  assert_equal "$("$counterctl" --store "sqlite:$database" report)" 3
+}
+
 @test "the daemon keeps no descriptor of the caller's: a lock that the script releases is free" {
   exec 9>"$dir/lock" 8<"$BATS_TEST_FILENAME"
   flock -n 9

@@ -1,0 +1,16 @@
+#include "common/standard_streams.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace counterd {
+
+void hold_standard_streams() {
+  int held = STDIN_FILENO;
+  // What names a place in the file system, and no more, can be neither read nor written
+  // (open(2), O_PATH). The lowest number that is free is taken.
+  while (held >= 0 && held <= STDERR_FILENO) held = open("/", O_PATH);
+  if (held > STDERR_FILENO) close(held);
+}
+
+}  // namespace counterd
