@@ -122,7 +122,7 @@ class Batch {
                               std::to_string(portion.lines.back()) +
                               " were applied: go on, without counting twice, with the same input "
                               "and" +
-                              go_on_from(portion.lines.front()) + " --key '" + plan_.key + "'"};
+                              go_on_from(portion.lines.front()) + key_option(plan_.key)};
     }
     if (step.outcome.members.empty()) return stopped_by(error);
     const std::size_t refused = step.outcome.members.size() - 1;  // of --atomic

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "common/idempotency_key.h"
+#include "common/limits.h"
 
 namespace counterd {
 namespace {
@@ -24,7 +25,7 @@ constexpr int kAttempts = 3;
 
 bool is_worth_another_try(Code code) {
   return code == Code::kUnavailable || code == Code::kUnknown || code == Code::kOverloaded ||
-         code == Code::kTooManyKeys || code == Code::kStoreFull;
+         code == Code::kTooManyKeys || code == Code::kStoreFull || code == Code::kRequestTimeout;
 }
 
 // Many clients that were cut off together shall not come back together.
@@ -34,24 +35,26 @@ milliseconds with_jitter(milliseconds pause) {
       std::uniform_int_distribution<milliseconds::rep>(pause.count() / 2, pause.count())(random));
 }
 
-// Whether an earlier copy of the change, under the same key, may be applied later all the same: a
-// refusal leaves the key unused.
-bool leaves_key_unused(Code code) {
-  return code == Code::kBeyondBound || code == Code::kOutOfRange || code == Code::kMissing ||
-         code == Code::kOtherWindow || code == Code::kClocksApart;
-}
-
+// Whatever refuses one copy of a change, an earlier copy under the same key may be applied all the
+// same; but not where the key belongs to another change.
 Error describe(const Step& step, bool may_have_been_applied) {
   Error error = error_of(step);
-  const bool changes_nothing = !is_worth_another_try(error.code) && !leaves_key_unused(error.code);
-  if (may_have_been_applied && !changes_nothing) error.code = Code::kUnknown;
+  if (may_have_been_applied && error.code != Code::kKeyReused) error.code = Code::kUnknown;
   return error;
+}
+
+// One word for a shell, whatever is in it.
+std::string quote_for_shell(std::string_view word) {
+  std::string quoted = "'";
+  for (const char c : word) c == '\'' ? quoted.append("'\\''") : quoted.append(1, c);
+  return quoted + "'";
 }
 
 }  // namespace
 
 // Asks once.
 void Changer::try_once(Step& step, Deadline deadline) {
+  const steady_clock::duration attempt = steady_clock::duration(globals_.timeout) / kAttempts;
   if (counters_ == nullptr) {
     Result<std::unique_ptr<Counters>> opened = open_counters(globals_, deadline);
     if (!opened) {
@@ -62,8 +65,7 @@ void Changer::try_once(Step& step, Deadline deadline) {
     }
     counters_ = std::move(*opened);
   }
-  counters_->apply({&step, 1},
-                   std::min(deadline, steady_clock::now() + globals_.timeout / kAttempts));
+  counters_->apply({&step, 1}, std::min(deadline, steady_clock::now() + attempt));
 }
 
 Result<void> Changer::change(Step& step, Deadline deadline) {
@@ -87,8 +89,16 @@ Result<void> set_key(const Globals& globals, const std::optional<std::string>& g
   Result<std::string> key = given ? parse_idempotency_key(*given) : make_idempotency_key();
   if (!key) return Error{given ? Code::kUsage : key.error().code, "--key: " + key.error().message};
   operation.key = std::move(*key);
-  if (!given) operation.key_lifetime = std::max<milliseconds>(kOwnKeyLifetime, 2 * globals.timeout);
+  if (!given) {
+    operation.key_lifetime =
+        std::clamp<milliseconds>(2 * globals.timeout, kOwnKeyLifetime, kMaxKeyLifetime);
+  }
   return {};
+}
+
+std::string key_option(const std::string& key) {
+  const bool looks_quoted = key.starts_with('"');
+  return " --key " + quote_for_shell(looks_quoted ? quote_idempotency_key(key) : key);
 }
 
 void add_key_option(CLI::App& app, std::optional<std::string>& key) {
@@ -109,8 +119,8 @@ Result<void> change_counter(const Globals& globals, Step& step,
   if (code == Code::kUnknown) {
     return Error{code, message +
                            "; nobody knows whether it was applied: ask again, without counting "
-                           "twice, with: --key '" +
-                           step.operation.key + "'"};
+                           "twice, with:" +
+                           key_option(step.operation.key)};
   }
   if (is_worth_another_try(code)) return Error{code, message + "; nothing was applied"};
   return changed;

@@ -32,6 +32,9 @@ class Changer {
 Result<void> set_key(const Globals& globals, const std::optional<std::string>& given,
                      Operation& operation);
 
+// " --key KEY", as a shell takes it.
+std::string key_option(const std::string& key);
+
 // The option --key of a command that changes something.
 void add_key_option(CLI::App& app, std::optional<std::string>& key);
 

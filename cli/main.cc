@@ -204,7 +204,8 @@ int run(int argc, const char* const* argv) {
 
 int main(int argc, char** argv) {
   counterd::hold_standard_streams();
-  std::signal(SIGPIPE, SIG_IGN);  // a peer that is gone is an error to report
+  std::ios::sync_with_stdio(false);  // else a read that fails looks like the end of the input
+  std::signal(SIGPIPE, SIG_IGN);     // a peer that is gone is an error to report
   try {
     return counterd::run(argc, argv);
   } catch (const std::exception& exception) {

@@ -3,6 +3,7 @@
 
 #include "cli/counters.h"
 #include "cli/http_client.h"
+#include "common/idempotency_key.h"
 #include "common/number.h"
 #include "common/operation_text.h"
 
@@ -98,16 +99,6 @@ std::optional<std::int64_t> integer(const Json& body, const char* name) {
   return found->get<std::int64_t>();
 }
 
-// The key as a string of RFC 9651: what is in it cannot end it.
-std::string quote_key(std::string_view key) {
-  std::string quoted = "\"";
-  for (const char c : key) {
-    if (c == '"' || c == '\\') quoted += '\\';
-    quoted += c;
-  }
-  return quoted + '"';
-}
-
 // The operation's parameters as a query. Of what their values have only a '+', as in Etc/GMT+5,
 // needs encoding.
 std::string query_of(const Operation& operation) {
@@ -120,7 +111,7 @@ std::string query_of(const Operation& operation) {
 }
 
 std::string key_fields(const Operation& operation) {
-  std::string fields = "Idempotency-Key: " + quote_key(operation.key) + "\r\n";
+  std::string fields = "Idempotency-Key: " + quote_idempotency_key(operation.key) + "\r\n";
   const auto lifetime = std::chrono::ceil<std::chrono::seconds>(operation.key_lifetime);
   if (lifetime.count() > 0) {
     fields += "Idempotency-Key-Lifetime: " + std::to_string(lifetime.count()) + "\r\n";

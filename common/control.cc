@@ -210,8 +210,9 @@ Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& re
   if (!found) return found.error();
   const std::string line = encode(request);
   std::string reply;
-  bool whole = send(found->get(), line.data(), line.size(), MSG_NOSIGNAL) ==
-               static_cast<ssize_t>(line.size());
+  const bool sent = send(found->get(), line.data(), line.size(), MSG_NOSIGNAL) ==
+                    static_cast<ssize_t>(line.size());
+  bool whole = sent;
   while (whole && !reply.ends_with('\n')) {
     std::array<char, 4096> portion{};
     const ssize_t size = wait_ready(found->get(), POLLIN, deadline)
@@ -221,8 +222,10 @@ Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& re
     if (whole) reply.append(portion.data(), static_cast<std::size_t>(size));
   }
   if (!whole) {
-    return Error{Code::kUnavailable,
-                 "the daemon at " + to_string(endpoint) + " did not answer on its control socket"};
+    const bool may_have_been_done = sent && request.command != "workers";
+    return Error{may_have_been_done ? Code::kUnknown : Code::kUnavailable,
+                 "the daemon at " + to_string(endpoint) +
+                     " did not answer on its control socket; see: counterctl workers"};
   }
   if (connection != nullptr) *connection = std::move(*found);
   return decode_control_reply(reply);

@@ -24,7 +24,9 @@ Result<Endpoint> parse_path(std::string_view text) {
   if (path.find('\0') != std::string_view::npos)
     return bad_endpoint(text, "it has a NUL character");
   Endpoint endpoint;
-  endpoint.path = std::filesystem::absolute(path).lexically_normal();
+  std::error_code failure;
+  endpoint.path = std::filesystem::absolute(path, failure).lexically_normal();
+  if (failure) return bad_endpoint(text, "the current folder is gone (" + failure.message() + ")");
   if (endpoint.path.size() > kMaxSocketPath) {
     return bad_endpoint(text,
                         "the path is longer than " + std::to_string(kMaxSocketPath) + " bytes");
@@ -61,6 +63,10 @@ Result<Endpoint> parse_server(std::string_view text) {
   if (address.starts_with(kScheme)) {
     address.remove_prefix(kScheme.size());
     if (address.ends_with('/')) address.remove_suffix(1);
+  }
+  if (address.find("://") != std::string_view::npos) {
+    return Error{Code::kUsage,
+                 "server " + quote_for_people(text) + ": of URLs, only http:// is known"};
   }
   Result<Endpoint> endpoint = parse_endpoint(address);
   if (!endpoint) return Error{Code::kUsage, "server: " + endpoint.error().message};

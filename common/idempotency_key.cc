@@ -47,6 +47,15 @@ Result<std::string> parse_idempotency_key(std::string_view text) {
   return key;
 }
 
+std::string quote_idempotency_key(std::string_view key) {
+  std::string quoted = "\"";
+  for (const char c : key) {
+    if (c == '"' || c == '\\') quoted += '\\';
+    quoted += c;
+  }
+  return quoted + '"';
+}
+
 Result<std::string> make_idempotency_key() {
   std::array<unsigned char, 16> bytes{};
   if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {

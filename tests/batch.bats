@@ -363,6 +363,18 @@ while True:
   done
 }
 
+@test "a standard input that cannot be read is not an empty one" {
+  open_sqlite
+  local input
+  for input in "<$dir" '<&-'; do
+    # shellcheck disable=SC2016
+    try bash -c "\"\$@\" $input" bash "$counterctl" "${place[@]}" batch
+    assert_refused 74
+    assert_stderr_has 'cannot read standard input'
+    assert_stderr_has 'nothing was applied'
+  done
+}
+
 @test "a full disk behind stdout ends a batch with 74 and says what was applied" {
   open_sqlite
   seq 3000 | sed 's/.*/increment a/' >"$dir/many"

@@ -42,6 +42,20 @@ server = http.server.HTTPServer(("127.0.0.1", 0), Quiet)
 print(server.server_port)
 server.serve_forever()'
 
+# Answers each connection once, with the next of its arguments, "STATUS BODY", the last one for ever;
+# with nothing to an empty one.
+answering_server='
+import itertools, socket, sys
+listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+print(listener.getsockname()[1])
+for answer in itertools.chain(sys.argv[1:], itertools.repeat(sys.argv[-1])):
+    with listener.accept()[0] as client:
+        client.recv(65536)
+        if answer:
+            status, body = answer.split(" ", 1)
+            head = "HTTP/1.1 %s X\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+            client.sendall((head % (status, len(body)) + body).encode())'
+
 # Two files with one JSON object a line, the same objects.
 same_json='
 import json, sys
@@ -963,6 +977,17 @@ assert_usage_error() {
   assert_equal "$(ls)" ""
 }
 
+@test "a URL of another scheme is refused, and a Unix socket in a folder that is gone" {
+  try "$counterctl" --server https://localhost:4747 report
+  assert_refused 64
+  assert_stderr_has 'only http:// is known'
+  mkdir "$dir/gone"
+  # shellcheck disable=SC2016
+  try bash -c 'cd "$1" && rmdir "$1" && "$2" --server unix:s.sock increment' bash "$dir/gone" "$counterctl"
+  assert_refused 64
+  assert_stderr_has 'folder is gone'
+}
+
 @test "an empty URL is a malformed one, not the default server" {
   assert_usage_error --server "" report
   assert_usage_error --server= report
@@ -1114,6 +1139,40 @@ counts_once_by_key() {
   assert_refused 1
 }
 
+@test "whatever refuses a change behind an answer that was lost, it is unknown" {
+  local refusal
+  for refusal in 400/bad-request 403/forbidden 408/request-timeout 409/beyond-bound 500/configuration; do
+    echo "$refusal"
+    start_python "$answering_server" "" "${refusal%/*} {\"type\":\"urn:counterd:error:${refusal#*/}\"}"
+    try "$counterctl" --server "http://127.0.0.1:$said" --timeout 500ms increment
+    assert_refused 75
+    assert_stderr_has --key
+  done
+  start_python "$answering_server" "" '422 {"type":"urn:counterd:error:key-reused"}'
+  try "$counterctl" --server "http://127.0.0.1:$said" --timeout 500ms increment
+  assert_refused 65
+}
+
+@test "a request that took the server too long is asked for again" {
+  start_python "$answering_server" '408 {"type":"urn:counterd:error:request-timeout"}' \
+    '200 {"name":"count","value":7,"applied":1}'
+  try "$counterctl" --server "http://127.0.0.1:$said" increment
+  assert_status 0
+  assert_output 7
+}
+
+@test "the key to ask again with is told as a shell takes it, and is the same key" {
+  start_daemon
+  local key count=0
+  for key in "it's" '"\"a\""' 'a"b c\d'; do
+    start_python "$reply_cutter" "${url##*:}" 1000
+    try "$counterctl" --server "http://127.0.0.1:$said" --timeout 300ms increment --key "$key"
+    assert_refused 75
+    count=$((count + 1))
+    assert_equal "$(eval "\"$counterctl\" --server $url increment ${stderr##*with: }")" "$count"
+  done
+}
+
 @test "a change waits for a daemon that comes back in time" {
   start_daemon
   local address=${url#http://}
@@ -1167,6 +1226,14 @@ assert_timeouts_kept() {
 @test "--timeout is kept against a server that never answers" {
   start_python "$silent_server"
   assert_timeouts_kept "$counterctl" --server "http://127.0.0.1:$said" --timeout 200ms
+}
+
+@test "the shortest and the longest --timeout work" {
+  start_daemon
+  assert_equal "$("$counterctl" --server "$url" --timeout 365d increment)" 1
+  start_python "$answering_server" '200 {"name":"count","value":7,"applied":1}'
+  # The shortest may be too short; but it is not that nothing was tried.
+  await 20 "$counterctl" --server "http://127.0.0.1:$said" --timeout 2ms increment
 }
 
 @test "--timeout is kept against a server that answers a byte at a time" {

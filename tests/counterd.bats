@@ -1037,6 +1037,17 @@ os.execve(program, sys.argv[2:], os.environ)'
   assert_equal "$(cat "$dir/late")" 200
 }
 
+@test "a supervisor that does not answer may yet do what it was told" {
+  start_daemon --workers 1
+  kill -STOP "$daemon_pid"
+  try "$counterctl" --server "$url" --timeout 300ms workers
+  assert_refused 69
+  try "$counterctl" --server "$url" --timeout 300ms scale 2
+  assert_refused 75
+  kill -CONT "$daemon_pid"
+  await 10 has_ready_workers 2
+}
+
 # --- the end ---
 
 assert_ends_in_order() {

@@ -25,6 +25,12 @@ TEST_CASE("a key is the same with and without quotation marks", "[key]") {
   CHECK(key_of('"' + std::string(kMaxKeyLength, 'k') + '"') == std::string(kMaxKeyLength, 'k'));
 }
 
+TEST_CASE("a key in quotation marks is the same key", "[key]") {
+  for (const std::string key : {"abc", "\"abc\"", "a\\", "\\\"", "a \"b\" c"}) {
+    CHECK(key_of(quote_idempotency_key(key)) == key);
+  }
+}
+
 TEST_CASE("a key that is malformed is refused", "[key]") {
   for (const std::string bad :
        {"", "\"\"", "\"", "\"abc", "\"abc\"d", "\"a\"b\"", "\"a\\", "\"a\\\"", "\"a\\n\"", "a\tb",
