@@ -16,6 +16,7 @@
 #include "common/state_directory.h"
 #include "common/store/store_url.h"
 #include "common/version.h"
+#include "daemon/config_file.h"
 #include "daemon/processors.h"
 
 namespace counterd {
@@ -23,8 +24,8 @@ namespace {
 
 using Values = std::vector<std::string>;
 
-// One thing to set, whatever it is set by. CLI11 only splits command lines and files into words:
-// what the words mean is read here, strictly, and the same for every source.
+// One thing to set, whatever it is set by: what its words mean is read here, strictly, and the same
+// for every source.
 struct Setting {
   std::string name;        // --name, COUNTERD_NAME, name = in a file
   std::string value_name;  // empty: a flag
@@ -212,31 +213,16 @@ struct Source {
 using Sources = std::map<std::string, Source>;  // by Setting::name
 
 Result<void> read_file(const std::string& path, Sources& sources) {
-  std::vector<CLI::ConfigItem> items;
-  std::error_code ignored;
-  // CLI11 takes a directory for an empty file, and does not say why it cannot read one.
-  if (std::filesystem::is_directory(path, ignored)) {
-    return Error{Code::kConfig, "the file " + path + " is a directory"};
-  }
-  if (access(path.c_str(), R_OK) != 0) {
-    return system_error(Code::kConfig, "cannot read the file " + path, errno);
-  }
-  try {
-    items = CLI::ConfigINI().from_file(path);
-  } catch (const CLI::Error& error) {
-    return Error{Code::kConfig, "cannot read the file " + path + ": " + error.what()};
-  }
-  for (const CLI::ConfigItem& item : items) {
+  Result<std::vector<ConfigSetting>> file = read_config_file(path);
+  if (!file) return file.error();
+  for (ConfigSetting& setting : *file) {
     const auto known = std::find_if(settings().begin(), settings().end(),
-                                    [&](const Setting& it) { return it.name == item.name; });
-    if (!item.parents.empty()) {
-      return Error{Code::kConfig,
-                   path + ": unknown section " + quote_for_people(item.parents.front())};
+                                    [&](const Setting& it) { return it.name == setting.name; });
+    if (known == settings().end() || setting.name == "ready-fd") {
+      return Error{Code::kConfig, path + ": unknown setting " + quote_for_people(setting.name)};
     }
-    if (known == settings().end() || item.name == "ready-fd") {
-      return Error{Code::kConfig, path + ": unknown setting " + quote_for_people(item.name)};
-    }
-    sources.try_emplace(item.name, Source{path + ": " + item.name, item.inputs});
+    const std::string source = path + ": " + setting.name;
+    sources.try_emplace(setting.name, Source{source, std::move(setting.values)});
   }
   return {};
 }
@@ -369,13 +355,15 @@ Result<std::variant<DaemonOptions, Finished>> read_options(int argc, const char*
   for (const Setting& setting : settings()) {
     if (setting.value_name.empty()) {
       app.add_flag_callback(
-          "--" + setting.name, [&flags, &setting] { flags[setting.name] = {"true"}; },
-          setting.help);
+             "--" + setting.name, [&flags, &setting] { flags[setting.name] = {"true"}; },
+             setting.help)
+          ->disable_flag_override();  // or --flag=false would be taken for not given
     } else {
       app.add_option("--" + setting.name, flags[setting.name], setting.help)
           ->type_name(setting.value_name)
           ->expected(1)
-          ->take_all();
+          ->take_all()
+          ->allow_extra_args(false);  // or CLI11 takes the brackets off an address
     }
   }
   app.footer(

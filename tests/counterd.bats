@@ -383,9 +383,37 @@ assert_check() {
   try "$counterd" --check-config --config "$dir/settings"
   assert_refused 78
   assert_stderr_has workers
+  echo 'workers = 2 # many' >"$dir/settings"
+  try "$counterd" --check-config --config "$dir/settings"
+  assert_refused 78
+  assert_stderr_has 'line 1'
   printf '# a comment\n\nworkers = 2\n' >"$dir/settings"
   try "$counterd" --check-config --config "$dir/settings"
   assert_status 0
+}
+
+@test "the values of a configuration file are as they stand there, wherever their lines are" {
+  printf '%s\n' 'listen = [::1]:4747, unix:/a;b' 'redis-prefix = a#;b' \
+    'store = "sqlite:/srv/data;2026/a, b.db"' 'listen = localhost:1' >"$dir/settings"
+  try "$counterd" --check-config --config "$dir/settings"
+  assert_status 0
+  assert_equal "$(head -n 6 <<<"$output" | tail -n 5)" 'listen = "[::1]:4747"
+listen = "unix:/a;b"
+listen = "localhost:1"
+store = "sqlite:/srv/data;2026/a, b.db"
+sync = "full"'
+  assert_output_has 'redis-prefix = "a#;b"'
+  try "$counterd" --check-config --redis-prefix '[a]'
+  assert_output_has 'redis-prefix = "[a]"'
+}
+
+@test "a flag says yes, and a value that would say no is refused" {
+  local flag
+  for flag in require-durable allow-get-writes; do
+    try env "$(variable_of "$flag")=true" "$counterd" --check-config "--$flag=false"
+    assert_refused 64
+    assert_stderr_has "$flag"
+  done
 }
 
 @test "a folder in place of the configuration file is refused, not taken for an empty one" {
@@ -435,7 +463,7 @@ assert_other_host_and_get_allowed() {
   start_daemon --listen 127.0.0.1:0
   assert_other_host_and_get_allowed
   launcher=()
-  printf 'allow-get-writes = true\nallow-host = ["other.example", "example.org"]\n' >"$dir/settings"
+  printf 'allow-get-writes = true\nallow-host = other.example, "example.org"\n' >"$dir/settings"
   start_daemon --config "$dir/settings"
   assert_other_host_and_get_allowed
 }

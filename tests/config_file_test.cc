@@ -1,0 +1,67 @@
+#include "daemon/config_file.h"
+
+#include "tests/catch.h"
+
+namespace counterd {
+namespace {
+
+// "NAME=VALUE|VALUE NAME=…", or the message.
+std::string settings_of(std::string_view text) {
+  const Result<std::vector<ConfigSetting>> settings = parse_config(text);
+  if (!settings) return settings.error().message;
+  std::string told;
+  for (const ConfigSetting& setting : *settings) {
+    told += (told.empty() ? "" : " ") + setting.name + "=";
+    for (const std::string& value : setting.values) {
+      told += (&value == setting.values.data() ? "" : "|") + value;
+    }
+  }
+  return told;
+}
+
+TEST_CASE("a configuration file is lines of a name and its values", "[config]") {
+  CHECK(settings_of("") == "");
+  CHECK(settings_of("a = 1") == "a=1");
+  CHECK(settings_of("a=1\n\n  b\t=\t2  \r\nc =3\n") == "a=1 b=2 c=3");
+  CHECK(settings_of("# a = 1\n; b = 2\n  # c = 3\nd = 4") == "d=4");
+}
+
+TEST_CASE("values stand behind each other with commas between them, or on a line each",
+          "[config]") {
+  CHECK(settings_of("a = 1, 2 ,3") == "a=1|2|3");
+  CHECK(settings_of("a = 1\nb = 2\na = 3") == "a=1|3 b=2");
+}
+
+TEST_CASE("a value within double quotes is as it stands there", "[config]") {
+  CHECK(settings_of(R"(a = "b, c" , "# d"," e ")") == "a=b, c|# d| e ");
+  CHECK(settings_of(R"(a = "b\")") == R"(a=b\)");
+  CHECK(settings_of(R"(a = 'b')") == "a='b'");
+}
+
+TEST_CASE("nothing within a value begins a comment or a list", "[config]") {
+  CHECK(settings_of("a = sqlite:/x;y#z.db") == "a=sqlite:/x;y#z.db");
+  CHECK(settings_of("a = \"x;y#z\"") == "a=x;y#z");
+  CHECK(settings_of("a = [::1]:4747, [fe80::1]:1") == "a=[::1]:4747|[fe80::1]:1");
+  CHECK(settings_of("a = b=c") == "a=b=c");
+}
+
+TEST_CASE("an empty value is one that is empty", "[config]") {
+  CHECK(settings_of("a =") == "a=");
+  CHECK(settings_of("a = \"\"") == "a=");
+  CHECK(settings_of("a = 1,") == "a=1|");
+  CHECK(settings_of("= 1") == "=1");
+}
+
+TEST_CASE("a line that is none is told, with its number", "[config]") {
+  CHECK(settings_of("a = 1\nb") == "line 2: 'b' is not NAME = VALUE");
+  CHECK(settings_of("[a]") == "line 1: '[a]' is not NAME = VALUE");
+  CHECK(settings_of("\n\na = \"b") == "line 3: a double quote is not closed");
+  for (const std::string line : {"a = 1 # b", "a = 1 2", "a = b\"c\"", "a = \"b\"c"}) {
+    CAPTURE(line);
+    CHECK(settings_of(line).starts_with("line 1: "));
+    CHECK(settings_of(line).find("behind a value") != std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace counterd
