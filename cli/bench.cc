@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <csignal>
 #include <iomanip>
 #include <iostream>
 #include <sstream>
@@ -77,7 +78,8 @@ Result<void> change_counters(const Globals& globals, int number, OperationKind k
   return {};
 }
 
-Result<void> measure(const Globals& globals, const LoadPlan& plan) {
+// Prints what came of the plan. The signal that has ended it early, if one has.
+Result<int> measure(const Globals& globals, const LoadPlan& plan) {
   const bool shows = !globals.quiet && isatty(STDERR_FILENO) == 1;
   const Result<LoadResult> result = run_load(plan, [shows](const LoadResult& so_far) {
     if (shows) show_progress(so_far);
@@ -87,7 +89,7 @@ Result<void> measure(const Globals& globals, const LoadPlan& plan) {
   print(globals, *result);
   std::cout << std::flush;  // before what may take a while
   const std::uint64_t failed = result->failed + result->lost + result->unanswered;
-  if (failed == 0) return {};
+  if (failed == 0) return result->interrupted_by;
   return Error{Code::kUnavailable, std::to_string(failed) + " requests failed, the first with: " +
                                        quote_for_people(result->failure)};
 }
@@ -96,9 +98,12 @@ Result<void> bench(const Globals& globals, LoadPlan plan) {
   plan.server = globals.server;
   const Result<void> made = change_counters(globals, plan.counters, OperationKind::kReset);
   if (!made) return made.error();
-  const Result<void> measured = measure(globals, plan);
-  const Result<void> deleted = change_counters(globals, plan.counters, OperationKind::kDelete);
-  return measured ? deleted : measured;
+  const Result<int> measured = measure(globals, plan);
+  Result<void> deleted = change_counters(globals, plan.counters, OperationKind::kDelete);
+  if (!measured) return measured.error();
+  // Who waits for this program shall see why it has ended.
+  if (*measured != 0 && flush_output()) std::raise(*measured);
+  return deleted;
 }
 
 }  // namespace

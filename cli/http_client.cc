@@ -20,10 +20,13 @@ namespace counterd {
 namespace {
 
 constexpr std::size_t kMaxHead = 16 * 1024;
-constexpr std::size_t kMaxBody = 16 * 1024 * 1024;
+// A batch of 1,000 operations on counters with the longest names has answers of half a MiB.
+constexpr std::size_t kMaxBody = 4 * 1024 * 1024;
 constexpr std::size_t kReadBytes = 16 * 1024;
+constexpr std::string_view kBlanks = " \t";
 
-// The value of a field of `head`; nothing if it has none.
+// The value of a field of `head`, without the blanks around it (RFC 9112, 5); nothing if it has
+// none.
 std::optional<std::string_view> field_of(std::string_view head, std::string_view name) {
   const auto same = [](unsigned char a, unsigned char b) {
     return std::tolower(a) == std::tolower(b);
@@ -32,8 +35,9 @@ std::optional<std::string_view> field_of(std::string_view head, std::string_view
   const auto found = std::search(head.begin(), head.end(), line.begin(), line.end(), same);
   if (found == head.end()) return std::nullopt;
   head.remove_prefix(static_cast<std::size_t>(found - head.begin()) + line.size());
-  const std::size_t begin = std::min(head.find_first_not_of(' '), head.size());
-  return head.substr(begin, head.find('\r', begin) - begin);
+  const std::string_view value = head.substr(0, head.find('\r'));
+  const std::size_t begin = std::min(value.find_first_not_of(kBlanks), value.size());
+  return value.substr(begin, value.find_last_not_of(kBlanks) + 1 - begin);
 }
 
 template <class Number>
@@ -152,7 +156,7 @@ Result<HttpReply> HttpClient::exchange(std::string_view bytes, Deadline deadline
   }
   for (;;) {
     const Result<std::optional<ReplyHead>> read = read_reply_head(input_);
-    if (!read) return Error{Code::kUnknown, read.error().message};
+    if (!read) return Error{Code::kBadBody, read.error().message};
     if (const std::optional<ReplyHead>& head = *read; head && head->status < 200) {
       input_.erase(0, head->size);
       continue;

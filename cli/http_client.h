@@ -36,7 +36,7 @@ struct ReplyHead {
 };
 
 // Reads the head that `input` begins with. Nothing: it is not whole yet. kUnavailable: it is none,
-// is larger than 16 KiB, or says of its body what is not understood or is larger than 16 MiB.
+// is larger than 16 KiB, or says of its body what is not understood or is larger than 4 MiB.
 Result<std::optional<ReplyHead>> read_reply_head(std::string_view input);
 
 // The request as it is sent to `server`.
@@ -50,7 +50,8 @@ class HttpClient {
  public:
   explicit HttpClient(Endpoint server) : server_(std::move(server)) {}
 
-  // kUnavailable: nothing was sent; kUnknown: the answer did not come by `deadline`, or is none.
+  // kUnavailable: nothing was sent; kUnknown: no answer has come by `deadline`, or before the
+  // connection was lost; kBadBody: what has come is none.
   Result<HttpReply> ask(const HttpRequest& request, Deadline deadline);
 
  private:

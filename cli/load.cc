@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
+#include <asio/signal_set.hpp>
 #include <asio/steady_timer.hpp>
 #include <asio/write.hpp>
+#include <csignal>
 #include <memory>
 #include <optional>
 #include <random>
@@ -29,7 +31,11 @@ constexpr std::chrono::seconds kLastPatience{5};
 class Load {
  public:
   Load(const LoadPlan& plan, const std::function<void(const LoadResult&)>& progress)
-      : plan_(plan), progress_(progress), due_(loop_), tick_(loop_) {}
+      : plan_(plan),
+        progress_(progress),
+        due_(loop_),
+        tick_(loop_),
+        signals_(loop_, SIGINT, SIGTERM) {}
 
   Result<LoadResult> run();
 
@@ -54,6 +60,7 @@ class Load {
   void lose(Connection& connection, const std::string& why);
   void note_failure(const std::string& what);
   void tick();
+  void expect_interruption();
   void count_unanswered();
   bool is_over() const { return steady_clock::now() >= end_; }
 
@@ -62,6 +69,7 @@ class Load {
   asio::io_context loop_;
   asio::steady_timer due_;
   asio::steady_timer tick_;
+  asio::signal_set signals_;
   std::vector<std::unique_ptr<Connection>> connections_;
   std::vector<Connection*> idle_;  // at a rate: wait until the next request is due
   std::uint64_t asked_ = 0;
@@ -80,10 +88,27 @@ Result<LoadResult> Load::run() {
   end_ = start_ + plan_.duration;
   for (const auto& connection : connections_) go_on(*connection);
   tick();
-  loop_.run_for(plan_.duration + kLastPatience);
+  expect_interruption();
+  loop_.run_until(end_ + kLastPatience);
+  if (result_.interrupted_by != 0) {
+    loop_.restart();
+    loop_.run_until(end_ + kLastPatience);
+  }
   count_unanswered();
-  result_.time = plan_.duration;
+  result_.time = end_ - start_;
   return result_;
+}
+
+// What is asked has its answer all the same.
+void Load::expect_interruption() {
+  signals_.async_wait([this](const asio::error_code& cancelled, int signal) {
+    if (cancelled) return;
+    result_.interrupted_by = signal;
+    end_ = steady_clock::now();
+    due_.cancel();
+    tick_.cancel();
+    loop_.stop();  // so that its patience is counted anew
+  });
 }
 
 Result<void> Load::connect(Connection& connection) {
@@ -219,7 +244,10 @@ void Load::note_failure(const std::string& what) {
 }
 
 void Load::tick() {
-  if (is_over()) return;  // and the loop ends with the last answer
+  if (is_over()) {  // the loop ends with the last answer
+    signals_.cancel();
+    return;
+  }
   tick_.expires_at(std::min(end_, steady_clock::now() + std::chrono::seconds(1)));
   tick_.async_wait([this](const asio::error_code&) {
     result_.time = steady_clock::now() - start_;

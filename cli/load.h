@@ -28,6 +28,7 @@ struct LoadResult {
   std::uint64_t lost = 0;        // connections that ended, or whose answer was not understood
   std::uint64_t unanswered = 0;  // due or asked, without an answer a while after the end
   std::string failure;           // what the first of these was
+  int interrupted_by = 0;        // the signal that ended it early, SIGINT or SIGTERM
   // Of all answers. At a rate, from when the request was due: a server that stalls is not spared
   // those that would have come meanwhile.
   Latencies latencies;
@@ -36,8 +37,9 @@ struct LoadResult {
 // The counter `number` of a plan.
 std::string load_counter(int number);
 
-// Runs the plan, and waits a while for the last answers; `progress` is told once a second what has
-// come so far. kUnavailable: not all connections could be made.
+// Runs the plan until its time is over or SIGINT or SIGTERM comes, and waits a while for the last
+// answers; `progress` is told once a second what has come so far. kUnavailable: not all connections
+// could be made.
 Result<LoadResult> run_load(const LoadPlan& plan,
                             const std::function<void(const LoadResult&)>& progress);
 

@@ -1,8 +1,10 @@
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
 #include <optional>
+#include <span>
 
 #include "cli/command.h"
 #include "common/json.h"
@@ -18,7 +20,7 @@ struct Command {
   const char* name;
   const char* help;
   Run (*add)(CLI::App& app);
-  bool asks_daemon = false;  // this host's, by its control socket; a store is none of its business
+  bool asks_daemon = false;  // a store is none of its business
 };
 
 constexpr std::array kCommands = {
@@ -149,6 +151,21 @@ Result<void> check_words(const CLI::App& app) {
                (has_command ? "unexpected argument " : "unknown command ") + word + see};
 }
 
+// Where several words may stand, CLI11 takes one in brackets for a list of them.
+Result<void> check_brackets(const CLI::App& command, std::span<const char* const> words) {
+  const std::vector<const CLI::Option*> options = command.get_options();
+  const bool takes_several =
+      std::any_of(options.begin(), options.end(),
+                  [](const CLI::Option* option) { return option->get_allow_extra_args(); });
+  if (!takes_several) return {};
+  for (const std::string_view word : words) {
+    if (!word.starts_with('[') || !word.ends_with(']')) continue;
+    return Error{Code::kUsage, "unexpected brackets around " + quote_for_people(word) +
+                                   " (an option takes them as in --redis-prefix=[a])"};
+  }
+  return {};
+}
+
 int fail(const Error& error) {
   if (!error.message.empty()) std::cerr << "counterctl: " << error.message << '\n';
   return code_info(error.code).exit_status;
@@ -192,6 +209,10 @@ int run(int argc, const char* const* argv) {
   if (const Result<void> checked = check_words(app); !checked) return end_with(checked);
   std::size_t chosen = 0;
   while (!commands[chosen].first->parsed()) ++chosen;
+  const std::span<const char* const> given(argv, static_cast<std::size_t>(argc));
+  if (const Result<void> checked = check_brackets(*commands[chosen].first, given); !checked) {
+    return end_with(checked);
+  }
   const bool asks_daemon = kCommands[chosen].asks_daemon;
   if (const Result<void> checked = check_globals(words, asks_daemon, globals); !checked) {
     return end_with(checked);

@@ -1,9 +1,12 @@
 // Counters of a daemon, over HTTP.
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "cli/counters.h"
 #include "cli/http_client.h"
+#include "common/counter_name.h"
 #include "common/idempotency_key.h"
+#include "common/json.h"
 #include "common/number.h"
 #include "common/operation_text.h"
 
@@ -32,6 +35,7 @@ class ServerCounters : public Counters {
   Outcome apply_one(const Operation& operation, Deadline deadline);
   Reply ask(const HttpRequest& request, bool changes, Deadline deadline);
   Result<Json> look(const std::string& target, Deadline deadline);
+  Error strange_answer() const;
   Reply failure(const Error& error, bool changes) const;
   Reply refusal(const HttpReply& reply, bool changes) const;
 
@@ -39,17 +43,31 @@ class ServerCounters : public Counters {
   HttpClient client_;
 };
 
-// A member that is a string; empty if it is not.
+// A member that is a string, as it may be shown; empty if it is none.
 std::string text(const Json& object, const char* name) {
   const auto found = object.find(name);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+  const bool is_text = found != object.end() && found->is_string();
+  return is_text ? escape_controls(found->get_ref<const std::string&>()) : "";
+}
+
+// Discarded: it is not JSON, or deeper than the answers of counterd, which are lists of objects in
+// an object.
+Json parse_answer(const std::string& body) {
+  constexpr int kDeepest = 4;
+  bool is_deep = false;
+  const auto look = [&is_deep](int depth, Json::parse_event_t, const Json&) {
+    is_deep = is_deep || depth > kDeepest;
+    return !is_deep;
+  };
+  Json document = Json::parse(body, look, false);
+  return is_deep ? Json(Json::value_t::discarded) : document;
 }
 
 Reply ServerCounters::ask(const HttpRequest& request, bool changes, Deadline deadline) {
   const Result<HttpReply> reply = client_.ask(request, deadline);
   if (!reply) return failure(reply.error(), changes);
   if (reply->status != 200) return refusal(*reply, changes);
-  Json body = Json::parse(reply->body, nullptr, false);
+  Json body = parse_answer(reply->body);
   if (!body.is_object()) return refusal(*reply, changes);
   return {Code::kOk, "", std::move(body)};
 }
@@ -61,23 +79,29 @@ Result<Json> ServerCounters::look(const std::string& target, Deadline deadline) 
   return std::move(reply.body);
 }
 
+Error ServerCounters::strange_answer() const {
+  return {Code::kUnavailable, to_url(server_) + " does not answer like counterd"};
+}
+
 Reply ServerCounters::failure(const Error& error, bool changes) const {
   if (error.code == Code::kUnavailable) {
     return {Code::kUnavailable,
             "nothing answers at " + to_url(server_) + "; start a daemon with: counterctl spawn",
             {}};
   }
+  const std::string what = error.code == Code::kBadBody ? strange_answer().message
+                                                        : "the connection to " + to_url(server_) +
+                                                              " was lost before the answer";
   return {changes ? Code::kUnknown : Code::kUnavailable,
-          "the connection to " + to_url(server_) + " was lost before the answer" +
-              (changes ? "; the change may or may not have been made" : ""),
+          what + (changes ? "; the change may or may not have been made" : ""),
           {}};
 }
 
 // What a reply other than 200 means; by its problem type, if it is one of counterd's.
 Reply ServerCounters::refusal(const HttpReply& reply, bool changes) const {
-  Json problem = Json::parse(reply.body, nullptr, false);
-  if (problem.is_object() && problem.contains("type") && problem["type"].is_string()) {
-    const auto code = code_of_problem_type(problem["type"].get<std::string>());
+  Json problem = parse_answer(reply.body);
+  if (problem.is_object()) {
+    const std::optional<Code> code = code_of_problem_type(text(problem, "type"));
     if (code) return {*code, text(problem, "detail"), std::move(problem)};
   }
   // Not counterd: perhaps a proxy before it, whose errors say nothing about what was applied.
@@ -96,6 +120,8 @@ std::int64_t moment(const Json& body, const char* name) {
 std::optional<std::int64_t> integer(const Json& body, const char* name) {
   const auto found = body.find(name);
   if (found == body.end() || !found->is_number_integer()) return std::nullopt;
+  constexpr std::uint64_t kLargest = std::numeric_limits<std::int64_t>::max();
+  if (found->is_number_unsigned() && found->get<std::uint64_t>() > kLargest) return std::nullopt;
   return found->get<std::int64_t>();
 }
 
@@ -149,7 +175,7 @@ HttpRequest request_for(const Operation& operation) {
 std::optional<Outcome> applied_outcome(const Operation& operation, const Json& body) {
   const bool deleted = operation.kind == OperationKind::kDelete;
   const std::optional<std::int64_t> value = integer(body, deleted ? "previous" : "value");
-  if (!value) return std::nullopt;
+  if (!value || text(body, "name") != operation.name) return std::nullopt;
   Outcome outcome;
   outcome.value = *value;
   outcome.previous = integer(body, "previous");
@@ -225,8 +251,29 @@ Outcome ServerCounters::apply_one(const Operation& operation, Deadline deadline)
   if (std::optional<Outcome> outcome = read_outcome(operation, reply.body)) return *outcome;
   Outcome outcome;
   outcome.code = changes ? Code::kUnknown : Code::kUnavailable;
-  outcome.detail = to_url(server_) + " does not answer like counterd";
+  outcome.detail = strange_answer().message;
   return outcome;
+}
+
+// The page of a list that goes on after that name, if `body` tells it.
+std::optional<ListPage> read_page(const Json& body, const std::string& after) {
+  ListPage page;
+  const auto rows = body.find("counters");
+  if (rows == body.end() || !rows->is_array()) return std::nullopt;
+  std::string last = after;
+  for (const Json& row : *rows) {
+    const std::optional<std::int64_t> value =
+        row.is_object() ? integer(row, "value") : std::optional<std::int64_t>();
+    if (!value) return std::nullopt;
+    std::string name = text(row, "name");
+    // A list whose names do not grow might never end.
+    if (!check_counter_name(name) || name <= last) return std::nullopt;
+    last = name;
+    page.rows.push_back({std::move(name), *value});
+  }
+  page.next = text(body, "next");
+  if (!page.next.empty() && page.next <= after) return std::nullopt;
+  return page;
 }
 
 Result<ListPage> ServerCounters::list(const ListQuery& query, Deadline deadline) {
@@ -234,26 +281,21 @@ Result<ListPage> ServerCounters::list(const ListQuery& query, Deadline deadline)
                                      "&limit=" + std::to_string(query.limit),
                                  deadline);
   if (!body) return body.error();
-  ListPage page;
-  try {
-    for (const Json& row : body->at("counters")) {
-      page.rows.push_back({row.at("name").get<std::string>(), row.at("value").get<std::int64_t>()});
-    }
-    if (const Json& next = body->at("next"); !next.is_null()) page.next = next.get<std::string>();
-  } catch (const Json::exception&) {
-    return Error{Code::kUnavailable, to_url(server_) + " does not answer like counterd"};
-  }
-  return page;
+  if (std::optional<ListPage> page = read_page(*body, query.after)) return std::move(*page);
+  return strange_answer();
 }
 
 Result<CountersStatus> ServerCounters::status(Deadline deadline) {
   const Result<Json> body = look("/v1/status", deadline);
   if (!body) return body.error();
-  const Json store = body->value("store", Json::object());
-  return CountersStatus{
+  const auto found = body->find("store");
+  const Json store = found != body->end() && found->is_object() ? *found : Json::object();
+  CountersStatus status{
       to_url(server_),
       text(*body, "version"),
       {text(store, "engine"), text(store, "location"), text(store, "durability")}};
+  if (status.version.empty() || status.store.engine.empty()) return strange_answer();
+  return status;
 }
 
 }  // namespace

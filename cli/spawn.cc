@@ -237,7 +237,9 @@ void print_started(const Globals& globals, const std::string& url, pid_t pid,
                    const std::string& log_path) {
   std::string line = url;
   if (globals.json) {
-    line = R"({"url":")" + url + R"(","pid":)" + std::to_string(pid) + R"(,"log":)";
+    line = R"({"url":)";
+    append_json_string(line, url);
+    line += R"(,"pid":)" + std::to_string(pid) + R"(,"log":)";
     append_json_string(line, log_path);
     line += '}';
   }
@@ -258,9 +260,10 @@ Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, co
   const Result<DaemonInfo> scaled = scale_daemon(globals, sum);
   if (!scaled) return scaled.error();
   if (globals.json) {
-    print_line(globals, R"({"url":")" + daemon.addresses.front() + R"(","pid":)" +
-                            std::to_string(daemon.pid) + R"(,"workers":)" + std::to_string(sum) +
-                            "}");
+    std::string line = R"({"url":)";
+    append_json_string(line, daemon.addresses.front());
+    line += R"(,"pid":)" + std::to_string(daemon.pid) + R"(,"workers":)" + std::to_string(sum);
+    print_line(globals, line + "}");
     return {};
   }
   print_line(globals, daemon.addresses.front());
@@ -299,18 +302,21 @@ Result<void> spawn(Globals globals, const Words& given, int workers) {
 
 Run add_spawn(CLI::App& app) {
   struct Options {
-    std::string workers;
+    std::optional<std::string> workers;
     Words flags;
   };
   auto options = std::make_shared<Options>();
-  app.add_option("--workers", options->workers, "worker processes; or how many more")
+  // By a function: CLI11 takes an empty value of an optional for none.
+  app.add_option_function<std::string>(
+         "--workers", [options](const std::string& value) { options->workers = value; },
+         "worker processes; or how many more")
       ->type_name("N");
   app.add_option("flags", options->flags, "behind --: counterd's flags")->type_name("FLAG");
   return [options](const Globals& globals) -> Result<void> {
     int workers = 0;
-    if (!options->workers.empty()) {
+    if (options->workers) {
       const Result<std::int64_t> number = parse_int64_within(
-          options->workers, "--workers", 1, static_cast<std::int64_t>(kMaxWorkers));
+          *options->workers, "--workers", 1, static_cast<std::int64_t>(kMaxWorkers));
       if (!number) return number.error();
       workers = static_cast<int>(*number);
     }

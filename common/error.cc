@@ -72,7 +72,7 @@ std::optional<Code> code_of_problem_type(std::string_view type) {
   if (!type.starts_with(kTypePrefix)) return std::nullopt;
   type.remove_prefix(kTypePrefix.size());
   for (const CodeInfo& info : kCodes) {
-    if (info.type == type) return info.code;
+    if (info.type == type && info.code != Code::kOk) return info.code;
   }
   return std::nullopt;
 }

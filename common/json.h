@@ -38,4 +38,7 @@ std::string json_string_member(std::string_view text, std::string_view name);
 // after 64 characters, so that hostile input cannot forge lines in a log or on a terminal.
 std::string quote_for_people(std::string_view text);
 
+// `text`, which others chose, with its control characters escaped, for the same reason.
+std::string escape_controls(std::string_view text);
+
 }  // namespace counterd

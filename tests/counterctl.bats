@@ -1284,6 +1284,71 @@ serve(page)'
   assert_refused 69
 }
 
+# What stands behind the bar is answered with 200.
+strange_answers='
+report|{}
+report|[]
+report|{"name":"other","value":1}
+report|{"name":"count","value":"1"}
+report|{"name":"count","value":1,"more":[[[[[]]]]]}
+report|{"name":"count","value":18446744073709551615}
+report|{"type":"urn:counterd:error:ok","detail":"fine"}
+report a b|{"outcomes":[{"type":"urn:counterd:error:ok"},{"name":"b","value":3}]}
+report a b|{"outcomes":[{"name":"b","value":3},{"name":"a","value":3}]}
+report a b|{"outcomes":[{"name":"a","value":3}]}
+status|{}
+status|{"version":"1","store":3}
+list|{"counters":null,"next":null}
+list|{"counters":[{"name":"a\\u001b[1m","value":1}],"next":null}
+list|{"counters":[{"name":"b","value":1},{"name":"a","value":1}],"next":null}
+list|{"counters":[{"name":"a"}],"next":null}
+list|{"counters":[],"next":null}x
+'
+
+@test "an answer that counterd would not give is believed by no command" {
+  local arguments answer
+  while IFS='|' read -r arguments answer; do
+    echo "$arguments $answer"
+    start_python "$answering_server" "200 $answer"
+    # shellcheck disable=SC2086
+    try "$counterctl" --server "http://127.0.0.1:$said" $arguments
+    assert_refused 69
+    assert_stderr_has 'does not answer like counterd'
+    end_process "$python_pid"
+  done <<<"$(sed '/^$/d' <<<"$strange_answers")"
+  start_python "$answering_server" '200 {"name":"other","value":1,"applied":1}'
+  try "$counterctl" --server "http://127.0.0.1:$said" --timeout 300ms increment
+  assert_refused 75
+}
+
+@test "a list that goes round ends" {
+  start_python "$answering_server" '200 {"counters":[{"name":"a","value":1}],"next":"a"}'
+  try timeout 20 "$counterctl" --server "http://127.0.0.1:$said" list
+  assert_status 69
+  assert_output $'a\t1'
+}
+
+@test "what a server says cannot write to a terminal as it likes" {
+  start_python "$answering_server" \
+    '409 {"type":"urn:counterd:error:beyond-bound","detail":"no\u001b]0;x\u0007\ncounterctl: yes"}'
+  try "$counterctl" --server "http://127.0.0.1:$said" increment --max 0
+  assert_refused 1
+  assert_stderr_lines 1
+  assert_stderr_has 'no\x1b]0;x\x07\x0acounterctl: yes'
+}
+
+@test "a word in brackets is not taken apart" {
+  place=(--store "sqlite:$dir/brackets.db")
+  ctl increment a
+  try ctl report '[a]'
+  assert_refused 64
+  try ctl increment '[a]'
+  assert_refused 65
+  try ctl increment b --key '[k]'
+  assert_output 1
+  assert_equal "$(ctl increment b --key '"[k]"')" 1
+}
+
 # Counters below web and beside it.
 make_web() {
   printf 'increment %s --by 3\n' we web web.a web:b web_c web-d:e webshop web2 x | ctl -q batch
@@ -1552,6 +1617,20 @@ assert 0 < latencies["p50"] <= latencies["p99"] <= latencies["p99_9"] <= latenci
 
 has_counted() {
   [[ $("$counterctl" --server "$url" report "$1" 2>/dev/null || echo 0) -ge $2 ]]
+}
+
+@test "bench that is interrupted tells what it measured, and leaves no counter" {
+  start_daemon
+  "$counterctl" --server "$url" bench --duration 60s >"$dir/measured" 3>&- 4>&- &
+  local bench=$!
+  pids+=("$bench")
+  await 10 test -n "$("$counterctl" --server "$url" list)"
+  sleep 0.5
+  kill -TERM "$bench"
+  wait_for_end_of "$bench"
+  assert_equal "$ended_with" 143
+  grep -qE '^requests\s[1-9]' "$dir/measured"
+  assert_equal "$("$counterctl" --server "$url" list)" ""
 }
 
 @test "bench works by a Unix socket too" {

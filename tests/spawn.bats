@@ -16,6 +16,10 @@ spawn_daemon() {
   assert_succeeds kill -0 "$daemon_pid"
 }
 
+url_of_json() {
+  "$python" -c 'import json, sys; print(json.load(sys.stdin)["url"])'
+}
+
 # What the process has open; the files by their paths.
 open_files() {
   find "/proc/$1/fd" -type l -printf '%l\n' | sort
@@ -43,6 +47,16 @@ foreign_files() {
   url=$(timeout 20 "$counterctl" --server "unix:$dir/daemon.sock" spawn 2>"$dir/said")
   assert_equal "$url" "unix:$dir/daemon.sock"
   assert_equal "$("$counterctl" --server "$url" increment)" 1
+}
+
+@test "spawn --json is valid for every path, and an empty number of workers is none" {
+  local path="$dir/q\"u.sock"
+  for _ in 1 2; do
+    try timeout 20 "$counterctl" --json spawn -- --listen "unix:$path" 3>&- 4>&-
+    assert_equal "$(url_of_json <<<"$output")" "unix:$path"
+  done
+  try "$counterctl" spawn --workers ""
+  assert_refused 65
 }
 
 @test "spawn on port 0 prints the real one" {
