@@ -274,6 +274,7 @@ Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, co
 }
 
 Result<void> spawn(Globals globals, const Words& given, int workers) {
+  std::signal(SIGCHLD, SIG_DFL);  // ignored, as a caller may leave it, how a child ended is lost
   const Result<Words> flags = daemon_flags(globals, given);
   if (!flags) return flags.error();
   const Result<Words> settings = settings_of(*flags, globals.deadline);

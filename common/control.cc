@@ -59,12 +59,12 @@ bool is_of_this_machine(const addrinfo& address) {
   return probe && bind(probe.get(), address.ai_addr, address.ai_addrlen) == 0;
 }
 
+// With the scope of an IPv6 address.
 std::string numeric_host(const addrinfo& address) {
   std::array<char, NI_MAXHOST> host{};
   getnameinfo(address.ai_addr, address.ai_addrlen, host.data(), host.size(), nullptr, 0,
               NI_NUMERICHOST);
-  const std::string text = host.data();
-  return text.substr(0, text.find('%'));  // a daemon's name has no IPv6 scope
+  return host.data();
 }
 
 // The endpoints that a daemon of this machine may be named for when a client reaches it at

@@ -1,11 +1,20 @@
 #include "common/log.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <string>
 
 namespace counterd {
+
+namespace {
+
+// How long a reader that is busy is waited for. Where there is room for a line, a pipe takes all of
+// it at once (pipe(7), PIPE_BUF).
+constexpr int kPatienceMs = 100;
+
+}  // namespace
 
 void log_line(std::string_view message) {
   std::string line = "counterd[" + std::to_string(getpid()) + "]: ";
@@ -15,7 +24,10 @@ void log_line(std::string_view message) {
       line.begin() + static_cast<std::ptrdiff_t>(start), line.end(),
       [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }, '?');
   line += '\n';
-  // Where standard error is gone there is no one to tell.
+  // Where standard error is gone there is no one to tell; where nobody reads it any more,
+  // counting goes on without.
+  pollfd output{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
+  if (poll(&output, 1, kPatienceMs) != 1) return;
   [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.data(), line.size());
 }
 

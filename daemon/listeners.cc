@@ -1,6 +1,5 @@
 #include "daemon/listeners.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <netdb.h>
@@ -12,6 +11,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -61,20 +61,14 @@ Result<Addresses> resolve(const Endpoint& endpoint) {
   return Addresses(found);
 }
 
-Endpoint endpoint_of(const sockaddr_storage& address) {
-  std::array<char, INET6_ADDRSTRLEN> text{};
-  Endpoint endpoint;
-  if (address.ss_family == AF_INET) {
-    const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
-    inet_ntop(AF_INET, &v4.sin_addr, text.data(), text.size());
-    endpoint.port = ntohs(v4.sin_port);
-  } else {
-    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
-    inet_ntop(AF_INET6, &v6.sin6_addr, text.data(), text.size());
-    endpoint.port = ntohs(v6.sin6_port);
-  }
-  endpoint.host = text.data();
-  return endpoint;
+Endpoint endpoint_of(const sockaddr_storage& address, socklen_t size) {
+  std::array<char, NI_MAXHOST> host{};  // with the scope of an IPv6 address
+  getnameinfo(reinterpret_cast<const sockaddr*>(&address), size, host.data(), host.size(), nullptr,
+              0, NI_NUMERICHOST);
+  const auto port = address.ss_family == AF_INET
+                        ? reinterpret_cast<const sockaddr_in&>(address).sin_port
+                        : reinterpret_cast<const sockaddr_in6&>(address).sin6_port;
+  return {host.data(), ntohs(port), ""};
 }
 
 // A listening socket, or why there is none (an errno value).
@@ -88,13 +82,15 @@ enum class Joining : unsigned char { kFirst, kJoins };
 
 // The first is bound without SO_REUSEPORT, so that it fails where another program listens, and
 // gets the option then, so that ours can join it.
-Bound bind_tcp(const addrinfo& address, Joining joining) {
-  UniqueFd socket(::socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+Bound bind_tcp(const sockaddr_storage& address, socklen_t size, Joining joining) {
+  UniqueFd socket(::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket) return {UniqueFd(), errno};
   set_option(socket, SOL_SOCKET, SO_REUSEADDR);
-  if (address.ai_family == AF_INET6) set_option(socket, IPPROTO_IPV6, IPV6_V6ONLY);
+  if (address.ss_family == AF_INET6) set_option(socket, IPPROTO_IPV6, IPV6_V6ONLY);
   if (joining == Joining::kJoins) set_option(socket, SOL_SOCKET, SO_REUSEPORT);
-  if (bind(socket.get(), address.ai_addr, address.ai_addrlen) != 0) return {UniqueFd(), errno};
+  if (bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0) {
+    return {UniqueFd(), errno};
+  }
   set_option(socket, SOL_SOCKET, SO_REUSEPORT);
   if (listen(socket.get(), kBacklog) != 0) return {UniqueFd(), errno};
   return {std::move(socket), 0};
@@ -105,6 +101,13 @@ sockaddr_un unix_address(const std::string& path) {
   address.sun_family = AF_UNIX;
   path.copy(address.sun_path, sizeof address.sun_path - 1);
   return address;
+}
+
+// Empty: the socket has no path, but an abstract name, which has a NUL in front, or none.
+std::string path_of(const sockaddr_storage& address, socklen_t size) {
+  const char* const path = reinterpret_cast<const sockaddr_un&>(address).sun_path;
+  // One that fills all of its room has no NUL behind it.
+  return {path, strnlen(path, size - offsetof(sockaddr_un, sun_path))};
 }
 
 // Removes the socket at `path` if nobody listens on it. Leaves whatever else is there.
@@ -171,9 +174,7 @@ Result<void> Listeners::open_tcp(const Endpoint& endpoint) {
     auto& port = bound.ss_family == AF_INET ? reinterpret_cast<sockaddr_in&>(bound).sin_port
                                             : reinterpret_cast<sockaddr_in6&>(bound).sin6_port;
     port = htons(static_cast<std::uint16_t>(wanted.port));
-    addrinfo numeric = *address;
-    numeric.ai_addr = reinterpret_cast<sockaddr*>(&bound);
-    auto [socket, failure] = bind_tcp(numeric, Joining::kFirst);
+    auto [socket, failure] = bind_tcp(bound, address->ai_addrlen, Joining::kFirst);
     if (failure == EADDRNOTAVAIL || failure == EAFNOSUPPORT) {
       skipped = failure;
       continue;
@@ -181,10 +182,9 @@ Result<void> Listeners::open_tcp(const Endpoint& endpoint) {
     if (!socket) return cannot_listen(wanted, failure);
     socklen_t size = sizeof bound;
     getsockname(socket.get(), reinterpret_cast<sockaddr*>(&bound), &size);
-    const Endpoint actual = endpoint_of(bound);
-    wanted.port = actual.port;
-    endpoints_.push_back(actual);
-    tcp_.push_back(actual);
+    endpoints_.push_back(endpoint_of(bound, size));
+    wanted.port = endpoints_.back().port;
+    tcp_.push_back({bound, size});
     slots_.front().push_back(std::move(socket));
   }
   if (tcp_.size() == before) return cannot_listen(wanted, skipped);
@@ -214,13 +214,17 @@ Result<Listeners> Listeners::from_systemd() {
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     listeners.shared_.emplace_back(fd);
-    Endpoint endpoint;
-    if (address.ss_family == AF_UNIX) {
-      endpoint.path = reinterpret_cast<sockaddr_un&>(address).sun_path;
-    } else {
-      endpoint = endpoint_of(address);
+    if (address.ss_family != AF_UNIX) {
+      listeners.endpoints_.push_back(endpoint_of(address, size));
+      continue;
     }
-    listeners.endpoints_.push_back(std::move(endpoint));
+    const std::string path = path_of(address, size);
+    if (path.empty()) {
+      return Error{Code::kConfig, "descriptor " + std::to_string(fd) +
+                                      " from systemd is a Unix socket without a path; name a path "
+                                      "in ListenStream= of the socket unit"};
+    }
+    listeners.endpoints_.push_back({"", 0, path});
   }
   unsetenv("LISTEN_PID");
   unsetenv("LISTEN_FDS");
@@ -230,11 +234,9 @@ Result<Listeners> Listeners::from_systemd() {
 
 Result<void> Listeners::add_slot() {
   std::vector<UniqueFd> sockets;
-  for (const Endpoint& endpoint : tcp_) {
-    const Result<Addresses> address = resolve(endpoint);
-    if (!address) return address.error();
-    auto [socket, failure] = bind_tcp(**address, Joining::kJoins);
-    if (!socket) return cannot_listen(endpoint, failure);
+  for (const auto& [address, size] : tcp_) {
+    auto [socket, failure] = bind_tcp(address, size, Joining::kJoins);
+    if (!socket) return cannot_listen(endpoint_of(address, size), failure);
     sockets.push_back(std::move(socket));
   }
   slots_.push_back(std::move(sockets));

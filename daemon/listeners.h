@@ -8,6 +8,8 @@
 // systemd hands over, are shared by all workers.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <string>
 #include <vector>
 
@@ -51,11 +53,17 @@ class Listeners {
   const std::vector<Endpoint>& endpoints() const { return endpoints_; }
 
  private:
+  // As it is bound: with its port, and the scope of an IPv6 address.
+  struct TcpAddress {
+    sockaddr_storage address;
+    socklen_t size;
+  };
+
   Result<void> open_unix(const Endpoint& endpoint);
   Result<void> open_tcp(const Endpoint& endpoint);
 
   std::vector<Endpoint> endpoints_;
-  std::vector<Endpoint> tcp_;                 // of the slots' own sockets
+  std::vector<TcpAddress> tcp_;               // of the slots' own sockets
   std::vector<UniqueFd> shared_;              // by all slots
   std::vector<std::vector<UniqueFd>> slots_;  // one socket for each of tcp_
   std::vector<std::string> made_paths_;       // Unix sockets to remove

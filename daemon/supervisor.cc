@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <utility>
 
 #include "common/json.h"
 #include "common/letter_case.h"
@@ -30,6 +31,8 @@ constexpr milliseconds kLongestPause{10'000};
 constexpr milliseconds kKillPatience{2'000};
 
 Result<UniqueFd> take_over_signals() {
+  std::signal(SIGCHLD,
+              SIG_DFL);  // ignored, as a caller may leave it, the end of a child is not told
   sigset_t ours;
   sigemptyset(&ours);
   for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGCHLD}) sigaddset(&ours, number);
@@ -55,6 +58,13 @@ bool is_wildcard(const Endpoint& endpoint) {
   return endpoint.host == "0.0.0.0" || endpoint.host == "::";
 }
 
+// A URL has the scope of an IPv6 address, and the Host of a request may lack it (RFC 6874, 4).
+void add_address(std::vector<std::string>& hosts, const std::string& address) {
+  const std::size_t scope = address.find('%');
+  hosts.push_back(address);
+  if (scope != std::string::npos) hosts.push_back(address.substr(0, scope));
+}
+
 ApiOptions api_options(const DaemonOptions& options, const std::vector<Endpoint>& endpoints) {
   ApiOptions api;
   api.allow_get_writes = options.allow_get_writes;
@@ -64,7 +74,7 @@ ApiOptions api_options(const DaemonOptions& options, const std::vector<Endpoint>
     if (!endpoint.is_unix()) api.hosts.push_back(lower_case(endpoint.host));
   }
   for (const Endpoint& endpoint : endpoints) {  // as they were resolved
-    if (!endpoint.is_unix()) api.hosts.push_back(endpoint.host);
+    if (!endpoint.is_unix()) add_address(api.hosts, endpoint.host);
     api.any_address = api.any_address || is_wildcard(endpoint);
   }
   return api;
@@ -137,23 +147,27 @@ void Supervisor::wait() {
   std::vector<pollfd> polled = {{signals_.get(), POLLIN, 0}};
   control_.add_to(polled);
   for (const Slot& slot : slots_) {
-    if (slot.state == State::kStarting) polled.push_back({slot.process.lifeline.get(), POLLIN, 0});
+    const bool has_word = slot.state == State::kStarting || slot.state == State::kReady;
+    if (has_word) polled.push_back({slot.process.lifeline.get(), POLLIN, 0});
   }
   poll(polled.data(), polled.size(), milliseconds_to_wait());
   take_lifelines(polled);
   control_.serve(polled, [this](const ControlRequest& request) { return answer(request); });
   control_.expire();
   if ((polled.front().revents & POLLIN) != 0) take_signals();
-  if (Clock::now() >= kill_at_) kill_all(SIGKILL);
+  kill_overdue();
   if (!stopping_) {
     if (const Result<void> adjusted = adjust_slots(); !adjusted) log_line(adjusted.error().message);
+    if (!was_ready_ && all_ready()) say_ready();
   }
   end_when_empty();
 }
 
 int Supervisor::milliseconds_to_wait() const {
-  auto next = kill_at_;
+  auto next = Clock::time_point::max();
+  for (const Leaving& worker : leaving_) next = std::min(next, worker.kill_at);
   for (const Slot& slot : slots_) {
+    next = std::min(next, slot.kill_at);
     if (slot.state == State::kWaiting && !stopping_) next = std::min(next, slot.start_at);
   }
   if (control_.has_connections()) next = std::min(next, Clock::now() + kControlTimeout);
@@ -170,7 +184,7 @@ void Supervisor::take_signals() {
     } else if (signal.ssi_signo == SIGHUP) {
       log_line("SIGHUP is ignored: restart the daemon to change its settings");
     } else if (stopping_) {
-      kill_all(SIGKILL);
+      kill_all();
     } else {
       stop();
     }
@@ -180,6 +194,7 @@ void Supervisor::take_signals() {
 void Supervisor::reap() {
   int status = 0;
   for (pid_t pid = waitpid(-1, &status, WNOHANG); pid > 0; pid = waitpid(-1, &status, WNOHANG)) {
+    std::erase_if(leaving_, [pid](const Leaving& worker) { return worker.process.pid == pid; });
     for (std::size_t i = 0; i < slots_.size(); ++i) {
       if (slots_[i].process.pid == pid) take_end_of_worker(i, status);
     }
@@ -192,6 +207,7 @@ void Supervisor::take_end_of_worker(std::size_t index, int status) {
       "worker " + std::to_string(index) + " (pid " + std::to_string(slot.process.pid) + ")";
   const State state = slot.state;
   slot.process = {};
+  slot.kill_at = Clock::time_point::max();
   enter(slot, State::kWaiting);
   slot.start_at = Clock::now();
   if (state == State::kDraining) return;
@@ -214,22 +230,41 @@ void Supervisor::take_end_of_worker(std::size_t index, int status) {
 }
 
 void Supervisor::take_lifelines(const std::vector<pollfd>& polled) {
-  for (Slot& slot : slots_) {
-    const int lifeline = slot.process.lifeline.get();
-    const bool readable = std::any_of(polled.begin(), polled.end(), [&](const pollfd& one) {
-      return one.fd == lifeline && (one.revents & POLLIN) != 0;
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    const int lifeline = slots_[i].process.lifeline.get();
+    const bool readable = std::any_of(polled.begin(), polled.end(), [lifeline](const pollfd& one) {
+      return one.fd == lifeline && one.revents != 0;
     });
-    char byte = 0;
-    if (!readable || slot.state != State::kStarting || recv(lifeline, &byte, 1, 0) != 1) continue;
-    enter(slot, State::kReady);
-    slot.pause = milliseconds(0);
-    first_ready_ = true;
-    if (slot.retiring || stopping_) {
-      enter(slot, State::kDraining);
-      kill(slot.process.pid, SIGTERM);
-    }
+    if (readable) take_word_of_worker(i);
   }
-  if (!was_ready_ && !stopping_ && all_ready()) say_ready();
+}
+
+void Supervisor::take_word_of_worker(std::size_t index) {
+  Slot& slot = slots_[index];
+  char word = 0;
+  const ssize_t size = recv(slot.process.lifeline.get(), &word, 1, 0);
+  if (size == 0) slot.process.lifeline.reset();  // it has ended, and SIGCHLD tells how
+  if (size != 1) return;
+  if (word == kReadyWord && slot.state == State::kStarting) become_ready(slot);
+  if (word == kLeavingWord && slot.state == State::kReady) let_go(index);
+}
+
+void Supervisor::become_ready(Slot& slot) {
+  enter(slot, State::kReady);
+  slot.pause = milliseconds(0);
+  first_ready_ = true;
+  if (slot.retiring || stopping_) drain(slot);
+}
+
+// The worker was told to end, by somebody else.
+void Supervisor::let_go(std::size_t index) {
+  Slot& slot = slots_[index];
+  log_line("worker " + std::to_string(index) + " (pid " + std::to_string(slot.process.pid) +
+           ") was told to end; it is replaced");
+  leaving_.push_back({std::exchange(slot.process, {}), index, unix_now_ms(),
+                      Clock::now() + options_.drain_timeout + kKillPatience});
+  enter(slot, State::kWaiting);
+  slot.start_at = Clock::now();
 }
 
 bool Supervisor::all_ready() const {
@@ -296,9 +331,7 @@ Result<void> Supervisor::adjust_slots() {
     listeners_.route_to(wanted);
     for (std::size_t i = wanted; i < slots_.size(); ++i) {
       slots_[i].retiring = true;
-      if (slots_[i].state != State::kReady) continue;
-      enter(slots_[i], State::kDraining);
-      kill(slots_[i].process.pid, SIGTERM);
+      if (slots_[i].state == State::kReady) drain(slots_[i]);
     }
   }
   if (slots_.size() >= wanted || slots_.back().retiring) return {};
@@ -322,23 +355,37 @@ void Supervisor::stop() {
   stopping_ = true;
   notify_systemd("STOPPING=1\nSTATUS=finishing what is in flight");
   listeners_.close();
-  kill_at_ = Clock::now() + options_.drain_timeout + kKillPatience;
   for (Slot& slot : slots_) {
-    if (slot.state == State::kReady) enter(slot, State::kDraining);
+    if (slot.process.pid > 0) drain(slot);
   }
-  kill_all(SIGTERM);
 }
 
-void Supervisor::kill_all(int signal) {
-  kill_at_ = signal == SIGKILL ? Clock::time_point::max() : kill_at_;
-  for (const Slot& slot : slots_) {
-    if (slot.process.pid > 0) kill(slot.process.pid, signal);
-  }
+void Supervisor::drain(Slot& slot) {
+  if (slot.state == State::kReady) enter(slot, State::kDraining);
+  const auto kill_at = Clock::now() + options_.drain_timeout + kKillPatience;
+  slot.kill_at = std::min(slot.kill_at, kill_at);
+  kill(slot.process.pid, SIGTERM);
+}
+
+void Supervisor::kill_all() {
+  for (Slot& slot : slots_) slot.kill_at = Clock::now();
+  for (Leaving& worker : leaving_) worker.kill_at = Clock::now();
+}
+
+void Supervisor::kill_overdue() {
+  const auto kill_if_due = [now = Clock::now()](pid_t pid, Clock::time_point& kill_at) {
+    if (now < kill_at) return;
+    kill_at = Clock::time_point::max();
+    if (pid > 0) kill(pid, SIGKILL);
+  };
+  for (Slot& slot : slots_) kill_if_due(slot.process.pid, slot.kill_at);
+  for (Leaving& worker : leaving_) kill_if_due(worker.process.pid, worker.kill_at);
 }
 
 void Supervisor::end_when_empty() {
-  ended_ = stopping_ && std::all_of(slots_.begin(), slots_.end(),
-                                    [](const Slot& slot) { return slot.process.pid == 0; });
+  ended_ = stopping_ && leaving_.empty() &&
+           std::all_of(slots_.begin(), slots_.end(),
+                       [](const Slot& slot) { return slot.process.pid == 0; });
 }
 
 Result<DaemonInfo> Supervisor::answer(const ControlRequest& request) {
@@ -372,6 +419,10 @@ DaemonInfo Supervisor::info() const {
     const Slot& slot = slots_[i];
     info.workers.push_back({slot.process.pid, static_cast<int>(i),
                             kNames[static_cast<std::size_t>(slot.state)], slot.since_ms});
+  }
+  for (const Leaving& worker : leaving_) {
+    info.workers.push_back({worker.process.pid, static_cast<int>(worker.slot),
+                            kNames[static_cast<std::size_t>(State::kDraining)], worker.since_ms});
   }
   return info;
 }

@@ -2,10 +2,12 @@
 // killed at any moment and nothing acknowledged is lost.
 //
 // One thread, which waits in one place, for SIGTERM, SIGINT, SIGHUP and SIGCHLD too. A worker that
-// dies is replaced at once, on the same sockets; one that dies while it starts, after a pause that
-// doubles to 10 s. The first worker starts alone, so that what is wrong with the configuration is
-// said once; a worker that exits with 78 ends the daemon with 78. SIGTERM and SIGINT drain and end
-// it with 0, a second one kills the workers. SIGHUP is ignored.
+// dies is replaced at once, on the same sockets; one that is told to end, as soon as it says that
+// it takes no more connections; one that dies while it starts, after a pause that doubles to 10 s.
+// One that shall end and has not after its drain timeout, and a little more, is killed. The first
+// worker starts alone, so that what is wrong with the configuration is said once; a worker that
+// exits with 78 ends the daemon with 78. SIGTERM and SIGINT drain and end it with 0, a second one
+// kills the workers. SIGHUP is ignored.
 #pragma once
 
 #include <chrono>
@@ -47,6 +49,15 @@ class Supervisor {
     bool retiring = false;  // goes away when its worker has ended and its queue is empty
     Clock::time_point start_at;
     std::chrono::milliseconds pause{0};  // after the next death while starting
+    Clock::time_point kill_at = Clock::time_point::max();
+  };
+
+  // A worker that drains, while another one has its slot already.
+  struct Leaving {
+    WorkerProcess process;
+    std::size_t slot = 0;
+    std::int64_t since_ms = 0;
+    Clock::time_point kill_at;
   };
 
   explicit Supervisor(DaemonOptions options) : options_(std::move(options)) {}
@@ -58,12 +69,17 @@ class Supervisor {
   void reap();
   void take_end_of_worker(std::size_t slot, int status);
   void take_lifelines(const std::vector<pollfd>& polled);
+  void take_word_of_worker(std::size_t slot);
+  void become_ready(Slot& slot);
+  void let_go(std::size_t slot);
   void start_due_workers();
   void start(std::size_t slot);
   void say_ready();
   Result<void> adjust_slots();
   void stop();
-  void kill_all(int signal);
+  void drain(Slot& slot);
+  void kill_all();
+  void kill_overdue();
   void end_when_empty();
   void tell_status() const;
   Result<DaemonInfo> answer(const ControlRequest& request);
@@ -79,13 +95,13 @@ class Supervisor {
   UniqueFd setup_;
   UniqueFd ready_;  // options_.ready_fd, until the daemon is ready
   std::vector<Slot> slots_;
+  std::vector<Leaving> leaving_;
   std::size_t wanted_ = 0;    // workers there shall be
   bool was_ready_ = false;    // all workers have served at once
   bool first_ready_ = false;  // one worker has served
   bool stopping_ = false;
   bool ended_ = false;
   int exit_status_ = 0;
-  Clock::time_point kill_at_ = Clock::time_point::max();
 };
 
 }  // namespace counterd

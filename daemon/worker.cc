@@ -164,9 +164,11 @@ class Worker {
 
   void say_ready(const StoreStatus& store) {
     log_line("serves " + store.location + ": " + store.durability);
-    // Where the supervisor is gone, the lifeline tells so too.
-    send(kLifelineFd, kReadyLine.data(), kReadyLine.size(), MSG_NOSIGNAL);
+    tell_supervisor(kReadyWord);
   }
+
+  // Where the supervisor is gone, the lifeline tells so too.
+  static void tell_supervisor(char word) { send(kLifelineFd, &word, 1, MSG_NOSIGNAL); }
 
   // The batcher has told why.
   [[noreturn]] static void give_up(const Error& error) { _exit(code_info(error.code).exit_status); }
@@ -183,6 +185,7 @@ class Worker {
   void drain() {
     if (server_.draining()) return;
     server_.drain([this] { batcher_.stop(); });
+    tell_supervisor(kLeavingWord);
     server_.after(drain_timeout_, [this] {
       const std::size_t connections = server_.figures().connections;
       log_line((connections == 0 ? "did not wait for the store to be closed"

@@ -726,6 +726,25 @@ workers_have_ended() {
   has_ready_workers 2
 }
 
+@test "an IPv6 address of one link serves by several workers, and is found" {
+  local address='[fe80::1%lo]:4747'
+  # In a network of its own, where the loopback can have such an address.
+  run timeout 60 unshare --map-root-user --net bash -c '
+    ip link set lo up && ip address add fe80::1/64 dev lo || exit
+    "$1" --listen "$3" --workers 2 --ready-fd 9 9> >(grep -m 1 ready) >"$4" 2>&1 &
+    wait_for() { until "$@"; do sleep 0.02; done; }
+    wait_for grep -q "version .* serves" "$4"
+    "$2" --server "$3" increment
+    "$2" --server "$3" scale 3
+    curl -gsS "http://[fe80::1%25lo]:4747/report" | grep -c "\"count\":1"
+    "$2" --server "$3" stop' bash "$counterd" "$counterctl" "$address" "$dir/linked.log" 3>&- 4>&-
+  assert_status 0
+  assert_equal "$(sort <<<"$output")" "1
+1
+3
+ready http://$address"
+}
+
 @test "a name serves by the addresses that this machine has" {
   # In a network of its own without IPv6, where localhost is two addresses all the same.
   unshare --net true || skip "only root can make a network of its own"
@@ -783,6 +802,48 @@ workers_have_ended() {
   done
   assert_equal "$(value_of count)" "$acknowledged"
   assert_equal "$(supervisors)" "$daemon_pid"
+}
+
+@test "a worker that is told to end is replaced at once, however long a client keeps it" {
+  local worker
+  start_daemon --workers 1 --drain-timeout 60s
+  worker=$(ready_workers)
+  exec {slow}<>"/dev/tcp/127.0.0.1/${url##*:}"
+  printf 'POST /increment HTTP/1.1\r\nHost: localhost\r\n' >&"$slow"
+  "$counterctl" --server "$url" -q increment
+  kill -TERM "$worker"
+  await 10 is_replaced "$worker" 1
+  assert_equal "$("$counterctl" --server "$url" increment)" 2
+  assert_equal "$("$counterctl" --server "$url" workers | cut -f 2 | sort | tr '\n' ' ')" "draining ready "
+  printf 'Content-Length: 0\r\n\r\n' >&"$slow"
+  await 10 grep -q '"value":3' <&"$slow"
+  exec {slow}>&-
+  await 10 has_ended "$worker"
+  assert_equal "$("$counterctl" --server "$url" workers | wc -l)" 1
+  stop_daemon
+}
+
+@test "a worker that shall end and does not is killed" {
+  local worker
+  start_daemon --workers 2 --drain-timeout 500ms
+  worker=$("$counterctl" --server "$url" workers | tail -n 1 | cut -f 1)
+  kill -STOP "$worker"
+  "$counterctl" --server "$url" --timeout 15s -q scale 1
+  assert_succeeds has_ended "$worker"
+  "$counterctl" --server "$url" -q scale 2
+}
+
+@test "a caller that ignores the end of its children gets a daemon that sees it" {
+  local worker
+  launcher=(env --ignore-signal=CHLD)
+  start_daemon --workers 1 --listen 127.0.0.1:0
+  worker=$(ready_workers)
+  kill -KILL "$worker"
+  await 10 is_replaced "$worker" 1
+  stop_daemon
+  try env --ignore-signal=CHLD "$counterctl" --timeout 20s spawn -- --listen 127.0.0.1:0 \
+    --store "sqlite:$dir/none/x.db"
+  assert_refused 78
 }
 
 @test "workers killed under load lose nothing acknowledged and count nothing twice" {
@@ -868,6 +929,14 @@ workers_have_ended() {
   assert_equal "$("$counterctl" --server "$url" workers | wc -l)" 2
   assert_equal "$("$counterctl" --server "$url" scale 3)" 3
   assert_equal "$("$counterctl" --server "$url" increment)" 1
+}
+
+@test "a daemon whose workers the system has no room for is ready with those that it has" {
+  # shellcheck disable=SC2016
+  launcher=(bash -c 'ulimit -n 40; exec "$@"' bash)
+  start_daemon --workers 60 --listen 127.0.0.1:0
+  has_ready_workers 1
+  grep -q 'no sockets for 60 workers' "$daemon_log"
 }
 
 @test "scale refuses numbers that make no sense" {
@@ -1028,6 +1097,26 @@ os.execve(program, sys.argv[2:], os.environ)'
   await 10 has_ready_workers 1
   assert_equal "$("$counterctl" --server "$url" increment)" 1
   stop_daemon
+}
+
+@test "a log that nobody empties holds up nothing" {
+  local worker i
+  make_pipe
+  exec {full}<>"$pipe"
+  mkfifo "$dir/ready"
+  "$counterd" --listen 127.0.0.1:0 --workers 1 --ready-fd 9 9<>"$dir/ready" 2>"$pipe" \
+    >/dev/null </dev/null 3>&- 4>&- {full}>&- &
+  daemon_pid=$!
+  pids+=("$daemon_pid")
+  read -r -t 20 url <"$dir/ready"
+  url=${url#ready }
+  dd if=/dev/zero of="$pipe" bs=4096 count=64 oflag=nonblock status=none || true
+  worker=$(ready_workers)
+  kill -KILL "$worker"
+  await 10 is_replaced "$worker" 1
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  stop_daemon
+  exec {full}>&-
 }
 
 @test "replaced workers come from the binary that was started, whatever becomes of the file" {
@@ -1241,6 +1330,19 @@ with open(result, "wb") as file:
   assert_equal "$("$counterctl" --server "$url" increment)" 3
   stop_daemon
   [[ -S $dir/systemd.sock ]]
+}
+
+@test "a socket without a path is refused" {
+  try timeout 20 "$python" -c '
+import os, socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("\0" + sys.argv[2])
+listener.listen()
+os.dup2(listener.fileno(), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.argv[1], [sys.argv[1]])' "$counterd" "$dir/abstract"
+  assert_refused 78
+  assert_stderr_has 'without a path'
 }
 
 @test "a daemon that a socket starts answers the connection that started it" {
