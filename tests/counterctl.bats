@@ -596,8 +596,8 @@ check_list_by_value() {
   assert_prints $'a\t1' list --sort value --limit 100000
 }
 
-# Serves a list of c1, c2 and so on: what page() makes of a number, behind which it begins, and of the
-# limit.
+# Serves a list of a1 to a9, b10 to b99, c100 and so on, which are sorted: what page() makes of a
+# number, behind which it begins, and of the limit.
 page_server='
 import http.server, json, sys, time, urllib.parse
 def serve(page):
@@ -605,9 +605,9 @@ def serve(page):
         protocol_version = "HTTP/1.1"
         def do_GET(self):
             query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
-            after = int(query.get("after", ["c0"])[0][1:])
+            after = int(query.get("after", ["a0"])[0][1:])
             numbers, more = page(after, int(query["limit"][0]))
-            rows = [{"name": "c%d" % i, "value": i} for i in numbers]
+            rows = [{"name": "%c%d" % (96 + len(str(i)), i), "value": i} for i in numbers]
             next = rows[-1]["name"] if more else None
             body = json.dumps({"counters": rows, "next": next}).encode()
             self.send_response(200)
@@ -683,8 +683,8 @@ check_table() {
   start_python "$endless_pages" "$dir/asked"
   on_terminal "$counterctl" --server "http://127.0.0.1:$said" list --limit 1001 >"$dir/table"
   diff <(echo 'NAME  VALUE'
-    seq 900 | awk '{ printf "c%-3d  %5d\n", $1, $1 }'
-    seq 901 1001 | awk '{ printf "c%-4d  %5d\n", $1, $1 }') "$dir/table"
+    seq 900 | awk '{ printf "%c%-3d  %5d\n", 96 + length($1), $1, $1 }'
+    seq 901 1001 | awk '{ printf "%c%-4d  %5d\n", 96 + length($1), $1, $1 }') "$dir/table"
 }
 
 check_json() {
@@ -1265,7 +1265,7 @@ serve(page)'
   start_python "$slow_pages"
   try "$counterctl" --server "http://127.0.0.1:$said" --timeout 600ms list
   assert_status 0
-  assert_output $'c1\t1\nc2\t2\nc3\t3'
+  assert_output $'a1\t1\na2\t2\na3\t3'
   try "$counterctl" --server "http://127.0.0.1:$said" --timeout 100ms list
   assert_refused 69
 }
