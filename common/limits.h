@@ -38,6 +38,10 @@ inline constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
 // Parameters of a request, in its query and in its body: more than any route has.
 inline constexpr std::size_t kMaxParameters = 16;
 
+// What the connections of one worker hold of requests and replies that are on their way: room for
+// 128 of the longest bodies. Beyond it those that have been on their way longest are cut off.
+inline constexpr std::size_t kMaxBufferedBytes = 128 * 1024 * 1024;
+
 // Requests of one connection that are served at once; more wait in its input.
 inline constexpr std::size_t kMaxPipelined = 64;
 

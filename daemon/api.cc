@@ -444,7 +444,9 @@ Result<void> check_sender(const RequestHead& head, const ApiOptions& options,
 }
 
 bool wants_plain_text(std::string_view accept) {
-  return accept.find("text/plain") != accept.npos && accept.find(kJson) == accept.npos;
+  if (accept.empty()) return false;
+  const std::string types = lower_case(std::string(accept));
+  return types.find("text/plain") != types.npos && types.find(kJson) == types.npos;
 }
 
 // Takes the idempotency key of a change; other requests have no use for one.
@@ -480,15 +482,18 @@ Result<Question> decode_for(const Found& found, const RequestHead& head, std::st
 }  // namespace
 
 std::string host_of(std::string_view field_value) {
-  std::string_view host = field_value;
-  if (host.starts_with('[')) {
-    const std::size_t end = host.find(']');
-    if (end == std::string_view::npos) return {};
-    host = host.substr(1, end - 1);
-  } else {
-    host = host.substr(0, host.find(':'));
+  const bool has_brackets = field_value.starts_with('[');
+  const std::size_t end = std::min(field_value.find(has_brackets ? ']' : ':'), field_value.size());
+  std::string_view host = field_value.substr(0, end);
+  std::string_view port = field_value.substr(end);
+  if (has_brackets) {
+    if (!port.starts_with(']')) return {};
+    host.remove_prefix(1);
+    port.remove_prefix(1);
   }
-  return lower_case(std::string(host));
+  const bool is_port =
+      port.empty() || (port.front() == ':' && port.find_first_not_of("0123456789", 1) == port.npos);
+  return is_port ? lower_case(std::string(host)) : "";
 }
 
 Decoded decode(const RequestHead& head, std::string_view body, const ApiOptions& options) {

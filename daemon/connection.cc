@@ -88,6 +88,7 @@ void Connection::serve_input(std::string_view fresh) {
     fresh.remove_prefix(serve_requests(fresh));
     input_ = fresh;
   } else {
+    input_.reserve(needed_);
     input_ += fresh;
     input_.erase(0, serve_requests(input_));
   }
@@ -104,6 +105,7 @@ void Connection::serve_input(std::string_view fresh) {
     enter(Phase::kReceiving);  // and stays in it: the deadline is for the whole request
   }
   go_on_reading();
+  server_.make_room(*this);
 }
 
 // Serves the whole requests that `input` begins with, up to the limit of one round; their size.
@@ -132,7 +134,8 @@ std::size_t Connection::serve_request(std::string_view input) {
   const std::size_t size = head.size + head.body_size;
   if (input.size() < size) {
     needed_ = size;
-    if (head.expects_continue && exchanges_.empty()) send_continue();
+    continue_due_ = head.expects_continue && !continue_sent_;
+    if (exchanges_.empty()) send_continue();
     return 0;
   }
   continue_sent_ = false;
@@ -145,7 +148,7 @@ void Connection::answer_request(const RequestHead& head, std::string_view body) 
   if (!head.keep_alive) closing_ = true;
   const std::uint64_t number = first_number_ + exchanges_.size();
   Decoded decoded = decode(head, body, server_.api_options());
-  exchanges_.push_back({decoded.call, head.http_1_0, false, {}});
+  exchanges_.push_back({decoded.call, head.http_1_0, false, {}, {}});
   ++unanswered_;
   if (auto* refusal = std::get_if<Response>(&decoded.result)) {
     settle(exchanges_.back(), std::move(*refusal));
@@ -165,7 +168,9 @@ void Connection::ask(Question question, std::uint64_t number) {
   const bool is_batch = operation != nullptr && is_group(*operation);
   if (is_batch || std::holds_alternative<ListQuery>(question)) round_ended_ = true;
   if (std::holds_alternative<Probe>(question)) {
-    server_.after(kReadyTimeout, [self = shared_from_this(), number] {
+    exchange.patience = std::make_unique<asio::steady_timer>(server_.loop(), kReadyTimeout);
+    exchange.patience->async_wait([self = shared_from_this(), number](const auto& cancelled) {
+      if (cancelled) return;
       self->finish(number, Result<StoreStatus>(
                                Error{Code::kUnavailable, "the store does not answer in time"}));
     });
@@ -188,17 +193,19 @@ void Connection::finish(std::uint64_t number, Answer answer) {
 void Connection::settle(Exchange& exchange, Response response) {
   exchange.response = std::move(response);
   exchange.done = true;
+  exchange.patience.reset();
   --unanswered_;
 }
 
 // The head cannot be trusted, so neither can where the next request begins: the last response.
 void Connection::refuse(const Error& error) {
   closing_ = true;
-  exchanges_.push_back({{}, false, true, problem_response(error)});
+  exchanges_.push_back({{}, false, true, problem_response(error), {}});
 }
 
 void Connection::send_continue() {
-  if (std::exchange(continue_sent_, true)) return;
+  if (!std::exchange(continue_due_, false)) return;
+  continue_sent_ = true;
   constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
   // Nothing else is unwritten, so that a socket that does not take this much takes nothing.
   if (send(socket_.get(), kContinue.data(), kContinue.size(), MSG_NOSIGNAL) < 0) {
@@ -234,6 +241,7 @@ void Connection::send_output() {
   output_.erase(0, sent);
   if (output_.empty()) return continue_after_output();
   if (phase_ != Phase::kSending) enter(Phase::kSending);
+  server_.make_room(*this);
 }
 
 void Connection::continue_after_output() {
@@ -245,8 +253,10 @@ void Connection::continue_after_output() {
     enter(Phase::kIdle);
   } else {
     enter(Phase::kReceiving);
+    send_continue();
   }
   go_on_reading();
+  server_.make_room(*this);
 }
 
 // Closing a socket with unread input resets the connection, and the client may never see what was
@@ -262,6 +272,12 @@ void Connection::time_out() {
   if (phase_ != Phase::kReceiving) return close();
   refuse({Code::kRequestTimeout, "the request did not come within " +
                                      std::to_string(kReceiveTimeout.count()) + " seconds"});
+  send_when_answered();
+}
+
+void Connection::cut_off() {
+  if (phase_ != Phase::kReceiving) return close();
+  refuse({Code::kOverloaded, "too much of other requests is on its way"});
   send_when_answered();
 }
 

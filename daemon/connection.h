@@ -6,6 +6,7 @@
 // event loop and this object, without buffers.
 #pragma once
 
+#include <asio/steady_timer.hpp>
 #include <list>
 #include <memory>
 #include <string>
@@ -44,6 +45,8 @@ class Connection : public Waiter,
 
   // Answers 408 to a request that has not come in time; closes.
   void time_out();
+  // Answers 503 to a request that has not come as a whole; closes.
+  void cut_off();
   // Ends the connection after what it has asked already; at once if that is nothing and it has
   // been served before, or the drain is late.
   void drain();
@@ -58,6 +61,7 @@ class Connection : public Waiter,
     bool http_1_0 = false;
     bool done = false;
     Response response;
+    std::unique_ptr<asio::steady_timer> patience = {};  // of a probe
   };
 
   void go_on_reading();
@@ -70,6 +74,7 @@ class Connection : public Waiter,
   void answer_request(const RequestHead& head, std::string_view body);
   void send_continue();
   void refuse(const Error& error);
+  std::size_t buffered() const { return input_.capacity() + output_.capacity(); }
   void ask(Question question, std::uint64_t number);
   void settle(Exchange& exchange, Response response);
   void send_when_answered();
@@ -85,6 +90,7 @@ class Connection : public Waiter,
   bool client_ended_ = false;       // ... and nothing more will be told of it
   bool closing_ = false;            // no more requests are taken
   bool continue_sent_ = false;      // for the request that is being received
+  bool continue_due_ = false;       // ... behind the answers before it
   bool round_ended_ = false;        // what is left of the input waits for the answers
   std::uint32_t unanswered_ = 0;    // of exchanges_
   std::uint64_t first_number_ = 0;  // of exchanges_.front()
@@ -92,6 +98,7 @@ class Connection : public Waiter,
   std::size_t lingered_ = 0;        // bytes read and dropped
   std::string input_;               // the beginning of a request; without memory while idle
   std::string output_;              // unwritten
+  std::size_t noted_ = 0;           // of buffered(), by the server
   std::vector<Exchange> exchanges_;
   std::list<std::shared_ptr<Connection>>::iterator place_;  // in the server's list of the phase
   Deadline deadline_;                                       // of the phase

@@ -128,6 +128,7 @@ Result<void> read_connection(std::string_view value, RequestHead& head) {
 }
 
 Result<void> read_expectation(std::string_view value, RequestHead& head) {
+  if (head.http_1_0) return {};  // it cannot expect anything (RFC 9110, 10.1.1)
   head.expects_continue = true;
   if (is_named(value, "100-continue")) return {};
   return refusal(Code::kExpectationFailed, "the only expectation met is 100-continue");

@@ -108,12 +108,32 @@ void Server::move(Connection& connection, Phase phase) {
   List& to = lists_[index_of(phase)];
   to.splice(to.end(), lists_[index_of(connection.phase_)], connection.place_);
   connection.phase_ = phase;
+  note_buffers(connection);
   connection.deadline_ = steady_clock::now() + kTimeouts[index_of(phase)];
   if (connection.deadline_ < armed_for_) arm(connection.deadline_);
 }
 
+void Server::note_buffers(Connection& connection) {
+  const std::size_t now = connection.socket_ ? connection.buffered() : 0;
+  buffered_ += now - std::exchange(connection.noted_, now);
+}
+
+void Server::make_room(Connection& connection) {
+  note_buffers(connection);
+  if (buffered_ <= kMaxBufferedBytes || std::exchange(makes_room_, true)) return;
+  for (const Phase phase : {Phase::kReceiving, Phase::kSending}) {
+    const List& list = lists_[index_of(phase)];
+    while (buffered_ > kMaxBufferedBytes && !list.empty()) {
+      const std::shared_ptr<Connection> longest = list.front();
+      longest->cut_off();
+    }
+  }
+  makes_room_ = false;
+}
+
 void Server::remove(Connection& connection) {
   const auto keep = connection.shared_from_this();
+  note_buffers(connection);
   lists_[index_of(connection.phase_)].erase(connection.place_);
   --figures_.connections;
   if (draining_ && figures_.connections == 0 && drained_) {

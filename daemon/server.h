@@ -45,6 +45,10 @@ class Server {
   void count_request() { ++figures_.requests; }
   // Moves the connection into `phase`, with the deadline of that phase from now.
   void move(Connection& connection, Phase phase);
+  // Where all together hold more than kMaxBufferedBytes since `connection` holds more, cuts off
+  // those that have waited longest for the rest of a request, or for their client to take its
+  // replies; perhaps this one.
+  void make_room(Connection& connection);
   void remove(Connection& connection);
   // Calls `then` after `delay`.
   void after(std::chrono::milliseconds delay, std::function<void()> then);
@@ -59,6 +63,7 @@ class Server {
   void pause_accepting();
   void resume_accepting();
   void drain_idle();
+  void note_buffers(Connection& connection);
   void expire();
   void arm(Deadline deadline);
 
@@ -73,6 +78,8 @@ class Server {
   std::array<List, kPhases> lists_;  // in the order of their deadlines
   asio::steady_timer expiry_;
   Deadline armed_for_ = Deadline::max();
+  std::size_t buffered_ = 0;  // by all connections
+  bool makes_room_ = false;
   asio::steady_timer pause_;
   bool paused_ = false;
   bool draining_ = false;

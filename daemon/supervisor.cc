@@ -104,6 +104,12 @@ Result<Supervisor> Supervisor::open(DaemonOptions options) {
   }
   if (!listeners) return listeners.error();
   supervisor.listeners_ = std::move(*listeners);
+  const std::vector<int> sockets = supervisor.listeners_.sockets_of(0);
+  if (std::find(sockets.begin(), sockets.end(), supervisor.options_.ready_fd) != sockets.end()) {
+    return Error{Code::kConfig, "--ready-fd: descriptor " +
+                                    std::to_string(supervisor.options_.ready_fd) +
+                                    " is a socket from systemd; name another one"};
+  }
   Result<ControlServer> control = ControlServer::open(supervisor.listeners_.endpoints());
   if (!control) {
     supervisor.listeners_.close();

@@ -183,8 +183,9 @@ TEST_CASE("only addresses of ours are a Host") {
   for (const std::string good : {"localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:4747"}) {
     operation_of(decode_request("GET /report", "", "Host: " + good + "\r\n"));
   }
-  for (const std::string bad : {"evil.example", "localhost.evil.example", "127.0.0.2", "[::1]", "",
-                                "[::1", "10.0.0.1:4747"}) {
+  for (const std::string bad :
+       {"evil.example", "localhost.evil.example", "127.0.0.2", "[::1]", "", "[::1", "10.0.0.1:4747",
+        "[localhost]evil.example", "localhost:1@evil.example", "127.0.0.1:x", "127.0.0.1:1:2"}) {
     INFO(bad);
     CHECK(refusal_of(decode_request("GET /report", "", "Host: " + bad + "\r\n")) ==
           "403 forbidden");
@@ -495,6 +496,8 @@ TEST_CASE("Accept: text/plain gets the bare value") {
   CHECK(body_of("GET /report", outcome, plain) == "12\n");
   CHECK(body_of("POST /reset?to=12", outcome, plain) == "11\n");
   CHECK(body_of("GET /report", outcome, "Accept: text/plain, application/json\r\n").front() == '{');
+  CHECK(body_of("GET /report", outcome, "Accept: Text/PLAIN\r\n") ==
+        body_of("GET /report", outcome, plain));
 }
 
 TEST_CASE("a missing counter is 404, but the default one reads as 0 on the seed path") {

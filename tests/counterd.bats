@@ -1332,6 +1332,13 @@ with open(result, "wb") as file:
   [[ -S $dir/systemd.sock ]]
 }
 
+@test "a socket that is handed over is not the descriptor for readiness" {
+  # shellcheck disable=SC2034
+  try timeout 20 "$python" -c "$hand_over_sockets" "$dir/systemd.sock" "$counterd" --ready-fd 3
+  assert_refused 78
+  assert_stderr_has 'descriptor 3 is a socket'
+}
+
 @test "a socket without a path is refused" {
   try timeout 20 "$python" -c '
 import os, socket, sys

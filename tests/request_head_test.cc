@@ -133,6 +133,10 @@ TEST_CASE("encodings that are not offered are refused by name") {
         Code::kUnsupportedMediaType);
   CHECK(code_of(with_fields("Expect: magic\r\n")) == Code::kExpectationFailed);
   CHECK(accepted(with_fields("Expect: 100-Continue\r\n")).expects_continue);
+  for (const std::string expectation : {"100-continue", "magic"}) {
+    CHECK_FALSE(accepted("GET / HTTP/1.0\r\nHost: a\r\nExpect: " + expectation + "\r\n\r\n")
+                    .expects_continue);
+  }
 }
 
 TEST_CASE("a head is told as it was written") {

@@ -223,6 +223,36 @@ TEST_CASE("100-continue is answered before the body, and only if it is still to 
   CHECK(client.ask(whole)->status == 200);
 }
 
+TEST_CASE("100-continue is answered behind the answers to what came before it") {
+  const DaemonProcess daemon({"--workers", "1"});
+  HttpSocket client(daemon.endpoint());
+  const std::string whole = request("POST", "/v1/counters/a/increment", "by=4",
+                                    "Expect: 100-continue\r\n"
+                                    "Content-Type: application/x-www-form-urlencoded\r\n");
+  REQUIRE(client.send(increment() + whole.substr(0, whole.size() - 4)));
+  CHECK(client.receive()->status == 200);
+  CHECK(client.receive()->status == 100);
+  REQUIRE(client.send("by=4"));
+  CHECK(client.receive()->body.find("\"value\":5,") != std::string::npos);
+}
+
+TEST_CASE("where too much is on its way, what has been so longest is cut off") {
+  const DaemonProcess daemon({"--workers", "1"});
+  const std::string whole = request("POST", "/v1/batch", std::string(kMaxBodyBytes, ' '),
+                                    "Content-Type: application/json\r\n");
+  const std::string part = whole.substr(0, whole.size() - 1);
+  std::vector<HttpSocket> clients;
+  for (std::size_t held = 0; held <= kMaxBufferedBytes; held += part.size()) {
+    REQUIRE(clients.emplace_back(daemon.endpoint()).send(part));
+  }
+  CHECK(clients.front().receive()->status == 503);
+  CHECK(clients.front().ends());
+  HttpSocket other(daemon.endpoint());
+  CHECK(other.ask(increment())->status == 200);
+  REQUIRE(clients.back().send(" "));
+  CHECK(clients.back().receive()->status == 400);  // for what it says
+}
+
 TEST_CASE("HEAD tells a length and sends no body, HTTP/1.0 closes unless it asks not to") {
   const DaemonProcess daemon({"--workers", "1"});
   HttpSocket client(daemon.endpoint());
