@@ -491,9 +491,10 @@ std::string host_of(std::string_view field_value) {
     host.remove_prefix(1);
     port.remove_prefix(1);
   }
-  const bool is_port =
-      port.empty() || (port.front() == ':' && port.find_first_not_of("0123456789", 1) == port.npos);
-  return is_port ? lower_case(std::string(host)) : "";
+  if (!port.empty() && port.front() != ':') return {};
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  if (!std::all_of(port.begin() + (port.empty() ? 0 : 1), port.end(), is_digit)) return {};
+  return lower_case(std::string(host));
 }
 
 Decoded decode(const RequestHead& head, std::string_view body, const ApiOptions& options) {

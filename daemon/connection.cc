@@ -148,10 +148,12 @@ void Connection::answer_request(const RequestHead& head, std::string_view body) 
   if (!head.keep_alive) closing_ = true;
   const std::uint64_t number = first_number_ + exchanges_.size();
   Decoded decoded = decode(head, body, server_.api_options());
-  exchanges_.push_back({decoded.call, head.http_1_0, false, {}, {}});
+  Exchange& exchange = exchanges_.emplace_back();
+  exchange.call = decoded.call;
+  exchange.http_1_0 = head.http_1_0;
   ++unanswered_;
   if (auto* refusal = std::get_if<Response>(&decoded.result)) {
-    settle(exchanges_.back(), std::move(*refusal));
+    settle(exchange, std::move(*refusal));
   } else {
     ask(std::move(std::get<Question>(decoded.result)), number);
   }
@@ -200,7 +202,9 @@ void Connection::settle(Exchange& exchange, Response response) {
 // The head cannot be trusted, so neither can where the next request begins: the last response.
 void Connection::refuse(const Error& error) {
   closing_ = true;
-  exchanges_.push_back({{}, false, true, problem_response(error), {}});
+  Exchange& exchange = exchanges_.emplace_back();
+  exchange.done = true;
+  exchange.response = problem_response(error);
 }
 
 void Connection::send_continue() {
