@@ -1,14 +1,26 @@
 #include "cli/daemon.h"
 
+#include <algorithm>
 #include <thread>
 
 namespace counterd {
+
+namespace {
+
+// Those that drain are still in the way; those that others have replaced are not.
+int count_workers(const DaemonInfo& info) {
+  return static_cast<int>(
+      std::count_if(info.workers.begin(), info.workers.end(),
+                    [](const WorkerInfo& worker) { return worker.state != kLeavingState; }));
+}
+
+}  // namespace
 
 Result<DaemonInfo> scale_daemon(const Globals& globals, int workers) {
   constexpr std::chrono::milliseconds kPause{10};
   Result<DaemonInfo> info = ask_daemon(globals.server, {"scale", workers}, globals.deadline);
   if (!info) return info;
-  while (!info || !info->ready || static_cast<int>(info->workers.size()) != workers) {
+  while (!info || !info->ready || count_workers(*info) != workers) {
     if (std::chrono::steady_clock::now() + kPause >= globals.deadline) {
       return Error{Code::kUnknown, "the daemon shall have " + std::to_string(workers) +
                                        " workers, but has not got there yet; see: counterctl "

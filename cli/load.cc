@@ -28,14 +28,17 @@ constexpr std::size_t kReadBytes = 4096;
 constexpr std::chrono::seconds kConnectTimeout{5};
 constexpr std::chrono::seconds kLastPatience{5};
 
+// As a shell has it for a command in the background.
+bool is_ignored(int signal) {
+  struct sigaction action {};
+  sigaction(signal, nullptr, &action);
+  return action.sa_handler == SIG_IGN;
+}
+
 class Load {
  public:
   Load(const LoadPlan& plan, const std::function<void(const LoadResult&)>& progress)
-      : plan_(plan),
-        progress_(progress),
-        due_(loop_),
-        tick_(loop_),
-        signals_(loop_, SIGINT, SIGTERM) {}
+      : plan_(plan), progress_(progress), due_(loop_), tick_(loop_), signals_(loop_) {}
 
   Result<LoadResult> run();
 
@@ -101,8 +104,12 @@ Result<LoadResult> Load::run() {
 
 // What is asked has its answer all the same.
 void Load::expect_interruption() {
+  for (const int signal : {SIGINT, SIGTERM}) {
+    if (!is_ignored(signal)) signals_.add(signal);
+  }
   signals_.async_wait([this](const asio::error_code& cancelled, int signal) {
     if (cancelled) return;
+    signals_.clear();  // a second one ends the program
     result_.interrupted_by = signal;
     end_ = steady_clock::now();
     due_.cancel();
@@ -245,7 +252,7 @@ void Load::note_failure(const std::string& what) {
 
 void Load::tick() {
   if (is_over()) {  // the loop ends with the last answer
-    signals_.cancel();
+    signals_.clear();
     return;
   }
   tick_.expires_at(std::min(end_, steady_clock::now() + std::chrono::seconds(1)));

@@ -20,10 +20,14 @@
 
 namespace counterd {
 
+// The state of a worker that drains while another one has its slot already.
+inline constexpr std::string_view kLeavingState = "leaving";
+
 struct WorkerInfo {
   int pid = 0;
   int slot = 0;
-  std::string state;          // "starting", "ready", "draining", "waiting" (to be started again)
+  std::string state;  // "starting", "ready", "draining", "waiting" (to be started again), or
+                      // kLeavingState
   std::int64_t since_ms = 0;  // when that state began, Unix time
 };
 

@@ -74,7 +74,7 @@ inline constexpr int kNothingApplied = 69;
 // "urn:counterd:error:" and the type of `code`: the `type` of a problem document (RFC 9457, 3.1.1).
 std::string problem_type(Code code);
 
-// The code whose problem type is `type`; nothing for a type that is not ours.
+// The code of the problem whose type is `type`; nothing for a type that is not ours, and for kOk.
 std::optional<Code> code_of_problem_type(std::string_view type);
 
 // A value, or an Error.

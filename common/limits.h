@@ -39,7 +39,8 @@ inline constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
 inline constexpr std::size_t kMaxParameters = 16;
 
 // What the connections of one worker hold of requests and replies that are on their way: room for
-// 128 of the longest bodies. Beyond it those that have been on their way longest are cut off.
+// some 100 of the longest bodies. Beyond it requests are cut off, those first that have been on
+// their way longest, then connections whose client does not take its replies.
 inline constexpr std::size_t kMaxBufferedBytes = 128 * 1024 * 1024;
 
 // Requests of one connection that are served at once; more wait in its input.

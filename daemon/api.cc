@@ -419,8 +419,9 @@ Found find_route(std::string_view method, std::string_view path, const ApiOption
 
 bool is_address(const std::string& host) {
   in6_addr unused{};
+  const std::string v6 = host.substr(0, host.find('%'));  // without its scope
   return inet_pton(AF_INET, host.c_str(), &unused) == 1 ||
-         inet_pton(AF_INET6, host.c_str(), &unused) == 1;
+         inet_pton(AF_INET6, v6.c_str(), &unused) == 1;
 }
 
 // Keeps other sites' pages in a browser of this host from reaching us: by a name that they point

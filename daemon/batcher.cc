@@ -140,14 +140,14 @@ bool Batcher::submit(Question question, std::shared_ptr<Waiter> waiter, std::uin
   if (unanswered_ + size > kMaxWaitingOperations) return false;
   unanswered_ += size;
   Ticket ticket{std::move(waiter), number, steady_clock::now() + timeout_};
-  const std::uint64_t not_before = taken_ + waiting_.batch.steps.size();
   if (auto* operation = std::get_if<Operation>(&question)) {
     waiting_.batch.steps.emplace_back().operation = std::move(*operation);
     waiting_.batch.tickets.push_back(std::move(ticket));
   } else if (auto* query = std::get_if<ListQuery>(&question)) {
+    const std::uint64_t not_before = taken_ + waiting_.batch.steps.size();
     waiting_.queries.push_back({std::move(*query), std::move(ticket), not_before});
   } else {
-    waiting_.queries.push_back({Probe{}, std::move(ticket), not_before});
+    waiting_.queries.push_back({Probe{}, std::move(ticket), 0});
   }
   return true;
 }
@@ -201,14 +201,15 @@ void Batcher::expect(std::size_t operations) {
 // One of each in turn: neither waits for all of the other.
 void Batcher::serve() {
   if (!waiting_.batch.steps.empty()) serve_batch();
-  const std::deque<Query>& queries = waiting_.queries;
-  if (!queries.empty() && queries.front().not_before <= taken_) serve_query();
+  const auto next = std::find_if(waiting_.queries.begin(), waiting_.queries.end(),
+                                 [this](const Query& query) { return query.not_before <= taken_; });
+  if (next != waiting_.queries.end()) serve_query(next);
   stand_in_.cover([this] { store_->tidy(); });
 }
 
-void Batcher::serve_query() {
-  const Query query = std::move(waiting_.queries.front());
-  waiting_.queries.pop_front();
+void Batcher::serve_query(std::deque<Query>::iterator next) {
+  const Query query = std::move(*next);
+  waiting_.queries.erase(next);
   // So those that nobody waits for any more keep nobody waiting, when the store hangs.
   const bool probes = std::holds_alternative<Probe>(query.question);
   const std::vector<Ticket> others = probes ? take_probes() : std::vector<Ticket>();

@@ -79,7 +79,7 @@ class Batcher {
   void set_alarm(Deadline deadline);
   void serve();
   void serve_batch();
-  void serve_query();
+  void serve_query(std::deque<Query>::iterator next);
   void answer_without_turn(const Error& error, Deadline turn_deadline);
   void learn();
   void expect(std::size_t operations);
@@ -100,7 +100,9 @@ class Batcher {
 
   bool stopped_ = false;
   Waiting waiting_;
-  std::uint64_t taken_ = 0;     // steps from waiting_ so far; those that went back as well
+  // Steps from waiting_ so far. Those that went back, for they have not got the turn, are counted
+  // again: as many behind them may be overtaken by a list.
+  std::uint64_t taken_ = 0;
   std::size_t unanswered_ = 0;  // operations, and other questions, that have no answer yet
 
   // Who may come together for the next batch, and until when they are waited for.

@@ -27,6 +27,9 @@ std::string_view take_before(std::string_view& text, std::string_view ends) {
 Result<std::vector<std::string>> read_values(std::string_view text) {
   std::vector<std::string> values;
   for (;;) {
+    if (text.starts_with('\'')) {
+      return Error{Code::kConfig, "a value that begins with ' stands in double quotes"};
+    }
     const bool is_quoted = text.starts_with('"');
     if (is_quoted) text.remove_prefix(1);
     values.emplace_back(take_before(text, is_quoted ? "\"" : ", \t\""));

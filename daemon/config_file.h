@@ -19,9 +19,9 @@ struct ConfigSetting {
   std::vector<std::string> values;  // of all lines with this name, in their order
 };
 
-// Reads lines of NAME = VALUE[, VALUE…]: a value is a word without commas and double quotes, or
-// anything within double quotes but those. Empty lines and those that begin with # or ; say
-// nothing. kConfig: another line, whose number the message tells.
+// Reads lines of NAME = VALUE[, VALUE…]: a value is a word without commas and double quotes that
+// does not begin with a single one, or anything within double quotes but those. Empty lines and
+// those that begin with # or ; say nothing. kConfig: another line, whose number the message tells.
 Result<std::vector<ConfigSetting>> parse_config(std::string_view text);
 
 // The same of a file. kConfig: it cannot be read, or is longer than 64 KiB; names the file.

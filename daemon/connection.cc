@@ -88,7 +88,6 @@ void Connection::serve_input(std::string_view fresh) {
     fresh.remove_prefix(serve_requests(fresh));
     input_ = fresh;
   } else {
-    input_.reserve(needed_);
     input_ += fresh;
     input_.erase(0, serve_requests(input_));
   }
@@ -250,6 +249,7 @@ void Connection::send_output() {
 
 void Connection::continue_after_output() {
   release_if_large(output_);
+  release_if_large(input_);
   if (closing_) return linger();
   if (!input_.empty() && round_ended_) return serve_input({});
   if (server_.draining() && input_.empty()) return linger();

@@ -31,8 +31,8 @@ constexpr milliseconds kLongestPause{10'000};
 constexpr milliseconds kKillPatience{2'000};
 
 Result<UniqueFd> take_over_signals() {
-  std::signal(SIGCHLD,
-              SIG_DFL);  // ignored, as a caller may leave it, the end of a child is not told
+  // Ignored, as a caller may leave it, the end of a child would not be told.
+  std::signal(SIGCHLD, SIG_DFL);
   sigset_t ours;
   sigemptyset(&ours);
   for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGCHLD}) sigaddset(&ours, number);
@@ -252,7 +252,7 @@ void Supervisor::take_word_of_worker(std::size_t index) {
   if (size == 0) slot.process.lifeline.reset();  // it has ended, and SIGCHLD tells how
   if (size != 1) return;
   if (word == kReadyWord && slot.state == State::kStarting) become_ready(slot);
-  if (word == kLeavingWord && slot.state == State::kReady) let_go(index);
+  if (word == kLeavingWord && !stopping_ && slot.state != State::kDraining) let_go(index);
 }
 
 void Supervisor::become_ready(Slot& slot) {
@@ -428,7 +428,7 @@ DaemonInfo Supervisor::info() const {
   }
   for (const Leaving& worker : leaving_) {
     info.workers.push_back({worker.process.pid, static_cast<int>(worker.slot),
-                            kNames[static_cast<std::size_t>(State::kDraining)], worker.since_ms});
+                            std::string(kLeavingState), worker.since_ms});
   }
   return info;
 }

@@ -138,6 +138,7 @@ class Worker {
       if (!worker_.batcher_.submit(Probe{}, shared_from_this(), 0)) probe_later();
     }
     void finish(std::uint64_t, Answer answer) override {
+      if (worker_.server_.draining()) return;
       const auto& status = std::get<Result<StoreStatus>>(answer);
       if (status) return worker_.say_ready(*status);
       if (status.error().code == Code::kConfig) give_up(status.error());

@@ -193,6 +193,7 @@ TEST_CASE("only addresses of ours are a Host") {
   ApiOptions anywhere = local();
   anywhere.any_address = true;
   operation_of(decode_request("GET /report", "", "Host: [2001:db8::1]:80\r\n", anywhere));
+  operation_of(decode_request("GET /report", "", "Host: [fe80::1%eth0]:80\r\n", anywhere));
   CHECK(refusal_of(decode_request("GET /report", "", "Host: evil.example\r\n", anywhere)) ==
         "403 forbidden");
   ApiOptions named = local();

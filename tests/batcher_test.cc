@@ -219,6 +219,19 @@ TEST_CASE("a list sees what was submitted before it, also if that is more than f
   CHECK(std::find(order.begin(), order.end(), "list") >= order.begin() + count);
 }
 
+TEST_CASE("a probe waits neither for all that waits before it nor for a list that does") {
+  Fixture fixture(milliseconds(1), milliseconds(1'000));
+  const std::size_t count = 3 * kMaxBatchOperations;
+  for (std::size_t i = 0; i < count; ++i) fixture.client()->ask(increment_of("before").operation);
+  fixture.client()->ask(ListQuery{});
+  const auto prober = fixture.client();
+  prober->ask(Probe{});
+  fixture.run(kMaxBatchOperations + 1);
+  CHECK(prober->answers == 1);
+  CHECK(fixture.notes.batches < 3);
+  fixture.run(count + 2);
+}
+
 TEST_CASE("probes that wait are answered by one, and those that come meanwhile by the next") {
   Fixture fixture(milliseconds(30), milliseconds(1'000));
   fixture.client()->ask(Probe{});

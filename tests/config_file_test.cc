@@ -35,7 +35,7 @@ TEST_CASE("values stand behind each other with commas between them, or on a line
 TEST_CASE("a value within double quotes is as it stands there", "[config]") {
   CHECK(settings_of(R"(a = "b, c" , "# d"," e ")") == "a=b, c|# d| e ");
   CHECK(settings_of(R"(a = "b\")") == R"(a=b\)");
-  CHECK(settings_of(R"(a = 'b')") == "a='b'");
+  CHECK(settings_of(R"(a = "'b'", it's)") == "a='b'|it's");
 }
 
 TEST_CASE("nothing within a value begins a comment or a list", "[config]") {
@@ -56,6 +56,7 @@ TEST_CASE("a line that is none is told, with its number", "[config]") {
   CHECK(settings_of("a = 1\nb") == "line 2: 'b' is not NAME = VALUE");
   CHECK(settings_of("[a]") == "line 1: '[a]' is not NAME = VALUE");
   CHECK(settings_of("\n\na = \"b") == "line 3: a double quote is not closed");
+  CHECK(settings_of("a = 'b'") == "line 1: a value that begins with ' stands in double quotes");
   for (const std::string line : {"a = 1 # b", "a = 1 2", "a = b\"c\"", "a = \"b\"c"}) {
     CAPTURE(line);
     CHECK(settings_of(line).starts_with("line 1: "));

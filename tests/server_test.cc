@@ -236,6 +236,22 @@ TEST_CASE("100-continue is answered behind the answers to what came before it") 
   CHECK(client.receive()->body.find("\"value\":5,") != std::string::npos);
 }
 
+TEST_CASE("what was on its way and has come keeps nobody else from coming") {
+  const DaemonProcess daemon({"--workers", "1"});
+  const std::string large = request("POST", "/v1/batch", std::string(kMaxBodyBytes, ' '),
+                                    "Content-Type: application/json\r\n");
+  std::vector<HttpSocket> idle;
+  for (std::size_t held = 0; held <= kMaxBufferedBytes; held += large.size()) {
+    REQUIRE(idle.emplace_back(daemon.endpoint()).ask(large)->status == 400);
+  }
+  HttpSocket client(daemon.endpoint());
+  const std::string whole = increment();
+  REQUIRE(client.send(whole.substr(0, 10)));
+  CHECK(client.receive_some(milliseconds(100)).empty());
+  REQUIRE(client.send(whole.substr(10)));
+  CHECK(client.receive()->status == 200);
+}
+
 TEST_CASE("where too much is on its way, what has been so longest is cut off") {
   const DaemonProcess daemon({"--workers", "1"});
   const std::string whole = request("POST", "/v1/batch", std::string(kMaxBodyBytes, ' '),
