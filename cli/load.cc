@@ -253,6 +253,7 @@ void Load::note_failure(const std::string& what) {
 void Load::tick() {
   if (is_over()) {  // the loop ends with the last answer
     signals_.clear();
+    signals_.cancel();
     return;
   }
   tick_.expires_at(std::min(end_, steady_clock::now() + std::chrono::seconds(1)));
