@@ -201,13 +201,15 @@ void Batcher::expect(std::size_t operations) {
 // One of each in turn: neither waits for all of the other.
 void Batcher::serve() {
   if (!waiting_.batch.steps.empty()) serve_batch();
-  const auto next = std::find_if(waiting_.queries.begin(), waiting_.queries.end(),
+  const std::deque<Query>& queries = waiting_.queries;
+  const auto next = std::find_if(queries.begin(), queries.end(),
                                  [this](const Query& query) { return query.not_before <= taken_; });
-  if (next != waiting_.queries.end()) serve_query(next);
+  if (next != queries.end()) serve_query(static_cast<std::size_t>(next - queries.begin()));
   stand_in_.cover([this] { store_->tidy(); });
 }
 
-void Batcher::serve_query(std::deque<Query>::iterator next) {
+void Batcher::serve_query(std::size_t place) {
+  const auto next = waiting_.queries.begin() + static_cast<std::ptrdiff_t>(place);
   const Query query = std::move(*next);
   waiting_.queries.erase(next);
   // So those that nobody waits for any more keep nobody waiting, when the store hangs.

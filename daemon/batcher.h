@@ -79,7 +79,7 @@ class Batcher {
   void set_alarm(Deadline deadline);
   void serve();
   void serve_batch();
-  void serve_query(std::deque<Query>::iterator next);
+  void serve_query(std::size_t place);
   void answer_without_turn(const Error& error, Deadline turn_deadline);
   void learn();
   void expect(std::size_t operations);

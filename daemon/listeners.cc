@@ -235,9 +235,9 @@ Result<Listeners> Listeners::from_systemd() {
 Result<void> Listeners::add_slot() {
   std::vector<UniqueFd> sockets;
   for (const auto& [address, size] : tcp_) {
-    auto [socket, failure] = bind_tcp(address, size, Joining::kJoins);
-    if (!socket) return cannot_listen(endpoint_of(address, size), failure);
-    sockets.push_back(std::move(socket));
+    Bound bound = bind_tcp(address, size, Joining::kJoins);
+    if (!bound.socket) return cannot_listen(endpoint_of(address, size), bound.failure);
+    sockets.push_back(std::move(bound.socket));
   }
   slots_.push_back(std::move(sockets));
   return {};
