@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <array>
-#include <csignal>
 #include <cstdlib>
 #include <iostream>
 #include <optional>
@@ -9,7 +8,7 @@
 #include "cli/command.h"
 #include "common/json.h"
 #include "common/number.h"
-#include "common/standard_streams.h"
+#include "common/process.h"
 #include "common/store/store_url.h"
 #include "common/version.h"
 
@@ -43,6 +42,8 @@ constexpr std::array kCommands = {
 struct Words {
   std::optional<std::string> server, store, timeout, sync, redis_prefix, redis_password_file;
   bool require_durable = false;
+  // Where these come from: the option, or the variable of the environment.
+  std::string timeout_name = "--timeout", sync_name = "--sync";
 };
 
 void add_globals(CLI::App& app, Words& words, Globals& globals) {
@@ -81,19 +82,22 @@ std::string option_of_store(const Words& words) {
 void read_environment(Words& words, bool asks_daemon) {
   const auto take = [](std::optional<std::string>& word, const char* name) {
     const char* value = std::getenv(name);
-    if (!word && value != nullptr && *value != '\0') word = value;
+    const bool taken = !word && value != nullptr && *value != '\0';
+    if (taken) word = value;
+    return taken;
   };
   if (!words.server && !asks_daemon) take(words.store, "COUNTERCTL_STORE");
   if (!words.store) take(words.server, "COUNTERCTL_SERVER");
-  take(words.timeout, "COUNTERCTL_TIMEOUT");
-  take(words.sync, "COUNTERCTL_SYNC");
+  if (take(words.timeout, "COUNTERCTL_TIMEOUT")) words.timeout_name = "COUNTERCTL_TIMEOUT";
+  if (take(words.sync, "COUNTERCTL_SYNC")) words.sync_name = "COUNTERCTL_SYNC";
   take(words.redis_prefix, "COUNTERCTL_REDIS_PREFIX");
   take(words.redis_password_file, "COUNTERCTL_REDIS_PASSWORD_FILE");
 }
 
 Result<void> check_store(const Words& words, Globals& globals) {
   if (words.sync && words.sync != "full" && words.sync != "normal") {
-    return Error{Code::kUsage, "--sync is full or normal"};
+    return Error{Code::kUsage,
+                 words.sync_name + " is full or normal, not " + quote_for_people(*words.sync)};
   }
   const std::string prefix = words.redis_prefix.value_or(globals.store.redis_prefix);
   if (const Result<void> checked = check_redis_prefix(prefix); !checked) {
@@ -129,7 +133,7 @@ Result<void> check_globals(Words& words, bool asks_daemon, Globals& globals) {
   if (!server) return server.error();
   globals.server = *server;
   if (words.timeout) {
-    const auto timeout = parse_duration(*words.timeout, "--timeout");
+    const auto timeout = parse_duration(*words.timeout, words.timeout_name);
     if (!timeout) return timeout.error();
     globals.timeout = *timeout;
     globals.timeout_given = true;
@@ -143,9 +147,13 @@ Result<void> check_words(const CLI::App& app) {
   const std::vector<std::string> unknown = app.remaining();
   const bool has_command = !app.get_subcommands().empty();
   if (unknown.empty() && has_command) return {};
-  const std::string see = " (see counterctl --help)";
+  const std::string command = has_command ? app.get_subcommands().front()->get_name() + " " : "";
+  std::string see = " (see counterctl " + command + "--help)";
   if (unknown.empty()) return Error{Code::kUsage, "a command is missing" + see};
   const std::string word = quote_for_people(unknown.front());
+  if (command == "increment " && parse_int64(unknown.front(), "")) {
+    see = "; to add it: --by " + unknown.front() + see;
+  }
   if (unknown.front().starts_with('-')) return Error{Code::kUsage, "unknown option " + word + see};
   return Error{Code::kUsage,
                (has_command ? "unexpected argument " : "unknown command ") + word + see};
@@ -224,9 +232,8 @@ int run(int argc, const char* const* argv) {
 }  // namespace counterd
 
 int main(int argc, char** argv) {
-  counterd::hold_standard_streams();
+  counterd::set_up_process();
   std::ios::sync_with_stdio(false);  // else a read that fails looks like the end of the input
-  std::signal(SIGPIPE, SIG_IGN);     // a peer that is gone is an error to report
   try {
     return counterd::run(argc, argv);
   } catch (const std::exception& exception) {

@@ -5,16 +5,20 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
+#include <thread>
 
 #include "common/number.h"
 
@@ -27,6 +31,10 @@ constexpr int kBacklog = 65'535;
 // The first descriptor that systemd hands over (sd_listen_fds(3)).
 constexpr int kFirstSystemdFd = 3;
 
+// Others hold the lock of a socket's folder for as long as it takes to make theirs.
+constexpr std::chrono::seconds kFolderPatience{1};
+constexpr std::chrono::milliseconds kFolderPause{5};
+
 void set_option(const UniqueFd& socket, int level, int option) {
   const int yes = 1;
   setsockopt(socket.get(), level, option, &yes, sizeof yes);
@@ -36,7 +44,8 @@ Error cannot_listen(const Endpoint& endpoint, int number) {
   const std::string what = "cannot listen on " + to_string(endpoint);
   if (number == EADDRINUSE) {
     return {Code::kConfig, what +
-                               ": the address is taken; end the program that has it, or choose "
+                               ": the address is taken; if counterctl status shows a counterd, it "
+                               "serves already, else end the program that has it or choose "
                                "another with --listen"};
   }
   return system_error(Code::kConfig, what, number);
@@ -122,6 +131,21 @@ void remove_if_stale(const std::string& path) {
   }
 }
 
+// Locks the folder of `path` for as long as the descriptor is open, so that one daemon at a time
+// looks for a stale socket there and makes its own: between bind() and listen() a socket looks
+// stale. The folder itself, so that no lock file is left behind. Whoever may read it can hold the
+// lock, so waiting has an end, behind which it goes without.
+UniqueFd lock_folder(const std::string& path) {
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  UniqueFd lock(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const auto end = std::chrono::steady_clock::now() + kFolderPatience;
+  while (lock && flock(lock.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK &&
+         std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(kFolderPause);
+  }
+  return lock;
+}
+
 }  // namespace
 
 Listeners::~Listeners() = default;
@@ -141,6 +165,7 @@ Result<Listeners> Listeners::open(const std::vector<Endpoint>& endpoints) {
 }
 
 Result<void> Listeners::open_unix(const Endpoint& endpoint) {
+  const UniqueFd lock = lock_folder(endpoint.path);
   remove_if_stale(endpoint.path);
   UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   const sockaddr_un address = unix_address(endpoint.path);

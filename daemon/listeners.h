@@ -28,7 +28,7 @@ class Listeners {
 
   // Opens `endpoints`, each for its first slot; names are resolved, each of their addresses is
   // taken. Fails, with kConfig, if one is taken already, by whatever program; replaces a Unix
-  // socket that nobody listens on.
+  // socket that nobody listens on. Of daemons that open one path at once, one gets it.
   static Result<Listeners> open(const std::vector<Endpoint>& endpoints);
 
   // Takes the sockets that systemd hands over (sd_listen_fds(3)); none, if it hands over none.

@@ -1,11 +1,10 @@
-#include <csignal>
 #include <cstdlib>
 #include <iostream>
 
 #include "common/calendar.h"
 #include "common/log.h"
 #include "common/number.h"
-#include "common/standard_streams.h"
+#include "common/process.h"
 #include "daemon/options.h"
 #include "daemon/supervisor.h"
 #include "daemon/worker.h"
@@ -47,9 +46,7 @@ int run(int argc, const char* const* argv) {
 }  // namespace counterd
 
 int main(int argc, char** argv) {
-  counterd::hold_standard_streams();
-  // Who reads the log or waits for readiness may be gone: no reason to end.
-  std::signal(SIGPIPE, SIG_IGN);
+  counterd::set_up_process();
   // How the supervisor starts a worker: see daemon/worker.h.
   // An exception there ends the worker, and the supervisor replaces it.
   if (argc == 4 && std::string_view(argv[1]) == "worker") {

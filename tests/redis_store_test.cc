@@ -83,8 +83,11 @@ class Proxy {
     kTellWhenForwarded,  // nothing happens to it
   };
 
-  explicit Proxy(const RedisServer& server)
-      : path_(server.directory() / "proxy.sock"), server_path_(server.socket_path()) {
+  // `latency`: how much later each reply comes.
+  explicit Proxy(const RedisServer& server, milliseconds latency = milliseconds(0))
+      : path_(server.directory() / "proxy.sock"),
+        server_path_(server.socket_path()),
+        latency_(latency) {
     listener_ = UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const sockaddr_un address = address_of(path_);
     if (!listener_ ||
@@ -218,6 +221,7 @@ class Proxy {
   bool forward_reply(Pair& pair) {
     const std::string reply = read_some(pair.server.get());
     if (reply.empty() || pair.cut_at_reply) return false;
+    std::this_thread::sleep_for(latency_);
     send_all(pair.client.get(), reply);
     return true;
   }
@@ -234,6 +238,7 @@ class Proxy {
 
   const std::string path_;
   const std::string server_path_;
+  const milliseconds latency_;
   UniqueFd listener_, stop_reader_, stop_writer_;
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -406,19 +411,52 @@ TEST_CASE("a user may not touch what the ACL denies, and is told so", "[redis]")
   CHECK(run_one(*open_or_throw(options), increment_of("a")).value == 1);
 }
 
-TEST_CASE("a batch that the server broke off in the middle is unknown", "[redis]") {
+TEST_CASE("a key of another type refuses the batch before any of it", "[redis]") {
   const RedisServer server;
-  for (const char* denied : {"-set", "-zadd"}) {
-    CAPTURE(denied);
-    server.command({"FLUSHALL"});
-    server.command({"ACL", "SETUSER", "alice", "reset", "on", ">correct", "~*", "+@all", denied});
-    StoreOptions options = options_for("redis+unix://alice@" + server.socket_path());
-    options.redis_password_file = password_file(server, "correct\n");
-    const Outcome outcome = run_one(*open_or_throw(options), increment_of("a"));
-    CHECK(server.command({"HGET", "counterd:c:a", "v"}) == "1");
-    CHECK(outcome.code == Code::kUnknown);
-    CHECK(contains(outcome.detail, "PARTIAL"));
+  // A type that is none of ours, where the first write is not.
+  server.command({"SET", "counterd:names", "text"});
+  const Outcome outcome = run_one(*open_or_throw(options_for(server.url())), increment_of("a"));
+  CHECK(outcome.code == Code::kUnavailable);
+  CHECK(server.command({"EXISTS", "counterd:c:a"}) == "0");
+}
+
+TEST_CASE("a batch of which the user may not do all is refused before any of it", "[redis]") {
+  const RedisServer server;
+  const std::vector<Step> steps = {increment_of("a"), keyed(increment_of("a"), "key"),
+                                   ending_in(milliseconds(60'000), increment_of("a")),
+                                   delete_of("a")};
+  const std::vector<std::vector<const char*>> needs = {
+      {"-hset", "-zadd", "-set"},
+      {"-hset", "-zadd", "-set", "-zrem"},
+      {"-hset", "-zadd", "-set", "-zrem", "-hdel", "-pexpireat", "-persist"},
+      {"-zrem", "-del", "-set"}};
+  StoreOptions options = options_for("redis+unix://alice@" + server.socket_path());
+  options.redis_password_file = password_file(server, "correct\n");
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    for (const char* denied : needs[i]) {
+      CAPTURE(i, denied);
+      server.command({"FLUSHALL"});
+      server.command({"ACL", "SETUSER", "alice", "reset", "on", ">correct", "~*", "+@all"});
+      const auto store = open_or_throw(options);
+      run_one(*store, increment_of("a"));
+      server.command({"ACL", "SETUSER", "alice", denied});
+      const Outcome outcome = run_one(*store, steps[i]);
+      CHECK(outcome.code == Code::kUnavailable);
+      CHECK(contains(outcome.detail, "NOPERM"));
+      CHECK(server.command({"HGETALL", "counterd:c:a"}).find("e\n") == std::string::npos);
+      CHECK(server.command({"HGET", "counterd:c:a", "v"}) == "1");
+    }
   }
+}
+
+TEST_CASE("a server without memory to spare refuses counters with an end too", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  run_one(*store, increment_of("a"));
+  server.command({"CONFIG", "SET", "maxmemory", "1"});
+  const Outcome outcome = run_one(*store, ending_in(milliseconds(60'000), increment_of("b")));
+  CHECK(outcome.code == Code::kUnavailable);
+  CHECK(server.command({"EXISTS", "counterd:c:b"}) == "0");
 }
 
 TEST_CASE("a counter made by hand, without its times, counts", "[redis]") {
@@ -474,6 +512,29 @@ TEST_CASE("a connection on which no answer comes is given up for another in time
   const Outcome outcome = run_one(*store, increment_of("a"));
   CHECK(outcome.code == Code::kOk);
   CHECK(outcome.value == 2);
+  proxy.arm(Proxy::Fault::kSwallow);
+  CHECK(value_of(*store, "a") == 2);
+}
+
+TEST_CASE("a change is made over a link on which to connect takes longer than an answer may",
+          "[redis]") {
+  const RedisServer server;
+  const Proxy proxy(server, milliseconds(120));
+  StoreOptions options = options_for(proxy.url());
+  options.timeout = milliseconds(2'000);
+  CHECK(run_one(*open_or_throw(options), increment_of("a")).value == 1);
+}
+
+TEST_CASE("a batch that the server broke off in the middle is unknown", "[redis]") {
+  const RedisServer server;
+  server.command({"ACL", "SETUSER", "alice", "reset", "on", ">correct", "+@all", "%R~*",
+                  "~counterd:c:*", "~counterd:scratch"});
+  StoreOptions options = options_for("redis+unix://alice@" + server.socket_path());
+  options.redis_password_file = password_file(server, "correct\n");
+  const Outcome outcome = run_one(*open_or_throw(options), increment_of("a"));
+  CHECK(server.command({"HGET", "counterd:c:a", "v"}) == "1");
+  CHECK(outcome.code == Code::kUnknown);
+  CHECK(contains(outcome.detail, "PARTIAL"));
 }
 
 TEST_CASE("a user without a password, and a password file without one, are refused", "[redis]") {

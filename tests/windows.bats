@@ -145,6 +145,11 @@ minute_of_server() {
   done
   try shifted +200 list
   assert_output ''
+  # What was counted before is told again, whatever the clock says.
+  try shifted +0 increment b --per minute --timezone UTC --key once
+  assert_output 1
+  try shifted +200 increment b --per minute --timezone UTC --key once
+  assert_output 1
   try shifted +200 increment a
   assert_output 1
 }

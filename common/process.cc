@@ -1,9 +1,12 @@
-#include "common/standard_streams.h"
+#include "common/process.h"
 
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <csignal>
+
 namespace counterd {
+namespace {
 
 void hold_standard_streams() {
   int held = STDIN_FILENO;
@@ -11,6 +14,14 @@ void hold_standard_streams() {
   // (open(2), O_PATH). The lowest number that is free is taken.
   while (held >= 0 && held <= STDERR_FILENO) held = open("/", O_PATH);
   if (held > STDERR_FILENO) close(held);
+}
+
+}  // namespace
+
+void set_up_process() {
+  hold_standard_streams();
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
 }
 
 }  // namespace counterd

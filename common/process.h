@@ -1,0 +1,15 @@
+// What both programs set up before anything else.
+#pragma once
+
+namespace counterd {
+
+// Keeps the descriptors 0 to 2 from what is opened later, if the process was started without some
+// of them: a database or a connection that got one of them would have written into it what is
+// meant for a terminal or a log. What was closed stays so for who reads or writes it: EBADF.
+//
+// Makes errors to report of what would end the process: writing to a peer that is gone (SIGPIPE,
+// EPIPE), and beyond the size that is allowed for a file (SIGXFSZ, EFBIG; see RLIMIT_FSIZE in
+// setrlimit(2)).
+void set_up_process();
+
+}  // namespace counterd

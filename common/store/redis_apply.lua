@@ -1,0 +1,390 @@
+-- Reads and checks everything before the first write: a script that fails does not roll back. What
+-- refuses the first write (a replica, a server that cannot save or has no memory to spare) is told
+-- as it is; a later write that fails all the same is told as PARTIAL. Lua's
+-- numbers are doubles, exact to 2^53; beyond that the server's own INCRBY adds.
+local prefix, session, sequence, session_lifetime, now, max_keys =
+  ARGV[1], ARGV[1] .. 's:' .. ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], tonumber(ARGV[6])
+if sequence > 0 then
+  local latest = redis.call('GET', session)
+  if latest then
+    local number, outcomes = latest:match('^(%d+)\n(.*)$')
+    number = tonumber(number)
+    if number == sequence then return outcomes end
+    if number > sequence then return redis.error_reply('STALE batch ' .. ARGV[3]) end
+  end
+end
+
+-- A stored value in its one form (people may have written 007); nothing: it is none.
+local function counter_value(text)
+  local sign, digits = text:match('^(%-?)0*(%d+)$')
+  if not digits or #digits > 19 then return nil end
+  if #digits == 19 and digits > '922337203685477580' .. (sign == '' and '7' or '8') then return nil end
+  return digits == '0' and digits or sign .. digits
+end
+
+-- The operations, as redis_batch.h tells.
+local steps, rows, keyed, deletes, lifetimes, has_ends = {}, {}, false, false, 0, false
+redis.call('ZCARD', prefix .. 'names')
+local at = 8
+while at <= #ARGV do
+  local kind, name, operand = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local step = { kind = kind:lower(), name = name, operand = operand, conditions = '', at = #steps + 1 }
+  if step.kind == 'b' or step.kind == 'q' then
+    step.conditions, at = ' ' .. ARGV[at + 3], at + 1
+    local initial, min, max, mode, rest = step.conditions:match('^ (%S+) (%S+) (%S+) (%S)(.*)$')
+    local ttl, when = rest:match('^ (%d+) (%S)$')
+    step.initial, step.clamp, step.ttl, step.renew = initial, mode == 'c', tonumber(ttl), when == 'r'
+    step.window = rest:match('^ (%a+ %S+)$')
+    lifetimes = lifetimes + (rest ~= '' and 1 or 0)
+    step.min, step.max = min ~= '-' and min, max ~= '-' and max
+  elseif step.kind == 'e' or step.kind == 'a' then
+    step.size = tonumber(operand)
+    if kind ~= step.kind then
+      step.conditions, at = ' ' .. ARGV[at + 3], at + 1
+    end
+  end
+  if kind ~= step.kind then
+    step.count = 1
+    step.key, step.lifetime = prefix .. 'k:' .. name .. '/' .. ARGV[at + 3], ARGV[at + 4]
+    keyed, at = true, at + 5
+  else
+    step.count = tonumber(ARGV[at + 3])
+    at = at + 4
+  end
+  steps[#steps + 1] = step
+  deletes = deletes or step.kind == 'd'
+  if not step.size and not rows[name] then
+    local fields = redis.call('HMGET', prefix .. 'c:' .. name, 'v', 'c', 'u', 'e', 'w')
+    local value = fields[1] and counter_value(fields[1])
+    if fields[1] and not value then return redis.error_reply('CORRUPT value of ' .. name) end
+    rows[name] = { stored = value and true, value = value, created = fields[2] or now,
+                   updated = fields[3] or now, ends = fields[4], stored_ends = fields[4],
+                   window = fields[5], stored_window = fields[5] }
+    has_ends = has_ends or fields[4]
+  end
+end
+
+-- Keys by the time of their end, which only serves to count them: each ends by itself.
+local key_index, clock, known, kept = prefix .. 'keys', 0, 0, {}
+if keyed or lifetimes > 0 then
+  local time = redis.call('TIME')
+  clock = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+if keyed then
+  known = redis.call('ZCARD', key_index) - redis.call('ZCOUNT', key_index, '-inf', clock)
+end
+
+-- When the windows end that we are in, by our own clock; nothing: it is too far from theirs.
+local window_ends = {}
+for line in ARGV[7]:gmatch('[^\n]+') do
+  local times, window = line:match('^([%d ]+) (%a+ %S+)$')
+  local begun
+  for moment in times:gmatch('%d+') do
+    if tonumber(moment) > clock then
+      window_ends[window] = begun and moment
+      break
+    end
+    begun = true
+  end
+end
+
+-- Whether the step, or a member of it, has a window of which that is so: then nothing of it is
+-- applied, nor kept under its key.
+local function is_unclear(step)
+  if ARGV[7] == '' then return false end
+  for i = step.at, step.at + (step.size or 0) do
+    local window = steps[i].window
+    if window and not window_ends[window] then return true end
+  end
+  return false
+end
+
+-- Ends, and names of counters that have ended: more of them than this batch can add.
+local end_index, ended = prefix .. 'ends', {}
+if sequence > 0 and (lifetimes > 0 or has_ends) then
+  local due = redis.call('ZRANGEBYSCORE', end_index, '-inf', '(' .. clock, 'LIMIT', 0, 2 * lifetimes + 16)
+  for _, name in ipairs(due) do
+    if not redis.call('HGET', prefix .. 'c:' .. name, 'e') then ended[#ended + 1] = name end
+  end
+end
+
+local function add(value, delta)
+  local scratch = prefix .. 'scratch'
+  redis.call('SET', scratch, value)
+  local added = redis.pcall('INCRBY', scratch, delta)
+  local fits = type(added) == 'number'
+  local result = fits and redis.call('GET', scratch)
+  redis.call('DEL', scratch)
+  if not fits and not added.err:find('overflow', 1, true) then error(added.err, 0) end
+  return result
+end
+
+-- Adds up to so many times; how often it could, and the sum.
+local EXACT = 9007199254740992
+local function add_all(value, delta, count)
+  local a, b = tonumber(value), tonumber(delta) * count
+  if math.abs(a) < EXACT and math.abs(b) < EXACT and math.abs(a + b) < EXACT then
+    return count, string.format('%.0f', a + b)
+  end
+  for done = 0, count - 1 do
+    local sum = add(value, delta)
+    if not sum then return done, value end
+    value = sum
+  end
+  return count, value
+end
+
+-- Whether a < b. Where doubles cannot tell them apart both have one sign, and the digits tell.
+local function below(a, b)
+  local x, y = tonumber(a), tonumber(b)
+  if x ~= y then return x < y end
+  if x < 0 then a, b = b, a end
+  if #a ~= #b then return #a < #b end
+  return a < b
+end
+
+local function least(a, b) return below(b, a) and b or a end
+local function greatest(a, b) return below(a, b) and b or a end
+
+local function fits(sum, step)
+  return not (step.max and below(step.max, sum) or step.min and below(sum, step.min))
+end
+
+-- What add_within() of operation.h says: the new value, or nothing and the letter of its code.
+local function add_within(value, step)
+  local done, sum = add_all(value, step.operand, 1)
+  if done == 0 then sum = nil end  -- beyond 64 bits, on the side of the operand
+  local up = tonumber(step.operand) > 0
+  if step.clamp then
+    if up and step.max then
+      local most = greatest(value, step.max)
+      return sum and least(sum, most) or most
+    elseif not up and step.min then
+      local fewest = least(value, step.min)
+      return sum and greatest(sum, fewest) or fewest
+    end
+  elseif sum then
+    if not fits(sum, step) then return nil, 'b' end
+  elseif up and step.max or not up and step.min then
+    return nil, 'b'
+  end
+  return sum, 'o'
+end
+
+-- Adds up to step.count times; how often it could, the sum, and the letter of what stopped it.
+local function add_all_within(value, step)
+  local sum, why = add_within(value, step)
+  if not sum then return 0, value, why end
+  if step.count == 1 then return 1, sum end
+  -- Where the first and the last sum are within the bounds, so is every one between.
+  local more, last = add_all(sum, step.operand, step.count - 1)
+  if more == step.count - 1 and fits(last, step) then return step.count, last end
+  local done = 0
+  repeat
+    value, done = sum, done + 1
+    sum, why = add_within(value, step)
+  until not sum
+  return done, value, why
+end
+
+local function set(row, value, step)
+  local fresh = not row.value
+  if fresh then row.created, row.ends, row.window = now, false, false end
+  row.value, row.updated, row.changed = value, now, true
+  if step.ttl and (fresh or step.renew) then row.ends = string.format('%.0f', clock + step.ttl) end
+  if step.window and fresh then row.ends, row.window = window_ends[step.window], step.window end
+end
+
+-- Whether the counter has a window that the step would not leave to it, or lacks its.
+local function has_other_window(row, step)
+  if not row.value then return false end
+  if step.window then return row.window ~= step.window end
+  return step.renew and row.window
+end
+
+-- What redis_batch.h reads: the letter, the rest of the line; and whether all of it was applied.
+local function apply(step)
+  local row = rows[step.name]
+  local code, previous, done = 'k', '-', step.count
+  local value = row.value or '0'
+  if step.kind == 'i' then
+    done, value = add_all(value, step.operand, step.count)
+    if done > 0 then set(row, value, step) end
+    if step.count > 1 then
+      code, previous = 'n', done
+    elseif done == 0 then
+      code = 'o'
+    end
+  elseif (step.kind == 'b' or step.kind == 'q') and has_other_window(row, step) then
+    return 'w', row.value .. ' - 0 0 ' .. (row.ends or '0') .. ' ' .. (row.window or ''), false
+  elseif step.kind == 'q' then
+    value = row.value or step.initial
+    local sum, why = add_within(value, step)
+    if not sum then code, done = why, 0 end
+  elseif step.kind == 'b' then
+    value = row.value or step.initial
+    local before, why = value, nil
+    done, value, why = add_all_within(value, step)
+    if done > 0 then set(row, value, step) end
+    if step.count > 1 then
+      code, previous = 'n', done
+    elseif done == 0 then
+      code = why
+    elseif step.clamp then
+      previous = before
+    end
+  elseif step.kind == 's' or step.kind == 't' and row.value then
+    previous = row.value or '-'
+    set(row, step.operand, step)
+    value = step.operand
+  elseif not row.value then
+    code, done = 'm', 0
+  elseif step.kind == 'd' then
+    previous = row.value
+    row.value, row.changed = false, true
+  end
+  local times = '0 0 0'
+  if step.kind == 'r' and row.value then
+    times = row.created .. ' ' .. row.updated .. ' ' .. (row.ends or '0')
+  elseif step.window then
+    times = '0 ' .. string.format('%.0f', clock) .. ' ' .. (row.value and row.ends or window_ends[step.window])
+  end
+  return code, value .. ' ' .. previous .. ' ' .. times, done == step.count
+end
+
+-- What is told of a step, and of a group's members, where nothing was applied.
+local function nothing(step)
+  return '0 - 0 0 0' .. ('\nm 0 - 0 0 0'):rep(step.size or 0)
+end
+
+-- The same for a group: behind its own line come those of its members, which tell what was refused.
+local function apply_group(group)
+  local lines, before, refused = { '0 - 0 0 0' }, {}, false
+  for i = group.at + 1, group.at + group.size do
+    local step = steps[i]
+    if group.kind == 'a' and not before[step.name] then
+      local copy = {}
+      for field, value in pairs(rows[step.name]) do copy[field] = value end
+      before[step.name] = copy
+    end
+    local code, rest, whole = apply(step)
+    lines[#lines + 1] = code .. ' ' .. rest
+    refused = refused or not whole
+  end
+  if group.kind == 'e' or not refused then return 'k', table.concat(lines, '\n'), true end
+  for name, row in pairs(before) do rows[name] = row end
+  return 'k', table.concat(lines, '\n'), false
+end
+
+local function apply_once(step)
+  local before = kept[step.key] or redis.call('GET', step.key)
+  local same = step.kind .. ' ' .. step.operand .. step.conditions
+  if before then
+    local known_as, rest = before:match('^([^\n]*)\n(.*)$')
+    if known_as ~= same then return 'x', nothing(step) end
+    return 'r', rest
+  end
+  if known >= max_keys then return 'f', nothing(step) end
+  if is_unclear(step) then return 'c', nothing(step) end
+  local code, rest, whole = (step.size and apply_group or apply)(step)
+  if whole then
+    known = known + 1
+    kept[step.key] = same .. '\n' .. rest
+    kept[#kept + 1] = step
+  end
+  return code, rest
+end
+
+local outcomes, at = {}, 1
+while at <= #steps do
+  local step = steps[at]
+  local code, rest
+  if step.key then
+    code, rest = apply_once(step)
+  elseif is_unclear(step) then
+    code, rest = 'c', nothing(step)
+  else
+    code, rest = (step.size and apply_group or apply)(step)
+  end
+  outcomes[#outcomes + 1] = code .. ' ' .. rest .. '\n'
+  at = at + 1 + (step.size or 0)
+end
+local answer = table.concat(outcomes)
+
+-- What the user may not do refuses all, before anything is done (Redis 7).
+if sequence > 0 and redis.acl_check_cmd then
+  local key = prefix .. 'scratch'
+  local commands = { { 'HSET', key, 'v', '0' }, { 'ZADD', key, '0', 'name' }, { 'SET', key, '', 'PX', '1' } }
+  local function need(...) commands[#commands + 1] = { ... } end
+  if deletes or keyed or lifetimes > 0 or has_ends then need('ZREM', key, 'name') end
+  if deletes then need('DEL', key) end
+  if lifetimes > 0 or has_ends then
+    need('HDEL', key, 'e')
+    need('PEXPIREAT', key, '1')
+    need('PERSIST', key)
+  end
+  for _, command in ipairs(commands) do
+    if not redis.acl_check_cmd(unpack(command)) then
+      return redis.error_reply('NOPERM the user has no permissions to run ' .. command[1] .. ' on keys that begin with ' .. prefix)
+    end
+  end
+end
+
+local writes = 0
+local function write(...)
+  redis.call(...)
+  writes = writes + 1
+end
+local function write_end(key, name, row)
+  if row.window then
+    write('HSET', key, 'w', row.window)
+  elseif row.stored_window then
+    write('HDEL', key, 'w')
+  end
+  if row.ends then
+    write('HSET', key, 'e', row.ends)
+    write('PEXPIREAT', key, row.ends)  -- last: it may end now
+    write('ZADD', end_index, row.ends, name)
+  else
+    write('HDEL', key, 'e')
+    write('PERSIST', key)
+    write('ZREM', end_index, name)
+  end
+end
+local function sweep()
+  for _, name in ipairs(ended) do
+    local row = rows[name] or { value = redis.call('EXISTS', prefix .. 'c:' .. name) == 1 }
+    if not row.value then write('ZREM', prefix .. 'names', name) end
+    if not row.ends then write('ZREM', end_index, name) end
+  end
+end
+local function write_all()
+  for name, row in pairs(rows) do
+    if row.changed then
+      local key = prefix .. 'c:' .. name
+      if row.value then
+        write('HSET', key, 'v', row.value, 'c', row.created, 'u', row.updated)
+        if not row.stored then write('ZADD', prefix .. 'names', 0, name) end
+        if row.ends ~= row.stored_ends or row.window ~= row.stored_window then write_end(key, name, row) end
+      elseif row.stored then
+        write('DEL', key)
+        write('ZREM', prefix .. 'names', name)
+        if row.stored_ends then write('ZREM', end_index, name) end
+      end
+    end
+  end
+  for _, step in ipairs(kept) do
+    write('SET', step.key, kept[step.key], 'PX', step.lifetime)
+    write('ZADD', key_index, clock + tonumber(step.lifetime), step.key)
+  end
+  if keyed then
+    local ended = redis.call('ZRANGEBYSCORE', key_index, '-inf', clock, 'LIMIT', 0, 2 * #steps + 16)
+    if #ended > 0 then write('ZREM', key_index, unpack(ended)) end
+  end
+  sweep()
+  if sequence > 0 then write('SET', session, ARGV[3] .. '\n' .. answer, 'PX', session_lifetime) end
+end
+local written, failure = pcall(write_all)
+if written then return answer end
+local text = type(failure) == 'table' and failure.err or tostring(failure)
+return redis.error_reply(writes == 0 and text or 'PARTIAL ' .. text)

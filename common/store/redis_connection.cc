@@ -1,0 +1,225 @@
+#include "common/store/redis_connection.h"
+
+#include <fcntl.h>
+#include <poll.h>
+
+#include <algorithm>
+
+#include "common/wait_ready.h"
+
+namespace counterd {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+timeval remaining(Deadline deadline) {
+  const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
+      std::max(deadline - steady_clock::now(), steady_clock::duration(milliseconds(1))));
+  return {.tv_sec = left.count() / 1'000'000, .tv_usec = left.count() % 1'000'000};
+}
+
+// Whether only another configuration helps against what AUTH or SELECT was answered.
+bool refuses_login(const RedisReply& reply) {
+  constexpr std::array kinds = {"WRONGPASS",
+                                "NOAUTH",
+                                "NOPERM",
+                                "DENIED",
+                                "ERR AUTH",
+                                "ERR Client sent AUTH",
+                                "ERR invalid password",
+                                "ERR DB index",
+                                "ERR invalid DB index",
+                                "ERR SELECT"};
+  return std::any_of(kinds.begin(), kinds.end(),
+                     [&](const char* kind) { return is_error(reply, kind); });
+}
+
+}  // namespace
+
+std::string_view text_of(const redisReply& reply) {
+  return {reply.str, reply.len};
+}
+
+bool is_error(const RedisReply& reply, std::string_view beginning) {
+  return reply->type == REDIS_REPLY_ERROR && text_of(*reply).starts_with(beginning);
+}
+
+Result<RedisReply> RedisConnection::command(const RedisArguments& arguments, Deadline deadline,
+                                            bool* sent) {
+  if (const Result<void> connected = connect(deadline); !connected) return connected.error();
+  return exchange({arguments.begin(), arguments.end()}, deadline, sent);
+}
+
+Result<RedisReply> RedisConnection::run(RedisScript script, const RedisArguments& arguments,
+                                        Deadline deadline, bool* sent) {
+  if (const Result<void> connected = connect(deadline); !connected) return connected.error();
+  std::string& loaded = loaded_.at(static_cast<std::size_t>(script));
+  Words words = {"EVALSHA", "", "0"};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  for (;;) {
+    if (loaded.empty()) {
+      Result<RedisReply> name = exchange({"SCRIPT", "LOAD", source_of(script)}, deadline);
+      if (!name || (*name)->type != REDIS_REPLY_STRING) return name;
+      loaded = text_of(**name);
+    }
+    words[1] = loaded;
+    const bool was_sent = sent != nullptr && *sent;
+    Result<RedisReply> reply = exchange(words, deadline, sent);
+    if (!reply || !is_error(*reply, "NOSCRIPT")) return reply;
+    if (sent != nullptr) *sent = was_sent;  // this one has not been run
+    loaded.clear();
+  }
+}
+
+std::string RedisConnection::place() const {
+  const std::string database = " database " + std::to_string(location_.database);
+  if (location_.host.empty()) return location_.socket_path + database;
+  return location_.host + ":" + std::to_string(location_.port) + database;
+}
+
+Error RedisConnection::unavailable(std::string_view why) const {
+  return {Code::kUnavailable, "Redis at " + place() + ": " + std::string(why)};
+}
+
+bool RedisConnection::was_closed() const {
+  pollfd socket{.fd = context_->fd, .events = POLLIN | POLLRDHUP, .revents = 0};
+  return poll(&socket, 1, 0) > 0;
+}
+
+Result<void> RedisConnection::connect(Deadline deadline) {
+  if (context_ && was_closed()) context_.reset();
+  if (context_) return {};
+  std::unique_ptr<redisContext, FreeRedisContext> context(
+      location_.host.empty()
+          ? redisConnectUnixWithTimeout(location_.socket_path.c_str(), remaining(deadline))
+          : redisConnectWithTimeout(location_.host.c_str(), location_.port, remaining(deadline)));
+  if (!context) return unavailable("out of memory");
+  if (context->err != 0) return unavailable(context->errstr);
+  // hiredis's own timeout is for each read; ours is for the whole exchange.
+  fcntl(context->fd, F_SETFL, fcntl(context->fd, F_GETFL) | O_NONBLOCK);
+  fcntl(context->fd, F_SETFD, FD_CLOEXEC);
+  if (!location_.host.empty()) redisEnableKeepAlive(context.get());
+  context->flags &= ~REDIS_BLOCK;
+  context_ = std::move(context);
+  Result<void> ready = log_in(deadline);
+  if (ready) ready = read_durability(deadline);
+  if (!ready) context_.reset();
+  return ready;
+}
+
+Result<void> RedisConnection::log_in(Deadline deadline) {
+  const std::string database = std::to_string(location_.database);
+  std::vector<Words> steps;
+  if (!password_.empty()) {
+    steps.push_back(location_.user.empty() ? Words{"AUTH", password_}
+                                           : Words{"AUTH", location_.user, password_});
+  }
+  if (location_.database != 0) steps.push_back({"SELECT", database});
+  steps.push_back({"PING"});
+  for (const Words& step : steps) {
+    const Result<RedisReply> reply = exchange(step, deadline);
+    if (!reply) return reply.error();
+    if (!is_error(*reply)) continue;
+    const Error error = unavailable(text_of(**reply));
+    if (step[0] == "PING" ? !is_error(*reply, "NOAUTH") && !is_error(*reply, "NOPERM")
+                          : !refuses_login(*reply)) {
+      return error;  // loading, too many clients and the like pass
+    }
+    return Error{Code::kConfig,
+                 error.message + (step[0] == "SELECT"
+                                      ? "; choose a database that the server has"
+                                      : "; check the user in --store and --redis-password-file")};
+  }
+  return {};
+}
+
+// The value of a server setting; nothing where CONFIG is denied.
+Result<std::optional<std::string>> RedisConnection::read_setting(std::string_view name,
+                                                                 Deadline deadline) {
+  const Result<RedisReply> reply = exchange({"CONFIG", "GET", name}, deadline);
+  if (!reply) return reply.error();
+  if (is_error(*reply) && !is_error(*reply, "NOPERM") && !is_error(*reply, "ERR unknown command")) {
+    return unavailable(text_of(**reply));
+  }
+  const redisReply& found = **reply;
+  if (found.type != REDIS_REPLY_ARRAY || found.elements != 2) return std::optional<std::string>();
+  return std::optional<std::string>(text_of(*found.element[1]));
+}
+
+Result<void> RedisConnection::read_durability(Deadline deadline) {
+  std::array<std::string, 4> settings = {"appendonly", "appendfsync", "no-appendfsync-on-rewrite",
+                                         "maxmemory-policy"};
+  bool verified = true;
+  for (std::string& setting : settings) {
+    Result<std::optional<std::string>> value = read_setting(setting, deadline);
+    if (!value) return value.error();
+    verified = verified && value->has_value();
+    setting = value->value_or("");
+  }
+  const auto& [append_only, fsync, no_fsync_on_rewrite, eviction] = settings;
+  const bool evicts = eviction != "noeviction";
+  const bool evicts_expiring = eviction.starts_with("volatile-");
+  const bool durable = verified && append_only == "yes" && fsync == "always" &&
+                       no_fsync_on_rewrite == "no" && !evicts;
+  if (!verified) {
+    durability_ = "unverified: the server does not allow CONFIG GET";
+  } else if (append_only != "yes") {
+    durability_ = "a crash or restart of Redis loses what its last snapshot lacks (appendonly no)";
+  } else if (fsync != "always") {
+    durability_ = "a crash of the system loses the latest changes (appendfsync " + fsync + ")";
+  } else if (no_fsync_on_rewrite != "no") {
+    durability_ =
+        "a crash of the system during a rewrite loses changes (no-appendfsync-on-rewrite yes)";
+  } else {
+    durability_ =
+        "every change survives a crash of processes, system or power (appendfsync always)";
+  }
+  if (verified && evicts) {
+    durability_ +=
+        std::string("; when its memory is full, ") +
+        (evicts_expiring
+             ? "what is sent again can be counted twice, and counters with an end be lost"
+             : "counters can be evicted") +
+        " (maxmemory-policy " + eviction + ")";
+  }
+  if (!require_durable_ || durable) return {};
+  return Error{Code::kConfig, "Redis at " + place() +
+                                  " is not durable, as --require-durable asks: " + durability_};
+}
+
+Error RedisConnection::lose(std::string_view why) {
+  Error error = unavailable(why);
+  context_.reset();
+  return error;
+}
+
+Result<RedisReply> RedisConnection::exchange(const Words& words, Deadline deadline, bool* sent) {
+  std::vector<const char*> texts;
+  std::vector<std::size_t> lengths;
+  texts.reserve(words.size());
+  lengths.reserve(words.size());
+  for (const std::string_view word : words) {
+    texts.push_back(word.data());
+    lengths.push_back(word.size());
+  }
+  redisContext* const context = context_.get();
+  if (redisAppendCommandArgv(context, static_cast<int>(words.size()), texts.data(),
+                             lengths.data()) != REDIS_OK) {
+    return lose(context->errstr);
+  }
+  if (sent != nullptr) *sent = true;
+  for (int done = 0; done == 0;) {
+    if (redisBufferWrite(context, &done) != REDIS_OK) return lose(context->errstr);
+    if (done == 0 && !wait_ready(context->fd, POLLOUT, deadline)) return lose("no answer in time");
+  }
+  for (;;) {
+    void* reply = nullptr;
+    if (redisGetReplyFromReader(context, &reply) != REDIS_OK) return lose(context->errstr);
+    if (reply != nullptr) return RedisReply(static_cast<redisReply*>(reply));
+    if (!wait_ready(context->fd, POLLIN, deadline)) return lose("no answer in time");
+    if (redisBufferRead(context) != REDIS_OK) return lose(context->errstr);
+  }
+}
+
+}  // namespace counterd

@@ -1,0 +1,83 @@
+// A connection to a Redis server, made when it is needed and made anew when it is lost. Every wait
+// has a deadline, for a whole exchange, which hiredis's own calls do not have.
+#pragma once
+
+#include <hiredis/hiredis.h>
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/store/redis_scripts.h"
+#include "common/store/store.h"
+#include "common/store/store_url.h"
+
+namespace counterd {
+
+struct FreeRedisContext {
+  void operator()(redisContext* context) const { redisFree(context); }
+};
+struct FreeRedisReply {
+  void operator()(redisReply* reply) const { freeReplyObject(reply); }
+};
+using RedisReply = std::unique_ptr<redisReply, FreeRedisReply>;
+using RedisArguments = std::vector<std::string>;
+
+std::string_view text_of(const redisReply& reply);
+// Whether the server refused, and with a text that begins so.
+bool is_error(const RedisReply& reply, std::string_view beginning = "");
+
+class RedisConnection {
+ public:
+  // `password`: none is sent if it is empty. `require_durable`: a server that could lose what it
+  // has acknowledged is refused (kConfig), as far as its settings tell.
+  RedisConnection(RedisLocation location, std::string password, bool require_durable)
+      : location_(std::move(location)),
+        password_(std::move(password)),
+        require_durable_(require_durable) {}
+
+  // One command and its reply, which may be the server's refusal. An Error says that there is no
+  // reply: the server cannot be reached, the connection was lost, or was given up because the reply
+  // would come too late to be told from the next one's (kUnavailable); or only another
+  // configuration helps (kConfig). `sent` becomes true once any of the command may have arrived.
+  Result<RedisReply> command(const RedisArguments& arguments, Deadline deadline,
+                             bool* sent = nullptr);
+
+  // The same for a script, which is loaded where the server does not know it: first use, restart,
+  // SCRIPT FLUSH. `arguments` are the script's own, without keys.
+  Result<RedisReply> run(RedisScript script, const RedisArguments& arguments, Deadline deadline,
+                         bool* sent = nullptr);
+
+  // Makes the connection if there is none, with all that the server is told and asked first.
+  Result<void> connect(Deadline deadline);
+  // Whether it was made, and whether the server has closed it since: what is sent then is lost, and
+  // nobody could know that.
+  bool is_open() const { return context_ != nullptr; }
+  bool was_closed() const;
+
+  Error unavailable(std::string_view why) const;
+  std::string place() const;  // for people
+  // For people: what a crash can lose, as the settings said when the connection was made.
+  const std::string& durability() const { return durability_; }
+
+ private:
+  using Words = std::vector<std::string_view>;
+
+  Result<void> log_in(Deadline deadline);
+  Result<void> read_durability(Deadline deadline);
+  Result<std::optional<std::string>> read_setting(std::string_view name, Deadline deadline);
+  Result<RedisReply> exchange(const Words& words, Deadline deadline, bool* sent = nullptr);
+  Error lose(std::string_view why);
+
+  const RedisLocation location_;
+  const std::string password_;
+  const bool require_durable_;
+  std::string durability_ = "not connected yet";
+  std::unique_ptr<redisContext, FreeRedisContext> context_;
+  std::array<std::string, 2> loaded_;  // by script: how servers call it; empty: not loaded yet
+};
+
+}  // namespace counterd

@@ -1,0 +1,11 @@
+local prefix, limit = ARGV[1], tonumber(ARGV[4])
+local names = redis.call('ZRANGEBYLEX', prefix .. 'names', ARGV[2], ARGV[3], 'LIMIT', 0, limit + 1)
+local rows = { #names > limit and names[limit] or '' }
+for i = 1, math.min(#names, limit) do
+  local value = redis.call('HGET', prefix .. 'c:' .. names[i], 'v')
+  if value then
+    rows[#rows + 1] = names[i]
+    rows[#rows + 1] = value
+  end
+end
+return rows
