@@ -88,9 +88,8 @@ std::size_t fit_descriptors(std::size_t connections) {
   return std::min<std::size_t>(connections, left);
 }
 
-void set_up_process() {
+void set_up_worker() {
   prctl(PR_SET_NAME, "counterd");  // execve by descriptor has made it a number
-  signal(SIGPIPE, SIG_IGN);
   signal(SIGINT, SIG_IGN);  // Ctrl-C reaches all of a terminal's processes: the supervisor decides
   signal(SIGHUP, SIG_IGN);
   fcntl(kLifelineFd, F_SETFD, FD_CLOEXEC);
@@ -260,12 +259,13 @@ Result<WorkerProcess> start_worker(const UniqueFd& binary, const UniqueFd& setup
 }
 
 int run_worker(int slot, int sockets) {
-  set_up_process();
-  const Result<WorkerSetup> setup = read_setup();
+  set_up_worker();
+  Result<WorkerSetup> setup = read_setup();
   if (!setup) {
     log_line(setup.error().message);
     return code_info(setup.error().code).exit_status;
   }
+  setup->store.empty_log = true;
   Result<std::unique_ptr<Store>> store = open_store(setup->store);
   if (!store) {
     log_line(store.error().message);

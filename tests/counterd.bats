@@ -1441,3 +1441,36 @@ start_receiver() {
   [[ -s $dir/given-state/counters.db && -S $dir/given-run/${url#http://}.control ]]
   has_ready_workers 2
 }
+
+@test "the database of a daemon that was stopped is one file" {
+  start_daemon --workers 2
+  assert_equal "$("$counterctl" --server "$url" increment --by 41)" 41
+  stop_daemon
+  mkdir "$dir/copy"
+  cp "$database" "$dir/copy/counters.db"
+  assert_equal "$("$counterctl" --store "sqlite:$dir/copy/counters.db" increment)" 42
+}
+
+@test "a database that is gone, and its log is not, is not begun anew" {
+  assert_equal "$("$counterctl" --store "sqlite:$dir/counts.db" increment)" 1
+  mv "$dir/counts.db" "$dir/away"
+  try "$counterctl" --store "sqlite:$dir/counts.db" increment
+  assert_refused 78
+  assert_stderr_has 'put the database back'
+  try "$counterd" --listen "unix:$dir/daemon.sock" --store "sqlite:$dir/counts.db"
+  assert_refused 78
+  mv "$dir/away" "$dir/counts.db"
+  assert_equal "$("$counterctl" --store "sqlite:$dir/counts.db" increment)" 2
+}
+
+@test "a file that may not grow is an error to get over or to tell, and no end of the program" {
+  local store=sqlite:$dir/counts.db
+  # The log is emptied, and the change made again.
+  try bash -c 'ulimit -f 40; for ((i = 0; i < 100; ++i)); do "$@" || exit; done' bash \
+    "$counterctl" --store "$store" increment
+  assert_status 0
+  assert_equal "$("$counterctl" --store "$store" report)" 100
+  try bash -c 'ulimit -f 1; "$@"' bash "$counterctl" --store "$store" --timeout 500ms increment
+  [[ $status == 69 || $status == 75 ]] || fail "status $status: $stderr"
+  [[ $("$counterctl" --store "$store" report) == 10[01] ]]
+}

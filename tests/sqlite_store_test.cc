@@ -59,20 +59,10 @@ class Place {
   TemporaryDirectory directory_;
 };
 
-// The engine listens to SQLite's log, which can be arranged only before SQLite is used at all.
-void let_the_engine_be_first() {
-  static const bool done = [] {
-    Place().open();
-    return true;
-  }();
-  static_cast<void>(done);
-}
-
 // Another program's connection.
 class Foreigner {
  public:
   explicit Foreigner(const std::string& path) {
-    let_the_engine_be_first();
     if (sqlite3_open(path.c_str(), &handle_) != SQLITE_OK) fail();
     // Like a careful one, so that what a test sees of the log is the engine's doing.
     sqlite3_db_config(handle_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
@@ -549,6 +539,64 @@ TEST_CASE("a part of the database that is removed under an open store stops it",
   }
 }
 
+TEST_CASE("a log that was removed is not joined by who opens the database then", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  std::vector<Step> many;
+  for (int i = 0; i < 1'000; ++i) many.push_back(increment_of("row" + std::to_string(i)));
+  run(*store, many);
+  // The first page and that of the last row are in the database alone, so that SQLite misses
+  // nothing.
+  Foreigner(place.path()).run("PRAGMA wal_checkpoint(TRUNCATE)");
+  run_one(*store, increment_of("row0"));
+  run_one(*store, increment_of("row0"));
+  fs::rename(place.log_path(), place.directory() / "away");
+  const Error error = place.refusal();
+  CHECK(error.code == Code::kUnavailable);
+  CHECK(contains(error.message, "-wal, a part of the database, was removed or replaced"));
+}
+
+TEST_CASE("nothing of the log is moved after a part of the database was removed", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  for (int i = 0; place.log_size() < 2 << 20; ++i) {
+    std::vector<Step> steps;
+    for (int row = 0; row < 1'000; ++row) {
+      steps.push_back(increment_of("row" + std::to_string(i * 1'000 + row)));
+    }
+    REQUIRE(store->take_turn(patiently()));  // without the housekeeping
+    store->apply(steps, patiently());
+    store->yield_turn();
+  }
+  const std::string before = contents_of(place.path());
+  fs::rename(place.path() + "-shm", place.directory() / "away");
+  store->tidy();
+  CHECK(contents_of(place.path()) == before);
+  fs::rename(place.directory() / "away", place.path() + "-shm");
+  store->tidy();
+  CHECK(contents_of(place.path()) != before);
+}
+
+TEST_CASE("a database that is missing or empty, whose log is not, is not begun anew", "[sqlite]") {
+  const Place place;
+  run_one(*place.open(), increment_of("a"));
+  const std::string log = contents_of(place.log_path());
+  REQUIRE_FALSE(log.empty());
+  fs::rename(place.path(), place.directory() / "away");
+  const auto check_refused = [&] {
+    const Error error = place.refusal();
+    CHECK(error.code == Code::kConfig);
+    CHECK(contains(error.message, "put the database back"));
+    CHECK(contents_of(place.log_path()) == log);
+  };
+  check_refused();
+  CHECK_FALSE(fs::exists(place.path()));
+  write_file(place.path(), "");
+  check_refused();
+  fs::rename(place.directory() / "away", place.path());
+  CHECK(value_of(*place.open(), "a") == 1);
+}
+
 TEST_CASE("a hard link made under an open store stops it", "[sqlite]") {
   const Place place;
   const auto store = place.open();
@@ -706,6 +754,38 @@ TEST_CASE("expired keys leave the database in small portions", "[sqlite]") {
         foreigner.ask("SELECT count FROM keys_state"));
 }
 
+TEST_CASE("keys that somebody deletes make room for others", "[sqlite]") {
+  const Place place;
+  StoreOptions options = place.options();
+  options.max_keys = 2;
+  const auto store = open_or_throw(options);
+  const auto ask = [&](const char* key) { return run_one(*store, keyed(increment_of("a"), key)); };
+  ask("1");
+  ask("2");
+  Foreigner(place.path()).run("DELETE FROM keys");
+  CHECK(ask("3").code == Code::kOk);
+  CHECK(ask("4").code == Code::kOk);
+  CHECK(ask("5").code == Code::kTooManyKeys);
+}
+
+TEST_CASE("what somebody made of a key's outcome is refused if it makes no sense", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  const Step change = keyed(per(Period::kDay, increment_of("a")), "key");
+  run_one(*store, change);
+  Foreigner(place.path()).run("UPDATE keys SET members = NULL");
+  CHECK(run_one(*store, change).code == Code::kUnavailable);
+}
+
+TEST_CASE("an end of 0, which somebody has set, is none", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a", 43));
+  Foreigner(place.path()).run("UPDATE counters SET expires_at = 0");
+  CHECK(run_one(*store, ending_in(milliseconds(60'000), increment_of("b"))).value == 1);
+  CHECK(run_one(*store, increment_of("a")).value == 44);
+}
+
 TEST_CASE("another program's write transaction delays changes to the deadline, not reports",
           "[sqlite]") {
   const Place place;
@@ -836,6 +916,38 @@ TEST_CASE("closing the last store leaves the log, and opening takes it as it is"
   CHECK(run_one(*first, increment_of("a")).value == 11);
   second = place.open();
   CHECK(value_of(*second, "a") == 11);
+}
+
+TEST_CASE("the database file is all of it where its log is emptied at the end", "[sqlite]") {
+  const Place place;
+  StoreOptions options = place.options();
+  options.empty_log = true;
+  auto store = open_or_throw(options);
+  auto other = open_or_throw(options);
+  for (int i = 0; i < 10; ++i) run_one(*store, increment_of("a"));
+  store.reset();
+  CHECK(run_one(*other, increment_of("a")).value == 11);
+  other.reset();
+  CHECK(place.log_size() == 0);
+  const Place copy;
+  fs::copy(place.path(), copy.path());
+  CHECK(value_of(*copy.open(), "a") == 11);
+}
+
+TEST_CASE("a log that cannot be emptied at the end keeps nobody waiting, and all it holds",
+          "[sqlite]") {
+  const Place place;
+  StoreOptions options = place.options();
+  options.empty_log = true;
+  auto store = open_or_throw(options);
+  run_one(*store, increment_of("a"));
+  Foreigner reader(place.path());
+  reader.run("BEGIN");
+  CHECK(reader.ask("SELECT value FROM counters") == "1");
+  run_one(*store, increment_of("a"));
+  CHECK(time_of([&] { store.reset(); }) < milliseconds(2'000));
+  CHECK(reader.ask("SELECT value FROM counters") == "1");
+  CHECK(value_of(*place.open(), "a") == 2);
 }
 
 TEST_CASE("a log that was closed is moved into the database by the next one if it is long",
@@ -1046,6 +1158,23 @@ TEST_CASE("the log that a killed process leaves is moved into the database by th
   const auto store = place.open();
   CHECK(place.log_size() == 0);
   CHECK(value_of(*store, "a") == 100);
+}
+
+TEST_CASE("another program that has the database open does not vouch for its log", "[sqlite]") {
+  const Place place;
+  run_one(*place.open(), increment_of("a"));
+  Foreigner foreigner(place.path());
+  foreigner.run("UPDATE counters SET value = 7");
+  const bool reads = GENERATE(false, true);
+  if (reads) foreigner.run("BEGIN");
+  CHECK(foreigner.ask("SELECT value FROM counters") == "7");
+  const auto start = steady_clock::now();
+  const auto store = place.open();
+  CHECK(steady_clock::now() - start < milliseconds(1'000));
+  CHECK((place.log_size() == 0) != reads);  // it was written again, and moved where that could be
+  CHECK(value_of(*store, "a") == 7);
+  CHECK(run_one(*store, increment_of("a")).value == 8);
+  CHECK(foreigner.ask("SELECT value FROM counters") == (reads ? "7" : "8"));
 }
 
 namespace {

@@ -25,17 +25,30 @@ int wake_signal() {
 // A signal that comes between the check of the deadline and flock() is lost, so it comes again.
 constexpr long kRepeatNs = 10'000'000;
 
-// The byte whose lock is the alarm: far behind those that SQLite locks (PENDING_BYTE, 1 GiB), and
-// behind any database.
+// The bytes whose locks are the alarm and the presence: far behind those that SQLite locks
+// (PENDING_BYTE, 1 GiB), and behind any database.
 constexpr off_t kAlarmByte = off_t{1} << 60;
+constexpr off_t kPresenceByte = kAlarmByte + 1;
 
-struct flock alarm_lock(short type) {
+struct flock lock_of(off_t byte, short type) {
   struct flock lock {};
   lock.l_type = type;
   lock.l_whence = SEEK_SET;
-  lock.l_start = kAlarmByte;
+  lock.l_start = byte;
   lock.l_len = 1;
   return lock;
+}
+
+// Locks of the open file, which no other descriptor's end drops; shared, so that several can have
+// one.
+void set_lock(int file, off_t byte, short type) {
+  struct flock lock = lock_of(byte, type);
+  fcntl(file, F_OFD_SETLK, &lock);
+}
+
+bool has_lock_of_another(int file, off_t byte) {
+  struct flock lock = lock_of(byte, F_WRLCK);
+  return fcntl(file, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
 }  // namespace
@@ -56,21 +69,24 @@ void FileTurn::yield() {
   flock(file_.get(), LOCK_UN);
 }
 
-// Locks of the open file, which no other descriptor's end drops; shared, so that several can have
-// it.
+void FileTurn::be_present() {
+  set_lock(file_.get(), kPresenceByte, F_RDLCK);
+}
+
+bool FileTurn::is_another_present() const {
+  return has_lock_of_another(file_.get(), kPresenceByte);
+}
+
 void FileTurn::raise_alarm() {
-  struct flock lock = alarm_lock(F_RDLCK);
-  fcntl(file_.get(), F_OFD_SETLK, &lock);
+  set_lock(file_.get(), kAlarmByte, F_RDLCK);
 }
 
 void FileTurn::end_alarm() {
-  struct flock lock = alarm_lock(F_UNLCK);
-  fcntl(file_.get(), F_OFD_SETLK, &lock);
+  set_lock(file_.get(), kAlarmByte, F_UNLCK);
 }
 
 bool FileTurn::hears_alarm() const {
-  struct flock lock = alarm_lock(F_WRLCK);
-  return fcntl(file_.get(), F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+  return has_lock_of_another(file_.get(), kAlarmByte);
 }
 
 Result<void> FileTurn::wait(Deadline deadline) {

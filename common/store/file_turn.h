@@ -5,8 +5,8 @@
 // by whoever may read it. Not SQLite's own lock, which does not keep a checkpoint away from a
 // writer. The kernel frees the turn when its holder dies; one that is stopped keeps it.
 //
-// And an alarm, by which one tells those that come later that the file is in doubt; only who has
-// raised it ends it.
+// And what one tells those that come later: that the file is in use, and by an alarm that it is in
+// doubt; only who has raised it ends it.
 #pragma once
 
 #include <ctime>
@@ -29,6 +29,10 @@ class FileTurn {
   // Waits until `deadline` at the latest, asleep in the kernel. kUnavailable: not got by then.
   Result<void> take(Deadline deadline);
   void yield();
+
+  // From now on, until the end of this object, others see that somebody uses the file.
+  void be_present();
+  bool is_another_present() const;
 
   // Heard by all others, of whatever process, until end_alarm() or the end of this object.
   void raise_alarm();

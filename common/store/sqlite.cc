@@ -17,6 +17,7 @@
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fcntl.h>
 #include <sqlite3.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -69,20 +70,14 @@ constexpr std::chrono::milliseconds kRestartPatience{20};
 constexpr std::chrono::milliseconds kTidyPatience{100};
 constexpr std::chrono::milliseconds kTidyPause{1'000};
 
-// Counts, for this thread, the logs that SQLite found left over by a crash and read again.
-thread_local int recoveries_seen = 0;
+// How long who closes the store waits for others to let the log be emptied.
+constexpr std::chrono::milliseconds kEmptyingPatience{500};
 
-// Begins to count, and sees to it that SQLite does not keep books of its memory under a lock.
-// False: SQLite was in use in this process before, and takes no settings any more.
-bool configure_sqlite() {
-  static const bool configured = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0) == SQLITE_OK &&
-                                 sqlite3_config(
-                                     SQLITE_CONFIG_LOG,
-                                     +[](void*, int code, const char*) {
-                                       if (code == SQLITE_NOTICE_RECOVER_WAL) ++recoveries_seen;
-                                     },
-                                     nullptr) == SQLITE_OK;
-  return configured;
+// SQLite shall not keep books of its memory, under a lock. Where it was in use in this process
+// before, it does.
+void configure_sqlite() {
+  static const int configured = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+  static_cast<void>(configured);
 }
 
 template <std::size_t size>
@@ -135,7 +130,7 @@ class SqliteStore : public Store {
       : file_(std::move(file.file)), options_(options), turn_(std::move(file.descriptor)) {}
   SqliteStore(const SqliteStore&) = delete;
   SqliteStore& operator=(const SqliteStore&) = delete;
-  ~SqliteStore() override { seal(); }
+  ~SqliteStore() override { close(); }
 
   // Connects, makes or migrates the schema, and recovers. REQUIRES: nothing is open yet
   Result<void> open(Deadline deadline);
@@ -157,6 +152,8 @@ class SqliteStore : public Store {
   Result<void> recover();
   Result<void> write_log_again();
   void distrust_log();
+  void close();
+  void empty_log();
   void seal();
   Result<void> make_readable(Deadline deadline);
   Result<void> check_version();
@@ -216,8 +213,7 @@ Result<void> SqliteStore::try_to_connect() {
   settled_.reset();
   ours_.reset();
   const bool was_empty = file_.log_is_empty();
-  const bool watching = configure_sqlite();
-  const int recoveries = recoveries_seen;
+  configure_sqlite();
   try {
     connection_.emplace(file_.path(), options_.sync);
     sqlite3* handle = connection_->database.getHandle();
@@ -228,11 +224,16 @@ Result<void> SqliteStore::try_to_connect() {
     if (const Result<void> ours = check_application(); !ours) return ours.error();
     connection_->prepare(options_);
     file_.remember_companions();
-    // The alarm behind the opening of the log: what was raised before is heard, and the kernel
-    // tells of what fails from then on.
-    const bool is_first = !watching || recoveries_seen != recoveries;
+    if (!is_shared_log(handle, file_.log_path())) {
+      return part_is_lost(file_.log_path());
+    }
+    // Who is present and the alarm, behind the opening of the log: what was raised before is heard,
+    // and the kernel tells of what fails from then on.
+    const bool is_first = !turn_.is_another_present();
+    turn_.be_present();
     const bool sealed = is_first && is_sealed(file_.log_path(), kLongestSealedBytes);
-    if (must_recover_ || (is_first && !sealed) || turn_.hears_alarm()) return recover();
+    const bool in_doubt = is_first && !was_empty && !sealed;
+    if (must_recover_ || in_doubt || turn_.hears_alarm()) return recover();
     knows_log_ = sealed || was_empty;
     if (sealed) settled_ = data_version();
   } catch (const SQLite::Exception& exception) {
@@ -292,14 +293,19 @@ void SqliteStore::migrate(int from_version) {
 // Makes the log whole on the disk, then moves it into the database, synced, and empties it. What a
 // failed fsync has left in the page cache looks written, and a later fsync says it is: only writing
 // it again makes it so. First where it is: if the power fails amid the move, what the database has
-// got already must not be newer than the log that is found.
+// got already must not be newer than the log that is found. Where another program reads, the log
+// stays as it is now, on the disk, and none of it counts as moved.
 Result<void> SqliteStore::recover() {
   if (const Result<void> whole = write_log_again(); !whole) {
     distrust_log();
     return whole.error();
   }
   int code = move_again(connection_->database.getHandle());
-  if (code == SQLITE_OK) code = checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
+  if (code == SQLITE_OK) {
+    deadline_ = std::min(deadline_, steady_clock::now() + kRestartPatience);
+    code = checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
+    if (code == SQLITE_BUSY) code = SQLITE_OK;
+  }
   if (code != SQLITE_OK) {
     distrust_log();
     return Error{Code::kUnavailable,
@@ -311,7 +317,7 @@ Result<void> SqliteStore::recover() {
   return {};
 }
 
-// Writes all bytes of the log as they are; a checkpoint syncs them before it moves any.
+// Writes all bytes of the log as they are, and syncs them.
 // REQUIRES: the turn is held
 Result<void> SqliteStore::write_log_again() {
   constexpr std::size_t kPiece = 1 << 20;
@@ -323,14 +329,12 @@ Result<void> SqliteStore::write_log_again() {
   if (!log) return failed();
   connection_->database.exec("BEGIN IMMEDIATE");  // another program may not know of the turn
   const auto piece = std::make_unique_for_overwrite<char[]>(kPiece);
-  bool written = true;
-  for (off_t at = 0; written;) {
-    const ssize_t size = pread(log.get(), piece.get(), kPiece, at);
-    if (size == 0) break;
-    written =
-        size > 0 && pwrite(log.get(), piece.get(), static_cast<std::size_t>(size), at) == size;
-    at += size;
+  ssize_t done = 1;
+  for (off_t at = 0; done > 0; at += done) {  // a write may be short
+    done = pread(log.get(), piece.get(), kPiece, at);
+    if (done > 0) done = pwrite(log.get(), piece.get(), static_cast<std::size_t>(done), at);
   }
+  const bool written = done == 0 && fdatasync(log.get()) == 0;
   const int error = errno;
   connection_->database.exec("ROLLBACK");
   errno = error;
@@ -343,11 +347,24 @@ void SqliteStore::distrust_log() {
   turn_.raise_alarm();
 }
 
+void SqliteStore::close() {
+  if (!connection_ || must_recover_) return;
+  options_.empty_log ? empty_log() : seal();
+}
+
+// What fails here is in the log as before.
+void SqliteStore::empty_log() {
+  deadline_ = steady_clock::now() + kEmptyingPatience;
+  if (!turn_.take(deadline_)) return;
+  if (file_.check()) checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
+  turn_.yield();
+}
+
 // Spares the next one the recovery, if all that it would find in the log is known to be on the
 // disk: also what others wrote before it was opened, whose failures were told to them, and nothing
 // behind our latest commit, as one leaves that ends before it tells of its own.
 void SqliteStore::seal() {
-  if (!knows_log_ || must_recover_) return;
+  if (!knows_log_) return;
   deadline_ = steady_clock::now();  // who is in the way goes on with the log
   if (!turn_.take(deadline_)) return;
   try {
@@ -386,7 +403,7 @@ void SqliteStore::tidy() {
     next_tidy_ = now + kTidyPause;
     return;
   }
-  if (log_bytes_ >= checkpoint_due_) shorten_log();
+  if (log_bytes_ >= checkpoint_due_ && file_.check()) shorten_log();
   turn_.yield();
 }
 

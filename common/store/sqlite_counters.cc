@@ -60,7 +60,7 @@ SqliteCounters::SqliteCounters(SQLite::Database& database)
             "ORDER BY name LIMIT ?3"),
       sweep_(database,
              "DELETE FROM counters WHERE name IN (SELECT name FROM counters "
-             "WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)") {}
+             "WHERE expires_at <= ?1 AND expires_at > 0 ORDER BY expires_at LIMIT ?2)") {}
 
 void SqliteCounters::begin(std::uint32_t version, std::int64_t now_ms) {
   const bool others_have_committed = version_ != version;

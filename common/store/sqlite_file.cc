@@ -56,6 +56,20 @@ Result<std::string> resolve(const std::string& path) {
   return resolved.string();
 }
 
+// SQLite empties the log of a database that is missing or empty, whatever it holds.
+Result<void> check_not_lost(const std::string& path) {
+  struct stat database {};
+  struct stat log {};
+  if (stat(path.c_str(), &database) != 0 && errno != ENOENT) return {};  // opening it tells
+  if (database.st_size > 0) return {};
+  const std::string log_path = path + "-wal";
+  if (stat(log_path.c_str(), &log) != 0 || log.st_size == 0) return {};
+  return Error{Code::kConfig,
+               "the database " + path + " is missing or empty, but its log " + log_path +
+                   " is there, with changes of its own: put the database back, or move the log "
+                   "away to begin anew"};
+}
+
 // What a failed system call on the database means: some failures pass by themselves.
 Code code_of(int error) {
   constexpr std::array passing = {EMFILE, ENFILE, ENOMEM, EIO, ENOSPC, EDQUOT, EINTR};
@@ -107,6 +121,13 @@ Result<struct stat> check_kind(const std::string& path, int file) {
 
 }  // namespace
 
+Error part_is_lost(const std::string& path) {
+  return {Code::kUnavailable,
+          "the file " + path +
+              ", a part of the database, was removed or replaced while it was in use; end all "
+              "processes that use the database, then put the file back or restore a backup"};
+}
+
 SqliteFile::SqliteFile(std::string path, const FileIdentity& identity)
     : path_(std::move(path)),
       identity_(identity),
@@ -125,7 +146,8 @@ void SqliteFile::remember_companions() {
 Result<void> SqliteFile::check() const {
   const std::optional<FoundFile> now = look_at(path_);
   if (!now) {
-    return system_error(Code::kUnavailable, "the database " + path_ + " is gone", errno);
+    return system_error(Code::kUnavailable, "the database " + path_ + " is gone (put it back)",
+                        errno);
   }
   if (now->identity != identity_) {
     return Error{Code::kUnavailable, "the database " + path_ +
@@ -138,11 +160,7 @@ Result<void> SqliteFile::check() const {
   }
   for (const Companion& companion : companions_) {
     if (companion.identity && identify(companion.path) == companion.identity) continue;
-    return Error{Code::kUnavailable,
-                 "the file " + companion.path +
-                     ", a part of the database, was removed or replaced while it was in use; end "
-                     "all processes that use the database, then put the file back or restore a "
-                     "backup"};
+    return part_is_lost(companion.path);
   }
   return {};
 }
@@ -150,6 +168,7 @@ Result<void> SqliteFile::check() const {
 Result<OpenedFile> open_sqlite_file(const std::string& path, bool create) {
   const Result<std::string> resolved = resolve(path);
   if (!resolved) return resolved.error();
+  if (const Result<void> there = check_not_lost(*resolved); !there) return there.error();
   Result<UniqueFd> descriptor = open_file(*resolved, create);
   if (!descriptor) return descriptor.error();
   const Result<struct stat> found = check_kind(*resolved, descriptor->get());

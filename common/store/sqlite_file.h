@@ -54,6 +54,9 @@ class SqliteFile {
   std::array<Companion, 2> companions_;  // the log, and the memory that all who use it share
 };
 
+// What to say where a file that SQLite keeps beside the database is not the one in use.
+Error part_is_lost(const std::string& path);
+
 struct OpenedFile {
   SqliteFile file;
   UniqueFd descriptor;  // for reading and writing
@@ -61,7 +64,8 @@ struct OpenedFile {
 
 // Opens the file, or makes it if `create`: for its owner alone, or for a group where the folder is.
 // kConfig: SQLite could not share it safely, or strangers could hold its lock, and the message says
-// what to do. kUnavailable: what may pass by itself.
+// what to do; or the file is missing or empty while its log is not. kUnavailable: what may pass by
+// itself.
 Result<OpenedFile> open_sqlite_file(const std::string& path, bool create);
 
 // The name of the network file system whose statfs(2) type is `type`; empty for a local one.

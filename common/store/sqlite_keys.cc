@@ -17,6 +17,10 @@ constexpr std::size_t kSweptForEach = 2;
 constexpr std::size_t kSweptAlways = 16;
 constexpr std::size_t kSweptWhenFull = 2'000;
 
+// How often all keys are counted, at most, while there is room for none more: it takes 100 ms where
+// there are a million.
+constexpr std::int64_t kRecountPauseMs = 10'000;
+
 // What the columns do not tell of an outcome.
 bool has_more(const Operation& operation) {
   return is_group(operation) || operation.lifetime.window.has_value();
@@ -29,14 +33,12 @@ std::string write_more(const Operation& operation, const Outcome& outcome) {
   return text;
 }
 
-std::vector<Outcome> read_outcomes(std::string_view text) {
-  std::vector<Outcome> outcomes;
-  while (!text.empty()) {
-    if (!read_outcome(take_until(text, '\n'), outcomes.emplace_back())) {
-      throw SQLite::Exception("what is kept under a key makes no sense", SQLITE_CORRUPT);
-    }
-  }
-  return outcomes;
+std::vector<Outcome> read_outcomes(std::string_view text, std::size_t count) {
+  std::vector<Outcome> outcomes(count);
+  bool whole = true;
+  for (Outcome& outcome : outcomes) whole = whole && read_outcome(take_until(text, '\n'), outcome);
+  if (whole && text.empty()) return outcomes;
+  throw SQLite::Exception("what is kept under a key makes no sense", SQLITE_CORRUPT);
 }
 
 }  // namespace
@@ -61,6 +63,7 @@ void SqliteKeys::add_groups(SQLite::Database& database) {
 SqliteKeys::SqliteKeys(SQLite::Database& database, const StoreOptions& options)
     : lifetime_ms_(options.key_lifetime.count()),
       max_keys_(static_cast<std::int64_t>(options.max_keys)),
+      count_all_(database, "SELECT count(*) FROM keys"),
       read_state_(database, "SELECT count, at_key, at_name FROM keys_state"),
       write_state_(database, "UPDATE keys_state SET count = ?1, at_key = ?2, at_name = ?3"),
       select_(database,
@@ -81,8 +84,18 @@ void SqliteKeys::begin(std::size_t count, std::int64_t now_ms) {
   at_key_ = read_state_.getColumn(1).getString();
   at_name_ = read_state_.getColumn(2).getString();
   read_state_.reset();
-  const bool full = count_ + static_cast<std::int64_t>(count) > max_keys_;
+  const auto is_full = [&] { return count_ + static_cast<std::int64_t>(count) > max_keys_; };
+  if (is_full() && now_ms >= next_recount_ms_) recount();
+  const bool full = is_full();
   sweep(full ? kSweptWhenFull : kSweptForEach * count + kSweptAlways);
+}
+
+// Somebody may have deleted keys by other means.
+void SqliteKeys::recount() {
+  count_all_.executeStep();
+  count_ = count_all_.getColumn(0).getInt64();
+  count_all_.reset();
+  next_recount_ms_ = now_ms_ + kRecountPauseMs;
 }
 
 void SqliteKeys::sweep(std::size_t rows) {
@@ -121,12 +134,13 @@ std::optional<Outcome> SqliteKeys::find(const Operation& operation) {
     const bool same = select_.getColumn(0).getString() == describe_operation(operation);
     outcome->replayed = same;
     if (same && has_more(operation)) {
-      std::vector<Outcome> told = read_outcomes(select_.getColumn(4).getString());
+      const std::size_t count = is_group(operation) ? operation.members.size() : 1;
+      std::vector<Outcome> told = read_outcomes(select_.getColumn(4).getString(), count);
       if (is_group(operation)) {
         outcome->members = std::move(told);
       } else {
-        outcome->updated_at_ms = told.at(0).updated_at_ms;
-        outcome->expires_at_ms = told.at(0).expires_at_ms;
+        outcome->updated_at_ms = told.front().updated_at_ms;
+        outcome->expires_at_ms = told.front().expires_at_ms;
       }
     }
     if (!same) outcome->code = Code::kKeyReused;
@@ -171,7 +185,7 @@ void SqliteKeys::finish() {
 
 void SqliteKeys::reset() noexcept {
   for (SQLite::Statement* statement :
-       {&read_state_, &write_state_, &select_, &insert_, &next_, &erase_}) {
+       {&count_all_, &read_state_, &write_state_, &select_, &insert_, &next_, &erase_}) {
     statement->tryReset();
   }
 }

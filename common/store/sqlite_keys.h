@@ -43,14 +43,16 @@ class SqliteKeys {
   void reset() noexcept;
 
  private:
+  void recount();
   void sweep(std::size_t rows);
 
   const std::int64_t lifetime_ms_;
   const std::int64_t max_keys_;
-  SQLite::Statement read_state_, write_state_, select_, insert_, next_, erase_;
+  SQLite::Statement count_all_, read_state_, write_state_, select_, insert_, next_, erase_;
 
   // Of the batch.
   std::int64_t now_ms_ = 0;
+  std::int64_t next_recount_ms_ = 0;
   std::int64_t count_ = 0;  // keys in the table
   std::string at_key_;      // where the sweep goes on
   std::string at_name_;

@@ -1,11 +1,17 @@
 #include "common/store/sqlite_log.h"
 
+#include <fcntl.h>
 #include <sqlite3.h>
+#include <unistd.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <new>
+#include <optional>
 #include <vector>
+
+#include "common/store/sqlite_format.h"
+#include "common/unique_fd.h"
 
 namespace counterd {
 namespace {
@@ -19,9 +25,13 @@ constexpr std::size_t kMostGathered = 64 << 10;
 constexpr int kWriteLock = 0;
 constexpr int kCheckpointLock = 1;
 
-// Where in the shared memory, a region of so many bytes, is how much of the log has been moved
-// (2.1).
+// What the shared memory, a region of so many bytes, tells of the log, and where (2.1): how many
+// frames it has, of pages of which size (1: 65,536), what tells it from an older one, and how many
+// have been moved.
 constexpr int kRegionBytes = 32'768;
+constexpr std::size_t kPageSize = 14;
+constexpr std::size_t kFrames = 16;
+constexpr std::size_t kSalts = 32;
 constexpr std::size_t kMovedFrames = 96;
 
 // What sqlite3_file_control() can ask of the database (numbers from 100 on are free for a VFS).
@@ -258,6 +268,45 @@ sqlite3_vfs around(sqlite3_vfs& system) {
   return vfs;
 }
 
+sqlite3_file* database_file(sqlite3* connection) {
+  sqlite3_file* file = nullptr;
+  sqlite3_file_control(connection, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  return file;
+}
+
+// Null: there is none yet.
+volatile char* shared_memory(sqlite3_file* file) {
+  volatile void* region = nullptr;
+  file->pMethods->xShmMap(file, 0, kRegionBytes, 0, &region);
+  return static_cast<volatile char*>(region);
+}
+
+struct SharedHeader {
+  std::uint32_t frames;
+  std::uint16_t page_size;
+  std::uint64_t salts;  // as they are in the log
+
+  bool operator==(const SharedHeader&) const = default;
+};
+
+// Nothing: there is none.
+std::optional<SharedHeader> read_header(sqlite3* connection) {
+  const volatile char* memory = shared_memory(database_file(connection));
+  if (memory == nullptr) return std::nullopt;
+  return SharedHeader{*reinterpret_cast<const volatile std::uint32_t*>(memory + kFrames),
+                      *reinterpret_cast<const volatile std::uint16_t*>(memory + kPageSize),
+                      *reinterpret_cast<const volatile std::uint64_t*>(memory + kSalts)};
+}
+
+// Whether the log is at least so long and has these salts.
+bool has_log(const std::string& path, std::size_t size, std::uint64_t salts) {
+  const UniqueFd log(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  std::uint64_t found = 0;
+  return log &&
+         pread(log.get(), &found, sizeof found, sqlite_format::kSaltsOfLog) == sizeof found &&
+         found == salts && lseek(log.get(), 0, SEEK_END) >= static_cast<off_t>(size);
+}
+
 }  // namespace
 
 const char* gathering_vfs() {
@@ -275,22 +324,31 @@ int sync_log(sqlite3* connection) {
   return sqlite3_file_control(connection, "main", kSyncLog, nullptr);
 }
 
+bool is_shared_log(sqlite3* connection, const std::string& path) {
+  for (;;) {
+    const std::optional<SharedHeader> header = read_header(connection);
+    if (!header || header->frames == 0) return true;
+    const std::size_t page = header->page_size == 1 ? 65'536 : header->page_size;
+    const std::size_t size =
+        sqlite_format::kLogHeader + header->frames * (sqlite_format::kFrameHeader + page);
+    const bool same = has_log(path, size, header->salts);
+    // Another program may have begun the log anew meanwhile.
+    if (same || read_header(connection) == header) return same;
+  }
+}
+
 int move_again(sqlite3* connection) {
-  sqlite3_file* file = nullptr;
-  sqlite3_file_control(connection, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  sqlite3_file* file = database_file(connection);
   const Methods& methods = *file->pMethods;
   const auto lock = [&](int how) {
     return methods.xShmLock(file, kCheckpointLock, 1, how | SQLITE_SHM_EXCLUSIVE);
   };
   if (const int code = lock(SQLITE_SHM_LOCK); code != SQLITE_OK) return code;
-  volatile void* region = nullptr;
-  const int code = methods.xShmMap(file, 0, kRegionBytes, 0, &region);
-  if (code == SQLITE_OK && region != nullptr) {
-    *reinterpret_cast<volatile std::uint32_t*>(static_cast<volatile char*>(region) + kMovedFrames) =
-        0;
+  if (volatile char* memory = shared_memory(file)) {
+    *reinterpret_cast<volatile std::uint32_t*>(memory + kMovedFrames) = 0;
   }
   lock(SQLITE_SHM_UNLOCK);
-  return code;
+  return SQLITE_OK;
 }
 
 }  // namespace counterd

@@ -11,21 +11,14 @@
 #include <optional>
 #include <string_view>
 
+#include "common/store/sqlite_format.h"
 #include "common/unique_fd.h"
 
 namespace counterd {
 namespace {
 
-// The header of the log and those of its frames, in bytes. Numbers have their highest byte first.
-constexpr std::size_t kLogHeader = 32;
-constexpr std::size_t kPageSizeOfLog = 8;
-constexpr std::size_t kSaltsOfLog = 16;  // which tell its frames from those of an older log
-constexpr std::size_t kChecksumOfLog = 24;
-constexpr std::size_t kFrameHeader = 24;
-constexpr std::size_t kPagesOfFrame = 4;  // of the database behind a commit; 0: no commit
-constexpr std::size_t kSaltsOfFrame = 8;
-constexpr std::size_t kChecksumOfFrame = 16;
-constexpr std::size_t kPair = 8;  // the salts, and the two halves of a checksum
+using namespace sqlite_format;
+
 constexpr std::uint32_t kSmallestPage = 512;
 constexpr std::uint32_t kLargestPage = 65'536;
 
