@@ -142,7 +142,10 @@ Run run_change(const OperationWords& words, CLI::App& app) {
     } else if (changed) {
       print_line(globals, std::to_string(printed_value(step.operation, step.outcome)));
     }
-    return changed;
+    const Result<void> written = flush_output();
+    if (!changed || written || step.operation.check) return changed;
+    return Error{Code::kIo, written.error().message + "; the change was made, and its answer is " +
+                                std::to_string(printed_value(step.operation, step.outcome))};
   };
 }
 

@@ -1,6 +1,7 @@
 #include "cli/command.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <iostream>
 
 #include "common/counter_name.h"
@@ -32,7 +33,7 @@ void print_line(const Globals& globals, const std::string& line) {
 
 Result<void> flush_output() {
   if (std::cout.flush()) return {};
-  return Error{Code::kIo, "cannot write to standard output"};
+  return system_error(Code::kIo, "cannot write to standard output", errno);
 }
 
 }  // namespace counterd

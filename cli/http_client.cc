@@ -64,7 +64,7 @@ Result<UniqueFd> connect_to(const sockaddr* address, socklen_t size, Deadline de
   if (failure == 0) return connection;
   connection.reset();
   errno = failure;
-  return system_error(Code::kUnavailable, "connect", failure);
+  return Error{Code::kUnavailable, std::generic_category().message(failure)};
 }
 
 // Where as many wait already as the server lets, a Unix socket says so at once.
@@ -151,7 +151,7 @@ Result<HttpReply> HttpClient::exchange(std::string_view bytes, Deadline deadline
     if (sent > 0) {
       bytes.remove_prefix(static_cast<std::size_t>(sent));
     } else if (errno != EAGAIN || !wait_ready(socket_.get(), POLLOUT, deadline)) {
-      return system_error(Code::kUnknown, "send", errno);
+      return Error{Code::kUnknown, "the connection was lost"};
     }
   }
   for (;;) {
@@ -171,12 +171,13 @@ Result<HttpReply> HttpClient::exchange(std::string_view bytes, Deadline deadline
 
 Result<void> HttpClient::receive_some(Deadline deadline) {
   const std::size_t size = input_.size();
-  if (!wait_ready(socket_.get(), POLLIN, deadline)) return Error{Code::kUnknown, "no answer"};
+  if (!wait_ready(socket_.get(), POLLIN, deadline))
+    return Error{Code::kUnknown, "it takes too long"};
   input_.resize(size + kReadBytes);
   const ssize_t got = recv(socket_.get(), &input_[size], kReadBytes, 0);
   input_.resize(size + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
   if (got > 0 || (got < 0 && errno == EAGAIN)) return {};
-  return Error{Code::kUnknown, "the connection was closed"};
+  return Error{Code::kUnknown, "the connection was lost"};
 }
 
 }  // namespace counterd

@@ -86,12 +86,13 @@ Error ServerCounters::strange_answer() const {
 Reply ServerCounters::failure(const Error& error, bool changes) const {
   if (error.code == Code::kUnavailable) {
     return {Code::kUnavailable,
-            "nothing answers at " + to_url(server_) + "; start a daemon with: counterctl spawn",
+            "nothing answers at " + to_url(server_) + " (" + error.message +
+                "); a daemon is started with: counterctl spawn",
             {}};
   }
-  const std::string what = error.code == Code::kBadBody ? strange_answer().message
-                                                        : "the connection to " + to_url(server_) +
-                                                              " was lost before the answer";
+  const std::string what = error.code == Code::kBadBody
+                               ? strange_answer().message
+                               : "no answer from " + to_url(server_) + ": " + error.message;
   return {changes ? Code::kUnknown : Code::kUnavailable,
           what + (changes ? "; the change may or may not have been made" : ""),
           {}};

@@ -199,7 +199,8 @@ Error failure_of(pid_t pid, const std::string& log_path, off_t log_start, Deadli
   }
   if (ended != pid) {
     return {Code::kUnknown, "the daemon (pid " + std::to_string(pid) +
-                                ") was started and is not ready yet; its log is " + log_path};
+                                ") was started and is not ready yet; its log, " + log_path +
+                                ", says:\n" + log_since(log_path, log_start)};
   }
   return {code_of_end(status), "the daemon ended while it started; its log, " + log_path +
                                    ", says:\n" + log_since(log_path, log_start)};
@@ -248,7 +249,7 @@ void print_started(const Globals& globals, const std::string& url, pid_t pid,
   std::cerr << "counterctl: counterd is ready, pid " << pid << ", log " << log_path << '\n';
 }
 
-// A daemon with the same settings serves already: sees to `workers` more.
+// A daemon serves already: sees to `workers` more, if any, where it has the same settings.
 Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, const Words& settings,
                             int workers) {
   if (daemon.settings != settings) {
@@ -257,8 +258,10 @@ Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, co
                                     "); change its workers with: counterctl scale N"};
   }
   const int sum = std::min(daemon.wanted + workers, static_cast<int>(kMaxWorkers));
-  const Result<DaemonInfo> scaled = scale_daemon(globals, sum);
-  if (!scaled) return scaled.error();
+  if (workers > 0) {
+    const Result<DaemonInfo> scaled = scale_daemon(globals, sum);
+    if (!scaled) return scaled.error();
+  }
   if (globals.json) {
     std::string line = R"({"url":)";
     append_json_string(line, daemon.addresses.front());
@@ -273,7 +276,8 @@ Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, co
   return {};
 }
 
-Result<void> spawn(Globals globals, const Words& given, int workers) {
+// `workers`: 0: as many as counterd would start, or one more.
+Result<void> spawn(Globals globals, const Words& given, int workers, bool unless_running) {
   std::signal(SIGCHLD, SIG_DFL);  // ignored, as a caller may leave it, how a child ended is lost
   const Result<Words> flags = daemon_flags(globals, given);
   if (!flags) return flags.error();
@@ -288,7 +292,8 @@ Result<void> spawn(Globals globals, const Words& given, int workers) {
   globals.server = *endpoint;
   if (endpoint->is_unix() || endpoint->port != 0) {
     const auto daemon = ask_daemon(*endpoint, {"workers"}, globals.deadline);
-    if (daemon) return add_workers_to(globals, *daemon, *settings, std::max(workers, 1));
+    const int more = unless_running ? 0 : std::max(workers, 1);
+    if (daemon) return add_workers_to(globals, *daemon, *settings, more);
   }
   std::string name = to_string(*endpoint);
   std::replace(name.begin(), name.end(), '/', '-');
@@ -304,6 +309,7 @@ Result<void> spawn(Globals globals, const Words& given, int workers) {
 Run add_spawn(CLI::App& app) {
   struct Options {
     std::optional<std::string> workers;
+    bool unless_running = false;
     Words flags;
   };
   auto options = std::make_shared<Options>();
@@ -312,6 +318,8 @@ Run add_spawn(CLI::App& app) {
          "--workers", [options](const std::string& value) { options->workers = value; },
          "worker processes; or how many more")
       ->type_name("N");
+  app.add_flag("--unless-running", options->unless_running,
+               "leave a daemon that serves already as it is");
   app.add_option("flags", options->flags, "behind --: counterd's flags")->type_name("FLAG");
   return [options](const Globals& globals) -> Result<void> {
     int workers = 0;
@@ -321,7 +329,7 @@ Run add_spawn(CLI::App& app) {
       if (!number) return number.error();
       workers = static_cast<int>(*number);
     }
-    return spawn(globals, options->flags, workers);
+    return spawn(globals, options->flags, workers, options->unless_running);
   };
 }
 

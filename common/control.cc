@@ -34,12 +34,22 @@ std::string one_line(const Json& document) {
   return document.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
+// Of the user's login session, also for who is not part of it, as a cron job; empty: there is none.
+std::string session_directory() {
+  std::string given = environment("XDG_RUNTIME_DIR");
+  if (given.starts_with('/')) return given;
+  const std::string usual = "/run/user/" + std::to_string(geteuid());
+  struct stat found {};
+  const bool there = stat(usual.c_str(), &found) == 0 && found.st_uid == geteuid();
+  return there ? usual : "";
+}
+
 std::vector<std::string> directories_of_user() {
   std::vector<std::string> found;
   const std::string by_systemd = environment("RUNTIME_DIRECTORY");
   if (!by_systemd.empty()) found.push_back(by_systemd.substr(0, by_systemd.find(':')));
-  const std::string by_session = environment("XDG_RUNTIME_DIR");
-  if (by_session.starts_with('/')) found.push_back(by_session + "/counterd");
+  const std::string by_session = session_directory();
+  if (!by_session.empty()) found.push_back(by_session + "/counterd");
   found.push_back(geteuid() == 0 ? "/run/counterd" : "/tmp/counterd-" + std::to_string(geteuid()));
   return found;
 }
@@ -223,9 +233,11 @@ Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& re
   }
   if (!whole) {
     const bool may_have_been_done = sent && request.command != "workers";
-    return Error{may_have_been_done ? Code::kUnknown : Code::kUnavailable,
-                 "the daemon at " + to_string(endpoint) +
-                     " did not answer on its control socket; see: counterctl workers"};
+    return Error{
+        may_have_been_done ? Code::kUnknown : Code::kUnavailable,
+        "the daemon at " + to_string(endpoint) +
+            " did not answer on its control socket; its supervisor may be stopped or busy: see "
+            "its log"};
   }
   if (connection != nullptr) *connection = std::move(*found);
   return decode_control_reply(reply);

@@ -1,10 +1,13 @@
 #include "common/log.h"
 
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <string>
+
+#include "common/number.h"
 
 namespace counterd {
 
@@ -14,10 +17,20 @@ namespace {
 // it at once (pipe(7), PIPE_BUF).
 constexpr int kPatienceMs = 100;
 
+// Whether standard error is a file, which nobody else writes the time to, as the journal does.
+bool is_kept() {
+  static const bool kept = [] {
+    struct stat output {};
+    return fstat(STDERR_FILENO, &output) == 0 && S_ISREG(output.st_mode);
+  }();
+  return kept;
+}
+
 }  // namespace
 
 void log_line(std::string_view message) {
-  std::string line = "counterd[" + std::to_string(getpid()) + "]: ";
+  std::string line = is_kept() ? format_timestamp(unix_now_ms()) + " " : "";
+  line += "counterd[" + std::to_string(getpid()) + "]: ";
   const std::size_t start = line.size();
   line += message;
   std::replace_if(

@@ -1500,7 +1500,39 @@ check_snapshot() {
     # shellcheck disable=SC2016,SC2086
     try bash -c '"$@" >/dev/full' bash "$counterctl" "${place[@]}" $arguments
     assert_refused 74
+    assert_stderr_has 'No space left on device'
   done
+  # shellcheck disable=SC2016
+  try bash -c '"$@" >/dev/full' bash "$counterctl" "${place[@]}" increment a --by 7
+  assert_refused 74
+  assert_stderr_has 'the change was made, and its answer is 7'
+}
+
+@test "what stands where --by is meant is told so, and help is that of the command" {
+  local number
+  for number in 5 -5; do
+    assert_usage_error increment a "$number"
+    assert_stderr_has "to add it: --by $number (see counterctl increment --help)"
+  done
+  assert_usage_error report a b --frobnicate
+  assert_stderr_has '(see counterctl report --help)'
+}
+
+@test "a wrong setting of the environment is named as it is there" {
+  COUNTERCTL_TIMEOUT=soon try "$counterctl" report
+  assert_refused 65
+  assert_stderr_has "COUNTERCTL_TIMEOUT 'soon'"
+  COUNTERCTL_SYNC=often assert_usage_error report
+  assert_stderr_has "COUNTERCTL_SYNC is full or normal, not 'often'"
+}
+
+@test "what is no answer says why" {
+  try "$counterctl" --timeout 300ms --server http://nothing.invalid:4747 report
+  assert_refused 69
+  assert_stderr_has 'nothing answers at http://nothing.invalid:4747 ('
+  try "$counterctl" --timeout 300ms --server "unix:$dir/nothing.sock" report
+  assert_refused 69
+  assert_stderr_has 'No such file or directory'
 }
 
 # without STREAMS COMMAND...: a `try` whose standard streams are closed, as "<&- 2>&-" says.

@@ -309,3 +309,29 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_equal "$("$counterctl" --server "$url" increment)" 2
   [[ $daemon_pid != "$first" ]]
 }
+
+@test "spawn --unless-running, of which many begin at once, starts one daemon and leaves it" {
+  export COUNTERCTL_SERVER
+  COUNTERCTL_SERVER=http://127.0.0.1:$(free_port)
+  local jobs=() job
+  for job in 1 2 3 4 5 6; do
+    timeout 20 "$counterctl" spawn --unless-running >"$dir/url$job" 2>"$dir/said$job" 3>&- 4>&- &
+    jobs+=("$!")
+  done
+  for job in "${jobs[@]}"; do assert_succeeds wait "$job"; done
+  assert_equal "$(cat "$dir"/url? | sort -u)" "$COUNTERCTL_SERVER"
+  assert_equal "$(cat "$dir"/said? | grep -c 'is ready')" 1
+  assert_equal "$("$counterctl" --json workers | grep -c '"ready"')" 1
+  try "$counterctl" spawn --unless-running -- --store "sqlite:$dir/other.db"
+  assert_refused 78
+  assert_stderr_has 'a daemon with other settings serves'
+}
+
+@test "spawn that gives up shows the log, whose lines have their time" {
+  try timeout 20 "$counterctl" --timeout 1s spawn -- --listen "unix:$dir/daemon.sock" \
+    --store "redis+unix://$dir/nothing.sock"
+  assert_refused 75
+  assert_stderr_has 'is not ready yet; its log'
+  assert_stderr_has "$dir/nothing.sock"
+  assert_succeeds grep -qE '^20[0-9-]+T[0-9:.]+Z counterd\[[0-9]+\]: ' <<<"$stderr"
+}
