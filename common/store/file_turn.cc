@@ -73,6 +73,10 @@ void FileTurn::be_present() {
   set_lock(file_.get(), kPresenceByte, F_RDLCK);
 }
 
+void FileTurn::leave() {
+  set_lock(file_.get(), kPresenceByte, F_UNLCK);
+}
+
 bool FileTurn::is_another_present() const {
   return has_lock_of_another(file_.get(), kPresenceByte);
 }

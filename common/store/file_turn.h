@@ -30,8 +30,9 @@ class FileTurn {
   Result<void> take(Deadline deadline);
   void yield();
 
-  // From now on, until the end of this object, others see that somebody uses the file.
+  // From now on, until leave() or the end of this object, others see that somebody uses the file.
   void be_present();
+  void leave();
   bool is_another_present() const;
 
   // Heard by all others, of whatever process, until end_alarm() or the end of this object.

@@ -65,13 +65,14 @@ while at <= #ARGV do
 end
 
 -- Keys by the time of their end, which only serves to count them: each ends by itself.
-local key_index, clock, known, kept = prefix .. 'keys', 0, 0, {}
+local key_index, clock, known, kept, ended_keys = prefix .. 'keys', 0, 0, {}, {}
 if keyed or lifetimes > 0 then
   local time = redis.call('TIME')
   clock = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 if keyed then
   known = redis.call('ZCARD', key_index) - redis.call('ZCOUNT', key_index, '-inf', clock)
+  ended_keys = redis.call('ZRANGEBYSCORE', key_index, '-inf', clock, 'LIMIT', 0, 2 * #steps + 16)
 end
 
 -- When the windows end that we are in, by our own clock; nothing: it is too far from theirs.
@@ -100,11 +101,14 @@ local function is_unclear(step)
 end
 
 -- Ends, and names of counters that have ended: more of them than this batch can add.
-local end_index, ended = prefix .. 'ends', {}
+local end_index, ended, is_there = prefix .. 'ends', {}, {}
 if sequence > 0 and (lifetimes > 0 or has_ends) then
   local due = redis.call('ZRANGEBYSCORE', end_index, '-inf', '(' .. clock, 'LIMIT', 0, 2 * lifetimes + 16)
   for _, name in ipairs(due) do
-    if not redis.call('HGET', prefix .. 'c:' .. name, 'e') then ended[#ended + 1] = name end
+    if not redis.call('HGET', prefix .. 'c:' .. name, 'e') then
+      ended[#ended + 1] = name
+      is_there[name] = redis.call('EXISTS', prefix .. 'c:' .. name) == 1
+    end
   end
 end
 
@@ -353,7 +357,7 @@ local function write_end(key, name, row)
 end
 local function sweep()
   for _, name in ipairs(ended) do
-    local row = rows[name] or { value = redis.call('EXISTS', prefix .. 'c:' .. name) == 1 }
+    local row = rows[name] or { value = is_there[name] }
     if not row.value then write('ZREM', prefix .. 'names', name) end
     if not row.ends then write('ZREM', end_index, name) end
   end
@@ -373,13 +377,11 @@ local function write_all()
       end
     end
   end
+  -- Before those that are kept, of which some may have ended before.
+  if #ended_keys > 0 then write('ZREM', key_index, unpack(ended_keys)) end
   for _, step in ipairs(kept) do
     write('SET', step.key, kept[step.key], 'PX', step.lifetime)
     write('ZADD', key_index, clock + tonumber(step.lifetime), step.key)
-  end
-  if keyed then
-    local ended = redis.call('ZRANGEBYSCORE', key_index, '-inf', clock, 'LIMIT', 0, 2 * #steps + 16)
-    if #ended > 0 then write('ZREM', key_index, unpack(ended)) end
   end
   sweep()
   if sequence > 0 then write('SET', session, ARGV[3] .. '\n' .. answer, 'PX', session_lifetime) end

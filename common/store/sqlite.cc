@@ -70,8 +70,8 @@ constexpr std::chrono::milliseconds kRestartPatience{20};
 constexpr std::chrono::milliseconds kTidyPatience{100};
 constexpr std::chrono::milliseconds kTidyPause{1'000};
 
-// How long who closes the store waits for others to let the log be emptied.
-constexpr std::chrono::milliseconds kEmptyingPatience{500};
+// How long who closes the store waits for others.
+constexpr std::chrono::milliseconds kEndPatience{500};
 
 // SQLite shall not keep books of its memory, under a lock. Where it was in use in this process
 // before, it does.
@@ -227,15 +227,19 @@ Result<void> SqliteStore::try_to_connect() {
     if (!is_shared_log(handle, file_.log_path())) {
       return part_is_lost(file_.log_path());
     }
-    // Who is present and the alarm, behind the opening of the log: what was raised before is heard,
-    // and the kernel tells of what fails from then on.
+    // Behind the opening of the log: what was raised before is heard, and the kernel tells of what
+    // fails from then on. The alarm first: who ends between the two is not there either.
+    const bool alarmed = turn_.hears_alarm();
     const bool is_first = !turn_.is_another_present();
-    turn_.be_present();
     const bool sealed = is_first && is_sealed(file_.log_path(), kLongestSealedBytes);
     const bool in_doubt = is_first && !was_empty && !sealed;
-    if (must_recover_ || in_doubt || turn_.hears_alarm()) return recover();
-    knows_log_ = sealed || was_empty;
-    if (sealed) settled_ = data_version();
+    if (must_recover_ || in_doubt || alarmed) {
+      if (const Result<void> recovered = recover(); !recovered) return recovered.error();
+    } else {
+      knows_log_ = sealed || was_empty;
+      if (sealed) settled_ = data_version();
+    }
+    turn_.be_present();  // only now: others trust a log that somebody uses
   } catch (const SQLite::Exception& exception) {
     // What may pass by itself. SQLite says of a read that the disk failed, too, that the database
     // is malformed.
@@ -347,16 +351,20 @@ void SqliteStore::distrust_log() {
   turn_.raise_alarm();
 }
 
+// Recovers, if that is due: the alarm ends with this store, and others may go on.
 void SqliteStore::close() {
+  if (must_recover_ && take_turn(steady_clock::now() + kEndPatience)) turn_.yield();
   if (!connection_ || must_recover_) return;
   options_.empty_log ? empty_log() : seal();
 }
 
-// What fails here is in the log as before.
+// Only the last one does: others would wait meanwhile. What fails here is in the log, which the
+// next one doubts.
 void SqliteStore::empty_log() {
-  deadline_ = steady_clock::now() + kEmptyingPatience;
+  deadline_ = steady_clock::now() + kEndPatience;
   if (!turn_.take(deadline_)) return;
-  if (file_.check()) checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
+  turn_.leave();
+  if (!turn_.is_another_present() && file_.check()) checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
   turn_.yield();
 }
 

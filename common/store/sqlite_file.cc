@@ -56,14 +56,15 @@ Result<std::string> resolve(const std::string& path) {
   return resolved.string();
 }
 
-// SQLite empties the log of a database that is missing or empty, whatever it holds.
+// SQLite empties the log of a database that is missing or empty, whatever it holds. The log is
+// looked at first: who makes a database writes to it before there is a log.
 Result<void> check_not_lost(const std::string& path) {
   struct stat database {};
   struct stat log {};
-  if (stat(path.c_str(), &database) != 0 && errno != ENOENT) return {};  // opening it tells
-  if (database.st_size > 0) return {};
   const std::string log_path = path + "-wal";
   if (stat(log_path.c_str(), &log) != 0 || log.st_size == 0) return {};
+  if (stat(path.c_str(), &database) != 0 && errno != ENOENT) return {};  // opening it tells
+  if (database.st_size > 0) return {};
   return Error{Code::kConfig,
                "the database " + path + " is missing or empty, but its log " + log_path +
                    " is there, with changes of its own: put the database back, or move the log "

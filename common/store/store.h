@@ -89,9 +89,9 @@ struct StoreOptions {
   Sync sync = Sync::kFull;
   // sqlite: make the database if there is none. Off where a missing one means that it was lost.
   bool create = true;
-  // sqlite: when the store is closed, move its log into the database, as far as nobody is in the
-  // way, so that the one file is all of it. Takes as long as the disk does, so it is for who keeps
-  // a store open.
+  // sqlite: who closes the store as the last one moves its log into the database, so that the one
+  // file is all of it, unless another program is in the way. Takes as long as the disk does, so it
+  // is for who keeps a store open.
   bool empty_log = false;
   // redis: begins every key, so that several daemons can share a server.
   std::string redis_prefix = "counterd:";

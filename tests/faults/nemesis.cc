@@ -295,6 +295,10 @@ void Nemesis::slow_checkpoint() {
 
 void Nemesis::lose_power() {
   const auto no_tool = world_.tool->forbid();
+  if (random_.one_in(4)) {  // behind an end in good order, whose log is emptied
+    heal();
+    stop_all();
+  }
   crash(true);
   heal();
   world_.power->fail(random_);
