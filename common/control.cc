@@ -34,23 +34,17 @@ std::string one_line(const Json& document) {
   return document.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-// Of the user's login session, also for who is not part of it, as a cron job; empty: there is none.
-std::string session_directory() {
-  std::string given = environment("XDG_RUNTIME_DIR");
-  if (given.starts_with('/')) return given;
-  const std::string usual = "/run/user/" + std::to_string(geteuid());
-  struct stat found {};
-  const bool there = stat(usual.c_str(), &found) == 0 && found.st_uid == geteuid();
-  return there ? usual : "";
-}
-
+// Where control sockets may be; a daemon makes its own in the first.
 std::vector<std::string> directories_of_user() {
   std::vector<std::string> found;
   const std::string by_systemd = environment("RUNTIME_DIRECTORY");
   if (!by_systemd.empty()) found.push_back(by_systemd.substr(0, by_systemd.find(':')));
-  const std::string by_session = session_directory();
-  if (!by_session.empty()) found.push_back(by_session + "/counterd");
-  found.push_back(geteuid() == 0 ? "/run/counterd" : "/tmp/counterd-" + std::to_string(geteuid()));
+  const std::string by_session = environment("XDG_RUNTIME_DIR");
+  if (by_session.starts_with('/')) found.push_back(by_session + "/counterd");
+  const std::string user = std::to_string(geteuid());
+  found.push_back(geteuid() == 0 ? "/run/counterd" : "/tmp/counterd-" + user);
+  // Of a login session, for who is not part of it, as a job of cron. It ends with the session.
+  found.push_back("/run/user/" + user + "/counterd");
   return found;
 }
 

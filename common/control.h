@@ -52,9 +52,8 @@ Result<ControlRequest> decode_control_request(std::string_view line);
 Result<DaemonInfo> decode_control_reply(std::string_view line);
 
 // The directory where a daemon makes its control socket: $RUNTIME_DIRECTORY, else
-// $XDG_RUNTIME_DIR/counterd (/run/user/UID/counterd without that variable, where there is such a
-// session), else /run/counterd for root, else /tmp/counterd-UID; all but the first are made if
-// missing, for their owner alone. kConfig, also if it belongs to another user.
+// $XDG_RUNTIME_DIR/counterd, else /run/counterd for root, else /tmp/counterd-UID; all but the
+// first are made if missing, for their owner alone. kConfig, also if it belongs to another user.
 Result<std::string> control_directory();
 
 // The name of the control socket of a daemon that listens on `endpoint`, in that directory.
