@@ -124,7 +124,7 @@ void run(SQLite::Statement& statement) {
   statement.reset();
 }
 
-class SqliteStore : public Store {
+class SqliteStore final : public Store {
  public:
   SqliteStore(OpenedFile file, const StoreOptions& options)
       : file_(std::move(file.file)), options_(options), turn_(std::move(file.descriptor)) {}
