@@ -1,5 +1,6 @@
 #include "cli/batch_lines.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
 

@@ -1,7 +1,6 @@
 // A change of all counters whose names are below a prefix (is_below() of counter_name.h).
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <string>
 

@@ -1,5 +1,6 @@
 #include "cli/change.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <random>
 #include <thread>

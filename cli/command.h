@@ -1,7 +1,6 @@
 // What every command has in common: the options in front of it, where it works, how it answers.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -12,6 +11,10 @@
 #include "common/endpoint.h"
 #include "common/error.h"
 #include "common/store/store.h"
+
+namespace CLI {
+class App;
+}
 
 namespace counterd {
 

@@ -1,3 +1,5 @@
+#include <CLI/CLI.hpp>
+
 #include "cli/change.h"
 #include "cli/operations.h"
 #include "common/json.h"

@@ -1,3 +1,4 @@
+#include <CLI/CLI.hpp>
 #include <limits>
 
 #include "cli/change.h"

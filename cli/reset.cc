@@ -1,3 +1,5 @@
+#include <CLI/CLI.hpp>
+
 #include "cli/by_prefix.h"
 #include "cli/change.h"
 #include "cli/operations.h"

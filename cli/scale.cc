@@ -1,3 +1,5 @@
+#include <CLI/CLI.hpp>
+
 #include "cli/command.h"
 #include "cli/daemon.h"
 #include "common/limits.h"

@@ -1479,7 +1479,7 @@ check_snapshot() {
     :
   done 2>>"$dir/writer.stderr" &
   writer=$!
-  for _ in {1..30}; do
+  for _ in {1..15}; do
     assert_equal "$(ctl report left right | awk '{ sum += $2 } END { print sum }')" 1000
   done
   kill "$writer"
@@ -1584,26 +1584,26 @@ count_in_parallel() {
 
 @test "20 shells at once: every increment counts once and sees its own value" {
   start_daemon --workers 2
-  count_in_parallel 20 25 --server "$url"
-  diff <(seq 500) <(sort -n "$dir/seen")
-  assert_equal "$("$counterctl" --server "$url" report all)" 500
+  count_in_parallel 20 10 --server "$url"
+  diff <(seq 200) <(sort -n "$dir/seen")
+  assert_equal "$("$counterctl" --server "$url" report all)" 200
 }
 
-# Of 400 that ask, 250 may.
+# Of 160 that ask, 100 may.
 check_quota() {
   local i children=()
   for i in {1..16}; do
-    for _ in {1..25}; do
+    for _ in {1..10}; do
       status=0
-      ctl -q increment quota --max 250 2>>"$dir/quota.stderr" || status=$?
+      ctl -q increment quota --max 100 2>>"$dir/quota.stderr" || status=$?
       echo "$status"
     done >"$dir/quota.$i" &
     children+=($!)
   done
   wait "${children[@]}"
   cat "$dir"/quota.[0-9]* | sort | uniq -c | awk '{ print $2, $1 }' >"$dir/quota"
-  assert_equal "$(cat "$dir/quota")" $'0 250\n1 150'
-  assert_prints 250 report quota
+  assert_equal "$(cat "$dir/quota")" $'0 100\n1 60'
+  assert_prints 100 report quota
 }
 
 @test "16 shells at once: exactly as many as the quota exit 0, all others 1" {
@@ -1612,13 +1612,13 @@ check_quota() {
 
 @test "a store used beside its daemon is exact" {
   start_daemon
-  count_in_parallel 2 100 --server "$url" &
+  count_in_parallel 2 50 --server "$url" &
   local other=$!
-  count_in_parallel 2 100 --store "sqlite:$database"
+  count_in_parallel 2 50 --store "sqlite:$database"
   wait "$other"
-  diff <(seq 400) <(sort -n "$dir/seen")
-  assert_equal "$("$counterctl" --server "$url" report all)" 400
-  assert_equal "$("$counterctl" --store "sqlite:$database" report all)" 400
+  diff <(seq 200) <(sort -n "$dir/seen")
+  assert_equal "$("$counterctl" --server "$url" report all)" 200
+  assert_equal "$("$counterctl" --store "sqlite:$database" report all)" 200
 }
 
 @test "a Redis used beside its daemon is exact" {
