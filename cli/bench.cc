@@ -70,7 +70,7 @@ void print(const Globals& globals, const LoadResult& result) {
 
 // Makes the counters of the load, or deletes them.
 Result<void> change_counters(const Globals& globals, int number, OperationKind kind) {
-  const std::unique_ptr<Counters> counters = connect_to_server(globals.server);
+  const std::unique_ptr<Counters> counters = counters_of_server(globals.server);
   for (int i = 0; i < number; ++i) {
     Step step{{kind, load_counter(i)}, {}};
     counters->apply({&step, 1}, std::chrono::steady_clock::now() + globals.timeout);

@@ -9,12 +9,12 @@
 namespace counterd {
 
 Result<std::unique_ptr<Counters>> open_counters(const Globals& globals, Deadline deadline) {
-  if (globals.store.url.empty()) return connect_to_server(globals.server);
+  if (globals.store.url.empty()) return counters_of_server(globals.server);
   StoreOptions options = globals.store;
   using std::chrono::milliseconds;
   const auto left = std::chrono::ceil<milliseconds>(deadline - std::chrono::steady_clock::now());
   options.timeout = std::clamp<milliseconds>(left, milliseconds(1), kMaxStoreTimeout);
-  return use_store(options);
+  return counters_of_store(options);
 }
 
 Result<std::string> name_or_default(const std::optional<std::string>& given) {

@@ -30,9 +30,9 @@ class Counters {
 };
 
 // Those of a running daemon. Never fails: what is wrong shows in the first call.
-std::unique_ptr<Counters> connect_to_server(const Endpoint& server);
+std::unique_ptr<Counters> counters_of_server(const Endpoint& server);
 
 // Those of a store, used by this process itself, by the same engine code and locks as a daemon.
-Result<std::unique_ptr<Counters>> use_store(const StoreOptions& options);
+Result<std::unique_ptr<Counters>> counters_of_store(const StoreOptions& options);
 
 }  // namespace counterd

@@ -14,7 +14,7 @@
 #include <memory>
 #include <thread>
 
-#include "common/wait_ready.h"
+#include "common/deadline.h"
 
 namespace counterd {
 namespace {

@@ -8,9 +8,9 @@
 #include <string>
 #include <string_view>
 
+#include "common/deadline.h"
 #include "common/endpoint.h"
 #include "common/error.h"
-#include "common/store/store.h"
 #include "common/unique_fd.h"
 
 namespace counterd {

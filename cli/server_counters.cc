@@ -301,7 +301,7 @@ Result<CountersStatus> ServerCounters::status(Deadline deadline) {
 
 }  // namespace
 
-std::unique_ptr<Counters> connect_to_server(const Endpoint& server) {
+std::unique_ptr<Counters> counters_of_server(const Endpoint& server) {
   return std::make_unique<ServerCounters>(server);
 }
 

@@ -17,12 +17,12 @@
 
 #include "cli/command.h"
 #include "cli/daemon.h"
+#include "common/deadline.h"
 #include "common/json.h"
 #include "common/limits.h"
 #include "common/number.h"
 #include "common/state_directory.h"
 #include "common/unique_fd.h"
-#include "common/wait_ready.h"
 
 namespace counterd {
 namespace {

@@ -41,7 +41,7 @@ class StoreCounters : public Counters {
 
 }  // namespace
 
-Result<std::unique_ptr<Counters>> use_store(const StoreOptions& options) {
+Result<std::unique_ptr<Counters>> counters_of_store(const StoreOptions& options) {
   Result<std::unique_ptr<Store>> store = open_store(options);
   if (!store) return store.error();
   return std::unique_ptr<Counters>(std::make_unique<StoreCounters>(std::move(*store)));

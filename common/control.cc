@@ -14,11 +14,11 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "common/deadline.h"
 #include "common/environment.h"
 #include "common/json.h"
 #include "common/limits.h"
 #include "common/number.h"
-#include "common/wait_ready.h"
 
 namespace counterd {
 

@@ -128,6 +128,7 @@ Result<void> Supervisor::write_worker_setup(bool create_store) {
   WorkerSetup setup;
   setup.store = options_.store;
   setup.store.create = create_store;
+  setup.store.empty_log = true;
   setup.api = api_options(options_, listeners_.endpoints());
   setup.max_connections = static_cast<std::size_t>(options_.max_connections);
   setup.drain_timeout = options_.drain_timeout;

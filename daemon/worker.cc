@@ -20,21 +20,22 @@
 #include "common/number.h"
 #include "daemon/server.h"
 
-namespace std::chrono {
 // For the setup's durations.
-static void to_json(nlohmann::json& json, const milliseconds& duration) {
-  json = duration.count();
-}
-static void from_json(const nlohmann::json& json, milliseconds& duration) {
-  duration = milliseconds(json.get<std::int64_t>());
-}
-}  // namespace std::chrono
+template <>
+struct nlohmann::adl_serializer<std::chrono::milliseconds> {
+  static void to_json(json& json, const std::chrono::milliseconds& duration) {
+    json = duration.count();
+  }
+  static void from_json(const json& json, std::chrono::milliseconds& duration) {
+    duration = std::chrono::milliseconds(json.get<std::int64_t>());
+  }
+};
 
 namespace counterd {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StoreOptions, url, sync, create, redis_prefix,
                                    redis_password_file, require_durable, key_lifetime, max_keys,
-                                   timeout)
+                                   timeout, empty_log)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ApiOptions, hosts, any_address, allow_get_writes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WorkerSetup, store, api, max_connections, drain_timeout)
 
@@ -265,7 +266,6 @@ int run_worker(int slot, int sockets) {
     log_line(setup.error().message);
     return code_info(setup.error().code).exit_status;
   }
-  setup->store.empty_log = true;
   Result<std::unique_ptr<Store>> store = open_store(setup->store);
   if (!store) {
     log_line(store.error().message);

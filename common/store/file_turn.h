@@ -11,7 +11,8 @@
 
 #include <ctime>
 
-#include "common/store/store.h"
+#include "common/deadline.h"
+#include "common/error.h"
 #include "common/unique_fd.h"
 
 namespace counterd {

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "common/wait_ready.h"
+#include "common/deadline.h"
 
 namespace counterd {
 namespace {

@@ -31,15 +31,13 @@
 #include "common/store/sqlite_file.h"
 #include "common/store/sqlite_keys.h"
 #include "common/store/sqlite_log.h"
+#include "common/store/sqlite_schema.h"
 #include "common/store/sqlite_seal.h"
 
 namespace counterd {
 namespace {
 
 using std::chrono::steady_clock;
-
-constexpr int kApplicationId = 0x636e7464;  // "cntd" (sqlite.org/pragma.html, application_id)
-constexpr int kSchemaVersion = 5;
 
 // Of a new database. A change of a counter writes its whole page, to the log and later to the
 // database: with SQLite's own 4,096, four times as much where there are many counters. Rows of up
@@ -148,7 +146,6 @@ class SqliteStore final : public Store {
   Result<void> connect();
   Result<void> try_to_connect();
   Result<void> check_application();
-  void migrate(int from_version);
   Result<void> recover();
   Result<void> write_log_again();
   void distrust_log();
@@ -276,22 +273,8 @@ Result<void> SqliteStore::check_application() {
   if (mode != "wal") {
     return Error{Code::kConfig, "the database " + file_.path() + " cannot use a write-ahead log"};
   }
-  migrate(version);
+  migrate(database, version);
   return {};
-}
-
-void SqliteStore::migrate(int from_version) {
-  if (from_version == kSchemaVersion) return;
-  SQLite::Database& database = connection_->database;
-  database.exec("BEGIN IMMEDIATE");
-  if (from_version < 1) SqliteCounters::create(database);
-  if (from_version < 2) SqliteKeys::create(database);
-  if (from_version < 3) SqliteKeys::add_groups(database);
-  if (from_version < 4) SqliteCounters::add_ends(database);
-  if (from_version < 5) SqliteCounters::add_windows(database);
-  database.exec("PRAGMA application_id = " + std::to_string(kApplicationId));
-  database.exec("PRAGMA user_version = " + std::to_string(kSchemaVersion));
-  database.exec("COMMIT");
 }
 
 // Makes the log whole on the disk, then moves it into the database, synced, and empties it. What a

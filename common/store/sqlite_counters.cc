@@ -25,23 +25,6 @@ bool has_passed(std::int64_t expires_at_ms, std::int64_t now_ms) {
 
 }  // namespace
 
-void SqliteCounters::create(SQLite::Database& database) {
-  database.exec(
-      "CREATE TABLE counters (name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL, "
-      "created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL) STRICT, WITHOUT ROWID");
-}
-
-void SqliteCounters::add_ends(SQLite::Database& database) {
-  database.exec("ALTER TABLE counters ADD COLUMN expires_at INTEGER");
-  // Of those that have an end alone: it costs the others nothing.
-  database.exec(
-      "CREATE INDEX counters_by_end ON counters (expires_at) WHERE expires_at IS NOT NULL");
-}
-
-void SqliteCounters::add_windows(SQLite::Database& database) {
-  database.exec("ALTER TABLE counters ADD COLUMN window TEXT");
-}
-
 SqliteCounters::SqliteCounters(SQLite::Database& database)
     : handle_(database.getHandle()),
       select_(database,

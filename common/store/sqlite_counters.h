@@ -24,12 +24,6 @@ namespace counterd {
 
 class SqliteCounters {
  public:
-  // Makes the table, as the first version of the schema has it.
-  static void create(SQLite::Database& database);
-  // Makes room in it for ends, and for windows.
-  static void add_ends(SQLite::Database& database);
-  static void add_windows(SQLite::Database& database);
-
   explicit SqliteCounters(SQLite::Database& database);
 
   // Begins a batch, in a transaction that sees this version of the data: SQLite's own number

@@ -43,23 +43,6 @@ std::vector<Outcome> read_outcomes(std::string_view text, std::size_t count) {
 
 }  // namespace
 
-void SqliteKeys::create(SQLite::Database& database) {
-  database.exec(
-      "CREATE TABLE keys (key TEXT NOT NULL, name TEXT NOT NULL, operation TEXT NOT NULL, "
-      "value INTEGER NOT NULL, previous INTEGER, expires_at INTEGER NOT NULL, "
-      "PRIMARY KEY (key, name)) STRICT, WITHOUT ROWID");
-  // One row: how many keys there are, and where the sweep goes on.
-  database.exec(
-      "CREATE TABLE keys_state (count INTEGER NOT NULL, at_key TEXT NOT NULL, "
-      "at_name TEXT NOT NULL) STRICT");
-  database.exec("INSERT INTO keys_state VALUES (0, '', '')");
-}
-
-void SqliteKeys::add_groups(SQLite::Database& database) {
-  // The members' outcomes, as outcome_text.h tells; of an increment with a window, its own.
-  database.exec("ALTER TABLE keys ADD COLUMN members TEXT");
-}
-
 SqliteKeys::SqliteKeys(SQLite::Database& database, const StoreOptions& options)
     : lifetime_ms_(options.key_lifetime.count()),
       max_keys_(static_cast<std::int64_t>(options.max_keys)),

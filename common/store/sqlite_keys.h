@@ -23,11 +23,6 @@ namespace counterd {
 
 class SqliteKeys {
  public:
-  // Makes the tables, for operations on one counter.
-  static void create(SQLite::Database& database);
-  // Makes room in them for groups, whose outcomes are many. They lie under the name ''.
-  static void add_groups(SQLite::Database& database);
-
   SqliteKeys(SQLite::Database& database, const StoreOptions& options);
 
   // Begins a batch with `count` keyed changes; forgets some of what has expired by `now_ms`.

@@ -70,13 +70,12 @@
 #include <string>
 #include <vector>
 
+#include "common/deadline.h"
 #include "common/error.h"
 #include "common/limits.h"
 #include "common/operation.h"
 
 namespace counterd {
-
-using Deadline = std::chrono::steady_clock::time_point;
 
 enum class Sync : unsigned char { kFull, kNormal };
 

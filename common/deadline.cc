@@ -1,4 +1,4 @@
-#include "common/wait_ready.h"
+#include "common/deadline.h"
 
 #include <poll.h>
 
@@ -6,7 +6,7 @@
 
 namespace counterd {
 
-bool wait_ready(int fd, short events, std::chrono::steady_clock::time_point deadline) {
+bool wait_ready(int fd, short events, Deadline deadline) {
   using std::chrono::milliseconds;
   for (;;) {
     pollfd polled{.fd = fd, .events = events, .revents = 0};

@@ -1,12 +1,14 @@
-// Waits for a descriptor, with a deadline.
+// The time by which something must be done, and waiting for a descriptor until then.
 #pragma once
 
 #include <chrono>
 
 namespace counterd {
 
+using Deadline = std::chrono::steady_clock::time_point;
+
 // Until one of `events` of poll(2), POLLIN or POLLOUT, is so of `fd`, or it is at its end; false:
 // not by `deadline`. A signal does not cut it short.
-bool wait_ready(int fd, short events, std::chrono::steady_clock::time_point deadline);
+bool wait_ready(int fd, short events, Deadline deadline);
 
 }  // namespace counterd

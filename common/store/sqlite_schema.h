@@ -1,0 +1,16 @@
+// The tables of an SQLite database, and how those of older versions become those of today.
+#pragma once
+
+#include <SQLiteCpp/SQLiteCpp.h>
+
+namespace counterd {
+
+inline constexpr int kApplicationId =
+    0x636e7464;  // "cntd" (sqlite.org/pragma.html, application_id)
+inline constexpr int kSchemaVersion = 5;
+
+// Makes the tables of kSchemaVersion of those of `from_version`, 0 for a database that is blank, in
+// one transaction. Throws SQLite::Exception.
+void migrate(SQLite::Database& database, int from_version);
+
+}  // namespace counterd
