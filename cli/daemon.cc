@@ -18,6 +18,8 @@ int count_workers(const DaemonInfo& info) {
 
 Result<DaemonInfo> scale_daemon(const Globals& globals, int workers) {
   constexpr std::chrono::milliseconds kPause{10};
+  constexpr int kMostFailures = 2;  // one can be lost; it answers as long as it lives
+  int failures = 0;
   Result<DaemonInfo> info = ask_daemon(globals.server, {"scale", workers}, globals.deadline);
   if (!info) return info;
   while (!info || !info->ready || count_workers(*info) != workers) {
@@ -28,6 +30,9 @@ Result<DaemonInfo> scale_daemon(const Globals& globals, int workers) {
     }
     std::this_thread::sleep_for(kPause);
     info = ask_daemon(globals.server, {"workers"}, globals.deadline);
+    if (!info && ++failures == kMostFailures) {
+      return Error{Code::kUnavailable, "the daemon has ended, and its log says why"};
+    }
   }
   return info;
 }

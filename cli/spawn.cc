@@ -235,46 +235,51 @@ Result<Started> start_daemon(const Globals& globals, const Words& flags, int wor
   return Started{pid, url};
 }
 
-void print_started(const Globals& globals, const std::string& url, pid_t pid,
-                   const std::string& log_path) {
+// The daemon's URL, or with --json an object of it and `members`; `note` is for people.
+void print_daemon(const Globals& globals, const std::string& url, const std::string& members,
+                  const std::string& note) {
   std::string line = url;
   if (globals.json) {
     line = R"({"url":)";
     append_json_string(line, url);
-    line += R"(,"pid":)" + std::to_string(pid) + R"(,"log":)";
-    append_json_string(line, log_path);
-    line += '}';
+    line += members + "}";
   }
   print_line(globals, line);
-  if (globals.quiet || globals.json) return;
-  std::cerr << "counterctl: counterd is ready, pid " << pid << ", log " << log_path << '\n';
+  if (!globals.quiet && !globals.json) std::cerr << "counterctl: " << note << '\n';
+}
+
+void print_started(const Globals& globals, const Started& started, const std::string& log_path) {
+  const std::string pid = std::to_string(started.pid);
+  std::string members = R"(,"pid":)" + pid + R"(,"log":)";
+  append_json_string(members, log_path);
+  print_daemon(globals, started.url, members,
+               "counterd is ready, pid " + pid + ", log " + log_path);
 }
 
 // A daemon serves already: sees to `workers` more, if any, where it has the same settings.
 Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, const Words& settings,
                             int workers) {
+  const std::string& url = daemon.addresses.front();
+  const std::string pid = std::to_string(daemon.pid);
   if (daemon.settings != settings) {
-    return Error{Code::kConfig, "a daemon with other settings serves " + daemon.addresses.front() +
-                                    " already (pid " + std::to_string(daemon.pid) +
-                                    "); change its workers with: counterctl scale N"};
+    return Error{Code::kConfig, "a daemon with other settings serves " + url + " already (pid " +
+                                    pid + "); change its workers with: counterctl scale N"};
   }
   const int sum = std::min(daemon.wanted + workers, static_cast<int>(kMaxWorkers));
   if (workers > 0) {
     const Result<DaemonInfo> scaled = scale_daemon(globals, sum);
     if (!scaled) return scaled.error();
   }
-  if (globals.json) {
-    std::string line = R"({"url":)";
-    append_json_string(line, daemon.addresses.front());
-    line += R"(,"pid":)" + std::to_string(daemon.pid) + R"(,"workers":)" + std::to_string(sum);
-    print_line(globals, line + "}");
-    return {};
-  }
-  print_line(globals, daemon.addresses.front());
-  if (globals.quiet) return {};
-  std::cerr << "counterctl: counterd serves already, pid " << daemon.pid << ", and has " << sum
-            << " workers now\n";
+  const std::string count = std::to_string(sum);
+  print_daemon(globals, url, R"(,"pid":)" + pid + R"(,"workers":)" + count,
+               "counterd serves already, pid " + pid + ", and has " + count + " workers now");
   return {};
+}
+
+// Whether a daemon answers that cannot be told what to do: another user's, or its control socket
+// is gone.
+bool is_served(const Endpoint& endpoint, Deadline deadline) {
+  return counters_of_server(endpoint)->status(deadline).ok();
 }
 
 // `workers`: 0: as many as counterd would start, or one more.
@@ -295,13 +300,18 @@ Result<void> spawn(Globals globals, const Words& given, int workers, bool unless
     const auto daemon = ask_daemon(*endpoint, {"workers"}, globals.deadline);
     const int more = unless_running ? 0 : std::max(workers, 1);
     if (daemon) return add_workers_to(globals, *daemon, *settings, more);
+    if (unless_running && is_served(*endpoint, globals.deadline)) {
+      print_daemon(globals, to_url(*endpoint), "",
+                   "counterd serves already, by no control socket of this user");
+      return {};
+    }
   }
   std::string name = to_string(*endpoint);
   std::replace(name.begin(), name.end(), '/', '-');
   const std::string log_path = *directory + "/" + name + ".log";
   const Result<Started> started = start_daemon(globals, *flags, workers, log_path);
   if (!started) return started.error();
-  print_started(globals, started->url, started->pid, log_path);
+  print_started(globals, *started, log_path);
   return {};
 }
 

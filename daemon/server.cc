@@ -24,6 +24,9 @@ constexpr std::size_t kAcceptedAtOnce = 64;
 // Where descriptors or memory have run out, accept() fails at once and again: wait for a while.
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
+// How often the log says so, at most.
+constexpr std::chrono::minutes kFullLogPause{1};
+
 // How long a drain waits for the first request of a connection that has only just been made.
 constexpr std::chrono::milliseconds kDrainPatience{1'000};
 
@@ -65,7 +68,10 @@ void Server::wait_to_accept(Listener& listener) {
 
 bool Server::accept_queued(Listener& listener, std::size_t most) {
   for (std::size_t accepted = 0; accepted < most; ++accepted) {
-    if (figures_.connections >= max_connections_) return false;
+    if (figures_.connections >= max_connections_) {
+      log_full();
+      return false;
+    }
     UniqueFd socket(
         accept4(listener.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!socket) {
@@ -84,6 +90,14 @@ bool Server::accept_queued(Listener& listener, std::size_t most) {
     if (!connection->start()) connection->close();
   }
   return true;
+}
+
+void Server::log_full() {
+  const Deadline now = steady_clock::now();
+  if (now < next_full_log_) return;
+  next_full_log_ = now + kFullLogPause;
+  log_line("serves as many connections as it can, " + std::to_string(max_connections_) +
+           "; others wait until one ends");
 }
 
 void Server::pause_accepting() {

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <utility>
 
 #include "common/json.h"
@@ -147,6 +148,7 @@ int Supervisor::run() {
   }
   control_.close();
   listeners_.close();
+  if (was_ready_) log_line("the daemon ended with status " + std::to_string(exit_status_));
   return exit_status_;
 }
 
@@ -193,6 +195,8 @@ void Supervisor::take_signals() {
     } else if (stopping_) {
       kill_all();
     } else {
+      log_line("got SIG" + std::string(sigabbrev_np(static_cast<int>(signal.ssi_signo))) +
+               ": the daemon ends");
       stop();
     }
   }
@@ -220,6 +224,8 @@ void Supervisor::take_end_of_worker(std::size_t index, int status) {
   if (state == State::kDraining) return;
   if (WIFEXITED(status) && WEXITSTATUS(status) == code_info(Code::kConfig).exit_status) {
     exit_status_ = WEXITSTATUS(status);
+    // Of a daemon that starts, the worker has told all.
+    if (was_ready_) log_line(name + " ended with 78: only a change of settings or files helps");
     if (!stopping_) stop();
     return;
   }
@@ -383,7 +389,9 @@ void Supervisor::kill_overdue() {
   const auto kill_if_due = [now = Clock::now()](pid_t pid, Clock::time_point& kill_at) {
     if (now < kill_at) return;
     kill_at = Clock::time_point::max();
-    if (pid > 0) kill(pid, SIGKILL);
+    if (pid <= 0) return;
+    log_line("the worker with pid " + std::to_string(pid) + " has not ended in time: killed");
+    kill(pid, SIGKILL);
   };
   for (Slot& slot : slots_) kill_if_due(slot.process.pid, slot.kill_at);
   for (Leaving& worker : leaving_) kill_if_due(worker.process.pid, worker.kill_at);
@@ -402,10 +410,12 @@ Result<DaemonInfo> Supervisor::answer(const ControlRequest& request) {
     }
     if (stopping_) return Error{Code::kUnavailable, "the daemon is ending"};
     wanted_ = static_cast<std::size_t>(request.workers);
+    log_line("counterctl scale: " + std::to_string(wanted_) + " workers are wanted");
     const Result<void> adjusted = adjust_slots();
     tell_status();
     if (!adjusted) return adjusted.error();
   } else if (request.command == "stop") {
+    log_line("counterctl stop: the daemon ends");
     if (!stopping_) stop();
   } else if (request.command != "workers") {
     return Error{Code::kBadParameter, "unknown command " + quote_for_people(request.command)};

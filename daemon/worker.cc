@@ -86,6 +86,11 @@ std::size_t fit_descriptors(std::size_t connections) {
     setrlimit(RLIMIT_NOFILE, &limit);
   }
   const rlim_t left = std::max(limit.rlim_cur, kOtherDescriptors + 1) - kOtherDescriptors;
+  if (left < connections) {
+    log_line("the limit of open files, " + std::to_string(limit.rlim_cur) + ", leaves room for " +
+             std::to_string(left) + " of " + std::to_string(connections) +
+             " connections (ulimit -n; LimitNOFILE= of systemd)");
+  }
   return std::min<std::size_t>(connections, left);
 }
 

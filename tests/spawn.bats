@@ -327,6 +327,19 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_stderr_has 'a daemon with other settings serves'
 }
 
+@test "spawn --unless-running leaves a daemon whose control socket is gone" {
+  start_daemon
+  rm -r "$XDG_RUNTIME_DIR/counterd"
+  try "$counterctl" --server "$url" spawn --unless-running
+  assert_status 0
+  assert_output "$url"
+  assert_stderr_has 'serves already'
+  try "$counterctl" --server "$url" --json spawn --unless-running
+  assert_output "{\"url\":\"$url\"}"
+  try "$counterctl" --server "$url" spawn
+  assert_refused 78
+}
+
 @test "spawn that gives up shows the log, whose lines have their time" {
   try timeout 20 "$counterctl" --timeout 1s spawn -- --listen "unix:$dir/daemon.sock" \
     --store "redis+unix://$dir/nothing.sock"
