@@ -1474,3 +1474,56 @@ start_receiver() {
   [[ $status == 69 || $status == 75 ]] || fail "status $status: $stderr"
   [[ $("$counterctl" --store "$store" report) == 10[01] ]]
 }
+
+@test "the log says who ended the daemon, and how it ended" {
+  start_daemon --workers 1
+  kill -TERM "$daemon_pid"
+  wait_for_end_of "$daemon_pid"
+  assert_succeeds grep -q 'got SIGTERM: the daemon ends' "$daemon_log"
+  assert_succeeds grep -q 'the daemon ended with status 0' "$daemon_log"
+  start_daemon --workers 1
+  "$counterctl" --server "$url" -q scale 2
+  "$counterctl" --server "$url" -q stop
+  wait_for_end_of "$daemon_pid"
+  assert_succeeds grep -q 'counterctl scale: 2 workers are wanted' "$daemon_log"
+  assert_succeeds grep -q 'counterctl stop: the daemon ends' "$daemon_log"
+}
+
+@test "the log says that connections are fewer than asked for, and when all are taken" {
+  local connection connections=() count
+  launcher=(bash -c 'ulimit -n 72 && exec "$@"' bash)
+  start_daemon --workers 1 --listen 127.0.0.1:0
+  assert_succeeds grep -q 'limit of open files, 72, leaves room for 8 of 16000 connections' "$daemon_log"
+  for count in {1..9}; do
+    exec {connection}<>"/dev/tcp/127.0.0.1/${url##*:}"
+    connections+=("$connection")
+  done
+  await 10 grep -q 'serves as many connections as it can, 8;' "$daemon_log"
+  for connection in "${connections[@]}"; do exec {connection}>&-; done
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+}
+
+@test "scale that ends the daemon says that it has ended" {
+  start_daemon --workers 1
+  rm "$database"
+  try "$counterctl" --server "$url" --timeout 10s scale 2
+  assert_refused 69
+  assert_stderr_has 'the daemon has ended'
+}
+
+@test "a log that is removed under a daemon makes no number come twice, and is saved at its end" {
+  local worker attempt
+  start_daemon --workers 2
+  assert_equal "$("$counterctl" --server "$url" next inv)" 1
+  assert_equal "$("$counterctl" --server "$url" next inv)" 2
+  rm "$database-wal" "$database-shm"
+  worker=$(ready_workers | head -n 1)
+  kill -KILL "$worker"
+  for attempt in 1 2 3 4 5 6; do
+    try "$counterctl" --server "$url" --timeout 300ms next inv
+    ((status == 69 || status == 75)) || { show_run; fail "attempt $attempt"; }
+  done
+  stop_daemon
+  start_daemon --workers 2
+  assert_equal "$("$counterctl" --server "$url" next inv)" 3
+}

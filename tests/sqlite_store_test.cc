@@ -539,21 +539,44 @@ TEST_CASE("a part of the database that is removed under an open store stops it",
   }
 }
 
-TEST_CASE("a log that was removed is not joined by who opens the database then", "[sqlite]") {
+TEST_CASE("who opens a database joins no others that use a log or a shared memory that is removed",
+          "[sqlite]") {
+  using Parts = std::vector<std::string>;
+  for (const Parts& parts : {Parts{"-wal"}, Parts{"-shm"}, Parts{"-wal", "-shm"}}) {
+    CAPTURE(parts.front(), parts.size());
+    const Place place;
+    const auto store = place.open();
+    run_one(*store, increment_of("a"));
+    for (const std::string& part : parts) {
+      fs::rename(place.path() + part, place.directory() / ("away" + part));
+    }
+    const Error error = place.refusal();
+    CHECK(error.code == Code::kUnavailable);
+    CHECK(contains(error.message, parts.front() + ", a part of the database, was removed"));
+    for (const std::string& part : parts) {
+      CHECK_FALSE(fs::exists(place.path() + part));
+      fs::rename(place.directory() / ("away" + part), place.path() + part);
+    }
+    CHECK(run_one(*place.open(), increment_of("a")).value == 2);
+    CHECK(run_one(*store, increment_of("a")).value == 3);
+  }
+}
+
+TEST_CASE("a database put in the place of one that is in use does not get its log", "[sqlite]") {
   const Place place;
+  const Place other;
+  run_one(*other.open(), increment_of("a", 50));
+  Foreigner(other.path()).run("PRAGMA wal_checkpoint(TRUNCATE)");
   const auto store = place.open();
-  std::vector<Step> many;
-  for (int i = 0; i < 1'000; ++i) many.push_back(increment_of("row" + std::to_string(i)));
-  run(*store, many);
-  // The first page and that of the last row are in the database alone, so that SQLite misses
-  // nothing.
-  Foreigner(place.path()).run("PRAGMA wal_checkpoint(TRUNCATE)");
-  run_one(*store, increment_of("row0"));
-  run_one(*store, increment_of("row0"));
-  fs::rename(place.log_path(), place.directory() / "away");
+  run_one(*store, increment_of("a"));
+  const std::string log = contents_of(place.log_path());
+  fs::rename(other.path(), place.path());
+  const std::string replacement = contents_of(place.path());
   const Error error = place.refusal();
-  CHECK(error.code == Code::kUnavailable);
-  CHECK(contains(error.message, "-wal, a part of the database, was removed or replaced"));
+  CHECK(error.code == Code::kConfig);
+  CHECK(contains(error.message, "put in the place of another one"));
+  CHECK(contents_of(place.path()) == replacement);
+  CHECK(contents_of(place.log_path()) == log);
 }
 
 TEST_CASE("nothing of the log is moved after a part of the database was removed", "[sqlite]") {
@@ -933,6 +956,61 @@ TEST_CASE("the database file is all of it where its log is emptied at the end", 
   const Place copy;
   fs::copy(place.path(), copy.path());
   CHECK(value_of(*copy.open(), "a") == 11);
+}
+
+// A store that empties its log at the end, with a counter that holds 1, in its log alone.
+std::unique_ptr<Store> open_to_empty(const Place& place) {
+  StoreOptions options = place.options();
+  options.empty_log = true;
+  auto store = open_or_throw(options);
+  run_one(*store, increment_of("a"));
+  return store;
+}
+
+TEST_CASE("a log that was removed is moved into its database at the end", "[sqlite]") {
+  const Place place;
+  auto store = open_to_empty(place);
+  fs::remove(place.log_path());
+  SECTION("alone") {}
+  SECTION("with the shared memory") {
+    fs::remove(place.path() + "-shm");
+  }
+  store.reset();
+  CHECK(value_of(*place.open(), "a") == 1);
+}
+
+TEST_CASE("the log of a database that was replaced is moved into it at the end, not into the other",
+          "[sqlite]") {
+  const Place place;
+  const Place other;
+  run_one(*open_to_empty(other), increment_of("a", 49));
+  auto store = open_to_empty(place);
+  const Place old;
+  fs::rename(place.path(), old.path());
+  fs::rename(other.path(), place.path());
+  store.reset();
+  CHECK(value_of(*old.open(), "a") == 1);
+  CHECK(value_of(*place.open(), "a") == 50);
+}
+
+TEST_CASE("the log is left at the end where the database is deleted or another log is there",
+          "[sqlite]") {
+  const Place place;
+  auto store = open_to_empty(place);
+  SECTION("deleted") {
+    const std::string log = contents_of(place.log_path());
+    fs::remove(place.path());
+    store.reset();
+    CHECK(contents_of(place.log_path()) == log);
+  }
+  SECTION("another log") {
+    const std::string before = contents_of(place.path());
+    fs::remove(place.log_path());
+    write_file(place.log_path(), "another one");
+    store.reset();
+    CHECK(contents_of(place.log_path()) == "another one");
+    CHECK(contents_of(place.path()) == before);
+  }
 }
 
 TEST_CASE("a log that cannot be emptied at the end keeps nobody waiting, and all it holds",

@@ -1,5 +1,6 @@
-// When the sqlite engine syncs its log, and what it does when a sync fails. The test program's own
-// fdatasync(), which SQLite calls as well, counts and fails as it is told.
+// When the sqlite engine syncs its log, and what it does when a sync or a write fails. The test
+// program's own fdatasync() and pwrite64(), which SQLite calls as well, count and fail as they are
+// told.
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <sqlite3.h>
 #include <sys/syscall.h>
@@ -21,6 +22,7 @@ namespace {
 
 std::atomic<int> syncs;
 std::atomic<int> failing_syncs;  // that are still to fail
+std::atomic<int> write_error;    // of all writes by SQLite; 0: they do not fail
 
 }  // namespace
 
@@ -32,6 +34,14 @@ extern "C" int fdatasync(int fd) {
     return -1;
   }
   return static_cast<int>(syscall(SYS_fdatasync, fd));
+}
+
+extern "C" ssize_t pwrite64(int fd, const void* bytes, size_t size, off64_t offset) {
+  if (write_error != 0) {
+    errno = write_error;
+    return -1;
+  }
+  return syscall(SYS_pwrite64, fd, bytes, size, offset);
 }
 
 namespace counterd {
@@ -265,6 +275,18 @@ TEST_CASE("a log that cannot be synced where it begins makes its change unknown"
   const std::int64_t value = value_of(*store, "a").value_or(0);
   CHECK((value == 1 || value == 2));
   CHECK(run_one(*store, increment_of("a")).value == value + 1);
+}
+
+TEST_CASE("a quota that is used up is a store without room, and nothing happens", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a"));
+  write_error = EDQUOT;
+  const Outcome refused = run_one(*store, increment_of("a"));
+  write_error = 0;
+  CHECK(refused.code == Code::kStoreFull);
+  CHECK(value_of(*store, "a") == 2);
+  CHECK(run_one(*store, increment_of("a")).value == 3);
 }
 
 TEST_CASE("who opens a database whose log could not be synced moves all to the database first",

@@ -1,6 +1,5 @@
 #include "common/store/file_turn.h"
 
-#include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -24,32 +23,6 @@ int wake_signal() {
 // A signal that comes between the check of the deadline and flock() is lost, so it comes again.
 constexpr long kRepeatNs = 10'000'000;
 
-// The bytes whose locks are the alarm and the presence: far behind those that SQLite locks
-// (PENDING_BYTE, 1 GiB), and behind any database.
-constexpr off_t kAlarmByte = off_t{1} << 60;
-constexpr off_t kPresenceByte = kAlarmByte + 1;
-
-struct flock lock_of(off_t byte, short type) {
-  struct flock lock {};
-  lock.l_type = type;
-  lock.l_whence = SEEK_SET;
-  lock.l_start = byte;
-  lock.l_len = 1;
-  return lock;
-}
-
-// Locks of the open file, which no other descriptor's end drops; shared, so that several can have
-// one.
-void set_lock(int file, off_t byte, short type) {
-  struct flock lock = lock_of(byte, type);
-  fcntl(file, F_OFD_SETLK, &lock);
-}
-
-bool has_lock_of_another(int file, off_t byte) {
-  struct flock lock = lock_of(byte, F_WRLCK);
-  return fcntl(file, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-}
-
 }  // namespace
 
 FileTurn::~FileTurn() {
@@ -57,7 +30,7 @@ FileTurn::~FileTurn() {
 }
 
 Result<void> FileTurn::take(Deadline deadline) {
-  if (flock(file_.get(), LOCK_EX | LOCK_NB) == 0) return {};
+  if (flock(file_, LOCK_EX | LOCK_NB) == 0) return {};
   if (errno != EWOULDBLOCK && errno != EINTR) {
     return system_error(Code::kUnavailable, "cannot lock the database", errno);
   }
@@ -65,38 +38,14 @@ Result<void> FileTurn::take(Deadline deadline) {
 }
 
 void FileTurn::yield() {
-  flock(file_.get(), LOCK_UN);
-}
-
-void FileTurn::be_present() {
-  set_lock(file_.get(), kPresenceByte, F_RDLCK);
-}
-
-void FileTurn::leave() {
-  set_lock(file_.get(), kPresenceByte, F_UNLCK);
-}
-
-bool FileTurn::is_another_present() const {
-  return has_lock_of_another(file_.get(), kPresenceByte);
-}
-
-void FileTurn::raise_alarm() {
-  set_lock(file_.get(), kAlarmByte, F_RDLCK);
-}
-
-void FileTurn::end_alarm() {
-  set_lock(file_.get(), kAlarmByte, F_UNLCK);
-}
-
-bool FileTurn::hears_alarm() const {
-  return has_lock_of_another(file_.get(), kAlarmByte);
+  flock(file_, LOCK_UN);
 }
 
 Result<void> FileTurn::wait(Deadline deadline) {
   if (const Result<void> armed = arm(deadline); !armed) return armed.error();
   int failure = EINTR;
   while (failure == EINTR && std::chrono::steady_clock::now() < deadline) {
-    failure = flock(file_.get(), LOCK_EX) == 0 ? 0 : errno;
+    failure = flock(file_, LOCK_EX) == 0 ? 0 : errno;
   }
   disarm();
   if (failure == 0) return {};

@@ -124,8 +124,8 @@ void run(SQLite::Statement& statement) {
 
 class SqliteStore final : public Store {
  public:
-  SqliteStore(OpenedFile file, const StoreOptions& options)
-      : file_(std::move(file.file)), options_(options), turn_(std::move(file.descriptor)) {}
+  SqliteStore(SqliteFile file, const StoreOptions& options)
+      : file_(std::move(file)), options_(options), turn_(file_.descriptor()) {}
   SqliteStore(const SqliteStore&) = delete;
   SqliteStore& operator=(const SqliteStore&) = delete;
   ~SqliteStore() override { close(); }
@@ -173,7 +173,7 @@ class SqliteStore final : public Store {
 
   SqliteFile file_;
   const StoreOptions options_;
-  FileTurn turn_;  // before connection_, so that it is closed after it
+  FileTurn turn_;
   std::optional<Connection> connection_;
   bool must_recover_ = false;             // see distrust_log()
   bool knows_log_ = false;                // all that was in it when it was opened is on the disk
@@ -206,9 +206,11 @@ Result<void> SqliteStore::connect() {
 
 Result<void> SqliteStore::try_to_connect() {
   connection_.reset();
+  file_.leave();
   knows_log_ = false;
   settled_.reset();
   ours_.reset();
+  if (const Result<void> same = file_.check_others(); !same) return same.error();
   const bool was_empty = file_.log_is_empty();
   configure_sqlite();
   try {
@@ -221,13 +223,10 @@ Result<void> SqliteStore::try_to_connect() {
     if (const Result<void> ours = check_application(); !ours) return ours.error();
     connection_->prepare(options_);
     file_.remember_companions();
-    if (!is_shared_log(handle, file_.log_path())) {
-      return part_is_lost(file_.log_path());
-    }
     // Behind the opening of the log: what was raised before is heard, and the kernel tells of what
     // fails from then on. The alarm first: who ends between the two is not there either.
-    const bool alarmed = turn_.hears_alarm();
-    const bool is_first = !turn_.is_another_present();
+    const bool alarmed = file_.hears_alarm();
+    const bool is_first = !file_.is_another_present();
     const bool sealed = is_first && is_sealed(file_.log_path(), kLongestSealedBytes);
     const bool in_doubt = is_first && !was_empty && !sealed;
     if (must_recover_ || in_doubt || alarmed) {
@@ -236,7 +235,7 @@ Result<void> SqliteStore::try_to_connect() {
       knows_log_ = sealed || was_empty;
       if (sealed) settled_ = data_version();
     }
-    turn_.be_present();  // only now: others trust a log that somebody uses
+    file_.be_present();  // only now: others trust a log that somebody uses
   } catch (const SQLite::Exception& exception) {
     // What may pass by itself. SQLite says of a read that the disk failed, too, that the database
     // is malformed.
@@ -300,7 +299,7 @@ Result<void> SqliteStore::recover() {
   }
   must_recover_ = false;
   knows_log_ = true;
-  turn_.end_alarm();
+  file_.end_alarm();
   return {};
 }
 
@@ -331,7 +330,7 @@ Result<void> SqliteStore::write_log_again() {
 // After an I/O error: what is shown may not be on the disk, until recover().
 void SqliteStore::distrust_log() {
   must_recover_ = true;
-  turn_.raise_alarm();
+  file_.raise_alarm();
 }
 
 // Recovers, if that is due: the alarm ends with this store, and others may go on.
@@ -346,8 +345,8 @@ void SqliteStore::close() {
 void SqliteStore::empty_log() {
   deadline_ = steady_clock::now() + kEndPatience;
   if (!turn_.take(deadline_)) return;
-  turn_.leave();
-  if (!turn_.is_another_present() && file_.check()) checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
+  file_.leave();
+  if (!file_.is_another_present() && file_.may_empty_log()) checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
   turn_.yield();
 }
 
@@ -361,7 +360,7 @@ void SqliteStore::seal() {
   try {
     run(*connection_->write_begin);  // another program may not know of the turn
     const bool ends_with_ours = ours_ == data_version();
-    if (ends_with_ours && is_settled() && !turn_.hears_alarm() && file_.check()) {
+    if (ends_with_ours && is_settled() && !file_.hears_alarm() && file_.check()) {
       seal_log(file_.log_path(), static_cast<std::size_t>(log_bytes_ / page_bytes_),
                kLongestSealedBytes);
     }
@@ -596,7 +595,9 @@ Error SqliteStore::failure(const SQLite::Exception& exception, std::string_view 
   const int code = exception.getErrorCode();
   if (code == SQLITE_FULL) return full();
   if (code == SQLITE_IOERR || code == SQLITE_CORRUPT || code == SQLITE_NOTADB) distrust_log();
-  return {Code::kUnavailable, std::string(doing) + file_.path() + ": " + exception.what()};
+  const char* const hint =
+      code == SQLITE_BUSY ? " by another program that uses it (lslocks shows which)" : "";
+  return {Code::kUnavailable, std::string(doing) + file_.path() + ": " + exception.what() + hint};
 }
 
 Result<ListPage> SqliteStore::list(const ListQuery& query, Deadline deadline) {
@@ -658,7 +659,7 @@ Result<std::unique_ptr<Store>> open_sqlite_store(const SqliteLocation& location,
   if (options.require_durable && options.sync != Sync::kFull) {
     return Error{Code::kConfig, "--require-durable needs --sync full"};
   }
-  Result<OpenedFile> file = open_sqlite_file(location.path, options.create);
+  Result<SqliteFile> file = open_sqlite_file(location.path, options.create);
   if (!file) return file.error();
   auto store = std::make_unique<SqliteStore>(std::move(*file), options);
   if (const Result<void> opened = store->open(steady_clock::now() + options.timeout); !opened) {

@@ -36,6 +36,15 @@ std::optional<FileIdentity> identify(const std::string& path) {
   return found ? std::optional(found->identity) : std::nullopt;
 }
 
+// What to say where a file that SQLite keeps beside the database is not the one in use.
+Error part_is_lost(const std::string& path) {
+  return {Code::kUnavailable,
+          "the file " + path +
+              ", a part of the database, was removed or replaced while it was in use; end all that "
+              "use the database in good order (counterctl stop), which saves what was in it unless "
+              "another file is in its place, then start again"};
+}
+
 // The file's path without symbolic links, also if the file is yet to be made.
 Result<std::string> resolve(const std::string& path) {
   std::error_code failure;
@@ -122,17 +131,12 @@ Result<struct stat> check_kind(const std::string& path, int file) {
 
 }  // namespace
 
-Error part_is_lost(const std::string& path) {
-  return {Code::kUnavailable,
-          "the file " + path +
-              ", a part of the database, was removed or replaced while it was in use; end all "
-              "processes that use the database, then put the file back or restore a backup"};
-}
-
-SqliteFile::SqliteFile(std::string path, const FileIdentity& identity)
+SqliteFile::SqliteFile(std::string path, const FileIdentity& identity, UniqueFd descriptor)
     : path_(std::move(path)),
       identity_(identity),
-      companions_{Companion{path_ + "-wal"}, Companion{path_ + "-shm"}} {}
+      descriptor_(std::move(descriptor)),
+      companions_{Companion{path_ + "-wal", Sign::kLog},
+                  Companion{path_ + "-shm", Sign::kSharedMemory}} {}
 
 bool SqliteFile::log_is_empty() const {
   std::error_code failure;
@@ -144,21 +148,28 @@ void SqliteFile::remember_companions() {
   for (Companion& companion : companions_) companion.identity = identify(companion.path);
 }
 
-Result<void> SqliteFile::check() const {
+Result<void> SqliteFile::check_database() const {
   const std::optional<FoundFile> now = look_at(path_);
   if (!now) {
     return system_error(Code::kUnavailable, "the database " + path_ + " is gone (put it back)",
                         errno);
   }
   if (now->identity != identity_) {
-    return Error{Code::kUnavailable, "the database " + path_ +
-                                         " was replaced by another file while it was in use; "
-                                         "put the first one back, or restart"};
+    return Error{Code::kUnavailable,
+                 "the database " + path_ +
+                     " was replaced by another file while it was in use; put the first one back, "
+                     "or, to use the other one, end all that use the first in good order "
+                     "(counterctl stop), then start again"};
   }
   if (now->links != 1) {
     return Error{Code::kUnavailable,
                  "the database " + path_ + " has got a hard link, which would split its log"};
   }
+  return {};
+}
+
+Result<void> SqliteFile::check() const {
+  if (const Result<void> database = check_database(); !database) return database.error();
   for (const Companion& companion : companions_) {
     if (companion.identity && identify(companion.path) == companion.identity) continue;
     return part_is_lost(companion.path);
@@ -166,7 +177,63 @@ Result<void> SqliteFile::check() const {
   return {};
 }
 
-Result<OpenedFile> open_sqlite_file(const std::string& path, bool create) {
+Result<void> SqliteFile::check_others() const {
+  if (const Result<void> database = check_database(); !database) return database.error();
+  for (const Companion& companion : companions_) {
+    const std::optional<std::uint64_t> theirs = sign_of_others(descriptor(), companion.sign);
+    if (!theirs) continue;
+    const std::optional<FileIdentity> found = identify(companion.path);
+    if (!found || sign_number(found->inode) != theirs) return part_is_lost(companion.path);
+  }
+  const UniqueFd log(open(log_path().c_str(), O_RDONLY | O_CLOEXEC));
+  if (!log) return {};
+  const std::optional<std::uint64_t> theirs = sign_of_others(log.get(), Sign::kDatabase);
+  if (!theirs || theirs == sign_number(identity_.inode)) return {};
+  return Error{Code::kConfig, "the database " + path_ +
+                                  " was put in the place of another one that is in use, whose log "
+                                  "is still there; end all that use the other one in good order "
+                                  "(counterctl stop), then start again"};
+}
+
+void SqliteFile::be_present() {
+  for (const Companion& companion : companions_) {
+    if (companion.identity) give_sign(descriptor(), companion.sign, companion.identity->inode);
+  }
+  log_ = UniqueFd(open(log_path().c_str(), O_RDONLY | O_CLOEXEC));
+  if (log_) give_sign(log_.get(), Sign::kDatabase, identity_.inode);
+}
+
+void SqliteFile::leave() {
+  log_.reset();
+  for (const Companion& companion : companions_) take_back_sign(descriptor(), companion.sign);
+}
+
+bool SqliteFile::is_another_present() const {
+  return sign_of_others(descriptor(), Sign::kLog).has_value();
+}
+
+void SqliteFile::raise_alarm() {
+  give_sign(descriptor(), Sign::kAlarm, 0);
+}
+
+void SqliteFile::end_alarm() {
+  take_back_sign(descriptor(), Sign::kAlarm);
+}
+
+bool SqliteFile::hears_alarm() const {
+  return sign_of_others(descriptor(), Sign::kAlarm).has_value();
+}
+
+bool SqliteFile::may_empty_log() const {
+  struct stat database {};
+  if (fstat(descriptor(), &database) != 0 || database.st_nlink == 0) return false;
+  return std::all_of(companions_.begin(), companions_.end(), [](const Companion& companion) {
+    const std::optional<FileIdentity> found = identify(companion.path);
+    return !found ? errno == ENOENT : found == companion.identity;
+  });
+}
+
+Result<SqliteFile> open_sqlite_file(const std::string& path, bool create) {
   const Result<std::string> resolved = resolve(path);
   if (!resolved) return resolved.error();
   if (const Result<void> there = check_not_lost(*resolved); !there) return there.error();
@@ -174,7 +241,7 @@ Result<OpenedFile> open_sqlite_file(const std::string& path, bool create) {
   if (!descriptor) return descriptor.error();
   const Result<struct stat> found = check_kind(*resolved, descriptor->get());
   if (!found) return found.error();
-  return OpenedFile{SqliteFile(*resolved, {found->st_dev, found->st_ino}), std::move(*descriptor)};
+  return SqliteFile(*resolved, {found->st_dev, found->st_ino}, std::move(*descriptor));
 }
 
 std::string_view network_file_system(long type) {

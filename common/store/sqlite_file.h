@@ -1,6 +1,9 @@
 // A database's file, as far as the file system goes: opened only where SQLite can share it safely,
 // and looked at again by each batch, because commits into a file that was deleted or replaced
 // succeed without a word. So they do where that happens to the files that SQLite keeps beside it.
+//
+// All who use the database see that others do, and with which files (file_signs.h): who comes later
+// would join other ones, if some were removed or replaced.
 #pragma once
 
 #include <sys/types.h>
@@ -13,6 +16,7 @@
 #include <string_view>
 
 #include "common/error.h"
+#include "common/store/file_signs.h"
 #include "common/unique_fd.h"
 
 namespace counterd {
@@ -26,14 +30,22 @@ struct FileIdentity {
 
 class SqliteFile {
  public:
-  // `path` is without symbolic links.
-  SqliteFile(std::string path, const FileIdentity& identity);
+  // `path` is without symbolic links. `descriptor`, for reading and writing, is kept open: closing
+  // any descriptor of a database drops the locks that SQLite has on it in this process. So this
+  // object is made before SQLite opens the file, and outlives its connection.
+  SqliteFile(std::string path, const FileIdentity& identity, UniqueFd descriptor);
 
   const std::string& path() const { return path_; }
+  int descriptor() const { return descriptor_.get(); }
   // The path of the write-ahead log.
   const std::string& log_path() const { return companions_[0].path; }
   // Whether the log holds nothing, so that nothing in it is in doubt.
   bool log_is_empty() const;
+
+  // Whether others, if any, use the files that are there now. kUnavailable: they use another log or
+  // shared memory; kConfig: another database was here, and its log still is.
+  // REQUIRES: this object is not present, and has no connection
+  Result<void> check_others() const;
 
   // From now on the files beside the database are to stay what they are.
   // REQUIRES: a connection has opened them
@@ -42,31 +54,45 @@ class SqliteFile {
   // link.
   Result<void> check() const;
 
+  // From now on, until leave() or the end of this object, others see that the files are in use.
+  // REQUIRES: remember_companions()
+  void be_present();
+  void leave();
+  bool is_another_present() const;
+
+  // Heard by all others, of whatever process, until end_alarm() or the end of this object.
+  void raise_alarm();
+  void end_alarm();
+  // Whether another one's alarm is raised.
+  bool hears_alarm() const;
+
+  // Whether the log may be moved into the database for good: it is not deleted, and nobody has put
+  // other files in the places of the log and the shared memory. The database need not be in its
+  // place, nor they in theirs: the connection has them open.
+  bool may_empty_log() const;
+
  private:
   // A file that SQLite keeps beside a database in use.
   struct Companion {
     std::string path;
+    Sign sign;  // of its being used with the database
     std::optional<FileIdentity> identity = {};
   };
 
+  Result<void> check_database() const;
+
   std::string path_;
   FileIdentity identity_;
+  UniqueFd descriptor_;
+  UniqueFd log_;                         // while this object is present
   std::array<Companion, 2> companions_;  // the log, and the memory that all who use it share
-};
-
-// What to say where a file that SQLite keeps beside the database is not the one in use.
-Error part_is_lost(const std::string& path);
-
-struct OpenedFile {
-  SqliteFile file;
-  UniqueFd descriptor;  // for reading and writing
 };
 
 // Opens the file, or makes it if `create`: for its owner alone, or for a group where the folder is.
 // kConfig: SQLite could not share it safely, or strangers could hold its lock, and the message says
 // what to do; or the file is missing or empty while its log is not. kUnavailable: what may pass by
 // itself.
-Result<OpenedFile> open_sqlite_file(const std::string& path, bool create);
+Result<SqliteFile> open_sqlite_file(const std::string& path, bool create);
 
 // The name of the network file system whose statfs(2) type is `type`; empty for a local one.
 // SQLite's write-ahead log needs memory shared by all who use the file (sqlite.org/wal.html).

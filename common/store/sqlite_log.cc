@@ -1,17 +1,12 @@
 #include "common/store/sqlite_log.h"
 
-#include <fcntl.h>
 #include <sqlite3.h>
-#include <unistd.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <new>
-#include <optional>
 #include <vector>
-
-#include "common/store/sqlite_format.h"
-#include "common/unique_fd.h"
 
 namespace counterd {
 namespace {
@@ -25,13 +20,9 @@ constexpr std::size_t kMostGathered = 64 << 10;
 constexpr int kWriteLock = 0;
 constexpr int kCheckpointLock = 1;
 
-// What the shared memory, a region of so many bytes, tells of the log, and where (2.1): how many
-// frames it has, of pages of which size (1: 65,536), what tells it from an older one, and how many
-// have been moved.
+// The shared memory is a region of so many bytes, and tells where how many frames of the log have
+// been moved (2.1).
 constexpr int kRegionBytes = 32'768;
-constexpr std::size_t kPageSize = 14;
-constexpr std::size_t kFrames = 16;
-constexpr std::size_t kSalts = 32;
 constexpr std::size_t kMovedFrames = 96;
 
 // What sqlite3_file_control() can ask of the database (numbers from 100 on are free for a VFS).
@@ -72,10 +63,17 @@ struct Forward<File, Method> {
   }
 };
 
+// The system VFS calls a full disk SQLITE_FULL, and a quota that is used up an I/O error.
+template <class File>
+int write(sqlite3_file* file, const void* data, int size, sqlite3_int64 offset) {
+  const int code = Forward<File, &sqlite3_io_methods::xWrite>::call(file, data, size, offset);
+  return code == SQLITE_IOERR_WRITE && errno == EDQUOT ? SQLITE_FULL : code;
+}
+
 int write_gathered(Log& log) {
   if (log.gathered.empty()) return SQLITE_OK;
-  const int code = Forward<Log, &sqlite3_io_methods::xWrite>::call(
-      &log, log.gathered.data(), static_cast<int>(log.gathered.size()), log.offset);
+  const int code =
+      write<Log>(&log, log.gathered.data(), static_cast<int>(log.gathered.size()), log.offset);
   log.gathered.clear();
   if (code != SQLITE_OK) log.failure = code;
   return code;
@@ -191,7 +189,7 @@ const Methods database_methods = {
     .iVersion = 3,  // that of the system's files (os_unix.c)
     .xClose = of_database<&Methods::xClose>,
     .xRead = of_database<&Methods::xRead>,
-    .xWrite = of_database<&Methods::xWrite>,
+    .xWrite = &write<Database>,
     .xTruncate = of_database<&Methods::xTruncate>,
     .xSync = of_database<&Methods::xSync>,
     .xFileSize = of_database<&Methods::xFileSize>,
@@ -281,32 +279,6 @@ volatile char* shared_memory(sqlite3_file* file) {
   return static_cast<volatile char*>(region);
 }
 
-struct SharedHeader {
-  std::uint32_t frames;
-  std::uint16_t page_size;
-  std::uint64_t salts;  // as they are in the log
-
-  bool operator==(const SharedHeader&) const = default;
-};
-
-// Nothing: there is none.
-std::optional<SharedHeader> read_header(sqlite3* connection) {
-  const volatile char* memory = shared_memory(database_file(connection));
-  if (memory == nullptr) return std::nullopt;
-  return SharedHeader{*reinterpret_cast<const volatile std::uint32_t*>(memory + kFrames),
-                      *reinterpret_cast<const volatile std::uint16_t*>(memory + kPageSize),
-                      *reinterpret_cast<const volatile std::uint64_t*>(memory + kSalts)};
-}
-
-// Whether the log is at least so long and has these salts.
-bool has_log(const std::string& path, std::size_t size, std::uint64_t salts) {
-  const UniqueFd log(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  std::uint64_t found = 0;
-  return log &&
-         pread(log.get(), &found, sizeof found, sqlite_format::kSaltsOfLog) == sizeof found &&
-         found == salts && lseek(log.get(), 0, SEEK_END) >= static_cast<off_t>(size);
-}
-
 }  // namespace
 
 const char* gathering_vfs() {
@@ -322,19 +294,6 @@ void leave_commits_unsynced(sqlite3* connection, bool leave) {
 
 int sync_log(sqlite3* connection) {
   return sqlite3_file_control(connection, "main", kSyncLog, nullptr);
-}
-
-bool is_shared_log(sqlite3* connection, const std::string& path) {
-  for (;;) {
-    const std::optional<SharedHeader> header = read_header(connection);
-    if (!header || header->frames == 0) return true;
-    const std::size_t page = header->page_size == 1 ? 65'536 : header->page_size;
-    const std::size_t size =
-        sqlite_format::kLogHeader + header->frames * (sqlite_format::kFrameHeader + page);
-    const bool same = has_log(path, size, header->salts);
-    // Another program may have begun the log anew meanwhile.
-    if (same || read_header(connection) == header) return same;
-  }
 }
 
 int move_again(sqlite3* connection) {

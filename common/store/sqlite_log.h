@@ -11,8 +11,6 @@
 
 #include <sqlite3.h>
 
-#include <string>
-
 namespace counterd {
 
 // The name of the VFS.
@@ -28,11 +26,6 @@ void leave_commits_unsynced(sqlite3* connection, bool leave);
 
 // Syncs the log: what anybody has committed before is on the disk. SQLITE_OK, or why not.
 int sync_log(sqlite3* connection);
-
-// Whether the file at `path` holds the log that all who have the database open share: a log that is
-// removed is made anew, empty, by who opens the database next. REQUIRES: the connection has read
-// the database
-bool is_shared_log(sqlite3* connection, const std::string& path);
 
 // Makes the next checkpoint move all of the log, also what an earlier one has moved already: one
 // that readers held up has not synced it. SQLITE_OK, or why not: SQLITE_BUSY while another program

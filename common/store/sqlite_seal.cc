@@ -11,13 +11,23 @@
 #include <optional>
 #include <string_view>
 
-#include "common/store/sqlite_format.h"
 #include "common/unique_fd.h"
 
 namespace counterd {
 namespace {
 
-using namespace sqlite_format;
+// Where things are in the log, in bytes; numbers have their highest byte first.
+constexpr std::size_t kLogHeader = 32;
+constexpr std::size_t kPageSizeOfLog = 8;
+constexpr std::size_t kSaltsOfLog = 16;  // which tell its frames from those of an older log
+constexpr std::size_t kChecksumOfLog = 24;
+
+constexpr std::size_t kFrameHeader = 24;
+constexpr std::size_t kPagesOfFrame = 4;  // of the database behind a commit; 0: no commit
+constexpr std::size_t kSaltsOfFrame = 8;
+constexpr std::size_t kChecksumOfFrame = 16;
+
+constexpr std::size_t kPair = 8;  // the salts, and the two halves of a checksum
 
 constexpr std::uint32_t kSmallestPage = 512;
 constexpr std::uint32_t kLargestPage = 65'536;
@@ -81,7 +91,7 @@ std::string read_beginning(int file, std::size_t longest) {
 // What tells the file from any other, also from one that has got its number; nothing: not known.
 std::optional<std::uint64_t> identify(int file) {
   constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
-  // Not fstat(), which asks for the other times too: see look_at() in sqlite.cc.
+  // Not fstat(), which asks for the other times too: see look_at() in sqlite_file.cc.
   struct statx found {};
   constexpr unsigned kWanted = STATX_INO | STATX_BTIME;
   if (statx(file, "", AT_EMPTY_PATH, kWanted, &found) != 0) return std::nullopt;
