@@ -90,16 +90,16 @@ BatchLines::BatchLines(std::istream& input, std::string name, std::size_t from)
     : input_(input), name_(std::move(name)), from_(from), buffer_(kMaxLineBytes + 1) {
   add("increment", add_increment_words);
   add("reset", add_reset_words);
-  add("delete", add_named_words<OperationKind::kDelete>);
-  add("report", add_named_words<OperationKind::kReport>);
+  add("delete", [](CLI::App& app) { return OperationWords(app, OperationKind::kDelete, true); });
+  add("report", [](CLI::App& app) { return OperationWords(app, OperationKind::kReport, true); });
 }
 
 void BatchLines::add(const std::string& word, OperationWords (*add_words)(CLI::App& app)) {
   auto app = std::make_unique<CLI::App>();
   app->set_help_flag();
   app->allow_extras();
-  const OperationWords words = add_words(*app);
-  commands_.emplace(word, Command{std::move(app), words});
+  OperationWords words = add_words(*app);
+  commands_.emplace(word, Command{std::move(app), std::move(words)});
 }
 
 std::string BatchLines::place(std::size_t line) const {

@@ -1,5 +1,8 @@
 #include "cli/operations.h"
 
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
 #include "cli/command.h"
 #include "common/number.h"
 
@@ -14,9 +17,45 @@ Result<Operation> operation_on(OperationKind kind, const std::optional<std::stri
   return operation;
 }
 
-Result<Operation> operation_on_named(OperationKind kind, const std::optional<std::string>& name) {
-  if (!name) return Error{Code::kUsage, "the name of the counter is missing"};
-  return operation_on(kind, name);
+OperationWords::OperationWords(CLI::App& app, OperationKind kind, bool named)
+    : app_(&app), kind_(kind), named_(named), given_(std::make_shared<Given>()) {
+  app.add_option("name", given_->name, named ? "the counter" : "the counter (default: count)")
+      ->type_name("NAME");
+}
+
+void OperationWords::add_option(const std::string& option, const char* type, const char* help) {
+  std::string parameter = option.substr(2);
+  std::replace(parameter.begin(), parameter.end(), '-', '_');
+  // By a function: CLI11 takes an empty value for none.
+  app_->add_option_function<std::string>(
+          option,
+          [given = given_, parameter](const std::string& value) {
+            given->parameters.emplace_back(parameter, value);
+          },
+          help)
+      ->type_name(type);
+}
+
+void OperationWords::add_flag(const std::string& flag, const char* parameter, const char* value,
+                              const char* help) {
+  app_->add_flag_callback(
+      flag,
+      [given = given_, parameter, value] { given->parameters.emplace_back(parameter, value); },
+      help);
+}
+
+Result<Operation> OperationWords::read() const {
+  if (named_ && !given_->name) return Error{Code::kUsage, "the name of the counter is missing"};
+  Result<std::string> name = name_or_default(given_->name);
+  if (!name) return name.error();
+  Result<Operation> operation =
+      read_operation(kind_, std::move(*name), given_->parameters, Spelling::kOption);
+  if (operation || operation.error().code != Code::kBadParameter) return operation;
+  return Error{Code::kUsage, operation.error().message};
+}
+
+void OperationWords::forget() {
+  *given_ = {};
 }
 
 std::int64_t printed_value(const Operation& operation, const Outcome& outcome) {

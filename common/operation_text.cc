@@ -22,72 +22,122 @@ constexpr std::string_view kName = "name";
 constexpr std::array<std::string_view, 4> kWords = {"increment", "reset", "delete",
                                                     "report"};  // in the order of OperationKind
 
-Result<std::int64_t> read_number(const Parameters& parameters, std::string_view name,
-                                 std::int64_t otherwise) {
-  const std::string* text = find_parameter(parameters, name);
-  return text == nullptr ? otherwise : parse_int64(*text, name);
-}
+// Reads the parameters of an operation on one counter.
+class Reader {
+ public:
+  Reader(const Parameters& parameters, Spelling spelling)
+      : parameters_(parameters), spelling_(spelling) {}
 
-Result<void> read_bound(const Parameters& parameters, std::string_view name,
-                        std::optional<std::int64_t>& bound) {
-  const std::string* text = find_parameter(parameters, name);
-  if (text == nullptr) return {};
-  const Result<std::int64_t> number = parse_int64(*text, name);
-  if (!number) return number.error();
-  bound = *number;
-  return {};
-}
+  Result<Operation> read(OperationKind kind, std::string name) const {
+    Operation operation;
+    operation.kind = kind;
+    operation.name = std::move(name);
+    Result<void> read;
+    if (kind == OperationKind::kIncrement) read = read_increment(operation);
+    if (kind == OperationKind::kReset) read = read_reset(operation);
+    if (!read) return read.error();
+    return operation;
+  }
 
-Result<Bounds> read_bounds(const Parameters& parameters) {
-  Bounds bounds;
-  if (const auto min = read_bound(parameters, "min", bounds.min); !min) return min.error();
-  if (const auto max = read_bound(parameters, "max", bounds.max); !max) return max.error();
-  if (const std::string* on_limit = find_parameter(parameters, "on_limit")) {
-    bounds.clamp = *on_limit == "clamp";
-    if (!bounds.clamp && *on_limit != "refuse") {
-      return Error{Code::kBadParameter,
-                   "on_limit " + quote_for_people(*on_limit) + " is neither refuse nor clamp"};
+ private:
+  Result<void> read_increment(Operation& operation) const {
+    operation.operand = 1;
+    if (auto by = read_number("by", operation.operand); !by) return by;
+    if (auto initial = read_number("initial", operation.initial); !initial) return initial;
+    if (auto bounds = read_bounds(operation.bounds); !bounds) return bounds;
+    if (auto lifetime = read_lifetime(operation.lifetime); !lifetime) return lifetime;
+    return read_truth("check", operation.check);
+  }
+
+  Result<void> read_reset(Operation& operation) const {
+    if (auto to = read_number("to", operation.operand); !to) return to;
+    return read_truth("create", operation.create);
+  }
+
+  Result<void> read_bounds(Bounds& bounds) const {
+    if (auto min = read_number("min", bounds.min); !min) return min;
+    if (auto max = read_number("max", bounds.max); !max) return max;
+    if (auto limit = read_choice("on_limit", "refuse", "clamp", bounds.clamp); !limit) return limit;
+    return check_bounds(bounds);
+  }
+
+  Result<void> read_lifetime(Lifetime& lifetime) const {
+    if (auto window = read_window(lifetime.window); !window) return window;
+    if (const std::string* text = find("ttl")) {
+      const Result<std::chrono::milliseconds> ttl = parse_duration(*text, spell("ttl"));
+      if (!ttl) return ttl.error();
+      if (lifetime.window)
+        return wrong(spell("ttl") + " and " + spell("per") + " exclude each other");
+      lifetime.ttl = *ttl;
     }
+    if (auto mode = read_choice("ttl_mode", "create", "renew", lifetime.renew); !mode) return mode;
+    if (find("ttl_mode") != nullptr && !lifetime.ttl) {
+      return wrong(spell("ttl_mode") + " needs " + spell("ttl"));
+    }
+    return {};
   }
-  if (const Result<void> checked = check_bounds(bounds); !checked) return checked.error();
-  return bounds;
-}
 
-Result<std::optional<Window>> read_window(const Parameters& parameters) {
-  const std::string* per = find_parameter(parameters, "per");
-  const std::string* timezone = find_parameter(parameters, "timezone");
-  if (per == nullptr) {
-    if (timezone == nullptr) return std::optional<Window>();
-    return Error{Code::kBadParameter, "timezone needs per"};
+  Result<void> read_window(std::optional<Window>& window) const {
+    const std::string* per = find("per");
+    const std::string* timezone = find("timezone");
+    if (per == nullptr) {
+      if (timezone == nullptr) return {};
+      return wrong(spell("timezone") + " needs " + spell("per"));
+    }
+    const Result<Period> period = parse_period(*per);
+    if (!period) return Error{period.error().code, spell("per") + " " + period.error().message};
+    window = Window{*period};
+    if (timezone == nullptr) return {};
+    if (const Result<void> form = check_timezone_form(*timezone); !form) {
+      return Error{form.error().code, spell("timezone") + " " + form.error().message};
+    }
+    window->timezone = *timezone;
+    return {};
   }
-  const Result<Period> period = parse_period(*per);
-  if (!period) return Error{period.error().code, "per " + period.error().message};
-  if (timezone == nullptr) return std::optional(Window{*period});
-  if (const Result<void> form = check_timezone_form(*timezone); !form) return form.error();
-  return std::optional(Window{*period, *timezone});
-}
 
-Result<Lifetime> read_lifetime(const Parameters& parameters) {
-  Lifetime lifetime;
-  Result<std::optional<Window>> window = read_window(parameters);
-  if (!window) return window.error();
-  lifetime.window = std::move(*window);
-  if (const std::string* text = find_parameter(parameters, "ttl")) {
-    const Result<std::chrono::milliseconds> ttl = parse_duration(*text, "ttl");
-    if (!ttl) return ttl.error();
-    if (lifetime.window) return Error{Code::kBadParameter, "ttl and per exclude each other"};
-    lifetime.ttl = *ttl;
+  // Of `number`, which stays as it is if the parameter is not given.
+  template <class Number>
+  Result<void> read_number(std::string_view name, Number& number) const {
+    const std::string* text = find(name);
+    if (text == nullptr) return {};
+    const Result<std::int64_t> read = parse_int64(*text, spell(name));
+    if (!read) return read.error();
+    number = *read;
+    return {};
   }
-  const std::string* mode = find_parameter(parameters, "ttl_mode");
-  if (mode == nullptr) return lifetime;
-  lifetime.renew = *mode == "renew";
-  if (!lifetime.renew && *mode != "create") {
-    return Error{Code::kBadParameter,
-                 "ttl_mode " + quote_for_people(*mode) + " is neither create nor renew"};
+
+  Result<void> read_truth(std::string_view name, bool& truth) const {
+    const Result<bool> read = counterd::read_truth(parameters_, name, truth);
+    if (!read) return read.error();
+    truth = *read;
+    return {};
   }
-  if (!lifetime.ttl) return Error{Code::kBadParameter, "ttl_mode needs a ttl"};
-  return lifetime;
-}
+
+  // Whether the parameter is the second of two words; the first one is what it is if not given.
+  Result<void> read_choice(std::string_view name, std::string_view first, std::string_view second,
+                           bool& is_second) const {
+    const std::string* text = find(name);
+    if (text == nullptr) return {};
+    is_second = *text == second;
+    if (is_second || *text == first) return {};
+    return wrong(spell(name) + " " + quote_for_people(*text) + " is neither " + std::string(first) +
+                 " nor " + std::string(second));
+  }
+
+  const std::string* find(std::string_view name) const { return find_parameter(parameters_, name); }
+
+  std::string spell(std::string_view name) const {
+    if (spelling_ == Spelling::kParameter) return std::string(name);
+    std::string flag = "--" + std::string(name);
+    std::replace(flag.begin(), flag.end(), '_', '-');
+    return flag;
+  }
+
+  static Error wrong(const std::string& message) { return {Code::kBadParameter, message}; }
+
+  const Parameters& parameters_;
+  const Spelling spelling_;
+};
 
 // Takes the member `name` out of `members`; nothing: there is none.
 std::optional<std::string> take_member(Parameters& members, std::string_view name) {
@@ -158,36 +208,9 @@ Result<void> check_parameters(const Parameters& parameters,
   return {};
 }
 
-Result<Operation> read_operation(OperationKind kind, std::string name,
-                                 const Parameters& parameters) {
-  Operation operation;
-  operation.kind = kind;
-  operation.name = std::move(name);
-  const bool increments = kind == OperationKind::kIncrement;
-  if (!increments && kind != OperationKind::kReset) return operation;
-  const Result<std::int64_t> operand =
-      read_number(parameters, increments ? "by" : "to", increments ? 1 : 0);
-  if (!operand) return operand.error();
-  operation.operand = *operand;
-  if (!increments) {
-    const Result<bool> create = read_truth(parameters, "create", true);
-    if (!create) return create.error();
-    operation.create = *create;
-    return operation;
-  }
-  const Result<std::int64_t> initial = read_number(parameters, "initial", 0);
-  if (!initial) return initial.error();
-  operation.initial = *initial;
-  const Result<Bounds> bounds = read_bounds(parameters);
-  if (!bounds) return bounds.error();
-  operation.bounds = *bounds;
-  const Result<Lifetime> lifetime = read_lifetime(parameters);
-  if (!lifetime) return lifetime.error();
-  operation.lifetime = *lifetime;
-  const Result<bool> check = read_truth(parameters, "check", false);
-  if (!check) return check.error();
-  operation.check = *check;
-  return operation;
+Result<Operation> read_operation(OperationKind kind, std::string name, const Parameters& parameters,
+                                 Spelling spelling) {
+  return Reader(parameters, spelling).read(kind, std::move(name));
 }
 
 Result<Operation> read_operation(Parameters members) {

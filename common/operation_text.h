@@ -2,7 +2,6 @@
 // parameters, each a name and a text.
 #pragma once
 
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -30,11 +29,14 @@ std::span<const std::string_view> parameters_of(OperationKind kind);
 Result<void> check_parameters(const Parameters& parameters,
                               std::span<const std::string_view> known);
 
+// How messages name a parameter: "ttl_mode", or as an option of the command line, "--ttl-mode".
+enum class Spelling : unsigned char { kParameter, kOption };
+
 // kBadNumber, kBadParameter: a parameter has no such value. A time zone is taken as it is: whether
-// there is one of that name, who has the store says (settle_timezones() of operation.h).
-// REQUIRES: check_parameters() accepts them for `kind`
-Result<Operation> read_operation(OperationKind kind, std::string name,
-                                 const Parameters& parameters);
+// there is one of that name, the process that has the store decides (settle_timezones() of
+// operation.h). REQUIRES: check_parameters() accepts them for `kind`
+Result<Operation> read_operation(OperationKind kind, std::string name, const Parameters& parameters,
+                                 Spelling spelling = Spelling::kParameter);
 
 // The operation that the members of a JSON object tell: "op" (increment, reset, delete, report),
 // "name", and the parameters. The error as above, or kBadName.
