@@ -736,7 +736,7 @@ workers_have_ended() {
     ip link set lo up && ip address add fe80::1/64 dev lo || exit
     "$1" --listen "$3" --workers 2 --ready-fd 9 9> >(grep -m 1 ready) >"$4" 2>&1 &
     wait_for() { until "$@"; do sleep 0.02; done; }
-    wait_for grep -q "version .* serves" "$4"
+    wait_for grep -qs "version .* serves" "$4"
     "$2" --server "$3" increment
     "$2" --server "$3" scale 3
     curl -gsS "http://[fe80::1%25lo]:4747/report" | grep -c "\"count\":1"

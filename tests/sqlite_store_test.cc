@@ -145,6 +145,22 @@ TEST_CASE("the wait for the turn ends at its deadline", "[sqlite]") {
   first->yield_turn();
 }
 
+TEST_CASE("the wait for the turn ends at its deadline where all signals are blocked", "[sqlite]") {
+  const Place place;
+  const auto first = place.open();
+  const auto second = place.open();
+  REQUIRE(first->take_turn(patiently()));
+  bool got = true;
+  std::thread([&] {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, nullptr);
+    got = second->take_turn(after(milliseconds(50))).ok();
+  }).join();
+  CHECK_FALSE(got);
+  first->yield_turn();
+}
+
 TEST_CASE("who waits for the turn gets it when it is yielded", "[sqlite]") {
   const Place place;
   const auto holder = place.open();

@@ -13,7 +13,6 @@
 namespace counterd {
 
 enum class Sign : unsigned char {
-  kAlarm,         // on a database: its log is in doubt
   kSharedMemory,  // on a database: it is used with the shared memory whose inode is the number
   kLog,           // on a database: it is used with this log
   kDatabase,      // on a log: it is used with this database

@@ -60,6 +60,10 @@ Result<void> FileTurn::wait(Deadline deadline) {
 Result<void> FileTurn::arm(Deadline deadline) {
   if (timer_thread_ != gettid()) {
     if (timer_thread_ != 0) timer_delete(timer_);
+    sigset_t signals;  // whoever has started this program may have blocked it
+    sigemptyset(&signals);
+    sigaddset(&signals, wake_signal());
+    pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
     struct sigevent event {};
     event.sigev_notify = SIGEV_THREAD_ID;
     event.sigev_signo = wake_signal();

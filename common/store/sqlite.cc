@@ -11,9 +11,9 @@
 //
 // A sync that fails leaves pages that look written: it is told to each open file, once (Linux 4.13,
 // errseq_t), so all who have the log open meet it at their next sync, and then move what they see
-// to the database before they go on. Who opens the log later learns of it by the alarm, as long as
-// the one that has raised it lives; and who is the first to open it doubts all of it, unless it was
-// sealed (sqlite_seal.h) by one that knew it to be on the disk.
+// to the database before they go on. Who opens the log later learns of it by the doubt that all who
+// have it open share (sqlite_wal.h); and who is the first to open it doubts all of it, unless it
+// was sealed (sqlite_seal.h) by one that knew it to be on the disk.
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -33,6 +33,7 @@
 #include "common/store/sqlite_log.h"
 #include "common/store/sqlite_schema.h"
 #include "common/store/sqlite_seal.h"
+#include "common/store/sqlite_wal.h"
 
 namespace counterd {
 namespace {
@@ -70,6 +71,10 @@ constexpr std::chrono::milliseconds kTidyPause{1'000};
 
 // How long who closes the store waits for others.
 constexpr std::chrono::milliseconds kEndPatience{500};
+
+// How long who opens the store waits for the end of others' syncs, and how often it looks.
+constexpr std::chrono::milliseconds kSyncPatience{200};
+constexpr std::chrono::microseconds kSyncPause{200};
 
 // SQLite shall not keep books of its memory, under a lock. Where it was in use in this process
 // before, it does.
@@ -149,6 +154,7 @@ class SqliteStore final : public Store {
   Result<void> recover();
   Result<void> write_log_again();
   void distrust_log();
+  bool stays_in_doubt();
   void close();
   void empty_log();
   void seal();
@@ -223,13 +229,11 @@ Result<void> SqliteStore::try_to_connect() {
     if (const Result<void> ours = check_application(); !ours) return ours.error();
     connection_->prepare(options_);
     file_.remember_companions();
-    // Behind the opening of the log: what was raised before is heard, and the kernel tells of what
-    // fails from then on. The alarm first: who ends between the two is not there either.
-    const bool alarmed = file_.hears_alarm();
+    // Behind the opening of the log: the kernel tells of what fails from then on.
     const bool is_first = !file_.is_another_present();
     const bool sealed = is_first && is_sealed(file_.log_path(), kLongestSealedBytes);
     const bool in_doubt = is_first && !was_empty && !sealed;
-    if (must_recover_ || in_doubt || alarmed) {
+    if (must_recover_ || in_doubt || stays_in_doubt()) {
       if (const Result<void> recovered = recover(); !recovered) return recovered.error();
     } else {
       knows_log_ = sealed || was_empty;
@@ -242,6 +246,7 @@ Result<void> SqliteStore::try_to_connect() {
     constexpr std::array passing = {SQLITE_BUSY,    SQLITE_IOERR,    SQLITE_FULL,    SQLITE_NOMEM,
                                     SQLITE_CORRUPT, SQLITE_CANTOPEN, SQLITE_PROTOCOL};
     const bool passes = is_one_of(passing, exception.getErrorCode());
+    if (exception.getErrorCode() == SQLITE_IOERR) distrust_log();
     return Error{passes ? Code::kUnavailable : Code::kConfig,
                  "cannot open the database " + file_.path() + ": " + exception.what()};
   }
@@ -279,8 +284,8 @@ Result<void> SqliteStore::check_application() {
 // Makes the log whole on the disk, then moves it into the database, synced, and empties it. What a
 // failed fsync has left in the page cache looks written, and a later fsync says it is: only writing
 // it again makes it so. First where it is: if the power fails amid the move, what the database has
-// got already must not be newer than the log that is found. Where another program reads, the log
-// stays as it is now, on the disk, and none of it counts as moved.
+// got already must not be newer than the log that is found. Where another program reads, or
+// the database has no room to grow, the log stays as it is now, on the disk.
 Result<void> SqliteStore::recover() {
   if (const Result<void> whole = write_log_again(); !whole) {
     distrust_log();
@@ -290,7 +295,7 @@ Result<void> SqliteStore::recover() {
   if (code == SQLITE_OK) {
     deadline_ = std::min(deadline_, steady_clock::now() + kRestartPatience);
     code = checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
-    if (code == SQLITE_BUSY) code = SQLITE_OK;
+    if (code == SQLITE_BUSY || code == SQLITE_FULL) code = SQLITE_OK;
   }
   if (code != SQLITE_OK) {
     distrust_log();
@@ -299,11 +304,11 @@ Result<void> SqliteStore::recover() {
   }
   must_recover_ = false;
   knows_log_ = true;
-  file_.end_alarm();
+  trust_log(connection_->database.getHandle());
   return {};
 }
 
-// Writes all bytes of the log as they are, and syncs them.
+// Writes the log as it is, and syncs it.
 // REQUIRES: the turn is held
 Result<void> SqliteStore::write_log_again() {
   constexpr std::size_t kPiece = 1 << 20;
@@ -314,13 +319,15 @@ Result<void> SqliteStore::write_log_again() {
   const UniqueFd log(::open(file_.log_path().c_str(), O_RDWR | O_CLOEXEC));
   if (!log) return failed();
   connection_->database.exec("BEGIN IMMEDIATE");  // another program may not know of the turn
+  const off_t end = end_of_log(connection_->database.getHandle());
   const auto piece = std::make_unique_for_overwrite<char[]>(kPiece);
   ssize_t done = 1;
-  for (off_t at = 0; done > 0; at += done) {  // a write may be short
-    done = pread(log.get(), piece.get(), kPiece, at);
+  for (off_t at = 0; at < end && done > 0; at += done) {  // a write may be short
+    const auto size = std::min(kPiece, static_cast<std::size_t>(end - at));
+    done = pread(log.get(), piece.get(), size, at);
     if (done > 0) done = pwrite(log.get(), piece.get(), static_cast<std::size_t>(done), at);
   }
-  const bool written = done == 0 && fdatasync(log.get()) == 0;
+  const bool written = done >= 0 && fdatasync(log.get()) == 0;
   const int error = errno;
   connection_->database.exec("ROLLBACK");
   errno = error;
@@ -330,10 +337,21 @@ Result<void> SqliteStore::write_log_again() {
 // After an I/O error: what is shown may not be on the disk, until recover().
 void SqliteStore::distrust_log() {
   must_recover_ = true;
-  file_.raise_alarm();
+  if (connection_) doubt_log(connection_->database.getHandle());
 }
 
-// Recovers, if that is due: the alarm ends with this store, and others may go on.
+// Whether somebody's sync has failed, or has not come to its end. One that is under way is waited
+// for: while this store has the turn nobody has more to sync.
+bool SqliteStore::stays_in_doubt() {
+  const Deadline end = std::min(deadline_, steady_clock::now() + kSyncPatience);
+  while (is_in_doubt(connection_->database.getHandle())) {
+    if (steady_clock::now() >= end) return true;
+    std::this_thread::sleep_for(kSyncPause);
+  }
+  return false;
+}
+
+// Recovers, if that is due, so that others need not.
 void SqliteStore::close() {
   if (must_recover_ && take_turn(steady_clock::now() + kEndPatience)) turn_.yield();
   if (!connection_ || must_recover_) return;
@@ -357,10 +375,11 @@ void SqliteStore::seal() {
   if (!knows_log_) return;
   deadline_ = steady_clock::now();  // who is in the way goes on with the log
   if (!turn_.take(deadline_)) return;
+  sqlite3* const handle = connection_->database.getHandle();
   try {
     run(*connection_->write_begin);  // another program may not know of the turn
     const bool ends_with_ours = ours_ == data_version();
-    if (ends_with_ours && is_settled() && !file_.hears_alarm() && file_.check()) {
+    if (ends_with_ours && is_settled() && !is_in_doubt(handle) && file_.check()) {
       seal_log(file_.log_path(), static_cast<std::size_t>(log_bytes_ / page_bytes_),
                kLongestSealedBytes);
     }
@@ -412,10 +431,18 @@ void SqliteStore::shorten_log() {
   checkpoint_due_ = log_bytes_ + checkpoint_interval_;
 }
 
-// REQUIRES: the turn is held
+// What has been moved is read from the database from then on, so it is synced, also where it is not
+// all and SQLite leaves it. REQUIRES: the turn is held
 int SqliteStore::checkpoint(int mode) {
-  return sqlite3_wal_checkpoint_v2(connection_->database.getHandle(), nullptr, mode, nullptr,
-                                   nullptr);
+  sqlite3* const handle = connection_->database.getHandle();
+  int frames = 0;
+  int moved = 0;
+  const int code = sqlite3_wal_checkpoint_v2(handle, nullptr, mode, &frames, &moved);
+  if (moved <= 0 || moved == frames) return code;
+  const int synced = sync_database(handle);
+  if (synced == SQLITE_OK) return code;
+  move_again(handle);
+  return synced;
 }
 
 // What a store that only reads must do first: recover, if that is due.

@@ -212,18 +212,6 @@ bool SqliteFile::is_another_present() const {
   return sign_of_others(descriptor(), Sign::kLog).has_value();
 }
 
-void SqliteFile::raise_alarm() {
-  give_sign(descriptor(), Sign::kAlarm, 0);
-}
-
-void SqliteFile::end_alarm() {
-  take_back_sign(descriptor(), Sign::kAlarm);
-}
-
-bool SqliteFile::hears_alarm() const {
-  return sign_of_others(descriptor(), Sign::kAlarm).has_value();
-}
-
 bool SqliteFile::may_empty_log() const {
   struct stat database {};
   if (fstat(descriptor(), &database) != 0 || database.st_nlink == 0) return false;

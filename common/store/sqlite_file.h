@@ -60,12 +60,6 @@ class SqliteFile {
   void leave();
   bool is_another_present() const;
 
-  // Heard by all others, of whatever process, until end_alarm() or the end of this object.
-  void raise_alarm();
-  void end_alarm();
-  // Whether another one's alarm is raised.
-  bool hears_alarm() const;
-
   // Whether the log may be moved into the database for good: it is not deleted, and nobody has put
   // other files in the places of the log and the shared memory. The database need not be in its
   // place, nor they in theirs: the connection has them open.

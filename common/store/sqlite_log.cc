@@ -8,6 +8,8 @@
 #include <new>
 #include <vector>
 
+#include "common/store/sqlite_wal.h"
+
 namespace counterd {
 namespace {
 
@@ -15,15 +17,8 @@ namespace {
 // cannot write more than 131,071 at once: it takes the size modulo 131,072 (os_unix.c).
 constexpr std::size_t kMostGathered = 64 << 10;
 
-// Locks among those of the shared memory (sqlite.org/walformat.html, 2.2): that of the log's
-// writer, and that of who makes a checkpoint.
+// The lock of the log's writer, among those of the shared memory (sqlite.org/walformat.html, 2.2).
 constexpr int kWriteLock = 0;
-constexpr int kCheckpointLock = 1;
-
-// The shared memory is a region of so many bytes, and tells where how many frames of the log have
-// been moved (2.1).
-constexpr int kRegionBytes = 32'768;
-constexpr std::size_t kMovedFrames = 96;
 
 // What sqlite3_file_control() can ask of the database (numbers from 100 on are free for a VFS).
 enum Control : int { kLeaveUnsynced = 0x63746400, kSyncLog };
@@ -108,10 +103,25 @@ int write_log(sqlite3_file* file, const void* data, int size, sqlite3_int64 offs
   return SQLITE_OK;
 }
 
+// While it is under way, and where it fails, the log is in doubt.
+template <class File>
+int sync_in_doubt(Database& database, File& file, int flags) {
+  const std::uint32_t begun = begin_sync(&database);
+  const int code = Forward<File, &sqlite3_io_methods::xSync>::call(&file, flags);
+  if (code == SQLITE_OK) end_sync(&database, begun);
+  return code;
+}
+
 int sync(Log& log, int flags) {
-  const int code = Forward<Log, &sqlite3_io_methods::xSync>::call(&log, flags);
+  const int code = sync_in_doubt(*log.database, log, flags);
   if (code == SQLITE_OK) log.begins_anew = false;
   return code;
+}
+
+int sync_database_file(sqlite3_file* file, int flags) {
+  Database& database = *static_cast<Database*>(file);
+  if (database.log != nullptr) return sync_in_doubt(database, database, flags);
+  return Forward<Database, &sqlite3_io_methods::xSync>::call(file, flags);
 }
 
 int write_and_sync(sqlite3_file* file, int flags) {
@@ -191,7 +201,7 @@ const Methods database_methods = {
     .xRead = of_database<&Methods::xRead>,
     .xWrite = &write<Database>,
     .xTruncate = of_database<&Methods::xTruncate>,
-    .xSync = of_database<&Methods::xSync>,
+    .xSync = &sync_database_file,
     .xFileSize = of_database<&Methods::xFileSize>,
     .xLock = of_database<&Methods::xLock>,
     .xUnlock = of_database<&Methods::xUnlock>,
@@ -266,19 +276,6 @@ sqlite3_vfs around(sqlite3_vfs& system) {
   return vfs;
 }
 
-sqlite3_file* database_file(sqlite3* connection) {
-  sqlite3_file* file = nullptr;
-  sqlite3_file_control(connection, "main", SQLITE_FCNTL_FILE_POINTER, &file);
-  return file;
-}
-
-// Null: there is none yet.
-volatile char* shared_memory(sqlite3_file* file) {
-  volatile void* region = nullptr;
-  file->pMethods->xShmMap(file, 0, kRegionBytes, 0, &region);
-  return static_cast<volatile char*>(region);
-}
-
 }  // namespace
 
 const char* gathering_vfs() {
@@ -294,20 +291,6 @@ void leave_commits_unsynced(sqlite3* connection, bool leave) {
 
 int sync_log(sqlite3* connection) {
   return sqlite3_file_control(connection, "main", kSyncLog, nullptr);
-}
-
-int move_again(sqlite3* connection) {
-  sqlite3_file* file = database_file(connection);
-  const Methods& methods = *file->pMethods;
-  const auto lock = [&](int how) {
-    return methods.xShmLock(file, kCheckpointLock, 1, how | SQLITE_SHM_EXCLUSIVE);
-  };
-  if (const int code = lock(SQLITE_SHM_LOCK); code != SQLITE_OK) return code;
-  if (volatile char* memory = shared_memory(file)) {
-    *reinterpret_cast<volatile std::uint32_t*>(memory + kMovedFrames) = 0;
-  }
-  lock(SQLITE_SHM_UNLOCK);
-  return SQLITE_OK;
 }
 
 }  // namespace counterd

@@ -27,9 +27,4 @@ void leave_commits_unsynced(sqlite3* connection, bool leave);
 // Syncs the log: what anybody has committed before is on the disk. SQLITE_OK, or why not.
 int sync_log(sqlite3* connection);
 
-// Makes the next checkpoint move all of the log, also what an earlier one has moved already: one
-// that readers held up has not synced it. SQLITE_OK, or why not: SQLITE_BUSY while another program
-// makes a checkpoint. Of any connection, whatever its VFS.
-int move_again(sqlite3* connection);
-
 }  // namespace counterd
