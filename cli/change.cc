@@ -7,6 +7,7 @@
 
 #include "common/idempotency_key.h"
 #include "common/limits.h"
+#include "common/uuid.h"
 
 namespace counterd {
 namespace {
@@ -87,7 +88,7 @@ Result<void> Changer::change(Step& step, Deadline deadline) {
 
 Result<void> set_key(const Globals& globals, const std::optional<std::string>& given,
                      Operation& operation) {
-  Result<std::string> key = given ? parse_idempotency_key(*given) : make_idempotency_key();
+  Result<std::string> key = given ? parse_idempotency_key(*given) : make_uuid();
   if (!key) return Error{given ? Code::kUsage : key.error().code, "--key: " + key.error().message};
   operation.key = std::move(*key);
   if (!given) {

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "cli/http_client.h"
-#include "common/idempotency_key.h"
 #include "common/json.h"
+#include "common/uuid.h"
 
 namespace counterd {
 namespace {
@@ -138,7 +138,7 @@ std::string Load::next_request() {
   if (reports) return to_bytes({"GET", target, ""}, plan_.server);
   std::string fields;
   if (plan_.keyed) {
-    if (const Result<std::string> key = make_idempotency_key()) {
+    if (const Result<std::string> key = make_uuid()) {
       fields = "Idempotency-Key: \"" + *key + "\"\r\nIdempotency-Key-Lifetime: 60\r\n";
     }
   }

@@ -17,9 +17,4 @@ Result<std::string> parse_idempotency_key(std::string_view text);
 // The key in quotation marks, as parse_idempotency_key() reads it: what is in it cannot end it.
 std::string quote_idempotency_key(std::string_view key);
 
-// A key that nobody has used: a UUID of version 7 (RFC 9562, 5.7), the present time and 74 random
-// bits of the system. Keys of one time are neighbours in an index, which random ones are not.
-// kIo: the system gives no random bits.
-Result<std::string> make_idempotency_key();
-
 }  // namespace counterd

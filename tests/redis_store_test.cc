@@ -666,6 +666,24 @@ TEST_CASE("a store that loses its connection looks at the durability again", "[r
   CHECK(probe_error(*store).code == Code::kConfig);
 }
 
+TEST_CASE("a probe sees settings that have become less durable, and no change is made then",
+          "[redis]") {
+  const RedisServer server({"--appendonly", "yes", "--appendfsync", "always"});
+  StoreOptions options = options_for(server.url());
+  const auto store = open_or_throw(options);
+  options.require_durable = true;
+  const auto strict = open_or_throw(options);
+  CHECK(run_one(*strict, increment_of("a")).value == 1);
+  REQUIRE(store->probe(patiently()));
+  server.command({"CONFIG", "SET", "appendfsync", "everysec"});
+  CHECK(store->probe(patiently()));
+  CHECK(contains(store->status().durability, "appendfsync everysec"));
+  CHECK(probe_error(*strict).code == Code::kConfig);
+  CHECK(run_one(*strict, increment_of("a")).code == Code::kUnavailable);
+  server.command({"CONFIG", "SET", "appendfsync", "always"});
+  CHECK(run_one(*strict, increment_of("a")).value == 2);
+}
+
 TEST_CASE("a server that forgot the scripts is given them again", "[redis]") {
   const RedisServer server;
   const auto store = open_or_throw(options_for(server.url()));

@@ -12,11 +12,8 @@
 // window); "names", a sorted set of all names; "ends", of those with an end, by it; "s:SESSION",
 // the latest number and outcomes; "k:NAME/KEY", of a group "k:/KEY", what was applied under an
 // idempotency key and its outcome; "keys", the sorted set of those by the time of their end.
-#include <sys/random.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <fstream>
 #include <thread>
 
@@ -27,6 +24,7 @@
 #include "common/store/outcome_text.h"
 #include "common/store/redis_batch.h"
 #include "common/store/redis_connection.h"
+#include "common/uuid.h"
 
 namespace counterd {
 namespace {
@@ -42,6 +40,8 @@ constexpr std::chrono::minutes kMaxClockDifference{1};
 
 // How often a batch is sent, at least, before its outcome is unknown.
 constexpr int kAttempts = 4;
+
+constexpr std::string_view kNonsense = "an answer that cannot be understood";
 
 constexpr milliseconds kFirstPause{5};
 constexpr milliseconds kLongestPause{100};
@@ -65,7 +65,7 @@ class RedisStore : public Store {
 
  private:
   template <typename Ask>
-  Result<RedisReply> look(Deadline deadline, Ask ask);
+  Result<RedisReply> read(Deadline deadline, Ask ask);
   Result<RedisReply> run_once(const RedisArguments& arguments, Deadline deadline, bool& sent);
   Result<RedisReply> run_until_known(const RedisArguments& arguments, Deadline deadline,
                                      bool& sent);
@@ -82,14 +82,14 @@ class RedisStore : public Store {
 
 // Asks what changes nothing; `ask` takes a deadline. The connection may have been lost since it was
 // used last, by a restart of the server or, without a word, by a firewall; asking twice does no
-// harm.
+// harm. An error reply is an Error.
 template <typename Ask>
-Result<RedisReply> RedisStore::look(Deadline deadline, Ask ask) {
+Result<RedisReply> RedisStore::read(Deadline deadline, Ask ask) {
   const bool reused = connection_.is_open();
-  if (!reused) return ask(deadline);
-  Result<RedisReply> reply = ask(std::min(patience(), deadline));
-  if (reply || steady_clock::now() >= deadline) return reply;
-  return ask(deadline);
+  Result<RedisReply> reply = ask(reused ? std::min(patience(), deadline) : deadline);
+  if (!reply && reused && steady_clock::now() < deadline) reply = ask(deadline);
+  if (reply && is_error(*reply)) return connection_.unavailable(text_of(**reply));
+  return reply;
 }
 
 // Sends a batch with changes. To connect may take longer than to get an answer: it is asking
@@ -151,19 +151,16 @@ void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
   bool sent = false;
   const RedisBatch alike(batch);
   const RedisArguments arguments = describe(alike, changes);
-  const auto look_up = [&](Deadline until) {
+  const auto run = [&](Deadline until) {
     return connection_.run(RedisScript::kApply, arguments, until);
   };
   const Result<RedisReply> reply =
-      changes ? run_until_known(arguments, deadline, sent) : look(deadline, look_up);
+      changes ? run_until_known(arguments, deadline, sent) : read(deadline, run);
   if (!reply) {
     copies_may_wait_ = copies_may_wait_ || sent;
     fail_batch(batch, {sent ? Code::kUnknown : Code::kUnavailable, reply.error().message});
-  } else if (is_error(*reply)) {
-    fail_batch(batch, connection_.unavailable(text_of(**reply)));
   } else if (!alike.read_outcomes(text_of(**reply))) {
-    fail_batch(batch,
-               {Code::kUnknown, connection_.unavailable("an answer that makes no sense").message});
+    fail_batch(batch, {Code::kUnknown, connection_.unavailable(kNonsense).message});
   }
 }
 
@@ -173,30 +170,29 @@ Result<ListPage> RedisStore::list(const ListQuery& query, Deadline deadline) {
                                : "(" + query.after;
   const std::string to = query.prefix.empty() ? "+" : "(" + query.prefix + '\x7f';
   const RedisArguments arguments = {options_.redis_prefix, from, to, std::to_string(query.limit)};
-  const Result<RedisReply> reply = look(deadline, [&](Deadline until) {
+  const Result<RedisReply> reply = read(deadline, [&](Deadline until) {
     return connection_.run(RedisScript::kList, arguments, until);
   });
   if (!reply) return reply.error();
-  if (is_error(*reply)) return connection_.unavailable(text_of(**reply));
   const redisReply& rows = **reply;
   ListPage page;
   if (rows.elements > 0) page.next = text_of(*rows.element[0]);
   for (std::size_t i = 1; i + 1 < rows.elements; i += 2) {
     ListPage::Row row{std::string(text_of(*rows.element[i])), 0};
     if (!read_int64(text_of(*rows.element[i + 1]), row.value)) {
-      return connection_.unavailable("an answer that makes no sense");
+      return connection_.unavailable(kNonsense);
     }
     page.rows.push_back(std::move(row));
   }
   return page;
 }
 
+// The server's settings may have been changed since the connection was made.
 Result<void> RedisStore::probe(Deadline deadline) {
   const Result<RedisReply> reply =
-      look(deadline, [&](Deadline until) { return connection_.command({"PING"}, until); });
+      read(deadline, [&](Deadline until) { return connection_.command({"PING"}, until); });
   if (!reply) return reply.error();
-  if (is_error(*reply)) return connection_.unavailable(text_of(**reply));
-  return {};
+  return connection_.read_durability(deadline);
 }
 
 // Leaves no key behind for a store that is closed in good order: without it, each run of
@@ -219,20 +215,6 @@ Result<std::string> read_password(const std::string& path) {
   return password;
 }
 
-Result<std::string> make_session() {
-  std::array<unsigned char, 16> bytes{};
-  if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
-    return system_error(Code::kIo, "cannot get random bytes", errno);
-  }
-  std::string session;
-  for (const unsigned char byte : bytes) {
-    constexpr std::string_view kDigits = "0123456789abcdef";
-    session += kDigits[byte >> 4];
-    session += kDigits[byte & 15];
-  }
-  return session;
-}
-
 }  // namespace
 
 Result<void> check_redis_prefix(std::string_view prefix) {
@@ -252,7 +234,7 @@ Result<std::unique_ptr<Store>> open_redis_store(const RedisLocation& location,
                  "a Redis user needs a password: name a file with "
                  "--redis-password-file"};
   }
-  Result<std::string> session = make_session();
+  Result<std::string> session = make_uuid();
   if (!session) return session.error();
   return std::unique_ptr<Store>(std::make_unique<RedisStore>(
       RedisConnection(location, std::move(*password), options.require_durable), options,

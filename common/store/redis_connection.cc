@@ -45,10 +45,9 @@ bool is_error(const RedisReply& reply, std::string_view beginning) {
   return reply->type == REDIS_REPLY_ERROR && text_of(*reply).starts_with(beginning);
 }
 
-Result<RedisReply> RedisConnection::command(const RedisArguments& arguments, Deadline deadline,
-                                            bool* sent) {
+Result<RedisReply> RedisConnection::command(const RedisArguments& arguments, Deadline deadline) {
   if (const Result<void> connected = connect(deadline); !connected) return connected.error();
-  return exchange({arguments.begin(), arguments.end()}, deadline, sent);
+  return exchange({arguments.begin(), arguments.end()}, deadline);
 }
 
 Result<RedisReply> RedisConnection::run(RedisScript script, const RedisArguments& arguments,
@@ -184,6 +183,7 @@ Result<void> RedisConnection::read_durability(Deadline deadline) {
         " (maxmemory-policy " + eviction + ")";
   }
   if (!require_durable_ || durable) return {};
+  context_.reset();  // so that nothing is asked of it before the settings are read again
   return Error{Code::kConfig, "Redis at " + place() +
                                   " is not durable, as --require-durable asks: " + durability_};
 }

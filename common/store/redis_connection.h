@@ -42,12 +42,12 @@ class RedisConnection {
   // One command and its reply, which may be the server's refusal. An Error says that there is no
   // reply: the server cannot be reached, the connection was lost, or was given up because the reply
   // would come too late to be told from the next one's (kUnavailable); or only another
-  // configuration helps (kConfig). `sent` becomes true once any of the command may have arrived.
-  Result<RedisReply> command(const RedisArguments& arguments, Deadline deadline,
-                             bool* sent = nullptr);
+  // configuration helps (kConfig).
+  Result<RedisReply> command(const RedisArguments& arguments, Deadline deadline);
 
   // The same for a script, which is loaded where the server does not know it: first use, restart,
-  // SCRIPT FLUSH. `arguments` are the script's own, without keys.
+  // SCRIPT FLUSH. `arguments` are the script's own, without keys. `sent` becomes true once any of
+  // the call may have arrived.
   Result<RedisReply> run(RedisScript script, const RedisArguments& arguments, Deadline deadline,
                          bool* sent = nullptr);
 
@@ -58,16 +58,19 @@ class RedisConnection {
   bool is_open() const { return context_ != nullptr; }
   bool was_closed() const;
 
+  // Asks the server for the settings that say what a crash can lose, as connect() does too.
+  // kConfig: it is not as durable as it must be; the connection is given up.
+  Result<void> read_durability(Deadline deadline);
+  // For people: what they said the last time.
+  const std::string& durability() const { return durability_; }
+
   Error unavailable(std::string_view why) const;
   std::string place() const;  // for people
-  // For people: what a crash can lose, as the settings said when the connection was made.
-  const std::string& durability() const { return durability_; }
 
  private:
   using Words = std::vector<std::string_view>;
 
   Result<void> log_in(Deadline deadline);
-  Result<void> read_durability(Deadline deadline);
   Result<std::optional<std::string>> read_setting(std::string_view name, Deadline deadline);
   Result<RedisReply> exchange(const Words& words, Deadline deadline, bool* sent = nullptr);
   Error lose(std::string_view why);
