@@ -2,7 +2,6 @@
 
 #include "cli/command.h"
 #include "cli/daemon.h"
-#include "common/limits.h"
 #include "common/number.h"
 
 namespace counterd {
@@ -13,10 +12,9 @@ Run add_scale(CLI::App& app) {
       ->type_name("N")
       ->required();
   return [number](const Globals& globals) -> Result<void> {
-    const Result<std::int64_t> workers =
-        parse_int64_within(*number, "number of workers", 1, static_cast<std::int64_t>(kMaxWorkers));
+    const Result<int> workers = parse_workers(*number, "number of workers");
     if (!workers) return workers.error();
-    const Result<DaemonInfo> info = scale_daemon(globals, static_cast<int>(*workers));
+    const Result<DaemonInfo> info = scale_daemon(globals, *workers);
     if (!info) return info.error();
     const std::string count = std::to_string(*workers);
     print_line(globals, globals.json ? R"({"workers":)" + count + "}" : count);

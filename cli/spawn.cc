@@ -265,7 +265,7 @@ Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, co
     return Error{Code::kConfig, "a daemon with other settings serves " + url + " already (pid " +
                                     pid + "); change its workers with: counterctl scale N"};
   }
-  const int sum = std::min(daemon.wanted + workers, static_cast<int>(kMaxWorkers));
+  const int sum = std::min(daemon.wanted + workers, kMaxWorkers);
   if (workers > 0) {
     const Result<DaemonInfo> scaled = scale_daemon(globals, sum);
     if (!scaled) return scaled.error();
@@ -333,14 +333,10 @@ Run add_spawn(CLI::App& app) {
                "leave a daemon that serves already as it is");
   app.add_option("flags", options->flags, "behind --: counterd's flags")->type_name("FLAG");
   return [options](const Globals& globals) -> Result<void> {
-    int workers = 0;
-    if (options->workers) {
-      const Result<std::int64_t> number = parse_int64_within(
-          *options->workers, "--workers", 1, static_cast<std::int64_t>(kMaxWorkers));
-      if (!number) return number.error();
-      workers = static_cast<int>(*number);
-    }
-    return spawn(globals, options->flags, workers, options->unless_running);
+    Result<int> workers = 0;
+    if (options->workers) workers = parse_workers(*options->workers, "--workers");
+    if (!workers) return workers.error();
+    return spawn(globals, options->flags, *workers, options->unless_running);
   };
 }
 

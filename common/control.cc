@@ -130,9 +130,9 @@ Result<UniqueFd> find_daemon(const Endpoint& endpoint) {
       if (!connection) continue;
       // In /tmp anybody can make what has this user's name.
       if (is_trusted(*connection)) return connection;
-      error = {Code::kNotAllowed, "the control socket " + path +
-                                      " belongs to another user, who is not believed; ask as that "
-                                      "user or as root"};
+      error = {Code::kForbidden, "the control socket " + path +
+                                     " belongs to another user, who is not believed; ask as that "
+                                     "user or as root"};
     }
   }
   return error;
@@ -162,10 +162,9 @@ Result<ControlRequest> decode_control_request(std::string_view line) {
     if (name == "command") {
       request.command = value;
     } else if (name == "workers") {
-      const Result<std::int64_t> number =
-          parse_int64_within(value, "number of workers", 1, static_cast<std::int64_t>(kMaxWorkers));
-      if (!number) return number.error();
-      request.workers = static_cast<int>(*number);
+      const Result<int> workers = parse_workers(value, "number of workers");
+      if (!workers) return workers.error();
+      request.workers = *workers;
     } else {
       return Error{Code::kBadParameter, "unknown parameter " + quote_for_people(name)};
     }

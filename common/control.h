@@ -61,7 +61,7 @@ std::string control_socket_name(const Endpoint& endpoint);
 
 // Asks the daemon of this host and user that listens on `endpoint`, which may name any address of
 // this host that reaches the daemon. kUnavailable: there is none, or it does not answer;
-// kNotAllowed: only another user's answers. `connection`, if given, is left open behind the reply:
+// kForbidden: only another user's answers. `connection`, if given, is left open behind the reply:
 // it ends when the daemon does.
 Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& request,
                               std::chrono::steady_clock::time_point deadline,

@@ -46,7 +46,6 @@ constexpr std::array kCodes = {
     CodeInfo{Code::kUnknown, "unknown-outcome", "Unknown whether it was applied", 503, 75},
     CodeInfo{Code::kUsage, "usage", "Wrong usage", 400, 64},
     CodeInfo{Code::kConfig, "configuration", "Wrong configuration", 500, 78},
-    CodeInfo{Code::kNotAllowed, "not-allowed", "Not allowed", 403, 77},
     CodeInfo{Code::kIo, "io", "Input or output failed", 500, 74},
 };
 

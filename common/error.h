@@ -48,7 +48,6 @@ enum class Code : unsigned char {
   // The program was started wrongly, or the system failed it; nothing happened.
   kUsage,
   kConfig,
-  kNotAllowed,
   kIo,
 };
 

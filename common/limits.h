@@ -65,7 +65,7 @@ inline constexpr std::size_t kMaxListLimit = 1'000;
 inline constexpr std::int64_t kMaxSortedRows = 100'000;
 
 // Worker processes of one daemon: more than any machine has use for.
-inline constexpr std::size_t kMaxWorkers = 256;
+inline constexpr int kMaxWorkers = 256;
 
 // Addresses that one daemon listens on.
 inline constexpr std::size_t kMaxListenAddresses = 16;

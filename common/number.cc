@@ -6,6 +6,7 @@
 #include <ctime>
 
 #include "common/json.h"
+#include "common/limits.h"
 
 namespace counterd {
 namespace {
@@ -51,6 +52,12 @@ Result<std::int64_t> parse_int64_within(std::string_view text, std::string_view 
         text, what, "a whole number from " + std::to_string(least) + " to " + std::to_string(most));
   }
   return value;
+}
+
+Result<int> parse_workers(std::string_view text, std::string_view what) {
+  const Result<std::int64_t> workers = parse_int64_within(text, what, 1, kMaxWorkers);
+  if (!workers) return workers.error();
+  return static_cast<int>(*workers);
 }
 
 std::int64_t wrapping_subtract(std::int64_t a, std::int64_t b) {

@@ -19,6 +19,9 @@ Result<std::int64_t> parse_int64(std::string_view text, std::string_view what);
 Result<std::int64_t> parse_int64_within(std::string_view text, std::string_view what,
                                         std::int64_t least, std::int64_t most);
 
+// A number of workers, from 1 to kMaxWorkers; kBadNumber otherwise.
+Result<int> parse_workers(std::string_view text, std::string_view what);
+
 // a - b modulo 2^64, so that no two numbers from outside are undefined behaviour.
 std::int64_t wrapping_subtract(std::int64_t a, std::int64_t b);
 

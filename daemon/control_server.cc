@@ -84,7 +84,7 @@ void ControlServer::accept(const Listening& listening) {
   if (!socket) return;
   if (!is_allowed(socket.get())) {
     const std::string refusal =
-        encode(Error{Code::kNotAllowed, "the daemon belongs to another user"});
+        encode(Error{Code::kForbidden, "the daemon belongs to another user"});
     send(socket.get(), refusal.data(), refusal.size(), MSG_NOSIGNAL);
     return;
   }

@@ -35,10 +35,9 @@ struct Setting {
 };
 
 Result<void> set_workers(DaemonOptions& options, const std::string& value) {
-  const auto number =
-      parse_int64_within(value, "number of workers", 1, static_cast<std::int64_t>(kMaxWorkers));
-  if (!number) return number.error();
-  options.workers = static_cast<int>(*number);
+  const Result<int> workers = parse_workers(value, "number of workers");
+  if (!workers) return workers.error();
+  options.workers = *workers;
   return {};
 }
 
@@ -258,7 +257,7 @@ Result<void> set_all(DaemonOptions& options, const Sources& sources) {
 int default_workers(const std::string& store_url) {
   const int processors = usable_processors();
   if (store_url.starts_with("sqlite:")) return std::clamp(processors / 2, 1, 2);
-  return std::clamp(processors, 1, static_cast<int>(kMaxWorkers));
+  return std::clamp(processors, 1, kMaxWorkers);
 }
 
 // A systemd credential of this name is the password (systemd.exec(5), LoadCredential).

@@ -331,23 +331,33 @@ void Supervisor::start(std::size_t index) {
 }
 
 // Brings the number of slots to what is wanted: from the end, so that a slot's number is its place
-// among the sockets of an address, and none is added while another is on its way out. Where not all
-// can be added none is: an Error, and what there is from then on is what is wanted.
+// among the sockets of an address, and none is added while another is on its way out.
 Result<void> Supervisor::adjust_slots() {
+  remove_retired_slots();
+  const std::size_t wanted = first_ready_ ? wanted_ : 1;
+  if (slots_.size() > wanted && !slots_[wanted].retiring) retire_slots_from(wanted);
+  if (slots_.size() >= wanted || slots_.back().retiring) return {};
+  return add_slots_up_to(wanted);
+}
+
+void Supervisor::remove_retired_slots() {
   while (slots_.size() > 1 && slots_.back().retiring && slots_.back().state == State::kWaiting &&
          !listeners_.has_queued(slots_.size() - 1)) {
     slots_.pop_back();
     listeners_.remove_slot();
   }
-  const std::size_t wanted = first_ready_ ? wanted_ : 1;
-  if (slots_.size() > wanted && !slots_[wanted].retiring) {
-    listeners_.route_to(wanted);
-    for (std::size_t i = wanted; i < slots_.size(); ++i) {
-      slots_[i].retiring = true;
-      if (slots_[i].state == State::kReady) drain(slots_[i]);
-    }
+}
+
+void Supervisor::retire_slots_from(std::size_t first) {
+  listeners_.route_to(first);
+  for (std::size_t i = first; i < slots_.size(); ++i) {
+    slots_[i].retiring = true;
+    if (slots_[i].state == State::kReady) drain(slots_[i]);
   }
-  if (slots_.size() >= wanted || slots_.back().retiring) return {};
+}
+
+// Where not all can be added none is: an Error, and what there is from then on is what is wanted.
+Result<void> Supervisor::add_slots_up_to(std::size_t wanted) {
   const std::size_t before = slots_.size();
   while (slots_.size() < wanted) {
     if (const Result<void> added = listeners_.add_slot(); !added) {

@@ -76,6 +76,9 @@ class Supervisor {
   void start(std::size_t slot);
   void say_ready();
   Result<void> adjust_slots();
+  void remove_retired_slots();
+  void retire_slots_from(std::size_t first);
+  Result<void> add_slots_up_to(std::size_t wanted);
   void stop();
   void drain(Slot& slot);
   void kill_all();

@@ -62,7 +62,7 @@ TEST_CASE("exit statuses keep what scripts rely on", "[error]") {
   CHECK(code_info(Code::kUnavailable).exit_status == 69);
   CHECK(code_info(Code::kOverloaded).exit_status == 69);
   CHECK(code_info(Code::kIo).exit_status == 74);
-  CHECK(code_info(Code::kNotAllowed).exit_status == 77);
+  CHECK(code_info(Code::kForbidden).exit_status == 77);
   CHECK(code_info(Code::kConfig).exit_status == 78);
 }
 
