@@ -21,7 +21,6 @@ struct flock bytes_of(Sign sign, short type) {
 }  // namespace
 
 void give_sign(int file, Sign sign, std::uint64_t number) {
-  take_back_sign(file, sign);
   struct flock lock = bytes_of(sign, F_RDLCK);
   lock.l_start += static_cast<off_t>(sign_number(number));
   lock.l_len = 1;

@@ -18,7 +18,7 @@ enum class Sign : unsigned char {
   kDatabase,      // on a log: it is used with this database
 };
 
-// Gives the sign, in place of one of the same kind. REQUIRES: `file` is open for reading
+// Gives the sign. REQUIRES: `file` is open for reading, and has given none of the same kind
 void give_sign(int file, Sign sign, std::uint64_t number);
 
 void take_back_sign(int file, Sign sign);
