@@ -19,6 +19,9 @@ Result<std::int64_t> parse_int64(std::string_view text, std::string_view what);
 Result<std::int64_t> parse_int64_within(std::string_view text, std::string_view what,
                                         std::int64_t least, std::int64_t most);
 
+// Appends the number in decimal digits.
+void append_number(std::string& out, std::int64_t number);
+
 // A number of workers, from 1 to kMaxWorkers; kBadNumber otherwise.
 Result<int> parse_workers(std::string_view text, std::string_view what);
 

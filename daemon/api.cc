@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <optional>
 
 #include "common/counter_name.h"
@@ -97,13 +96,7 @@ Result<Question> decode_plain(const Input& input) {
 
 // --- encode, one function a route ---
 
-void append_number(std::string& out, std::int64_t number) {
-  std::array<char, 21> digits{};
-  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr;
-  out.append(digits.data(), end);
-}
-
-void append_number(std::string& out, const std::optional<std::int64_t>& number) {
+void append_number_or_null(std::string& out, const std::optional<std::int64_t>& number) {
   if (!number) {
     out += "null";
   } else {
@@ -233,7 +226,7 @@ void append_applied(std::string& out, const Operation& operation, const Outcome&
   } else if (operation.kind == OperationKind::kReset) {
     append_name_and(out, operation, "value", outcome.value);
     out += R"(,"previous":)";
-    append_number(out, outcome.previous);
+    append_number_or_null(out, outcome.previous);
   } else if (operation.kind == OperationKind::kDelete) {
     append_name_and(out, operation, "previous", outcome.value);
   } else {

@@ -192,6 +192,7 @@ constexpr std::array kFields = {
 // Which of kFields have come.
 using Seen = std::bitset<kFields.size()>;
 constexpr std::size_t kHost = 0;
+static_assert(kFields[kHost].name == std::string_view("host"));
 
 Result<void> read_known_field(std::string_view name, std::string_view value, RequestHead& head,
                               Seen& seen) {

@@ -1,10 +1,10 @@
 #include "daemon/response.h"
 
 #include <array>
-#include <charconv>
 #include <ctime>
 
 #include "common/json.h"
+#include "common/number.h"
 
 namespace counterd {
 namespace {
@@ -52,12 +52,6 @@ std::string_view reason(int status) {
   }
 }
 
-void append_number(std::string& out, std::size_t number) {
-  std::array<char, 20> digits{};
-  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr;
-  out.append(digits.data(), end);
-}
-
 // The Date field, which a server with a clock sends (RFC 9110, 6.6.1); made once a second.
 const std::string& date_field() {
   static std::time_t made_at = 0;
@@ -78,13 +72,13 @@ const std::string& date_field() {
 
 void append_bytes(std::string& out, const Response& response, After after, bool head_only) {
   out += "HTTP/1.1 ";
-  append_number(out, static_cast<std::size_t>(response.status));
+  append_number(out, response.status);
   out += ' ';
   out += reason(response.status);
   out += "\r\nContent-Type: ";
   out += response.content_type;
   out += "\r\nContent-Length: ";
-  append_number(out, response.body.size());
+  append_number(out, static_cast<std::int64_t>(response.body.size()));
   out += "\r\nCache-Control: no-store\r\n";
   out += date_field();
   out += response.fields;
