@@ -30,7 +30,8 @@ Result<DaemonInfo> scale_daemon(const Globals& globals, int workers) {
     }
     std::this_thread::sleep_for(kPause);
     info = ask_daemon(globals.server, {"workers"}, globals.deadline);
-    if (!info && ++failures == kMostFailures) {
+    failures = info ? 0 : failures + 1;
+    if (failures == kMostFailures) {
       return Error{Code::kUnavailable, "the daemon has ended, and its log says why"};
     }
   }

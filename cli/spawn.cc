@@ -277,9 +277,12 @@ Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, co
 }
 
 // Whether a daemon answers that cannot be told what to do: another user's, or its control socket
-// is gone.
+// is gone. What listens and is none may not answer at all.
 bool is_served(const Endpoint& endpoint, Deadline deadline) {
-  return counters_of_server(endpoint)->status(deadline).ok();
+  constexpr std::chrono::milliseconds kPatience{1'000};
+  return counters_of_server(endpoint)
+      ->status(std::min(deadline, steady_clock::now() + kPatience))
+      .ok();
 }
 
 // `workers`: 0: as many as counterd would start, or one more.
@@ -300,7 +303,8 @@ Result<void> spawn(Globals globals, const Words& given, int workers, bool unless
     const auto daemon = ask_daemon(*endpoint, {"workers"}, globals.deadline);
     const int more = unless_running ? 0 : std::max(workers, 1);
     if (daemon) return add_workers_to(globals, *daemon, *settings, more);
-    if (unless_running && is_served(*endpoint, globals.deadline)) {
+    // Which settings that one has is not known: it will not do where some are asked for.
+    if (unless_running && given.empty() && is_served(*endpoint, globals.deadline)) {
       print_daemon(globals, to_url(*endpoint), "",
                    "counterd serves already, by no control socket of this user");
       return {};

@@ -64,10 +64,11 @@ class Reader {
   Result<void> read_lifetime(Lifetime& lifetime) const {
     if (auto window = read_window(lifetime.window); !window) return window;
     if (const std::string* text = find("ttl")) {
+      if (lifetime.window) {
+        return wrong(spell("ttl") + " and " + spell("per") + " exclude each other");
+      }
       const Result<std::chrono::milliseconds> ttl = parse_duration(*text, spell("ttl"));
       if (!ttl) return ttl.error();
-      if (lifetime.window)
-        return wrong(spell("ttl") + " and " + spell("per") + " exclude each other");
       lifetime.ttl = *ttl;
     }
     if (auto mode = read_choice("ttl_mode", "create", "renew", lifetime.renew); !mode) return mode;

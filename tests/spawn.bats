@@ -338,6 +338,9 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_output "{\"url\":\"$url\"}"
   try "$counterctl" --server "$url" spawn
   assert_refused 78
+  # Which settings it has is not known.
+  try "$counterctl" --server "$url" spawn --unless-running -- --store "sqlite:$dir/other.db"
+  assert_refused 78
 }
 
 @test "spawn that gives up shows the log, whose lines have their time" {

@@ -23,6 +23,7 @@
 namespace {
 
 std::atomic<int> syncs;
+std::atomic<int> sync_ms;         // how much longer each takes
 std::atomic<int> failing_syncs;   // that are still to fail
 std::atomic<int> spared_syncs;    // that do not fail before them
 std::atomic<int> write_error;     // of all writes; 0: they do not fail
@@ -32,6 +33,7 @@ std::atomic<bool> only_database;  // fails: its log and shared memory do not
 
 extern "C" int fdatasync(int fd) {
   ++syncs;
+  std::this_thread::sleep_for(std::chrono::milliseconds(sync_ms));
   if (spared_syncs > 0) {
     --spared_syncs;
   } else if (failing_syncs > 0) {
@@ -326,6 +328,19 @@ sqlite3_file* file_of(SQLite::Database& database) {
   return file;
 }
 
+TEST_CASE("a log that another program has removed while no recovery worked is not missed",
+          "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a"));
+  failing_syncs = 2;  // the second one is that of the recovery
+  CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
+  CHECK(failing_syncs == 0);
+  SQLite::Database(place.path, SQLite::OPEN_READWRITE).execAndGet("SELECT count(*) FROM counters");
+  REQUIRE_FALSE(std::filesystem::exists(place.path + "-wal"));
+  CHECK(run_one(*store, increment_of("a")).value == 4);
+}
+
 TEST_CASE("a database that cannot grow is recovered in its log", "[sqlite]") {
   const Place place;
   auto store = place.open();
@@ -388,11 +403,13 @@ TEST_CASE("who opens a database waits for syncs that are under way, and need not
   SQLite::Database syncing(place.path, SQLite::OPEN_READWRITE);
   syncing.execAndGet("SELECT count(*) FROM counters");
   const std::uint32_t begun = begin_sync(file_of(syncing));
+  sync_ms = 100;
   std::thread ending([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+    std::this_thread::sleep_for(std::chrono::milliseconds(150));
     end_sync(file_of(syncing), begun);
   });
-  place.open();
+  const auto opened = place.open();
+  sync_ms = 0;
   CHECK_FALSE(is_in_doubt(syncing.getHandle()));
   ending.join();
   CHECK(place.log_size() > 0);

@@ -72,8 +72,10 @@ constexpr std::chrono::milliseconds kTidyPause{1'000};
 // How long who closes the store waits for others.
 constexpr std::chrono::milliseconds kEndPatience{500};
 
-// How long who opens the store waits for the end of others' syncs, and how often it looks.
-constexpr std::chrono::milliseconds kSyncPatience{200};
+// How long a store that is opened waits for the end of others' syncs: so many times what its own
+// takes, or a little longer than the shortest.
+constexpr int kSyncPatience = 4;
+constexpr std::chrono::milliseconds kShortestSync{1};
 constexpr std::chrono::microseconds kSyncPause{200};
 
 // SQLite shall not keep books of its memory, under a lock. Where it was in use in this process
@@ -246,7 +248,6 @@ Result<void> SqliteStore::try_to_connect() {
     constexpr std::array passing = {SQLITE_BUSY,    SQLITE_IOERR,    SQLITE_FULL,    SQLITE_NOMEM,
                                     SQLITE_CORRUPT, SQLITE_CANTOPEN, SQLITE_PROTOCOL};
     const bool passes = is_one_of(passing, exception.getErrorCode());
-    if (exception.getErrorCode() == SQLITE_IOERR) distrust_log();
     return Error{passes ? Code::kUnavailable : Code::kConfig,
                  "cannot open the database " + file_.path() + ": " + exception.what()};
   }
@@ -340,11 +341,17 @@ void SqliteStore::distrust_log() {
   if (connection_) doubt_log(connection_->database.getHandle());
 }
 
-// Whether somebody's sync has failed, or has not come to its end. One that is under way is waited
+// Whether somebody's sync has failed, or does not come to its end. One that is under way is waited
 // for: while this store has the turn nobody has more to sync.
 bool SqliteStore::stays_in_doubt() {
-  const Deadline end = std::min(deadline_, steady_clock::now() + kSyncPatience);
-  while (is_in_doubt(connection_->database.getHandle())) {
+  sqlite3* const handle = connection_->database.getHandle();
+  if (!is_in_doubt(handle)) return false;
+  const steady_clock::time_point start = steady_clock::now();
+  sync_log(handle);
+  const steady_clock::time_point synced = steady_clock::now();
+  const auto one = std::max<steady_clock::duration>(synced - start, kShortestSync);
+  const Deadline end = std::min(deadline_, synced + kSyncPatience * one);
+  while (is_in_doubt(handle)) {
     if (steady_clock::now() >= end) return true;
     std::this_thread::sleep_for(kSyncPause);
   }
@@ -394,7 +401,8 @@ Result<void> SqliteStore::take_turn(Deadline deadline) {
   deadline_ = deadline;
   if (const Result<void> turn = turn_.take(deadline); !turn) return turn.error();
   if (!must_recover_) return {};
-  Result<void> recovered = file_.check();
+  // Without a connection, another program may have been the last to close, and removed the log.
+  Result<void> recovered = connection_ ? file_.check() : Result<void>();
   if (recovered) recovered = connect();
   if (!recovered) turn_.yield();
   return recovered;

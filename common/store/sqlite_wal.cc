@@ -85,7 +85,7 @@ void end_sync(sqlite3_file* database, std::uint32_t begun) {
   const auto doubt = doubt_of(database);
   std::uint32_t before = doubt;
   do {
-    if ((before & ~kCountMask) != begun) return;
+    if ((before & ~kCountMask) != begun || (before & kCountMask) == 0) return;
   } while (!doubt.compare_exchange_weak(before, before - 1));
 }
 
