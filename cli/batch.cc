@@ -17,7 +17,7 @@ namespace {
 
 using std::chrono::steady_clock;
 
-// What the line of a portion adds to the key of all.
+// The most that a portion's line number adds to the common key.
 constexpr std::size_t kMaxKeySuffix = 20;
 
 constexpr std::int64_t kLastLine = std::numeric_limits<std::int64_t>::max();
@@ -33,7 +33,7 @@ struct Options {
 struct Plan {
   std::size_t portion = 0;  // operations at once
   bool atomic = false;
-  std::string key;  // of all portions: each has its first line behind it
+  std::string key;  // common to all portions: each appends its first line
   std::chrono::milliseconds key_lifetime{0};
 };
 
@@ -99,10 +99,10 @@ class Batch {
     return {};
   }
 
-  // What an error means that stands behind what was applied so far.
+  // What an error means after what was applied so far.
   Error stopped_by(const Error& error) const {
     if (last_line_ == 0) return {error.code, error.message + "; nothing was applied"};
-    // That nothing was applied, as the statuses of these say, would not be true.
+    // The exit status of such an error says that nothing was applied, which would not be true.
     const bool is_away = code_info(error.code).exit_status == kNothingApplied;
     return {is_away ? Code::kIo : error.code,
             error.message + "; the lines up to " + std::to_string(last_line_) +

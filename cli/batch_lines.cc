@@ -20,8 +20,8 @@ bool is_object(std::string_view line) {
   return begin != line.npos && line[begin] == '{';
 }
 
-// Within double quotes a backslash means itself, but before these (POSIX, Shell Command Language,
-// 2.2.3).
+// Within double quotes a backslash stands for itself, except before these (POSIX, Shell Command
+// Language, 2.2.3).
 constexpr std::string_view kEscapedInQuotes = "\\\"$`";
 
 class Splitter {
@@ -118,7 +118,7 @@ Result<Portion> BatchLines::next(std::size_t size) {
     }
     if (number_ < from_) continue;
     if (const Result<void> taken = take_line(portion); !taken) {
-      // What a line says is data, however wrong its words are.
+      // A line is data, however wrong its words are.
       const Code code =
           taken.error().code == Code::kUsage ? Code::kBadParameter : taken.error().code;
       return Error{code, place(number_) + ": " + taken.error().message};
@@ -127,7 +127,7 @@ Result<Portion> BatchLines::next(std::size_t size) {
   return portion;
 }
 
-// False: there is no other.
+// False: there are no more.
 Result<bool> BatchLines::read_line() {
   errno = 0;
   input_.getline(buffer_.data(), static_cast<std::streamsize>(buffer_.size()));
@@ -176,7 +176,7 @@ Result<std::optional<Operation>> BatchLines::read_words() {
 }
 
 Result<Operation> BatchLines::parse(Command& command, std::vector<std::string> words) {
-  std::reverse(words.begin(), words.end());  // as CLI11 takes them
+  std::reverse(words.begin(), words.end());  // as CLI11 expects them
   words.pop_back();
   command.words.forget();
   try {

@@ -1,4 +1,4 @@
-// The lines that `counterctl batch` reads: an operation each.
+// The lines that `counterctl batch` reads: one operation each.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -17,27 +17,27 @@
 
 namespace counterd {
 
-// Splits a line into words as a shell does: at blanks; '…', "…" and a backslash take its meaning
-// from what they hold; a # where a word begins begins a comment. Nothing is expanded.
-// kBadParameter: a quotation is not closed, or nothing is behind a backslash.
+// Splits a line into words as a shell does: at blanks; '…', "…" and a backslash quote what they
+// hold; a # at the start of a word begins a comment. Nothing is expanded.
+// kBadParameter: a quotation is not closed, or nothing follows a backslash.
 Result<std::vector<std::string>> split_words(std::string_view line);
 
-// Lines, and the operations that they say, in their order.
+// Lines, and the operations that they hold, in order.
 struct Portion {
   Operation group;                 // kEach; its members are those of `lines`
-  std::vector<std::size_t> lines;  // the numbers, from 1
-  bool is_last = false;            // there is nothing behind it
+  std::vector<std::size_t> lines;  // their numbers, from 1
+  bool is_last = false;            // nothing follows it
 };
 
 class BatchLines {
  public:
-  // `name` is that of the input, for people. Lines before `from` are not looked at.
+  // `name` names the input for people. Lines before `from` are skipped.
   BatchLines(std::istream& input, std::string name, std::size_t from);
 
-  // The next operations, up to `size`. A line is the words of increment, reset, delete or report as
-  // on the command line, though the last two want a name, or a JSON object as HTTP's batch has
-  // them; empty lines and comments say nothing. An Error, for which nothing more can be read: a
-  // line is none of these, which the message names, or is longer than kMaxLineBytes; kIo: the input
+  // The next operations, up to `size`. A line holds the words of increment, reset, delete or report
+  // as on the command line, though the last two require a name, or a JSON object as in HTTP's
+  // batch; empty lines and comments are ignored. An Error, after which nothing more can be read: a
+  // line is none of these or is longer than kMaxLineBytes, and the message names it; kIo: the input
   // cannot be read.
   Result<Portion> next(std::size_t size);
 

@@ -15,7 +15,7 @@
 namespace counterd {
 namespace {
 
-// Those that are told; the name in JSON, and for people.
+// The percentiles that are reported; their names in JSON, and for people.
 struct Percentile {
   double percent;
   const char* json;
@@ -68,7 +68,7 @@ void print(const Globals& globals, const LoadResult& result) {
   print_line(globals, "max\t" + milliseconds_of(result.latencies.longest()) + " ms");
 }
 
-// Makes the counters of the load, or deletes them.
+// Creates the counters of the load, or deletes them.
 Result<void> change_counters(const Globals& globals, int number, OperationKind kind) {
   const std::unique_ptr<Counters> counters = counters_of_server(globals.server);
   for (int i = 0; i < number; ++i) {
@@ -79,7 +79,7 @@ Result<void> change_counters(const Globals& globals, int number, OperationKind k
   return {};
 }
 
-// Prints what came of the plan. The signal that has ended it early, if one has.
+// Prints the outcome of the plan. Returns the signal that ended it early, if one did.
 Result<int> measure(const Globals& globals, const LoadPlan& plan) {
   const bool shows = !globals.quiet && isatty(STDERR_FILENO) == 1;
   const Result<LoadResult> result = run_load(plan, [shows](const LoadResult& so_far) {
@@ -102,7 +102,7 @@ Result<void> bench(const Globals& globals, LoadPlan plan) {
   const Result<int> measured = measure(globals, plan);
   Result<void> deleted = change_counters(globals, plan.counters, OperationKind::kDelete);
   if (!measured) return measured.error();
-  // Who waits for this program shall see why it has ended.
+  // The process that waits for this program should see why it ended.
   if (*measured != 0 && flush_output()) std::raise(*measured);
   return deleted;
 }

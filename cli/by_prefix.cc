@@ -25,7 +25,7 @@ const char* word_of(const Operation& change) {
 }
 
 Result<void> check_prefix(const std::string& prefix) {
-  // What a script's unset variable gives must not be every counter.
+  // A script's unset variable must not stand for every counter.
   if (prefix.empty()) return Error{Code::kBadName, "--prefix: an empty one is every counter"};
   const Result<void> checked = check_name_prefix(prefix);
   if (!checked) return Error{Code::kBadName, checked.error().message};
@@ -77,7 +77,7 @@ class PrefixChange {
     const std::string count = std::to_string(count_);
     if (!changed) {
       const auto& [code, message] = changed.error();
-      // Where some were changed, the status must not say that nothing was.
+      // If some were changed, the status must not say that nothing was.
       const bool says_nothing_was = code_info(code).exit_status == kNothingApplied && count_ > 0;
       return Error{says_nothing_was ? Code::kIo : code,
                    message + "; before that, " + count +

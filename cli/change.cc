@@ -15,14 +15,14 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-// A key of our own is known for ten minutes, or twice as long as we ask.
+// A key of our own is remembered for ten minutes, or for twice as long as we ask.
 constexpr std::chrono::minutes kOwnKeyLifetime{10};
 
 constexpr milliseconds kFirstPause{10};
 constexpr milliseconds kLongestPause{1'000};
 
-// How often we ask, at least, before the time is up: one answer that stays away, as that of a
-// stopped worker, does not use all of it.
+// The least number of attempts before the time is up: one answer that does not come, such as that
+// of a stopped worker, does not use all of it.
 constexpr int kAttempts = 3;
 
 bool is_worth_another_try(Code code) {
@@ -30,22 +30,22 @@ bool is_worth_another_try(Code code) {
          code == Code::kTooManyKeys || code == Code::kStoreFull || code == Code::kRequestTimeout;
 }
 
-// Many clients that were cut off together shall not come back together.
+// Many clients that were cut off together should not come back together.
 milliseconds with_jitter(milliseconds pause) {
   static std::mt19937 random(std::random_device{}());
   return milliseconds(
       std::uniform_int_distribution<milliseconds::rep>(pause.count() / 2, pause.count())(random));
 }
 
-// Whatever refuses one copy of a change, an earlier copy under the same key may be applied all the
-// same; but not where the key belongs to another change.
+// Even if one copy of a change is refused, an earlier copy under the same key may still be applied;
+// but not if the key belongs to another change.
 Error describe(const Step& step, bool may_have_been_applied) {
   Error error = error_of(step);
   if (may_have_been_applied && error.code != Code::kKeyReused) error.code = Code::kUnknown;
   return error;
 }
 
-// One word for a shell, whatever is in it.
+// One word for a shell, whatever it contains.
 std::string quote_for_shell(std::string_view word) {
   std::string quoted = "'";
   for (const char c : word) c == '\'' ? quoted.append("'\\''") : quoted.append(1, c);
@@ -104,7 +104,7 @@ std::string key_option(const std::string& key) {
 }
 
 void add_key_option(CLI::App& app, std::optional<std::string>& key) {
-  // By a function: CLI11 takes an empty value of an optional for none.
+  // Through a function: CLI11 takes an empty value of an optional as none.
   app.add_option_function<std::string>(
          "--key", [&key](const std::string& value) { key = value; },
          "idempotency key: asked for again with the same one, it is counted once "
@@ -137,7 +137,7 @@ Run run_change(const OperationWords& words, CLI::App& app) {
     if (operation->check && *key) return Error{Code::kUsage, "--check changes nothing: no --key"};
     Step step{std::move(*operation), {}};
     Result<void> changed = change_counter(globals, step, *key);
-    // What a bound refuses is an answer too.
+    // A refusal by a bound is an answer too.
     const bool refused = !changed && changed.error().code == Code::kBeyondBound;
     if (globals.json && (changed || refused)) {
       print_line(globals, json_line(step.operation, step.outcome));

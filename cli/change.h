@@ -9,15 +9,15 @@
 
 namespace counterd {
 
-// Makes changes, and asks again under the same key, with growing pauses, as long as nothing
-// answers, the store is away or nobody knows the outcome.
+// Makes changes, and asks again under the same key, with growing pauses, as long as there is no
+// answer, the store is unavailable or the outcome is unknown.
 class Changer {
  public:
   // REQUIRES: `globals` outlives it
   explicit Changer(const Globals& globals) : globals_(globals) {}
 
-  // Makes the change, which has a key, by `deadline`. Fills in the outcome; an Error unless it is
-  // kOk: kUnavailable says that nothing was applied, kUnknown that it may have been.
+  // Makes the change, which has a key, by `deadline`. Fills in the outcome; returns an Error unless
+  // it is kOk: kUnavailable says that nothing was applied, kUnknown that it may have been.
   Result<void> change(Step& step, Deadline deadline);
 
  private:
@@ -27,23 +27,23 @@ class Changer {
   std::unique_ptr<Counters> counters_;
 };
 
-// Gives the operation the key `given`, or one that nobody has used, which is known for a while.
-// kUsage: what is given is no key; kIo: the system gives no random bits.
+// Gives the operation the key `given`, or a fresh one, which is remembered for a while. kUsage:
+// `given` is not a key; kIo: the system gives no random bits.
 Result<void> set_key(const Globals& globals, const std::optional<std::string>& given,
                      Operation& operation);
 
-// " --key KEY", as a shell takes it.
+// " --key KEY", quoted for a shell.
 std::string key_option(const std::string& key);
 
 // The option --key of a command that changes something.
 void add_key_option(CLI::App& app, std::optional<std::string>& key);
 
-// Makes one change under `key`, or under a fresh one, within the time of `globals`. Where nobody
-// knows the outcome, the Error tells the key to ask again with.
+// Makes one change under `key`, or under a fresh one, within the timeout of `globals`. If the
+// outcome is unknown, the Error gives the key to ask again with.
 Result<void> change_counter(const Globals& globals, Step& step,
                             const std::optional<std::string>& key);
 
-// What a command does that is one change: makes it and prints the outcome. Adds --key to `app`.
+// The action of a command that is one change: makes it and prints the outcome. Adds --key to `app`.
 Run run_change(const OperationWords& words, CLI::App& app);
 
 }  // namespace counterd

@@ -1,4 +1,4 @@
-// What every command has in common: the options in front of it, where it works, how it answers.
+// What every command has in common: the options before it, what it works on, how it answers.
 #pragma once
 
 #include <chrono>
@@ -21,25 +21,25 @@ namespace counterd {
 // The options that every command takes.
 struct Globals {
   Endpoint server;
-  StoreOptions store;         // its url empty: the server is used
+  StoreOptions store;         // if its url is empty, the server is used
   bool server_given = false;  // by flag or environment
   std::chrono::milliseconds timeout{5'000};
   bool timeout_given = false;
-  // `timeout` from the start of the command: one for all that it waits for.
+  // `timeout` from the start of the command: one deadline for all that it waits for.
   Deadline deadline;
   bool json = false;
   bool quiet = false;
 };
 
-// Counters of the server or the store that `globals` name; a store is opened by `deadline`.
+// The counters of the server or store that `globals` name; a store is opened by `deadline`.
 Result<std::unique_ptr<Counters>> open_counters(const Globals& globals, Deadline deadline);
 
 // A command that has been read from the command line: prints to standard output; an Error's code
-// gives the exit status. An Error without a message is one that the command has told itself.
+// gives the exit status. An Error without a message has been reported by the command itself.
 using Run = std::function<Result<void>(const Globals& globals)>;
 
-// Adds the command's own options to `app`; what it does is what it returns. One function a
-// command, each in a file of its own.
+// Adds the command's own options to `app`; returns what the command does. One function per command,
+// each in a file of its own.
 Run add_increment(CLI::App& app);
 Run add_next(CLI::App& app);
 Run add_report(CLI::App& app);
@@ -54,18 +54,18 @@ Run add_stop(CLI::App& app);
 Run add_status(CLI::App& app);
 Run add_bench(CLI::App& app);
 
-// The name that a command was given, checked; kDefaultCounter for none. An empty one is refused: it
-// is what a script's unset variable gives, and must not count something else.
+// The name that a command was given, checked; kDefaultCounter if none was. An empty name is
+// refused: it is what a script's unset variable gives, and must not count something else.
 Result<std::string> name_or_default(const std::optional<std::string>& given);
 
-// The Error that an outcome other than kOk is.
+// The Error for an outcome other than kOk.
 Error error_of(const Step& step);
 
 // Writes one line of output, unless -q was given.
 void print_line(const Globals& globals, const std::string& line);
 
-// Sends off what has been printed so far. kIo: some of it, or of what was printed before, cannot be
-// written; then more never can, and to go on would be in vain.
+// Flushes what has been printed so far. kIo: some of it, or of what was printed before, cannot be
+// written; then nothing more ever can, and going on would be in vain.
 Result<void> flush_output();
 
 }  // namespace counterd

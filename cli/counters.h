@@ -29,10 +29,11 @@ class Counters {
   virtual Result<CountersStatus> status(Deadline deadline) = 0;
 };
 
-// Those of a running daemon. Never fails: what is wrong shows in the first call.
+// The counters of a running daemon. Never fails: what is wrong shows up in the first call.
 std::unique_ptr<Counters> counters_of_server(const Endpoint& server);
 
-// Those of a store, used by this process itself, by the same engine code and locks as a daemon.
+// The counters of a store, used by this process itself, with the same engine code and locks as a
+// daemon.
 Result<std::unique_ptr<Counters>> counters_of_store(const StoreOptions& options);
 
 }  // namespace counterd

@@ -7,7 +7,7 @@ namespace counterd {
 
 namespace {
 
-// Those that drain are still in the way; those that others have replaced are not.
+// Draining workers still count; those that others have already replaced do not.
 int count_workers(const DaemonInfo& info) {
   return static_cast<int>(
       std::count_if(info.workers.begin(), info.workers.end(),
@@ -18,7 +18,7 @@ int count_workers(const DaemonInfo& info) {
 
 Result<DaemonInfo> scale_daemon(const Globals& globals, int workers) {
   constexpr std::chrono::milliseconds kPause{10};
-  constexpr int kMostFailures = 2;  // one can be lost; it answers as long as it lives
+  constexpr int kMostFailures = 2;  // one answer can be lost; a live daemon gives the next
   int failures = 0;
   Result<DaemonInfo> info = ask_daemon(globals.server, {"scale", workers}, globals.deadline);
   if (!info) return info;

@@ -1,4 +1,4 @@
-// What commands do with the daemon of this host, beyond one question on its control socket.
+// What commands do with the daemon on this host, beyond one question on its control socket.
 #pragma once
 
 #include "cli/command.h"
@@ -6,8 +6,8 @@
 
 namespace counterd {
 
-// Tells the daemon how many workers there shall be and waits until they are there. kUnknown: they
-// are not there by the deadline.
+// Tells the daemon how many workers there should be and waits until there are that many. kUnknown:
+// there are not by the deadline.
 Result<DaemonInfo> scale_daemon(const Globals& globals, int workers);
 
 }  // namespace counterd

@@ -67,7 +67,7 @@ Result<UniqueFd> connect_to(const sockaddr* address, socklen_t size, Deadline de
   return Error{Code::kUnavailable, std::generic_category().message(failure)};
 }
 
-// Where as many wait already as the server lets, a Unix socket says so at once.
+// If the server's queue is full, a Unix socket says so at once.
 Result<UniqueFd> connect_to_path(const std::string& path, Deadline deadline) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -96,7 +96,7 @@ Result<std::optional<ReplyHead>> read_reply_head(std::string_view input) {
   reply.size = end + 4;
   if (!head.starts_with("HTTP/1.1 ") || !read_number(head.substr(9, 3), reply.status)) return wrong;
   reply.closes = field_of(head, "Connection") == "close";
-  if (reply.status < 200) return std::optional(reply);  // of no body: the answer comes behind it
+  if (reply.status < 200) return std::optional(reply);  // it has no body: the answer comes after it
   const std::optional<std::string_view> length = field_of(head, "Content-Length");
   if (!length || !read_number(*length, reply.body_size) || reply.body_size > kMaxBody) return wrong;
   return std::optional(reply);
@@ -131,7 +131,7 @@ Result<UniqueFd> connect_to_server(const Endpoint& server, Deadline deadline) {
 }
 
 Result<HttpReply> HttpClient::ask(const HttpRequest& request, Deadline deadline) {
-  // What the server has closed since the last answer would only lose the request.
+  // A connection that the server has closed since the last answer would only lose the request.
   pollfd kept{.fd = socket_.get(), .events = POLLIN | POLLRDHUP, .revents = 0};
   if (socket_ && poll(&kept, 1, 0) > 0) socket_.reset();
   if (!socket_) {

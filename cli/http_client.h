@@ -1,6 +1,6 @@
-// HTTP/1.1, as far as counterctl speaks it: one request after the other on a connection that is
-// kept, and answers with a Content-Length. Not a library's client, because counterctl is started
-// anew for each count: to load and set up one with its TLS takes longer than to count.
+// HTTP/1.1 as far as counterctl speaks it: one request after another on a connection that is kept
+// open, and answers with a Content-Length. Not a library's client, because counterctl is started
+// afresh for each count: loading and setting up one with its TLS takes longer than counting.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ namespace counterd {
 struct HttpRequest {
   std::string method;
   std::string target;
-  std::string fields;  // each with its line end, none of Host and Content-Length
+  std::string fields;  // each with its line end; without Host and Content-Length
   std::string body = {};
 };
 
@@ -27,7 +27,7 @@ struct HttpReply {
   std::string body;
 };
 
-// What an answer says of itself.
+// What the head of an answer says.
 struct ReplyHead {
   int status = 0;
   std::size_t size = 0;  // of the head
@@ -35,23 +35,23 @@ struct ReplyHead {
   bool closes = false;
 };
 
-// Reads the head that `input` begins with. Nothing: it is not whole yet. kUnavailable: it is none,
-// is larger than 16 KiB, or says of its body what is not understood or is larger than 4 MiB.
+// Reads the head at the start of `input`. Nothing: it is incomplete. kUnavailable: it is malformed,
+// is larger than 16 KiB, or gives its body a form that is not understood or a size above 4 MiB.
 Result<std::optional<ReplyHead>> read_reply_head(std::string_view input);
 
 // The request as it is sent to `server`.
 std::string to_bytes(const HttpRequest& request, const Endpoint& server);
 
-// A connection to `server`, which does not block. kUnavailable: none by `deadline`, but for the
-// time that looking up its name takes.
+// A non-blocking connection to `server`. kUnavailable: none by `deadline`, not counting the time
+// that looking up its name takes.
 Result<UniqueFd> connect_to_server(const Endpoint& server, Deadline deadline);
 
 class HttpClient {
  public:
   explicit HttpClient(Endpoint server) : server_(std::move(server)) {}
 
-  // kUnavailable: nothing was sent; kUnknown: no answer has come by `deadline`, or before the
-  // connection was lost; kBadBody: what has come is none.
+  // kUnavailable: nothing was sent; kUnknown: no answer came by `deadline`, or before the
+  // connection was lost; kBadBody: what came is not an answer.
   Result<HttpReply> ask(const HttpRequest& request, Deadline deadline);
 
  private:

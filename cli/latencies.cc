@@ -6,7 +6,7 @@
 
 namespace counterd {
 
-// Below 2^(kBits + 1) a class for each number; above, a number's kBits bits behind the highest.
+// Below 2^(kBits + 1) a class for each number; above, a number's kBits bits after the highest.
 std::size_t Latencies::class_of(std::uint64_t ns) {
   const int shift = std::max(static_cast<int>(std::bit_width(ns)) - kBits - 1, 0);
   return (static_cast<std::size_t>(shift) << kBits) + static_cast<std::size_t>(ns >> shift);

@@ -1,5 +1,5 @@
-// How long requests took: counted in classes of which none is wider than 1/64 of its times, so that
-// memory does not grow with the number of requests.
+// How long requests took: counted in classes no wider than 1/64 of their times, so that memory does
+// not grow with the number of requests.
 #pragma once
 
 #include <array>
@@ -10,12 +10,12 @@ namespace counterd {
 
 class Latencies {
  public:
-  // Longer than 2^40 ns, 18 minutes, counts as that.
+  // A latency above 2^40 ns, 18 minutes, counts as that.
   void add(std::chrono::nanoseconds latency);
 
   std::uint64_t count() const { return count_; }
   std::chrono::nanoseconds longest() const { return longest_; }
-  // So many of a hundred took no longer; 0 if there are none. REQUIRES: 0 < percent <= 100
+  // What `percent` of them did not exceed; 0 if there are none. REQUIRES: 0 < percent <= 100
   std::chrono::nanoseconds percentile(double percent) const;
 
  private:

@@ -28,7 +28,7 @@ constexpr std::size_t kReadBytes = 4096;
 constexpr std::chrono::seconds kConnectTimeout{5};
 constexpr std::chrono::seconds kLastPatience{5};
 
-// As a shell has it for a command in the background.
+// As a shell sets it for a command in the background.
 bool is_ignored(int signal) {
   struct sigaction action {};
   sigaction(signal, nullptr, &action);
@@ -102,7 +102,7 @@ Result<LoadResult> Load::run() {
   return result_;
 }
 
-// What is asked has its answer all the same.
+// Requests already sent still get their answers.
 void Load::expect_interruption() {
   for (const int signal : {SIGINT, SIGTERM}) {
     if (!is_ignored(signal)) signals_.add(signal);
@@ -114,7 +114,7 @@ void Load::expect_interruption() {
     end_ = steady_clock::now();
     due_.cancel();
     tick_.cancel();
-    loop_.stop();  // so that its patience is counted anew
+    loop_.stop();  // so that its patience starts over
   });
 }
 
@@ -150,7 +150,7 @@ steady_clock::time_point Load::due_at(std::uint64_t number) const {
                       static_cast<double>(number) / static_cast<double>(plan_.rate)));
 }
 
-// `connection` is free. At a rate, what was due in time is asked although it is late.
+// `connection` is free. At a rate, what was due in time is sent even if it is late.
 void Load::go_on(Connection& connection) {
   if (plan_.rate == 0) {
     if (!is_over()) ask(connection, steady_clock::now());
@@ -160,7 +160,7 @@ void Load::go_on(Connection& connection) {
   ask_what_is_due();
 }
 
-// Asks by idle connections for all that is due by now, and wakes up for the next.
+// Sends all that is due by now on idle connections, and wakes up for the next.
 void Load::ask_what_is_due() {
   while (!idle_.empty()) {
     const auto due = due_at(asked_);
@@ -221,7 +221,7 @@ void Load::take_reply(Connection& connection) {
   go_on(connection);
 }
 
-// Another connection takes its place. A `why` says that an answer was lost with it.
+// Replaces the connection. If `why` is not empty, an answer was lost with it.
 void Load::lose(Connection& connection, const std::string& why) {
   if (!why.empty()) {
     ++result_.lost;

@@ -1,4 +1,4 @@
-// Load on a daemon: connections that ask one request after the other, as many clients would.
+// Load on a daemon: connections that ask one request after another, as many clients would.
 #pragma once
 
 #include <chrono>
@@ -16,10 +16,10 @@ struct LoadPlan {
   Endpoint server;
   int connections = 1;
   std::chrono::milliseconds duration{0};
-  int counters = 1;       // how many are changed and read, chosen by chance
-  int reports = 0;        // so many of a hundred requests, by chance; the others increment by 1
+  int counters = 1;       // how many are changed and read, chosen at random
+  int reports = 0;        // percentage of requests, at random; the others increment by 1
   bool keyed = false;     // an idempotency key with each increment
-  std::int64_t rate = 0;  // requests a second in all; 0: each connection asks when it was answered
+  std::int64_t rate = 0;  // requests a second in all; 0: each connection asks once it was answered
 };
 
 struct LoadResult {
@@ -29,17 +29,17 @@ struct LoadResult {
   std::uint64_t unanswered = 0;  // due or asked, without an answer a while after the end
   std::string failure;           // what the first of these was
   int interrupted_by = 0;        // the signal that ended it early, SIGINT or SIGTERM
-  // Of all answers. At a rate, from when the request was due: a server that stalls is not spared
-  // those that would have come meanwhile.
+  // Those of all answers. At a rate, from when the request was due: a server that stalls is also
+  // charged for the requests that would have come meanwhile.
   Latencies latencies;
 };
 
-// The counter `number` of a plan.
+// The name of a plan's counter `number`.
 std::string load_counter(int number);
 
 // Runs the plan until its time is over or SIGINT or SIGTERM comes, and waits a while for the last
-// answers; `progress` is told once a second what has come so far. kUnavailable: not all connections
-// could be made.
+// answers; `progress` is called once a second with the results so far. kUnavailable: not all
+// connections could be made.
 Result<LoadResult> run_load(const LoadPlan& plan,
                             const std::function<void(const LoadResult&)>& progress);
 

@@ -79,7 +79,7 @@ std::string option_of_store(const Words& words) {
 }
 
 // What the flags leave open comes from the environment. A server or a store on the command line
-// beats both in the environment, where a store beats a server, but not for what asks a daemon.
+// beats both in the environment, where a store beats a server, unless the command asks a daemon.
 void read_environment(Words& words, bool asks_daemon) {
   const auto take = [](std::optional<std::string>& word, const char* name) {
     const char* value = std::getenv(name);
@@ -116,7 +116,7 @@ Result<void> check_store(const Words& words, Globals& globals) {
   return {};
 }
 
-// Takes in the environment too; refuses options on the command line that would be ignored.
+// Reads the environment too; refuses options on the command line that would be ignored.
 Result<void> check_globals(Words& words, bool asks_daemon, Globals& globals) {
   if (asks_daemon && words.store) {
     return Error{Code::kUsage,
@@ -143,7 +143,7 @@ Result<void> check_globals(Words& words, bool asks_daemon, Globals& globals) {
   return check_store(words, globals);
 }
 
-// What CLI11 would report as "A subcommand is required" or not at all.
+// Reports what CLI11 would report as "A subcommand is required" or not at all.
 Result<void> check_words(const CLI::App& app) {
   const std::vector<std::string> unknown = app.remaining();
   const bool has_command = !app.get_subcommands().empty();
@@ -160,7 +160,7 @@ Result<void> check_words(const CLI::App& app) {
                (has_command ? "unexpected argument " : "unknown command ") + word + see};
 }
 
-// Where several words may stand, CLI11 takes one in brackets for a list of them.
+// Where several words are allowed, CLI11 takes one in brackets as a list of them.
 Result<void> check_brackets(const CLI::App& command, std::span<const char* const> words) {
   const std::vector<const CLI::Option*> options = command.get_options();
   const bool takes_several =
@@ -238,7 +238,7 @@ int main(int argc, char** argv) {
   try {
     return counterd::run(argc, argv);
   } catch (const std::exception& exception) {
-    // Out of memory, at most: nobody knows what has been done by then.
+    // Can only be out of memory: nobody knows what has been done by then.
     std::cerr << "counterctl: " << exception.what() << '\n';
     return counterd::code_info(counterd::Code::kUnknown).exit_status;
   }

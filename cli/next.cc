@@ -15,7 +15,7 @@ struct Options {
   std::string start = "1";
 };
 
-// Numbers are reserved by adding how many they are: the counter holds the last one that was.
+// Numbers are reserved by adding how many are wanted: the counter holds the last one reserved.
 Result<void> next(const Options& options, const Globals& globals) {
   const Result<std::string> name = name_or_default(options.name);
   if (!name) return name.error();

@@ -26,7 +26,7 @@ OperationWords::OperationWords(CLI::App& app, OperationKind kind, bool named)
 void OperationWords::add_option(const std::string& option, const char* type, const char* help) {
   std::string parameter = option.substr(2);
   std::replace(parameter.begin(), parameter.end(), '-', '_');
-  // By a function: CLI11 takes an empty value for none.
+  // Through a function: CLI11 takes an empty value as none.
   app_->add_option_function<std::string>(
           option,
           [given = given_, parameter](const std::string& value) {

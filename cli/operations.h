@@ -1,5 +1,5 @@
-// The commands that are one operation on one counter: what their words say, on the command line and
-// in the lines of `batch`, and what is printed of their outcome.
+// The commands that are one operation on one counter: what their words mean, on the command line
+// and in the lines of `batch`, and how their outcome is printed.
 #pragma once
 
 #include <memory>
@@ -19,19 +19,19 @@ namespace counterd {
 // The words of such a command, as options of an app.
 class OperationWords {
  public:
-  // Adds the counter's name to `app`, which must outlive this object. `named`: the name must be
-  // given; else it is kDefaultCounter if it is not.
+  // Adds the counter's name to `app`, which must outlive this object. `named`: the name is
+  // required; otherwise it defaults to kDefaultCounter.
   OperationWords(CLI::App& app, OperationKind kind, bool named);
 
-  // Adds an option: its value is that of the parameter which has its name (operation_text.h).
+  // Adds an option: its value is that of the parameter with the same name (operation_text.h).
   void add_option(const std::string& option, const char* type, const char* help);
-  // Adds a flag that gives `parameter` that value.
+  // Adds a flag that sets `parameter` to `value`.
   void add_flag(const std::string& flag, const char* parameter, const char* value,
                 const char* help);
 
-  // The operation that the words say which the app has parsed. kUsage, kBadName, kBadNumber.
+  // The operation that the parsed words describe. kUsage, kBadName, kBadNumber.
   Result<Operation> read() const;
-  // Makes all options what they are without any words, so that the app can parse others.
+  // Resets all options to what they are without any words, so that the app can parse others.
   void forget();
 
  private:
@@ -46,17 +46,17 @@ class OperationWords {
   std::shared_ptr<Given> given_;  // what the app writes to
 };
 
-// The operation on the counter of that name, checked, or on kDefaultCounter.
+// The operation on the counter `name`, which is checked, or on kDefaultCounter.
 Result<Operation> operation_on(OperationKind kind, const std::optional<std::string>& name);
 
 OperationWords add_increment_words(CLI::App& app);
 OperationWords add_reset_words(CLI::App& app);
 
-// The number that is printed: of a reset or a delete the value before.
+// The number that is printed: for a reset or a delete, the value before.
 // REQUIRES: the outcome is kOk
 std::int64_t printed_value(const Operation& operation, const Outcome& outcome);
 
-// The outcome as a JSON object; of an increment, also one that a bound has refused.
+// The outcome as a JSON object; for an increment, also one that a bound has refused.
 std::string json_line(const Operation& operation, const Outcome& outcome);
 
 }  // namespace counterd

@@ -43,15 +43,15 @@ class ServerCounters : public Counters {
   HttpClient client_;
 };
 
-// A member that is a string, as it may be shown; empty if it is none.
+// A string member, in a form that is safe to show; empty if it is not a string.
 std::string text(const Json& object, const char* name) {
   const auto found = object.find(name);
   const bool is_text = found != object.end() && found->is_string();
   return is_text ? escape_controls(found->get_ref<const std::string&>()) : "";
 }
 
-// Discarded: it is not JSON, or deeper than the answers of counterd, which are lists of objects in
-// an object.
+// Discarded: it is not JSON, or is nested deeper than counterd's answers, which are lists of
+// objects in an object.
 Json parse_answer(const std::string& body) {
   constexpr int kDeepest = 4;
   bool is_deep = false;
@@ -105,7 +105,7 @@ Reply ServerCounters::refusal(const HttpReply& reply, bool changes) const {
     const std::optional<Code> code = code_of_problem_type(text(problem, "type"));
     if (code) return {*code, text(problem, "detail"), std::move(problem)};
   }
-  // Not counterd: perhaps a proxy before it, whose errors say nothing about what was applied.
+  // Not counterd: perhaps a proxy in front of it, whose errors say nothing about what was applied.
   const bool nothing_done = !changes || (reply.status >= 400 && reply.status < 500);
   return {nothing_done ? Code::kUnavailable : Code::kUnknown,
           to_url(server_) + " does not answer like counterd (HTTP status " +
@@ -113,7 +113,7 @@ Reply ServerCounters::refusal(const HttpReply& reply, bool changes) const {
           {}};
 }
 
-// 0: the body does not tell it.
+// 0: the body does not give it.
 std::int64_t moment(const Json& body, const char* name) {
   return parse_timestamp(text(body, name)).value_or(0);
 }
@@ -126,8 +126,8 @@ std::optional<std::int64_t> integer(const Json& body, const char* name) {
   return found->get<std::int64_t>();
 }
 
-// The operation's parameters as a query. Of what their values have only a '+', as in Etc/GMT+5,
-// needs encoding.
+// The operation's parameters as a query. In their values only a '+', as in Etc/GMT+5, needs
+// encoding.
 std::string query_of(const Operation& operation) {
   std::string query;
   for (const auto& [name, value] : write_parameters(operation)) {
@@ -172,7 +172,7 @@ HttpRequest request_for(const Operation& operation) {
   return request;
 }
 
-// What came of an operation on one counter, if `body` tells it.
+// The outcome of an operation on one counter, if `body` gives it.
 std::optional<Outcome> applied_outcome(const Operation& operation, const Json& body) {
   const bool deleted = operation.kind == OperationKind::kDelete;
   const std::optional<std::int64_t> value = integer(body, deleted ? "previous" : "value");
@@ -188,7 +188,7 @@ std::optional<Outcome> applied_outcome(const Operation& operation, const Json& b
   return outcome;
 }
 
-// The same, of a problem document.
+// The same, from a problem document.
 Outcome refused_outcome(Code code, std::string detail, const Json& problem) {
   Outcome outcome;
   outcome.code = code == Code::kLimitReached ? Code::kBeyondBound : code;
@@ -199,7 +199,7 @@ Outcome refused_outcome(Code code, std::string detail, const Json& problem) {
   return outcome;
 }
 
-// The same, of a group as a whole. A member that has refused it is explained by its own outcome.
+// The same, for a group as a whole. The member that refused it is explained by its own outcome.
 Outcome refused_group(const Operation& group, Code code, std::string detail, const Json& problem) {
   Outcome outcome = refused_outcome(code, std::move(detail), problem);
   const std::optional<std::int64_t> index = integer(problem, "index");
@@ -215,7 +215,7 @@ Outcome refused_group(const Operation& group, Code code, std::string detail, con
   return outcome;
 }
 
-// What came of a group's members; nothing: `body` does not tell it.
+// The outcomes of a group's members; nothing: `body` does not give them.
 std::optional<std::vector<Outcome>> member_outcomes(const Operation& group, const Json& body) {
   const auto found = body.find("outcomes");
   if (found == body.end() || !found->is_array() || found->size() != group.members.size()) {
@@ -256,7 +256,7 @@ Outcome ServerCounters::apply_one(const Operation& operation, Deadline deadline)
   return outcome;
 }
 
-// The page of a list that goes on after that name, if `body` tells it.
+// The page of a list that continues after the name `after`, if `body` gives it.
 std::optional<ListPage> read_page(const Json& body, const std::string& after) {
   ListPage page;
   const auto rows = body.find("counters");
@@ -267,7 +267,7 @@ std::optional<ListPage> read_page(const Json& body, const std::string& after) {
         row.is_object() ? integer(row, "value") : std::optional<std::int64_t>();
     if (!value) return std::nullopt;
     std::string name = text(row, "name");
-    // A list whose names do not grow might never end.
+    // A list whose names do not ascend might never end.
     if (!check_counter_name(name) || name <= last) return std::nullopt;
     last = name;
     page.rows.push_back({std::move(name), *value});

@@ -54,7 +54,7 @@ std::string find_daemon_program() {
   _exit(code_info(Code::kIo).exit_status);
 }
 
-// The code that counterd's end means for who has spawned it.
+// What counterd's end means to the process that spawned it.
 Code code_of_end(int status) {
   for (const Code code : {Code::kConfig, Code::kUsage}) {
     if (WIFEXITED(status) && WEXITSTATUS(status) == code_info(code).exit_status) return code;
@@ -81,7 +81,7 @@ Result<Words> daemon_flags(const Globals& globals, Words flags) {
   return flags;
 }
 
-// What counterd makes of its flags, its environment and its files, in lines: counterd alone knows.
+// What counterd makes of its flags, environment and files, as lines: only counterd knows.
 Result<Words> settings_of(Words flags, Deadline deadline) {
   std::array<int, 2> ends{};
   if (pipe2(ends.data(), O_CLOEXEC) != 0) {
@@ -168,7 +168,7 @@ Result<UniqueFd> open_log(const std::string& path) {
   become_counterd(std::move(words));
 }
 
-// Waits for the line "ready URL"; the URL. Empty: the daemon ends, or time is up.
+// Waits for the line "ready URL"; returns the URL. Empty: the daemon ends, or time is up.
 std::string wait_until_ready(const UniqueFd& ready, Deadline deadline) {
   std::string line;
   while (!line.ends_with('\n')) {
@@ -182,7 +182,7 @@ std::string wait_until_ready(const UniqueFd& ready, Deadline deadline) {
   return line.substr(kReady.size(), line.size() - kReady.size() - 1);
 }
 
-// The first of what the log holds from `start` on: the daemon that fails says why before all else.
+// The first part of the log from `start` on: a daemon that fails says why before anything else.
 std::string log_since(const std::string& path, off_t start) {
   std::array<char, 2048> text{};
   const UniqueFd log(open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -190,7 +190,7 @@ std::string log_since(const std::string& path, off_t start) {
   return {text.data(), size > 0 ? static_cast<std::size_t>(size) : 0};
 }
 
-// Why the daemon with `pid` is not ready. One that ends may do so a moment after its pipe has.
+// Why the daemon with `pid` is not ready. If it ends, it may do so a moment after its pipe.
 Error failure_of(pid_t pid, const std::string& log_path, off_t log_start, Deadline deadline) {
   constexpr std::chrono::milliseconds kPause{5};
   int status = 0;
@@ -235,7 +235,7 @@ Result<Started> start_daemon(const Globals& globals, const Words& flags, int wor
   return Started{pid, url};
 }
 
-// The daemon's URL, or with --json an object of it and `members`; `note` is for people.
+// Prints the daemon's URL, or with --json an object of it and `members`; `note` is for people.
 void print_daemon(const Globals& globals, const std::string& url, const std::string& members,
                   const std::string& note) {
   std::string line = url;
@@ -256,7 +256,7 @@ void print_started(const Globals& globals, const Started& started, const std::st
                "counterd is ready, pid " + pid + ", log " + log_path);
 }
 
-// A daemon serves already: sees to `workers` more, if any, where it has the same settings.
+// A daemon is already serving: adds `workers` more, if any, provided that it has the same settings.
 Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, const Words& settings,
                             int workers) {
   const std::string& url = daemon.addresses.front();
@@ -276,8 +276,8 @@ Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, co
   return {};
 }
 
-// Whether a daemon answers that cannot be told what to do: another user's, or its control socket
-// is gone. What listens and is none may not answer at all.
+// Whether a daemon answers that cannot be controlled: it is another user's, or its control socket
+// is gone. Another program that listens there may not answer at all.
 bool is_served(const Endpoint& endpoint, Deadline deadline) {
   constexpr std::chrono::milliseconds kPatience{1'000};
   return counters_of_server(endpoint)
@@ -285,9 +285,9 @@ bool is_served(const Endpoint& endpoint, Deadline deadline) {
       .ok();
 }
 
-// `workers`: 0: as many as counterd would start, or one more.
+// `workers` is 0 for as many as counterd would start, or for one more.
 Result<void> spawn(Globals globals, const Words& given, int workers, bool unless_running) {
-  std::signal(SIGCHLD, SIG_DFL);  // ignored, as a caller may leave it, how a child ended is lost
+  std::signal(SIGCHLD, SIG_DFL);  // left ignored by a caller, it loses how a child ended
   const Result<Words> flags = daemon_flags(globals, given);
   if (!flags) return flags.error();
   const Result<Words> settings = settings_of(*flags, globals.deadline);
@@ -328,7 +328,7 @@ Run add_spawn(CLI::App& app) {
     Words flags;
   };
   auto options = std::make_shared<Options>();
-  // By a function: CLI11 takes an empty value of an optional for none.
+  // Through a function: CLI11 takes an empty value of an optional as none.
   app.add_option_function<std::string>(
          "--workers", [options](const std::string& value) { options->workers = value; },
          "worker processes; or how many more")

@@ -1,5 +1,5 @@
-// The rows with the largest values of all that pass by: memory is bounded by how many are wanted,
-// whatever the number of those that pass.
+// Keeps the rows with the largest values of all that are added: memory is bounded by how many are
+// wanted, however many are added.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +22,7 @@ class TopRows {
 
  private:
   const std::size_t most_;
-  std::vector<ListPage::Row> heap_;  // the one to give way first is at the front
+  std::vector<ListPage::Row> heap_;  // the first to be dropped is at the front
 };
 
 }  // namespace counterd

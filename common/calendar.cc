@@ -30,7 +30,7 @@ struct Known {
 constexpr std::array kPeriods = {Known{"minute", 60},    Known{"hour", 3'600}, Known{"day", 86'400},
                                  Known{"week", 604'800}, Known{"month", 0},    Known{"year", 0}};
 
-// Null: there is none of that name. What is local is no name that two systems could share.
+// Null: there is none of that name. "localtime" is no name that two systems could share.
 const date::time_zone* find_zone(std::string_view name) {
   if (name == "localtime") return nullptr;
   try {
@@ -72,7 +72,7 @@ sys_seconds end_of_days(const date::time_zone& zone, Period period, sys_seconds 
   const local_days today = std::chrono::floor<date::days>(zone.to_local(now));
   const local_seconds midnight = next_first_day(period, today);
   const sys_seconds first = zone.to_sys(midnight, date::choose::earliest);
-  // Clocks that go back over midnight show it twice, and it may have been once already.
+  // Clocks that go back over midnight show it twice, and the first time may be past already.
   return first > now ? first : zone.to_sys(midnight, date::choose::latest);
 }
 

@@ -43,7 +43,7 @@ std::vector<std::string> directories_of_user() {
   if (by_session.starts_with('/')) found.push_back(by_session + "/counterd");
   const std::string user = std::to_string(geteuid());
   found.push_back(geteuid() == 0 ? "/run/counterd" : "/tmp/counterd-" + user);
-  // Of a login session, for who is not part of it, as a job of cron. It ends with the session.
+  // That of a login session, for those outside it, such as a cron job. It ends with the session.
   found.push_back("/run/user/" + user + "/counterd");
   return found;
 }
@@ -71,10 +71,10 @@ std::string numeric_host(const addrinfo& address) {
   return host.data();
 }
 
-// The endpoints that a daemon of this machine may be named for when a client reaches it at
-// `endpoint`: the host's addresses that are this machine's, and with each of them what stands for
-// all addresses. None for another machine: a daemon here that happens to have the
-// same port is not the one that was meant.
+// The endpoints that a daemon of this machine may be named after when a client reaches it at
+// `endpoint`: those of the host's addresses that are this machine's, each with what stands for all
+// addresses. None for another machine: a daemon here that happens to have the same port is not the
+// one that was meant.
 std::vector<Endpoint> names_of(const Endpoint& endpoint) {
   if (endpoint.is_unix()) return {endpoint};
   addrinfo hints{};
@@ -90,7 +90,7 @@ std::vector<Endpoint> names_of(const Endpoint& endpoint) {
     names.push_back({host, endpoint.port, ""});
     if (v4) names.push_back({"0.0.0.0", endpoint.port, ""});
     names.push_back({"::", endpoint.port, ""});  // for both families, where systemd made the socket
-    // Who connects to "all addresses" reaches the loopback one.
+    // Connecting to "all addresses" reaches the loopback one.
     const bool is_all = host == "0.0.0.0" || host == "::";
     if (is_all) names.push_back({v4 ? "127.0.0.1" : "::1", endpoint.port, ""});
   }
@@ -110,7 +110,7 @@ Result<UniqueFd> connect_to(const std::string& path) {
   return connection;
 }
 
-// Whether the other side is this user's or root's. Root believes everybody: it can ask any user's
+// Whether the other side is this user's or root's. Root trusts everybody: it can ask any user's
 // daemon.
 bool is_trusted(const UniqueFd& connection) {
   ucred peer{};
@@ -128,7 +128,7 @@ Result<UniqueFd> find_daemon(const Endpoint& endpoint) {
       const std::string path = directory + "/" + control_socket_name(name);
       Result<UniqueFd> connection = connect_to(path);
       if (!connection) continue;
-      // In /tmp anybody can make what has this user's name.
+      // In /tmp anybody can create what has this user's name.
       if (is_trusted(*connection)) return connection;
       error = {Code::kForbidden, "the control socket " + path +
                                      " belongs to another user, who is not believed; ask as that "

@@ -1,11 +1,11 @@
 // The control socket: how the supervisor is asked about its workers and told what to do.
 //
 // A Unix stream socket of the supervisor, for its own user and root (by the peer's credentials).
-// One request and one reply a connection, each one JSON object on one line:
+// One request and one reply per connection, each one JSON object on one line:
 //   {"command":"workers"}            {"pid":…,"ready":…,"settings":[…],"addresses":[…],
 //                                     "wanted":…,"workers":[{"pid":…,"slot":…,"state":…,
 //                                     "since_ms":…}]}
-//   {"command":"scale","workers":4}  the same, once the number is taken over
+//   {"command":"scale","workers":4}  the same, once the number is adopted
 //   {"command":"stop"}               the same; the connection is closed when the daemon has ended
 // A refused request is answered by {"error":{"code":…,"message":…}}, code as in error.cc.
 #pragma once
@@ -20,7 +20,7 @@
 
 namespace counterd {
 
-// The state of a worker that drains while another one has its slot already.
+// The state of a worker that drains while another one already has its slot.
 inline constexpr std::string_view kLeavingState = "leaving";
 
 struct WorkerInfo {
@@ -36,7 +36,7 @@ struct DaemonInfo {
   bool ready = false;                  // every worker serves and the store answers
   std::vector<std::string> settings;   // how it serves, as `counterd --check-config` prints it
   std::vector<std::string> addresses;  // as to_url() gives them; at least one
-  int wanted = 0;                      // number of workers it shall have
+  int wanted = 0;                      // number of workers it is to have
   std::vector<WorkerInfo> workers;
 };
 
@@ -52,8 +52,8 @@ Result<ControlRequest> decode_control_request(std::string_view line);
 Result<DaemonInfo> decode_control_reply(std::string_view line);
 
 // The directory where a daemon makes its control socket: $RUNTIME_DIRECTORY, else
-// $XDG_RUNTIME_DIR/counterd, else /run/counterd for root, else /tmp/counterd-UID; all but the
-// first are made if missing, for their owner alone. kConfig, also if it belongs to another user.
+// $XDG_RUNTIME_DIR/counterd, else /run/counterd for root, else /tmp/counterd-UID; all but the first
+// are created if missing, for their owner alone. kConfig, including if it belongs to another user.
 Result<std::string> control_directory();
 
 // The name of the control socket of a daemon that listens on `endpoint`, in that directory.
@@ -61,7 +61,7 @@ std::string control_socket_name(const Endpoint& endpoint);
 
 // Asks the daemon of this host and user that listens on `endpoint`, which may name any address of
 // this host that reaches the daemon. kUnavailable: there is none, or it does not answer;
-// kForbidden: only another user's answers. `connection`, if given, is left open behind the reply:
+// kForbidden: only another user's answers. `connection`, if given, is left open after the reply:
 // it ends when the daemon does.
 Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& request,
                               std::chrono::steady_clock::time_point deadline,

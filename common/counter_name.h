@@ -17,8 +17,8 @@ Result<void> check_counter_name(std::string_view name);
 // The same for a prefix of names, which may also be empty. kBadParameter.
 Result<void> check_name_prefix(std::string_view prefix);
 
-// Whether `name` is `prefix` or goes on behind it at a boundary of names, one of '.', '_', ':' and
-// '-': "web" and "web:de" are of the prefix "web", and "webshop" is not. A prefix may end with the
+// Whether `name` is `prefix` or continues it at a name boundary, one of '.', '_', ':' and '-':
+// "web" and "web:de" are below the prefix "web", and "webshop" is not. A prefix may end with the
 // boundary.
 bool is_below(std::string_view name, std::string_view prefix);
 

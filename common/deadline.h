@@ -7,8 +7,8 @@ namespace counterd {
 
 using Deadline = std::chrono::steady_clock::time_point;
 
-// Until one of `events` of poll(2), POLLIN or POLLOUT, is so of `fd`, or it is at its end; false:
-// not by `deadline`. A signal does not cut it short.
+// Waits until one of `events` of poll(2), POLLIN or POLLOUT, is true of `fd`, or it is at its end;
+// false: not by `deadline`. A signal does not cut the wait short.
 bool wait_ready(int fd, short events, Deadline deadline);
 
 }  // namespace counterd

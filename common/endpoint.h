@@ -10,7 +10,7 @@ namespace counterd {
 
 struct Endpoint {
   std::string host;  // name or address without brackets; empty: `path` is used
-  int port = 0;      // 0 to 65535; 0, for listening alone: any free one
+  int port = 0;      // 0 to 65535; 0, only for listening: any free one
   std::string path;  // of a Unix socket, absolute
 
   bool is_unix() const { return !path.empty(); }
@@ -23,7 +23,7 @@ inline constexpr std::string_view kDefaultEndpoint = "127.0.0.1:4747";
 // relative path is made absolute, one too long for a socket address (107 bytes) is refused.
 Result<Endpoint> parse_endpoint(std::string_view text);
 
-// The same, also as "http://HOST:PORT" with an optional slash behind it. kUsage.
+// The same, also as "http://HOST:PORT" with an optional slash after it. kUsage.
 Result<Endpoint> parse_server(std::string_view text);
 
 // HOST:PORT or unix:PATH, as parse_endpoint() reads it.

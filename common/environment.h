@@ -1,4 +1,4 @@
-// The environment, where a variable that is empty counts as one that is not set.
+// The environment, in which an empty variable counts as one that is not set.
 #pragma once
 
 #include <cstdlib>

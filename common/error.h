@@ -39,8 +39,8 @@ enum class Code : unsigned char {
   kOtherWindow,   // the counter has another one, or none
   kKeyReused,     // the idempotency key belongs to another operation
   // The store or the server is at fault.
-  kOverloaded,   // nothing happened: too much waits already
-  kClocksApart,  // nothing happened: the store's clock and ours tell different windows
+  kOverloaded,   // nothing happened: too much is waiting already
+  kClocksApart,  // nothing happened: the store's clock and ours give different windows
   kTooManyKeys,  // nothing happened: no more idempotency keys can be remembered now
   kStoreFull,    // nothing happened: the store has no room for it
   kUnavailable,  // nothing happened: try again
@@ -67,7 +67,7 @@ struct CodeInfo {
 
 const CodeInfo& code_info(Code code);
 
-// The exit status that says that nothing was applied and that to try again is safe.
+// The exit status that says that nothing was applied and that trying again is safe.
 inline constexpr int kNothingApplied = 69;
 
 // "urn:counterd:error:" and the type of `code`: the `type` of a problem document (RFC 9457, 3.1.1).

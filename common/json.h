@@ -13,7 +13,7 @@
 namespace counterd {
 
 // The members of an object in their order; numbers and booleans as text. What a number means, and
-// whether it is one that fits, is for the caller to say, who knows the parameter's name.
+// whether it fits, is for the caller to say, who knows the parameter's name.
 using FlatObject = std::vector<std::pair<std::string, std::string>>;
 
 // Reads one object whose members are strings, numbers or booleans, each name once. kBadBody for

@@ -38,9 +38,9 @@ inline constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
 // Parameters of a request, in its query and in its body: more than any route has.
 inline constexpr std::size_t kMaxParameters = 16;
 
-// What the connections of one worker hold of requests and replies that are on their way: room for
-// some 100 of the longest bodies. Beyond it requests are cut off, those first that have been on
-// their way longest, then connections whose client does not take its replies.
+// What the connections of one worker hold of requests and replies in transit: room for some 100 of
+// the longest bodies. Beyond it requests are cut off, those longest in transit first, then
+// connections whose client does not take its replies.
 inline constexpr std::size_t kMaxBufferedBytes = 128 * 1024 * 1024;
 
 // Requests of one connection that are served at once; more wait in its input.
@@ -54,7 +54,7 @@ inline constexpr std::size_t kMaxWaitingOperations = 10'000;
 // Redis script call.
 inline constexpr std::size_t kMaxBatchOperations = 1'000;
 
-// A line of what `counterctl batch` reads: no operation is as long.
+// A line of what `counterctl batch` reads: no operation is that long.
 inline constexpr std::size_t kMaxLineBytes = 4 * 1024;
 
 // Rows in one page of a list, which is one snapshot held in memory.

@@ -13,11 +13,11 @@ namespace counterd {
 
 namespace {
 
-// How long a reader that is busy is waited for. Where there is room for a line, a pipe takes all of
-// it at once (pipe(7), PIPE_BUF).
+// How long to wait for a busy reader. If there is room for a line, a pipe takes all of it at once
+// (pipe(7), PIPE_BUF).
 constexpr int kPatienceMs = 100;
 
-// Whether standard error is a file, which nobody else writes the time to, as the journal does.
+// Whether standard error is a file, to which nobody else adds the time, as the journal does.
 bool is_kept() {
   static const bool kept = [] {
     struct stat output {};
@@ -37,8 +37,8 @@ void log_line(std::string_view message) {
       line.begin() + static_cast<std::ptrdiff_t>(start), line.end(),
       [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }, '?');
   line += '\n';
-  // Where standard error is gone there is no one to tell; where nobody reads it any more,
-  // counting goes on without.
+  // If standard error is gone there is no one to tell; if nobody reads it any more, counting goes
+  // on without.
   pollfd output{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
   if (poll(&output, 1, kPatienceMs) != 1) return;
   [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.data(), line.size());

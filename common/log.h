@@ -1,4 +1,4 @@
-// What people shall know goes to standard error, one line each.
+// What people should know goes to standard error, one line each.
 #pragma once
 
 #include <string_view>
@@ -6,8 +6,8 @@
 namespace counterd {
 
 // Writes "counterd[PID]: " and `message` and a newline in one write, with control characters
-// replaced, so that no input forges a line. The time stands in front where standard error is a
-// file; elsewhere it is added by whoever keeps the lines.
+// replaced, so that no input forges a line. The time comes first if standard error is a file;
+// elsewhere it is added by whoever keeps the lines.
 void log_line(std::string_view message);
 
 }  // namespace counterd

@@ -25,7 +25,7 @@ void append_number(std::string& out, std::int64_t number);
 // A number of workers, from 1 to kMaxWorkers; kBadNumber otherwise.
 Result<int> parse_workers(std::string_view text, std::string_view what);
 
-// a - b modulo 2^64, so that no two numbers from outside are undefined behaviour.
+// a - b modulo 2^64, so that no two numbers from outside cause undefined behaviour.
 std::int64_t wrapping_subtract(std::int64_t a, std::int64_t b);
 
 // A positive whole number with one of the units ms, s, m, h, d, up to 365d: "500ms", "5s".

@@ -5,7 +5,7 @@
 #include <cstdio>
 #include <limits>
 
-#define XXH_INLINE_ALL  // so that no program has one library more to load
+#define XXH_INLINE_ALL  // so that no program has another library to load
 #include <xxhash.h>
 
 #include "common/number.h"
@@ -72,7 +72,7 @@ constexpr const char* kClocksApart =
     ": the clock of the Redis server is more than a minute from the other one's, so that nobody "
     "knows in which window it would count; set both; nothing was changed";
 
-// A group that fails as a whole, or of which the last member that has an outcome was refused.
+// A group that fails as a whole, or whose last member with an outcome was refused.
 std::string explain_group(const Operation& group, const Outcome& outcome) {
   const std::size_t told = outcome.members.size();
   if (told == 0) {

@@ -12,20 +12,20 @@
 
 namespace counterd {
 
-// Between which values an increment leaves its counter.
+// The values between which an increment leaves its counter.
 struct Bounds {
   std::optional<std::int64_t> min, max;  // REQUIRES: min <= max
-  // Apply as much of the delta as fits, in place of refusing it. REQUIRES: min or max
+  // Apply as much of the delta as fits, instead of refusing it. REQUIRES: min or max
   bool clamp = false;
 
   bool operator==(const Bounds&) const = default;
 };
 
-// When a counter ends that an increment has made or changed.
+// When a counter that an increment has created or changed ends.
 struct Lifetime {
-  // From when it is set; nothing: the increment sets no end. REQUIRES: positive, to 365 days
+  // From when it is set; nothing: the increment sets no end. REQUIRES: positive, up to 365 days
   std::optional<std::chrono::milliseconds> ttl;
-  // Set anew by each increment; otherwise by the one that makes the counter.
+  // Set again by each increment; otherwise only by the one that creates the counter.
   bool renew = false;
   // The counter is one of this window, and ends with it. REQUIRES: no ttl
   std::optional<Window> window = {};
@@ -33,7 +33,7 @@ struct Lifetime {
   bool operator==(const Lifetime&) const = default;
 };
 
-// kBadParameter, unless `bounds` fulfil what they require.
+// kBadParameter, unless `bounds` meet their requirements.
 Result<void> check_bounds(const Bounds& bounds);
 
 enum class OperationKind : unsigned char {
@@ -42,7 +42,7 @@ enum class OperationKind : unsigned char {
   kDelete,
   kReport,
   // Groups, whose members are applied in their order with nothing in between:
-  kEach,  // each for itself
+  kEach,  // each on its own
   kAll,   // all of them or, if one is refused, none
 };
 
@@ -51,13 +51,13 @@ struct Operation {
   std::string name;          // REQUIRES: check_counter_name() accepts it; a group: empty
   std::int64_t operand = 0;  // increment: the delta; reset: the new value
 
-  // For an increment alone.
+  // For increments only.
   std::int64_t initial = 0;  // what a missing counter holds before it
   Bounds bounds = {};
   Lifetime lifetime = {};
   bool check = false;  // only asks whether it would be applied, and changes nothing
 
-  // For a reset alone: whether it makes a missing counter, or is refused as kMissing.
+  // For resets only: whether it creates a missing counter, or is refused as kMissing.
   bool create = true;
 
   // The idempotency key; empty: none. Not for a report, which may be repeated as it is.
@@ -74,15 +74,15 @@ inline bool is_group(const Operation& operation) {
   return operation.kind == OperationKind::kEach || operation.kind == OperationKind::kAll;
 }
 
-// How many operations on one counter it is.
+// How many operations on one counter it consists of.
 inline std::size_t size_of(const Operation& operation) {
   return is_group(operation) ? operation.members.size() : 1;
 }
 
 bool changes_something(const Operation& operation);
 
-// Gives each window of the operation, or of its members, that names no time zone that of the
-// system. kBadParameter: one is not known, or the system's cannot be told.
+// Gives the system's time zone to each window of the operation, or of its members, that names none.
+// kBadParameter: a time zone is not known, or the system's cannot be determined.
 Result<void> settle_timezones(Operation& operation);
 
 // Whether the operation is applied once under its key.
@@ -97,9 +97,9 @@ struct Sum {
 };
 
 // Adds `delta` to `value`. Without `clamp` a sum below `min` or above `max` is kBeyondBound,
-// whatever the value was. With it, the sum is moved back to the bound that lies in the direction of
-// the delta, but not beyond `value`: what is applied is between nothing and the delta, also where
-// the value was out of bounds before. A sum that no bound limits and that is beyond 64 bits is
+// whatever the value was. With it, the sum is moved back to the bound in the direction of the
+// delta, but not beyond `value`: what is applied is between nothing and the delta, even if the
+// value was already out of bounds. A sum that no bound limits and that is beyond 64 bits is
 // kOutOfRange.
 Sum add_within(std::int64_t value, std::int64_t delta, const Bounds& bounds);
 
@@ -117,8 +117,8 @@ BrokenBound broken_bound(const Operation& operation, std::int64_t value);
 std::optional<std::uint64_t> remaining(const Operation& operation, std::int64_t value);
 
 // What the operation does, as one short line of text, without its name and key: two operations on
-// one counter are the same if their texts are. That of a group holds a 128-bit digest of what its
-// members do.
+// one counter are the same if their texts are. The text of a group holds a 128-bit digest of what
+// its members do.
 std::string describe_operation(const Operation& operation);
 
 // The answer to one operation.
@@ -129,24 +129,24 @@ struct Outcome {
   bool replayed = false;  // kOk: of an operation with the same key, applied before
   std::string detail;     // why, for people; empty where the code says it all
 
-  // The rest is set with kOk, and `value` with kOutOfRange and kBeyondBound too: the value,
-  // or the operation's `initial` where there is no such counter. Of an increment with a window, so
-  // are `expires_at_ms`, when the window ends, and `updated_at_ms`, when it was asked.
+  // The rest is set with kOk, and `value` with kOutOfRange and kBeyondBound too: the value, or the
+  // operation's `initial` if there is no such counter. For an increment with a window, so are
+  // `expires_at_ms`, when the window ends, and `updated_at_ms`, when it was asked for.
   std::int64_t value = 0;  // after the operation; delete: before it
-  // Before a reset, nothing if it was missing; before an increment that clamps, and not only
-  // checks.
+  // The value before a reset, nothing if the counter was missing; or before an increment that
+  // clamps and does not only check.
   std::optional<std::int64_t> previous;
   std::int64_t created_at_ms = 0;  // report: milliseconds since 1970, UTC
   std::int64_t updated_at_ms = 0;  // report
   std::int64_t expires_at_ms = 0;  // report; 0: it has no end
   std::string window = {};  // kOtherWindow: that of the counter, described; empty: it has none
 
-  // Of a group: with kOk, the outcomes of its members. Those of kEach are kOk or what refuses an
-  // operation. A kAll of which a member is refused has that one's code, and the outcomes up to it.
+  // Of a group: with kOk, the outcomes of its members. Those of a kEach are kOk or what refuses an
+  // operation. A kAll with a refused member has that member's code, and the outcomes up to it.
   std::vector<Outcome> members = {};
 };
 
-// How much of an increment's delta was applied; 0 of one that only checks.
+// How much of an increment's delta was applied; 0 for one that only checks.
 // REQUIRES: the outcome is kOk
 std::int64_t applied_by(const Operation& operation, const Outcome& outcome);
 
@@ -156,7 +156,7 @@ struct Step {
   Outcome outcome;
 };
 
-// What came of `operation`, for people: the outcome's `detail`, if it has one, or what its code
+// Explains the outcome of `operation` to people: its `detail`, if it has one, or what its code
 // means. REQUIRES: the code is not kOk
 std::string explain(const Operation& operation, const Outcome& outcome);
 

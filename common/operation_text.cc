@@ -96,7 +96,7 @@ class Reader {
     return {};
   }
 
-  // Of `number`, which stays as it is if the parameter is not given.
+  // Into `number`, which stays as it is if the parameter is not given.
   template <class Number>
   Result<void> read_number(std::string_view name, Number& number) const {
     const std::string* text = find(name);
@@ -114,7 +114,7 @@ class Reader {
     return {};
   }
 
-  // Whether the parameter is the second of two words; the first one is what it is if not given.
+  // Whether the parameter is the second of two words; if it is not given, it is the first.
   Result<void> read_choice(std::string_view name, std::string_view first, std::string_view second,
                            bool& is_second) const {
     const std::string* text = find(name);

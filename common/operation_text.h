@@ -18,7 +18,7 @@ using Parameters = std::vector<std::pair<std::string, std::string>>;
 // The text of the parameter `name`; null if it is not given.
 const std::string* find_parameter(const Parameters& parameters, std::string_view name);
 
-// The truth value of the parameter `name`, true or false; `otherwise` if it is not given.
+// The boolean value of the parameter `name`, true or false; `otherwise` if it is not given.
 // kBadParameter: it is neither.
 Result<bool> read_truth(const Parameters& parameters, std::string_view name, bool otherwise);
 
@@ -32,20 +32,20 @@ Result<void> check_parameters(const Parameters& parameters,
 // How messages name a parameter: "ttl_mode", or as an option of the command line, "--ttl-mode".
 enum class Spelling : unsigned char { kParameter, kOption };
 
-// kBadNumber, kBadParameter: a parameter has no such value. A time zone is taken as it is: whether
-// there is one of that name, the process that has the store decides (settle_timezones() of
+// kBadNumber, kBadParameter: a parameter cannot have its value. A time zone is taken as it is: the
+// process that has the store decides whether there is one of that name (settle_timezones() of
 // operation.h). REQUIRES: check_parameters() accepts them for `kind`
 Result<Operation> read_operation(OperationKind kind, std::string name, const Parameters& parameters,
                                  Spelling spelling = Spelling::kParameter);
 
-// The operation that the members of a JSON object tell: "op" (increment, reset, delete, report),
-// "name", and the parameters. The error as above, or kBadName.
+// The operation that the members of a JSON object describe: "op" (increment, reset, delete,
+// report), "name", and the parameters. The error as above, or kBadName.
 Result<Operation> read_operation(Parameters members);
 
-// The parameters that read_operation() makes `operation` of; those that need not be given are not.
+// The parameters that read_operation() makes `operation` from, without those that may be omitted.
 Parameters write_parameters(const Operation& operation);
 
-// The members of the JSON object that tells a group: its operations, each as the object of
+// The members of the JSON object that describes a group: its operations, each as the object of
 // read_operation(), and whether it is a kAll.
 inline constexpr std::string_view kOperationsMember = "operations";
 inline constexpr std::string_view kAtomicMember = "atomic";

@@ -10,8 +10,8 @@ namespace {
 
 void hold_standard_streams() {
   int held = STDIN_FILENO;
-  // What names a place in the file system, and no more, can be neither read nor written
-  // (open(2), O_PATH). The lowest number that is free is taken.
+  // A descriptor that only names a place in the file system can be neither read nor written
+  // (open(2), O_PATH). It gets the lowest number that is free.
   while (held >= 0 && held <= STDERR_FILENO) held = open("/", O_PATH);
   if (held > STDERR_FILENO) close(held);
 }

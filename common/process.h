@@ -3,11 +3,12 @@
 
 namespace counterd {
 
-// Keeps the descriptors 0 to 2 from what is opened later, if the process was started without some
-// of them: a database or a connection that got one of them would have written into it what is
-// meant for a terminal or a log. What was closed stays so for who reads or writes it: EBADF.
+// Keeps the descriptors 0 to 2 from being used for what is opened later, if the process was started
+// without some of them: otherwise what is meant for a terminal or a log would be written into a
+// database or a connection that got one of them. What was closed stays closed to whoever reads or
+// writes it: EBADF.
 //
-// Makes errors to report of what would end the process: writing to a peer that is gone (SIGPIPE,
+// Turns into errors to report what would end the process: writing to a peer that is gone (SIGPIPE,
 // EPIPE), and beyond the size that is allowed for a file (SIGXFSZ, EFBIG; see RLIMIT_FSIZE in
 // setrlimit(2)).
 void set_up_process();

@@ -13,7 +13,7 @@ Result<std::string> state_directory() {
   const std::string by_systemd = environment("STATE_DIRECTORY");
   if (!by_systemd.empty()) return by_systemd.substr(0, by_systemd.find(':'));
   std::string base = environment("XDG_STATE_HOME");
-  if (!base.starts_with('/')) {  // the specification has relative paths ignored
+  if (!base.starts_with('/')) {  // the specification says to ignore relative paths
     const std::string home = environment("HOME");
     if (!home.starts_with('/')) {
       return Error{Code::kConfig,

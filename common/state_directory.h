@@ -11,8 +11,8 @@ namespace counterd {
 // (XDG Base Directory Specification). kConfig, if none is set.
 Result<std::string> state_directory();
 
-// The same, and makes it, for its owner alone, if it is missing; systemd's is there already.
-// kConfig, also if it cannot be made.
+// The same, and creates it, for its owner alone, if it is missing; systemd's is there already.
+// kConfig, also if it cannot be created.
 Result<std::string> make_state_directory();
 
 }  // namespace counterd

@@ -39,12 +39,12 @@ struct Route {
   std::string_view path;  // with kNamePlace for one segment, a counter's name
   Result<Question> (*decode)(const Input& input);
   Response (*encode)(const Call& call, const Answer& answer, const Figures& figures);
-  bool gets_may_write = false;  // GET is another way to say POST, if the options allow
+  bool gets_may_write = false;  // GET does the same as POST, if the options allow it
 };
 
 namespace {
 
-// --- decode, one function a route ---
+// --- decode, one function per route ---
 
 Result<Parameters> read_from(const Input& input, std::span<const std::string_view> known) {
   return read_parameters(input.head, input.query, input.body, known);
@@ -94,7 +94,7 @@ Result<Question> decode_plain(const Input& input) {
   return Question(Asked{});
 }
 
-// --- encode, one function a route ---
+// --- encode, one function per route ---
 
 void append_number_or_null(std::string& out, const std::optional<std::int64_t>& number) {
   if (!number) {
@@ -147,8 +147,8 @@ bool waits_for_reset(const Operation& operation) {
 }
 
 // Retry-After (RFC 9110, 10.2.3), RateLimit-Policy and RateLimit
-// (draft-ietf-httpapi-ratelimit-headers-10), of an increment that a bound refuses until its window
-// ends. The quota is what the window has room for, the bound's distance from where it begins.
+// (draft-ietf-httpapi-ratelimit-headers-10), for an increment that a bound refuses until its window
+// ends. The quota is what the window has room for: the bound's distance from where it begins.
 std::string limit_fields(const Operation& operation, const Outcome& outcome) {
   // The largest whole number of a structured field (RFC 9651, 3.3.1).
   constexpr std::uint64_t kMost = 999'999'999'999'999;
@@ -166,7 +166,7 @@ std::string limit_fields(const Operation& operation, const Outcome& outcome) {
          "\r\n";
 }
 
-// The operation on one counter that was refused, of a group the last one that has an outcome.
+// The operation on one counter that was refused; in a group, the last one that has an outcome.
 struct Refusal {
   const Operation& operation;
   const Outcome& outcome;
@@ -219,7 +219,7 @@ void append_report(std::string& out, const Operation& operation, const Outcome& 
   out += ends ? '"' + format_timestamp(outcome.expires_at_ms) + '"' : "null";
 }
 
-// The JSON object of an operation that was applied. REQUIRES: it is no group
+// The JSON object of an operation that was applied. REQUIRES: it is not a group
 void append_applied(std::string& out, const Operation& operation, const Outcome& outcome) {
   if (operation.kind == OperationKind::kIncrement) {
     append_increment(out, operation, outcome);
@@ -235,8 +235,7 @@ void append_applied(std::string& out, const Operation& operation, const Outcome&
   out += '}';
 }
 
-// What a reply in plain text has: of a reset or a delete it is the value before, which the command
-// line prints too.
+// The value in plain text: for a reset or a delete the previous one, as on the command line.
 std::int64_t bare_value(const Operation& operation, const Outcome& outcome) {
   return operation.kind == OperationKind::kReset ? outcome.previous.value_or(0) : outcome.value;
 }
@@ -286,7 +285,7 @@ Response encode_seed_report(const Call& call, const Answer& answer, const Figure
   return json_response(std::move(body));
 }
 
-// To a client it is the same whether waiting or another configuration will help.
+// To a client it makes no difference whether waiting or another configuration will help.
 Response store_away(const Error& error) {
   return problem_response({Code::kUnavailable, error.message});
 }
@@ -389,7 +388,7 @@ bool allows(const Route& route, std::string_view method, const ApiOptions& optio
 struct Found {
   const Route* route = nullptr;
   std::string_view name;
-  std::string allowed;  // the methods that the path knows, for the Allow field
+  std::string allowed;  // the methods that the path supports, for the Allow field
 };
 
 Found find_route(std::string_view method, std::string_view path, const ApiOptions& options) {

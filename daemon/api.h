@@ -1,4 +1,4 @@
-// The HTTP interface: which request means what, and how the answer reads.
+// The HTTP interface: what each request means, and what its reply looks like.
 //
 // decode() and encode() are pure: they touch no socket, no store and no clock. Each route is one
 // row of the table in api.cc, with one function for each direction.
@@ -29,7 +29,7 @@ struct Figures {
 };
 
 struct ApiOptions {
-  std::vector<std::string> hosts;  // that Host may name, in lower case, without a port
+  std::vector<std::string> hosts;  // names allowed in Host: lower case, without a port
   bool any_address = false;        // Host may also name any IP address
   bool allow_get_writes = false;   // the seed's GET /increment and GET /reset
 };
@@ -43,7 +43,7 @@ using Answer = std::variant<Step, Result<ListPage>, Result<StoreStatus>, Nothing
 
 struct Route;
 
-// What is kept of a request until its answer is there.
+// What is kept of a request until its answer arrives.
 struct Call {
   const Route* route = nullptr;  // null: the request was refused before a route was found
   bool plain_text = false;       // the client wants the bare value (Accept: text/plain)
@@ -52,7 +52,7 @@ struct Call {
 
 struct Decoded {
   Call call;
-  std::variant<Question, Response> result;  // a Response: refused
+  std::variant<Question, Response> result;  // a Response: the request was refused
 };
 
 Decoded decode(const RequestHead& head, std::string_view body, const ApiOptions& options);

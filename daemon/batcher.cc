@@ -13,14 +13,14 @@ namespace {
 
 using std::chrono::steady_clock;
 
-// How long the event loop goes on between two looks at what waits for the store. Some 1,000
-// requests: too short, and each batch would have no more than fit into it, for ever.
+// How long the event loop runs between two looks at what waits for the store. Some 1,000 requests:
+// if too short, every batch would forever hold only what fits into it.
 constexpr std::chrono::milliseconds kHandlingTime{5};
 
-// The longest time that a commit counts for: a stall is no reason to wait for clients as long.
+// A longer commit counts as this long: a stall is no reason to wait just as long for clients.
 constexpr std::chrono::milliseconds kLongestCommit{100};
 
-// What falling asleep and waking takes, about: to wait for less than that would be the longer wait.
+// Roughly what falling asleep and waking up takes: for a shorter wait, sleeping would take longer.
 constexpr std::chrono::microseconds kWorthSleeping{50};
 
 // Appends all of `from` to `to`.
@@ -34,13 +34,13 @@ void append(Sequence& to, Sequence&& from) {
   }
 }
 
-// How many operations on counters wait behind a question.
+// How many operations on counters a question stands for.
 std::size_t size_of(const Question& question) {
   const auto* operation = std::get_if<Operation>(&question);
   return operation == nullptr ? 1 : size_of(*operation);
 }
 
-// How many of the first steps are no more operations than a batch may have, and at least one.
+// How many of the first steps fit into one batch by their number of operations; at least one.
 std::size_t steps_that_fit(const std::vector<Step>& steps) {
   std::size_t operations = 0;
   std::size_t count = 0;
@@ -52,12 +52,12 @@ std::size_t steps_that_fit(const std::vector<Step>& steps) {
   return count;
 }
 
-// How many of those who may come are waited for.
+// How many of `all` expected operations to wait for.
 std::size_t most_of(std::size_t all) {
   return all - all / 8;
 }
 
-// The answer to what is no operation.
+// The answer to a question that is not an operation.
 Answer ask(Store& store, const std::variant<ListQuery, Probe>& question, Deadline deadline) {
   if (const auto* list = std::get_if<ListQuery>(&question)) return store.list(*list, deadline);
   const Result<void> answers = store.probe(deadline);
@@ -104,8 +104,8 @@ void Batcher::close() {
   stand_in_.cover([this] { store_.reset(); });
 }
 
-// Runs handlers that are ready, but not without end: those whose questions wait are not kept
-// waiting by others. False: there was none.
+// Runs handlers that are ready, but not without end, so that new questions do not hold up those
+// that already wait. False: there were none.
 bool Batcher::handle_some() {
   if (loop_.poll_one() == 0) return false;
   const Deadline end = steady_clock::now() + kHandlingTime;
@@ -113,7 +113,7 @@ bool Batcher::handle_some() {
   return true;
 }
 
-// Until a handler is ready, or then.
+// Waits until a handler is ready, or until `deadline`.
 void Batcher::wait_until(Deadline deadline) {
   if (deadline != Deadline::max()) {
     if (deadline - steady_clock::now() < kWorthSleeping) {
@@ -125,7 +125,7 @@ void Batcher::wait_until(Deadline deadline) {
   loop_.run_one();
 }
 
-// Sets it only if it is not set so: to set it runs a handler, which would end each sleep at once.
+// Only if it is not so set already: setting it runs a handler, which would end each sleep at once.
 void Batcher::set_alarm(Deadline deadline) {
   if (deadline == alarm_time_) return;
   alarm_time_ = deadline;
@@ -152,12 +152,12 @@ bool Batcher::submit(Question question, std::shared_ptr<Waiter> waiter, std::uin
   return true;
 }
 
-// When the store is to be asked.
+// When to ask the store.
 //
-// Clients that were just answered tend to come back at once. One batch of all of them and of those
-// that wait already is one commit instead of two, so it is worth to wait for most of them, but for
-// no longer than half a commit takes; and not for a while, if they did not come. When most are
-// there, the last ones are near.
+// Clients that were just answered tend to come back at once. Putting them and those that already
+// wait into one batch makes one commit instead of two, so it is worth waiting for most of them, but
+// for no longer than half a commit takes; and if they did not come, not again for a while. Once
+// most are there, the last ones are not far off.
 Deadline Batcher::due() {
   if (waiting_.empty()) return Deadline::max();
   const std::size_t come = waiting_.batch.steps.size();
@@ -174,8 +174,8 @@ Deadline Batcher::due() {
   return *last_ones_end_;
 }
 
-// Where those who were expected were waited for and have not come, the next batches that lack them
-// begin without waiting, twice as many each time.
+// If the expected operations were waited for and did not come, the next batches that lack them
+// begin without waiting: twice as many batches each time.
 void Batcher::learn() {
   const bool waited = std::exchange(waited_, false);
   if (!waiting_.queries.empty()) return;
@@ -189,7 +189,7 @@ void Batcher::learn() {
   }
 }
 
-// That so many operations come, from now on.
+// From now on, expects `operations` to come.
 void Batcher::expect(std::size_t operations) {
   expected_ = std::min(operations, kMaxBatchOperations);
   waiting_.batch.steps.reserve(expected_);
@@ -198,7 +198,7 @@ void Batcher::expect(std::size_t operations) {
   last_ones_end_.reset();
 }
 
-// One of each in turn: neither waits for all of the other.
+// Serves one batch and one query in turn, so that neither kind waits for all of the other.
 void Batcher::serve() {
   if (!waiting_.batch.steps.empty()) serve_batch();
   const std::deque<Query>& queries = waiting_.queries;
@@ -212,7 +212,7 @@ void Batcher::serve_query(std::size_t place) {
   const auto next = waiting_.queries.begin() + static_cast<std::ptrdiff_t>(place);
   const Query query = std::move(*next);
   waiting_.queries.erase(next);
-  // So those that nobody waits for any more keep nobody waiting, when the store hangs.
+  // All at once: probes that nobody waits for any more then hold up nobody when the store hangs.
   const bool probes = std::holds_alternative<Probe>(query.question);
   const std::vector<Ticket> others = probes ? take_probes() : std::vector<Ticket>();
   const Deadline deadline = steady_clock::now() + timeout_;
@@ -222,7 +222,7 @@ void Batcher::serve_query(std::size_t place) {
   deliver(query.ticket, std::move(answer));
 }
 
-// The probes that wait.
+// Takes out all waiting probes.
 std::vector<Batcher::Ticket> Batcher::take_probes() {
   std::deque<Query>& queries = waiting_.queries;
   const auto probes = std::stable_partition(queries.begin(), queries.end(), [](const Query& query) {
@@ -263,8 +263,8 @@ void Batcher::serve_batch() {
   expect(next);
 }
 
-// Changes fail: those that have waited until their deadline, or all, if no waiting would help.
-// Reports among them need no turn.
+// Fails the changes that have waited until their deadline, or all of them if waiting would not
+// help. Applies the reports among them, which need no turn.
 void Batcher::answer_without_turn(const Error& error, Deadline turn_deadline) {
   const Deadline now = steady_clock::now();
   Batch taken = take_batch();
@@ -289,7 +289,7 @@ void Batcher::answer_without_turn(const Error& error, Deadline turn_deadline) {
   deliver(std::move(reports));
 }
 
-// The log tells when the store fails and when it answers again, once each.
+// Logs when the store fails and when it answers again, once each.
 void Batcher::note_health(const Error* failure) {
   const std::string now = failure == nullptr ? std::string() : failure->message;
   failure_code_ = failure == nullptr ? Code::kOk : failure->code;
@@ -298,12 +298,12 @@ void Batcher::note_health(const Error* failure) {
   failure_ = now;
 }
 
-// What only looks goes on while there is no room for changes, and says nothing about those.
+// Reads go on while there is no room for changes, and say nothing about changes.
 void Batcher::note_look(const Error* failure) {
   if (failure != nullptr || failure_code_ != Code::kStoreFull) note_health(failure);
 }
 
-// A store that fails, fails the changes of a batch as a whole.
+// A failing store fails all changes of a batch together.
 void Batcher::note_health(std::span<const Step> batch) {
   const auto change = std::find_if(batch.begin(), batch.end(), [](const Step& step) {
     return changes_something(step.operation);
@@ -316,7 +316,7 @@ void Batcher::note_health(std::span<const Step> batch) {
   looks ? note_look(failed ? &failure : nullptr) : note_health(failed ? &failure : nullptr);
 }
 
-// Some waiting operations; all of them, if there are not too many.
+// Takes waiting operations: all of them, unless there are too many.
 Batcher::Batch Batcher::take_batch() {
   const std::size_t size = steps_that_fit(waiting_.batch.steps);
   taken_ += size;

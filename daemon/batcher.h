@@ -1,10 +1,10 @@
-// Between the event loop and the store: gathers what connections ask, and asks the store for all
-// of it at once.
+// Between the event loop and the store: gathers what connections ask, and puts all of it to the
+// store at once.
 //
-// All of it is the event loop's: between the loop's rounds its thread waits for the store's turn,
-// if there is a change to make, *then* takes what has gathered, applies it and gives the answers.
-// Where the store takes long, a second thread runs the loop meanwhile (stand_in.h), and goes on
-// gathering.
+// Everything here belongs to the event loop: between the loop's rounds its thread waits for the
+// store's turn, if there is a change to make, *then* takes what has gathered, applies it and
+// delivers the answers. If the store takes long, a second thread runs the loop in the meantime
+// (stand_in.h) and goes on gathering.
 #pragma once
 
 #include <asio/io_context.hpp>
@@ -21,34 +21,34 @@
 
 namespace counterd {
 
-// Who waits for answers.
+// Receives the answers to submitted questions.
 class Waiter {
  public:
   virtual ~Waiter() = default;
-  // The answer to the question that was submitted as `number`. May come for one that was given
-  // up, and is ignored then.
+  // The answer to the question that was submitted as `number`. May come for a question that was
+  // given up; it is then ignored.
   virtual void finish(std::uint64_t number, Answer answer) = 0;
 };
 
 class Batcher {
  public:
-  // `timeout` is the longest that a question waits for the store's turn, and that the store may
-  // then work on it. The calling thread is the one of run().
+  // `timeout` is the longest that a question waits for the store's turn, and also the longest that
+  // the store may then work on it. The calling thread is the one that calls run().
   Batcher(asio::io_context& loop, std::unique_ptr<Store> store, std::chrono::milliseconds timeout);
 
-  // Runs the event loop, and asks the store between its rounds, until stop(). REQUIRES: the loop
-  // has work until then, and is not stopped itself
+  // Runs the event loop, and asks the store between its rounds, until stop(). REQUIRES: until then
+  // the loop has work and is not itself stopped
   void run();
-  // Ends run() behind the calls to the store that are under way. Called on the event loop, when
-  // nobody waits any more.
+  // Ends run() once the calls to the store that are in progress have returned. Called on the event
+  // loop, when nobody is waiting any more.
   void stop() { stopped_ = true; }
-  // Closes the store, for good, while the event loop goes on as in run().
+  // Closes the store for good; meanwhile the event loop goes on as in run().
   void close();
 
-  // Asks the store; the answer goes to waiter->finish(number, …). Operations are applied in their
-  // order; a list sees those that were submitted before it. But reports, lists and probes do not
-  // wait for changes that do not get the turn. False: with this one there would be more than
-  // kMaxWaitingOperations without an answer, and it was not taken. Called on the event loop.
+  // Asks the store; the answer goes to waiter->finish(number, …). Operations are applied in the
+  // order submitted; a list sees those submitted before it. But reports, lists and probes do not
+  // wait for changes that do not get the turn. Returns false, without taking the question, if it
+  // would bring the unanswered operations above kMaxWaitingOperations. Called on the event loop.
   bool submit(Question question, std::shared_ptr<Waiter> waiter, std::uint64_t number);
 
  private:
@@ -61,11 +61,11 @@ class Batcher {
     std::vector<Step> steps;
     std::vector<Ticket> tickets;  // one for each step
   };
-  // What is no operation, and is asked alone.
+  // A question that is not an operation; it is put to the store by itself.
   struct Query {
     std::variant<ListQuery, Probe> question;
     Ticket ticket;
-    std::uint64_t not_before = 0;  // that many steps have been taken_
+    std::uint64_t not_before = 0;  // waits until taken_ has reached this
   };
   struct Waiting {
     Batch batch;
@@ -100,21 +100,21 @@ class Batcher {
 
   bool stopped_ = false;
   Waiting waiting_;
-  // Steps from waiting_ so far. Those that went back, for they have not got the turn, are counted
-  // again: as many behind them may be overtaken by a list.
+  // Steps taken from waiting_ so far. Steps that were put back because they did not get the turn
+  // are counted again: a list may overtake as many of the steps after them.
   std::uint64_t taken_ = 0;
   std::size_t unanswered_ = 0;  // operations, and other questions, that have no answer yet
 
-  // Who may come together for the next batch, and until when they are waited for.
+  // How many operations may come together for the next batch, and how long to wait for them.
   std::size_t expected_ = 0;
   Deadline patience_end_;
-  std::optional<Deadline> last_ones_end_;  // since most have come
-  bool waited_ = false;                    // for most of them
+  std::optional<Deadline> last_ones_end_;  // of the wait for the rest; set when most have come
+  bool waited_ = false;                    // whether most of them were waited for
   std::chrono::steady_clock::duration commit_time_{0};
-  std::size_t skip_ = 0;     // batches that begin without waiting
-  std::size_t skipped_ = 0;  // ... since they came in vain last time
+  std::size_t skip_ = 0;     // how many of the next batches begin without waiting
+  std::size_t skipped_ = 0;  // what skip_ was last set to, after waiting in vain
 
-  std::string failure_;  // of the store, as logged; empty: it answers
+  std::string failure_;  // the store's, as logged; empty while it answers
   Code failure_code_ = Code::kOk;
 };
 

@@ -17,7 +17,7 @@ std::string_view trim(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(kBlanks) + 1 - begin);
 }
 
-// Takes all before the first one of `ends` off `text`; all of it, if there is none.
+// Takes all before the first of the characters `ends` off `text`; all of it if there is none.
 std::string_view take_before(std::string_view& text, std::string_view ends) {
   const std::string_view taken = text.substr(0, text.find_first_of(ends));
   text.remove_prefix(taken.size());

@@ -11,7 +11,7 @@
 namespace counterd {
 namespace {
 
-// What an idle connection may keep of its buffers: most replies fit.
+// How much buffer an idle connection may keep: most replies fit.
 constexpr std::size_t kKeptBuffer = 512;
 
 void release_if_large(std::string& buffer) {
@@ -36,7 +36,7 @@ void Connection::enter(Phase phase) {
 }
 
 void Connection::on_ready(std::uint32_t events) {
-  const auto self = shared_from_this();  // may be closed on the way
+  const auto self = shared_from_this();  // may be closed meanwhile
   if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) client_ended_ = true;
   if ((events & EPOLLIN) != 0 || client_ended_) readable_ = true;
   if (phase_ == Phase::kSending) {
@@ -50,8 +50,8 @@ bool Connection::reads() const {
   return socket_ && phase_ != Phase::kServing && phase_ != Phase::kSending;
 }
 
-// What has come while nothing was read is not told again; and one connection that always has more
-// to read does not keep the event loop from the others.
+// What arrived while nothing was read is not reported again. Posted, so that a connection that
+// always has more to read does not keep the event loop from the others.
 void Connection::go_on_reading() {
   if (!readable_) return;
   asio::post(server_.loop(), [self = shared_from_this()] {
@@ -59,7 +59,7 @@ void Connection::go_on_reading() {
   });
 }
 
-// What is there to read, up to a limit; empty if there is nothing now. Closes at the end.
+// Reads what is there, up to a limit; empty if nothing is there now. Closes at the end of input.
 std::string_view Connection::receive() {
   const std::span<char> scratch = server_.scratch();
   const ssize_t size = recv(socket_.get(), scratch.data(), scratch.size(), 0);
@@ -67,7 +67,7 @@ std::string_view Connection::receive() {
     close();
     return {};
   }
-  // Less than what was asked for was all that there is (epoll(7)), but for the end.
+  // A short read means that there is nothing more (epoll(7)), except for the end.
   readable_ = size == static_cast<ssize_t>(scratch.size()) || (client_ended_ && size > 0);
   return {scratch.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0))};
 }
@@ -81,7 +81,7 @@ void Connection::read_input() {
   go_on_reading();
 }
 
-// Takes what is whole of the input so far and `fresh`; keeps the rest.
+// Serves the whole requests in the input so far and `fresh`; keeps the rest.
 void Connection::serve_input(std::string_view fresh) {
   round_ended_ = false;
   if (input_.empty()) {
@@ -198,7 +198,7 @@ void Connection::settle(Exchange& exchange, Response response) {
   --unanswered_;
 }
 
-// The head cannot be trusted, so neither can where the next request begins: the last response.
+// The head cannot be trusted, nor can where the next request begins: this is the last response.
 void Connection::refuse(const Error& error) {
   closing_ = true;
   Exchange& exchange = exchanges_.emplace_back();
@@ -210,7 +210,7 @@ void Connection::send_continue() {
   if (!std::exchange(continue_due_, false)) return;
   continue_sent_ = true;
   constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-  // Nothing else is unwritten, so that a socket that does not take this much takes nothing.
+  // Nothing else is unwritten, so a socket that does not take this much takes nothing.
   if (send(socket_.get(), kContinue.data(), kContinue.size(), MSG_NOSIGNAL) < 0) {
     closing_ = true;
   }

@@ -1,5 +1,5 @@
-// One client's connection: bytes in, requests in their order to the store, responses in the same
-// order out, one write for all that were asked together.
+// One client's connection: reads bytes, passes requests on to the store in order, and writes the
+// responses in the same order, with one write for all that were asked together.
 //
 // A connection is read only when everything it has asked is answered and written, so a client that
 // does not take its replies holds up nobody but itself. Between requests it is a socket in the
@@ -38,17 +38,17 @@ class Connection : public Waiter,
  public:
   Connection(Server& server, UniqueFd socket);
 
-  // Begins to serve. Called once. False: the system has no memory for it.
+  // Starts serving. Called once. False: the system has no memory for it.
   bool start();
   void on_ready(std::uint32_t events) override;
   void finish(std::uint64_t number, Answer answer) override;
 
-  // Answers 408 to a request that has not come in time; closes.
+  // Answers 408 to a request that has not arrived in time; closes.
   void time_out();
-  // Answers 503 to a request that has not come as a whole; closes.
+  // Answers 503 to a request that has not arrived in full; closes.
   void cut_off();
-  // Ends the connection after what it has asked already; at once if that is nothing and it has
-  // been served before, or the drain is late.
+  // Ends the connection after what it has already asked; at once if it has asked nothing and either
+  // has been served before or the drain is late.
   void drain();
   void close();
 
@@ -61,7 +61,7 @@ class Connection : public Waiter,
     bool http_1_0 = false;
     bool done = false;
     Response response;
-    std::unique_ptr<asio::steady_timer> patience = {};  // of a probe
+    std::unique_ptr<asio::steady_timer> patience = {};  // for a probe
   };
 
   void go_on_reading();
@@ -87,18 +87,18 @@ class Connection : public Waiter,
   UniqueFd socket_;  // none: closed
   Phase phase_ = Phase::kIdle;
   bool readable_ = false;           // the socket may have more to read, or its end or an error
-  bool client_ended_ = false;       // ... and nothing more will be told of it
+  bool client_ended_ = false;       // its end or error was reported: no further event will come
   bool closing_ = false;            // no more requests are taken
-  bool continue_sent_ = false;      // for the request that is being received
-  bool continue_due_ = false;       // ... behind the answers before it
-  bool round_ended_ = false;        // what is left of the input waits for the answers
+  bool continue_sent_ = false;      // 100, for the request that is being received
+  bool continue_due_ = false;       // ... once the answers before it are sent
+  bool round_ended_ = false;        // the rest of the input waits for the answers
   std::uint32_t unanswered_ = 0;    // of exchanges_
   std::uint64_t first_number_ = 0;  // of exchanges_.front()
-  std::size_t needed_ = 0;          // bytes of input before it is worth another look
+  std::size_t needed_ = 0;          // bytes of input to wait for before looking at it again
   std::size_t lingered_ = 0;        // bytes read and dropped
   std::string input_;               // the beginning of a request; without memory while idle
   std::string output_;              // unwritten
-  std::size_t noted_ = 0;           // of buffered(), by the server
+  std::size_t noted_ = 0;           // buffered(), as last noted by the server
   std::vector<Exchange> exchanges_;
   std::list<std::shared_ptr<Connection>>::iterator place_;  // in the server's list of the phase
   Deadline deadline_;                                       // of the phase

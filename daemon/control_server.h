@@ -1,4 +1,4 @@
-// The supervisor's side of the control socket (common/control.h): for poll(), without waiting.
+// The supervisor's side of the control socket (common/control.h): for use with poll(), never waits.
 #pragma once
 
 #include <poll.h>
@@ -25,8 +25,8 @@ class ControlServer {
   // Opens a control socket named for each of `endpoints`. kConfig.
   static Result<ControlServer> open(const std::vector<Endpoint>& endpoints);
 
-  // Adds what is to be waited for, and then serves what is ready. The answer to "stop" is sent at
-  // once and its connection kept open: its end tells that the daemon has ended.
+  // Adds what to wait for, and then serves what is ready. The answer to "stop" is sent at once and
+  // its connection kept open: its end tells the client that the daemon has ended.
   void add_to(std::vector<pollfd>& polled) const;
   void serve(const std::vector<pollfd>& polled, const Handler& handler);
   // Closes connections that say nothing.
@@ -40,7 +40,7 @@ class ControlServer {
   struct Listening {
     UniqueFd socket;
     std::string path;
-    dev_t device = 0;  // of the name that was made, which a daemon that comes later may replace
+    dev_t device = 0;  // of the name as created; a later daemon may replace it
     ino_t inode = 0;
   };
   struct Connection {

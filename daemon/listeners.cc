@@ -31,7 +31,7 @@ constexpr int kBacklog = 65'535;
 // The first descriptor that systemd hands over (sd_listen_fds(3)).
 constexpr int kFirstSystemdFd = 3;
 
-// Others hold the lock of a socket's folder for as long as it takes to make theirs.
+// Others hold the lock on a socket's folder for as long as it takes to create theirs.
 constexpr std::chrono::seconds kFolderPatience{1};
 constexpr std::chrono::milliseconds kFolderPause{5};
 
@@ -89,8 +89,8 @@ struct Bound {
 // Whether a socket is the first on its address or joins others of ours.
 enum class Joining : unsigned char { kFirst, kJoins };
 
-// The first is bound without SO_REUSEPORT, so that it fails where another program listens, and
-// gets the option then, so that ours can join it.
+// The first is bound without SO_REUSEPORT, so that it fails if another program listens there, and
+// gets the option afterwards, so that our other sockets can join it.
 Bound bind_tcp(const sockaddr_storage& address, socklen_t size, Joining joining) {
   UniqueFd socket(::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket) return {UniqueFd(), errno};
@@ -112,10 +112,10 @@ sockaddr_un unix_address(const std::string& path) {
   return address;
 }
 
-// Empty: the socket has no path, but an abstract name, which has a NUL in front, or none.
+// Empty: the socket has no path, but an abstract name, which begins with a NUL, or none.
 std::string path_of(const sockaddr_storage& address, socklen_t size) {
   const char* const path = reinterpret_cast<const sockaddr_un&>(address).sun_path;
-  // One that fills all of its room has no NUL behind it.
+  // A path that fills the whole array has no terminating NUL.
   return {path, strnlen(path, size - offsetof(sockaddr_un, sun_path))};
 }
 
@@ -132,9 +132,9 @@ void remove_if_stale(const std::string& path) {
 }
 
 // Locks the folder of `path` for as long as the descriptor is open, so that one daemon at a time
-// looks for a stale socket there and makes its own: between bind() and listen() a socket looks
-// stale. The folder itself, so that no lock file is left behind. Whoever may read it can hold the
-// lock, so waiting has an end, behind which it goes without.
+// looks for a stale socket there and creates its own: between bind() and listen() a socket looks
+// stale. The folder itself is locked, so that no lock file is left behind. Anyone who may read it
+// can hold the lock, so waiting is limited; after that, goes on without the lock.
 UniqueFd lock_folder(const std::string& path) {
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   UniqueFd lock(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -184,9 +184,9 @@ Result<void> Listeners::open_unix(const Endpoint& endpoint) {
   return {};
 }
 
-// Each address of the name, but for those that this machine does not have, as long as it has one:
-// localhost is often two, of which IPv6's may be switched off. With port 0 the first one's port
-// serves for all.
+// Opens each address of the name except those that this machine does not have, as long as it has
+// one: localhost often has two, of which the IPv6 one may be switched off. With port 0, all use the
+// port that the first one gets.
 Result<void> Listeners::open_tcp(const Endpoint& endpoint) {
   Endpoint wanted = endpoint;
   const Result<Addresses> addresses = resolve(endpoint);
@@ -281,7 +281,7 @@ void Listeners::route_to(std::size_t slots) {
       sock_filter{BPF_ALU | BPF_MOD | BPF_K, 0, 0, static_cast<std::uint32_t>(slots)},
       sock_filter{BPF_RET | BPF_A, 0, 0, 0}};
   const sock_fprog program{code.size(), code.data()};
-  // Without it the kernel spreads by a hash over all slots, which serves as well until one goes.
+  // Without it the kernel spreads by a hash over all slots, which is as good until one is removed.
   for (const UniqueFd& socket : slots_.front()) {
     setsockopt(socket.get(), SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program);
   }

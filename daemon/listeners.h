@@ -1,11 +1,11 @@
 // The listening sockets of a daemon, opened once and kept open while it runs, so that the worker
 // that replaces a dead one inherits its queue.
 //
-// TCP: one socket for each worker slot, all bound to the same port with SO_REUSEPORT, because one
-// that all workers share gives nearly all connections to the first that wakes. The kernel spreads
-// connections at random over the first N slots, by a small socket filter that a change of N
-// replaces: a slot that is on its way out gets no new connections. Unix sockets, and those that
-// systemd hands over, are shared by all workers.
+// TCP: one socket for each worker slot, all bound to the same port with SO_REUSEPORT, because a
+// socket that all workers share gives nearly all connections to the first worker that wakes. The
+// kernel spreads connections at random over the first N slots, by a small socket filter that is
+// replaced when N changes: a slot that is being removed gets no new connections. Unix sockets, and
+// those that systemd hands over, are shared by all workers.
 #pragma once
 
 #include <sys/socket.h>
@@ -26,16 +26,16 @@ class Listeners {
   Listeners& operator=(Listeners&&) = default;
   ~Listeners();
 
-  // Opens `endpoints`, each for its first slot; names are resolved, each of their addresses is
-  // taken. Fails, with kConfig, if one is taken already, by whatever program; replaces a Unix
-  // socket that nobody listens on. Of daemons that open one path at once, one gets it.
+  // Opens `endpoints`, each for its first slot; names are resolved, and all their addresses are
+  // used. Fails with kConfig if an address is already taken, by whatever program; replaces a Unix
+  // socket that nobody listens on. If several daemons open one path at once, one gets it.
   static Result<Listeners> open(const std::vector<Endpoint>& endpoints);
 
   // Takes the sockets that systemd hands over (sd_listen_fds(3)); none, if it hands over none.
   static Result<Listeners> from_systemd();
 
-  // Makes the sockets of the next slot, or takes away those of the last. The last may be taken
-  // away only when nothing uses them any more.
+  // Creates the sockets of the next slot, or removes those of the last. The last may be removed
+  // only when nothing uses them any more.
   Result<void> add_slot();
   void remove_slot();
   // Lets new connections go to the first `slots` slots only.
@@ -43,13 +43,13 @@ class Listeners {
 
   // The descriptors that the worker of `slot` inherits.
   std::vector<int> sockets_of(std::size_t slot) const;
-  // Whether connections wait in the slot's own sockets.
+  // Whether connections are queued in the slot's own sockets.
   bool has_queued(std::size_t slot) const;
 
   // Stops listening: closes every socket and removes the Unix sockets that are still ours.
   void close();
 
-  // The endpoints, with the ports that were given for port 0.
+  // The endpoints, with the ports that the system chose for port 0.
   const std::vector<Endpoint>& endpoints() const { return endpoints_; }
 
  private:
@@ -67,7 +67,7 @@ class Listeners {
   std::vector<UniqueFd> shared_;              // by all slots
   std::vector<std::vector<UniqueFd>> slots_;  // one socket for each of tcp_
   std::vector<std::string> made_paths_;       // Unix sockets to remove
-  std::vector<unsigned long> made_inodes_;    // which they were when made
+  std::vector<unsigned long> made_inodes_;    // theirs, when they were made
 };
 
 }  // namespace counterd

@@ -33,7 +33,7 @@ int run(int argc, const char* const* argv) {
     for (const std::string& line : daemon.settings) text += line + "\n";
     return finish({text, 0});
   }
-  // One time zone for all workers, whenever they begin; where it has no name, they say so.
+  // One time zone for all workers, whenever they start; if it has no name, they report that.
   if (const Result<std::string> timezone = system_timezone()) {
     setenv("TZ", timezone->c_str(), /*overwrite=*/1);
   }
@@ -58,7 +58,7 @@ int main(int argc, char** argv) {
   }
   try {
     return counterd::run(argc, argv);
-  } catch (const std::exception& exception) {  // out of memory, at most
+  } catch (const std::exception& exception) {  // can only be out of memory
     return counterd::fail({counterd::Code::kIo, exception.what()});
   }
 }

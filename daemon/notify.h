@@ -5,8 +5,8 @@
 
 namespace counterd {
 
-// Sends `state`, lines such as "READY=1" or "STATUS=…". Does nothing where systemd is not asking,
-// and nothing is lost where it does not listen.
+// Sends `state`, lines such as "READY=1" or "STATUS=…". Does nothing unless systemd asks for it,
+// and nothing is lost if it does not listen.
 void notify_systemd(std::string_view state);
 
 }  // namespace counterd

@@ -24,7 +24,7 @@ namespace {
 
 using Values = std::vector<std::string>;
 
-// One thing to set, whatever it is set by: what its words mean is read here, strictly, and the same
+// One setting, whatever it is set by: its words are interpreted here, strictly, and in the same way
 // for every source.
 struct Setting {
   std::string name;        // --name, COUNTERD_NAME, name = in a file
@@ -146,7 +146,7 @@ Result<void> set_drain_timeout(DaemonOptions& options, const std::string& value)
 }
 
 Result<void> set_ready_fd(DaemonOptions& options, const std::string& value) {
-  // Those below are standard input, output and error.
+  // Lower ones are standard input, output and error.
   const auto number = parse_int64_within(value, "descriptor", 3, 65'535);
   if (!number) return number.error();
   options.ready_fd = static_cast<int>(*number);
@@ -313,7 +313,7 @@ Result<void> fill_in_defaults(DaemonOptions& options) {
     const Result<std::string> url = default_store_url();
     if (!url) return url.error();
     options.store.url = *url;
-    // To check is to leave everything as it is.
+    // Checking changes nothing.
     if (!options.check_only) {
       if (const auto made = make_state_directory(); !made) return made.error();
     }

@@ -1,4 +1,4 @@
-// What an administrator can set: by flag, by environment, by configuration file, in this order.
+// What an administrator can set: by flag, environment or configuration file, in this order.
 #pragma once
 
 #include <chrono>
@@ -23,8 +23,8 @@ struct DaemonOptions {
   std::chrono::milliseconds drain_timeout{0};
   int ready_fd = -1;        // gets "ready URL\n" when the daemon serves; -1: none
   bool check_only = false;  // --check-config
-  // All of the above that decides how the daemon serves, whatever it came from, as lines of a
-  // configuration file: the same lines, the same daemon. Not the workers, whose number changes.
+  // All of the above that determines how the daemon serves, whatever set it, as lines of a
+  // configuration file: same lines, same daemon. Not the workers, whose number changes.
   std::vector<std::string> settings;
 };
 

@@ -1,4 +1,4 @@
-// What a request says beside its path: in the query, in a form or in JSON.
+// What a request says besides its path: in the query, in a form or in JSON.
 #pragma once
 
 #include <optional>
@@ -17,8 +17,8 @@ namespace counterd {
 Result<Parameters> read_parameters(const RequestHead& head, std::string_view query,
                                    std::string_view body, std::span<const std::string_view> known);
 
-// The group of operations that a body tells as {"operations":[{"op":…,"name":…,…},…],"atomic":…}.
-// Errors as above; those of an operation name its place.
+// The group of operations that a body gives as {"operations":[{"op":…,"name":…,…},…],"atomic":…}.
+// Errors as above; those of an operation give its position.
 Result<Operation> read_batch(const RequestHead& head, std::string_view query,
                              std::string_view body);
 

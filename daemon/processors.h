@@ -5,8 +5,8 @@
 
 namespace counterd {
 
-// At least 1. By the affinity of the process, which taskset(1) and the cpuset of a container limit
-// (std::thread::hardware_concurrency tells how many the machine has).
+// At least 1. According to the affinity of the process, which taskset(1) and the cpuset of a
+// container limit (std::thread::hardware_concurrency gives the number that the machine has).
 inline int usable_processors() {
   cpu_set_t set;
   return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;

@@ -1,6 +1,6 @@
-// Sockets whose readiness the event loop tells without a system call for each wait: an epoll(7)
-// set of our own, edge-triggered, that Asio waits for as a whole. Asio's own wait for one socket
-// costs an epoll_ctl() each time, which was a tenth of what a request costs.
+// Reports the readiness of sockets without a system call for each wait: an edge-triggered epoll(7)
+// set of our own, which Asio waits for as a whole. Asio's own wait for one socket costs an
+// epoll_ctl() each time, which was a tenth of the cost of a request.
 #pragma once
 
 #include <sys/epoll.h>
@@ -17,8 +17,8 @@ class ReadySet {
  public:
   class Member {
    public:
-    // Something has come to read, or there is room to write again, or both; `events` are those of
-    // epoll_ctl(2). Told once: whoever does not read all that is there is not told again.
+    // There is something to read, or room to write again, or both; `events` are those of
+    // epoll_ctl(2). Called once: a member that does not read all that is there is not called again.
     virtual void on_ready(std::uint32_t events) = 0;
 
    protected:
@@ -28,7 +28,7 @@ class ReadySet {
   // Throws std::system_error if the system has no descriptor left.
   explicit ReadySet(asio::io_context& loop);
 
-  // False: the system has no memory for it. `member` is told until it is removed.
+  // False: the system has no memory for it. `member` is notified until it is removed.
   bool add(int socket, Member& member);
   // Called before the socket is closed.
   void remove(int socket, const Member& member);
@@ -39,7 +39,7 @@ class ReadySet {
 
   asio::posix::stream_descriptor set_;
   std::array<epoll_event, 256> events_{};
-  std::span<epoll_event> untold_;  // of events_
+  std::span<epoll_event> untold_;  // the rest of events_, still to be reported
 };
 
 }  // namespace counterd

@@ -120,7 +120,7 @@ Result<void> read_length(std::string_view value, RequestHead& head) {
 }
 
 Result<void> read_connection(std::string_view value, RequestHead& head) {
-  // An end outweighs a wish to go on, in whichever order and field they come (RFC 9112, 9.3).
+  // "close" outweighs "keep-alive", in whichever order and field they come (RFC 9112, 9.3).
   if (list_has(value, "close")) head.asks_to_close = true;
   if (head.http_1_0 && list_has(value, "keep-alive")) head.keep_alive = true;
   if (head.asks_to_close) head.keep_alive = false;
@@ -170,7 +170,7 @@ Result<void> keep(std::string_view value, RequestHead& head) {
 // The fields that matter here.
 struct Field {
   std::string_view name;  // in lower case
-  bool once;              // given twice, it is malformed
+  bool once;              // a second one is malformed
   Result<void> (*read)(std::string_view value, RequestHead& head);
 };
 constexpr std::array kFields = {
@@ -189,7 +189,7 @@ constexpr std::array kFields = {
     Field{"content-encoding", false, refuse_content_encoding},
 };
 
-// Which of kFields have come.
+// Which of kFields have been seen.
 using Seen = std::bitset<kFields.size()>;
 constexpr std::size_t kHost = 0;
 static_assert(kFields[kHost].name == std::string_view("host"));
@@ -241,7 +241,7 @@ Result<std::optional<RequestHead>> read_whole_head(std::string_view text) {
   return std::optional<RequestHead>(head);
 }
 
-// What is wrong already with a head that has not ended yet.
+// What is already wrong with a head that has not ended yet.
 Result<std::optional<RequestHead>> refuse_part_of_head(std::string_view text) {
   const std::size_t line = std::min(text.find(kLineEnd), text.size());
   if (line > kMaxTargetBytes + kMaxMethodLength + sizeof "  HTTP/1.1") {

@@ -1,10 +1,10 @@
-// The strict reading of a request head, before any other code sees it: what lenient parsers accept
+// Reads a request head strictly, before any other code sees it: what lenient parsers accept
 // (conflicting lengths, folded fields, stray control characters) is how requests are smuggled.
 //
 // Accepts a subset of RFC 9112: a request line with an origin-form target and HTTP/1.0 or 1.1,
-// fields without folding, one Host, a length by at most one Content-Length. Refuses, each with a
-// code of its own, everything else and everything beyond limits.h. A field that is not named below
-// is checked for its form and left aside; so is Range, which a server may (RFC 9110, 14.2).
+// fields without folding, one Host, a length given by at most one Content-Length. Refuses, each
+// with a code of its own, everything else and everything beyond limits.h. A field that is not named
+// below is only checked for its form; so is Range, which a server may ignore (RFC 9110, 14.2).
 #pragma once
 
 #include <optional>
@@ -14,10 +14,10 @@
 
 namespace counterd {
 
-// The texts are parts of the input. A field that is missing is empty.
+// The views point into the input. A missing field is empty, or nullopt where it is a std::optional.
 struct RequestHead {
   std::size_t size = 0;       // bytes of the head, its empty line included
-  std::size_t body_size = 0;  // bytes of the body behind it, 0 to kMaxBodyBytes
+  std::size_t body_size = 0;  // bytes of the body after it, 0 to kMaxBodyBytes
   std::string_view method;
   std::string_view target;  // begins with '/'; percent-encoded
   std::string_view host;
@@ -28,12 +28,12 @@ struct RequestHead {
   std::optional<std::string_view> idempotency_key_lifetime;
   bool has_origin = false;
   bool http_1_0 = false;
-  bool keep_alive = true;         // what the client wishes (RFC 9112, 9.3)
+  bool keep_alive = true;         // what the client wants (RFC 9112, 9.3)
   bool asks_to_close = false;     // by Connection: close
   bool expects_continue = false;  // it waits for 100 before it sends the body (RFC 9110, 10.1.1)
 };
 
-// The head that `input` begins with; nothing if it is not whole yet, but could become one.
+// The head at the start of `input`; nothing if it is incomplete so far but may still become one.
 Result<std::optional<RequestHead>> read_request_head(std::string_view input);
 
 }  // namespace counterd

@@ -15,15 +15,15 @@ struct Response {
   std::string fields;  // more header fields, each with its CR LF
 };
 
-// How a connection goes on behind a response.
+// What becomes of the connection after a response.
 enum class After : unsigned char { kKeepAlive, kKeepAlive10, kClose };
 
-// Appends the response as HTTP/1.1 bytes (RFC 9112). For a HEAD request the body is left out, its
-// length is told all the same.
+// Appends the response as HTTP/1.1 bytes (RFC 9112). For a HEAD request the body is left out, but
+// its length is still given.
 void append_bytes(std::string& out, const Response& response, After after, bool head_only);
 
-// The problem document of `error` (RFC 9457): type, title, status, detail, and what follows them:
-// `members` of its own, each with a comma before it.
+// The problem document for `error` (RFC 9457): type, title, status and detail, followed by
+// `members` of its own, each preceded by a comma.
 Response problem_response(const Error& error, std::string_view members = {});
 
 }  // namespace counterd

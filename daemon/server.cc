@@ -18,13 +18,13 @@ using std::chrono::steady_clock;
 
 constexpr std::size_t kScratchBytes = 64 * 1024;
 
-// One listener does not keep the event loop from the others' requests.
+// So that one listener does not keep the event loop from the others' requests.
 constexpr std::size_t kAcceptedAtOnce = 64;
 
-// Where descriptors or memory have run out, accept() fails at once and again: wait for a while.
+// When descriptors or memory have run out, accept() keeps failing at once: pause for a while.
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
-// How often the log says so, at most.
+// The log says so at most this often.
 constexpr std::chrono::minutes kFullLogPause{1};
 
 // How long a drain waits for the first request of a connection that has only just been made.
@@ -108,8 +108,8 @@ void Server::pause_accepting() {
   });
 }
 
-// Every listener is asked again; those that were not paused have an operation pending and it does
-// no harm to replace it.
+// Asks every listener again; those that were not paused have an operation pending, and replacing it
+// does no harm.
 void Server::resume_accepting() {
   if (!std::exchange(paused_, false)) return;
   for (Listener& listener : listeners_) {

@@ -1,5 +1,5 @@
-// Accepts connections and holds what they share: their readiness, scratch memory, the
-// batcher and the deadlines.
+// Accepts connections and holds what they share: their readiness, scratch memory, the batcher and
+// the deadlines.
 #pragma once
 
 #include <array>
@@ -22,14 +22,14 @@ namespace counterd {
 
 class Server {
  public:
-  // `batcher` outlives the server. At `max_connections` accepting pauses.
+  // `batcher` outlives the server. Accepting pauses at `max_connections`.
   Server(asio::io_context& loop, Batcher& batcher, ApiOptions api_options, Figures figures,
          std::size_t max_connections);
 
   // Serves the connections of a listening, non-blocking stream socket.
   void listen(UniqueFd socket);
 
-  // Takes the connections that are queued already and stops listening; ends each connection after
+  // Accepts the connections that are already queued and stops listening; ends each connection after
   // what it has asked. Calls `done` when none is left.
   void drain(std::function<void()> done);
 
@@ -45,9 +45,9 @@ class Server {
   void count_request() { ++figures_.requests; }
   // Moves the connection into `phase`, with the deadline of that phase from now.
   void move(Connection& connection, Phase phase);
-  // Where all together hold more than kMaxBufferedBytes since `connection` holds more, cuts off
-  // those that have waited longest for the rest of a request, or for their client to take its
-  // replies; perhaps this one.
+  // If `connection`, by holding more, brings the buffers of all together above kMaxBufferedBytes,
+  // cuts off those that have waited longest for the rest of a request, or for their client to take
+  // its replies; perhaps this one.
   void make_room(Connection& connection);
   void remove(Connection& connection);
   // Calls `then` after `delay`.
@@ -58,7 +58,7 @@ class Server {
   using List = std::list<std::shared_ptr<Connection>>;
 
   void wait_to_accept(Listener& listener);
-  // Accepts what is queued, `most` at most. False: accepting must pause.
+  // Accepts what is queued, at most `most`. False: accepting must pause.
   bool accept_queued(Listener& listener, std::size_t most);
   void log_full();
   void pause_accepting();

@@ -6,8 +6,8 @@
 namespace counterd {
 namespace {
 
-// An absence that is still the same after so long is stood in for. The second thread looks as often
-// while there are absences, and not at all when there are none.
+// The second thread stands in for an absence that is still the same one after this long. It checks
+// at this interval while there are absences, and not at all when there are none.
 constexpr std::chrono::milliseconds kPatience{2};
 
 bool is_away(std::uint64_t moves) {
@@ -65,15 +65,15 @@ void StandIn::run() {
   }
 }
 
-// Until there are more `moves`. Who departs counts, then looks whether this thread dozes; so this
-// one says so first, then looks whether there are more.
+// Waits until there are more than `moves`. A departing thread counts its move, then checks whether
+// this thread dozes; so this thread first says that it does, then checks for more moves.
 void StandIn::doze(std::unique_lock<std::mutex>& lock, std::uint64_t moves) {
   dozes_ = true;
   if (moves_ == moves) changed_.wait(lock, [this] { return ending_ || !dozes_; });
   dozes_ = false;
 }
 
-// Does not wait for the loop: who has come back meanwhile may keep it until the end.
+// Does not wait for the loop: the first thread, if it is back by now, may keep it until the end.
 void StandIn::stand_in(std::uint64_t absence) {
   const std::unique_lock loop(loop_mutex_, std::try_to_lock);
   if (!loop) return;

@@ -1,9 +1,9 @@
-// A second thread for the event loop, which runs it while the first one waits for the store for
-// longer than a moment: so nothing that hangs under the store keeps requests, deadlines or signals
-// waiting.
+// The Leader/Followers pattern: a second thread runs the event loop while the first one waits for
+// the store for longer than a moment, so that nothing that hangs beneath the store keeps requests,
+// deadlines or signals waiting.
 //
-// Why not a thread for the store: to hand it a batch and get back the answers is two wake-ups of a
-// sleeping thread, which take as long as a quick store does and cost as much as the requests.
+// Why not a thread for the store: handing it a batch and getting back the answers is two wake-ups
+// of a sleeping thread, which take as long as a quick store does and cost as much as the requests.
 #pragma once
 
 #include <asio/io_context.hpp>
@@ -18,13 +18,13 @@ namespace counterd {
 // One thread at a time has the event loop: it alone runs handlers, and may touch what they touch.
 class StandIn {
  public:
-  // The calling thread has the loop, and is the one that cover() and the end are called on.
+  // The calling thread has the loop; cover() and the destructor must be called on it.
   explicit StandIn(asio::io_context& loop);
   ~StandIn();
   StandIn(const StandIn&) = delete;
   StandIn& operator=(const StandIn&) = delete;
 
-  // Does `work`, which touches nothing that belongs to the loop, and returns what it returns. If it
+  // Calls `work`, which must touch nothing that belongs to the loop, and returns its result. If it
   // takes longer than 2 to 4 milliseconds, the second thread runs the loop until it is done.
   // REQUIRES: no handler of the loop is running
   template <class Work>
@@ -47,12 +47,12 @@ class StandIn {
   void stand_in(std::uint64_t absence);
 
   asio::io_context& loop_;
-  std::mutex loop_mutex_;  // who has locked it has the loop
+  std::mutex loop_mutex_;  // the thread that holds it has the loop
   // Counts departures and returns: odd while the first thread is away.
   std::atomic<std::uint64_t> moves_{0};
-  std::atomic<bool> dozes_{false};  // the second thread, until the next departure
+  std::atomic<bool> dozes_{false};  // whether the second thread sleeps until the next departure
 
-  std::mutex mutex_;  // guards ending_, and what changed_ tells of
+  std::mutex mutex_;  // guards ending_, and what changed_ signals
   std::condition_variable changed_;
   bool ending_ = false;
 

@@ -28,11 +28,11 @@ using std::chrono::milliseconds;
 constexpr milliseconds kFirstPause{100};
 constexpr milliseconds kLongestPause{10'000};
 
-// What a worker may take beyond its own drain timeout before it is killed.
+// How long beyond its own drain timeout a worker may take before it is killed.
 constexpr milliseconds kKillPatience{2'000};
 
 Result<UniqueFd> take_over_signals() {
-  // Ignored, as a caller may leave it, the end of a child would not be told.
+  // A caller may have left it ignored; then the end of a child would not be reported.
   std::signal(SIGCHLD, SIG_DFL);
   sigset_t ours;
   sigemptyset(&ours);
@@ -59,7 +59,7 @@ bool is_wildcard(const Endpoint& endpoint) {
   return endpoint.host == "0.0.0.0" || endpoint.host == "::";
 }
 
-// A URL has the scope of an IPv6 address, and the Host of a request may lack it (RFC 6874, 4).
+// A URL includes the scope of an IPv6 address, but the Host of a request may lack it (RFC 6874, 4).
 void add_address(std::vector<std::string>& hosts, const std::string& address) {
   const std::size_t scope = address.find('%');
   hosts.push_back(address);
@@ -120,7 +120,7 @@ Result<Supervisor> Supervisor::open(DaemonOptions options) {
   supervisor.wanted_ = static_cast<std::size_t>(supervisor.options_.workers);
   const Result<void> written = supervisor.write_worker_setup(true);
   if (!written) return written.error();
-  // Where the caller was it must be possible to remove the folder and unmount the disk.
+  // It must remain possible to remove the caller's folder and to unmount its disk.
   if (chdir("/") != 0) return system_error(Code::kIo, "cannot change to the folder /", errno);
   return supervisor;
 }
@@ -224,7 +224,7 @@ void Supervisor::take_end_of_worker(std::size_t index, int status) {
   if (state == State::kDraining) return;
   if (WIFEXITED(status) && WEXITSTATUS(status) == code_info(Code::kConfig).exit_status) {
     exit_status_ = WEXITSTATUS(status);
-    // Of a daemon that starts, the worker has told all.
+    // While the daemon is starting, the worker itself has said everything.
     if (was_ready_) log_line(name + " ended with 78: only a change of settings or files helps");
     if (!stopping_) stop();
     return;
@@ -289,7 +289,7 @@ bool Supervisor::all_ready() const {
 
 void Supervisor::say_ready() {
   was_ready_ = true;
-  // From here on a missing database was lost, not yet to be made.
+  // From here on a missing database has been lost, not just not created yet.
   if (const Result<void> written = write_worker_setup(false); !written) {
     log_line(written.error().message);
   }
@@ -330,8 +330,8 @@ void Supervisor::start(std::size_t index) {
   enter(slot, State::kStarting);
 }
 
-// Brings the number of slots to what is wanted: from the end, so that a slot's number is its place
-// among the sockets of an address, and none is added while another is on its way out.
+// Brings the number of slots to what is wanted: at the end, so that a slot's number is its place
+// among the sockets of an address, and adding none while another is being removed.
 Result<void> Supervisor::adjust_slots() {
   remove_retired_slots();
   const std::size_t wanted = first_ready_ ? wanted_ : 1;
@@ -356,7 +356,8 @@ void Supervisor::retire_slots_from(std::size_t first) {
   }
 }
 
-// Where not all can be added none is: an Error, and what there is from then on is what is wanted.
+// If not all can be added, none is: returns an Error, and the present number becomes the wanted
+// one.
 Result<void> Supervisor::add_slots_up_to(std::size_t wanted) {
   const std::size_t before = slots_.size();
   while (slots_.size() < wanted) {

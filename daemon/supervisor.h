@@ -1,12 +1,12 @@
 // Starts and replaces the workers. Knows nothing of counters: any process of the daemon can be
 // killed at any moment and nothing acknowledged is lost.
 //
-// One thread, which waits in one place, for SIGTERM, SIGINT, SIGHUP and SIGCHLD too. A worker that
+// One thread, which waits in one place, also for SIGTERM, SIGINT, SIGHUP and SIGCHLD. A worker that
 // dies is replaced at once, on the same sockets; one that is told to end, as soon as it says that
-// it takes no more connections; one that dies while it starts, after a pause that doubles to 10 s.
-// One that shall end and has not after its drain timeout, and a little more, is killed. The first
-// worker starts alone, so that what is wrong with the configuration is said once; a worker that
-// exits with 78 ends the daemon with 78. SIGTERM and SIGINT drain and end it with 0, a second one
+// it takes no more connections; one that dies while starting, after a pause that doubles to 10 s. A
+// worker that was to end but has not, a little after its drain timeout, is killed. The first worker
+// starts alone, so that a configuration error is reported only once; a worker that exits with 78
+// ends the daemon with 78. SIGTERM and SIGINT drain the daemon and end it with 0, a second one
 // kills the workers. SIGHUP is ignored.
 #pragma once
 
@@ -29,11 +29,11 @@ class Supervisor {
  public:
   // Opens the sockets and pins the program's own image, from which every worker will be started,
   // whatever becomes of the file. kConfig, kIo.
-  // Call it before anything else opens a descriptor, which the number of options.ready_fd could
-  // then name by mistake.
+  // Must be called before anything else opens a descriptor, which the number in options.ready_fd
+  // could otherwise name by mistake.
   static Result<Supervisor> open(DaemonOptions options);
 
-  // Runs until the end; the exit status.
+  // Runs until the daemon ends; returns the exit status.
   int run();
 
  private:
@@ -52,7 +52,7 @@ class Supervisor {
     Clock::time_point kill_at = Clock::time_point::max();
   };
 
-  // A worker that drains, while another one has its slot already.
+  // A worker that is draining while another already has its slot.
   struct Leaving {
     WorkerProcess process;
     std::size_t slot = 0;
@@ -99,7 +99,7 @@ class Supervisor {
   UniqueFd ready_;  // options_.ready_fd, until the daemon is ready
   std::vector<Slot> slots_;
   std::vector<Leaving> leaving_;
-  std::size_t wanted_ = 0;    // workers there shall be
+  std::size_t wanted_ = 0;    // how many workers there should be
   bool was_ready_ = false;    // all workers have served at once
   bool first_ready_ = false;  // one worker has served
   bool stopping_ = false;

@@ -43,18 +43,18 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// The descriptors that a worker is born with.
+// The descriptors that a worker starts with.
 constexpr int kSetupFd = 3;
 constexpr int kLifelineFd = 4;
 constexpr int kFirstSocketFd = 5;
 
-// Descriptors beside those of connections: store, log, event loop and the like.
+// Descriptors besides those of connections: store, log, event loop and the like.
 constexpr rlim_t kOtherDescriptors = 64;
 
 constexpr milliseconds kFirstProbePause{50};
 constexpr milliseconds kLongestProbePause{500};
 
-// kUsage: there is none, because it is not the supervisor that has started this process.
+// kUsage: there is none, because this process was not started by the supervisor.
 Result<WorkerSetup> read_setup() {
   struct stat found {};
   fstat(kSetupFd, &found);
@@ -71,7 +71,7 @@ Result<WorkerSetup> read_setup() {
   }
 }
 
-// Raises the limit of descriptors to fit; the number of connections that it allows.
+// Raises the limit of descriptors to fit; returns the number of connections that it allows.
 std::size_t fit_descriptors(std::size_t connections) {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
@@ -95,7 +95,7 @@ std::size_t fit_descriptors(std::size_t connections) {
 }
 
 void set_up_worker() {
-  prctl(PR_SET_NAME, "counterd");  // execve by descriptor has made it a number
+  prctl(PR_SET_NAME, "counterd");  // executing by descriptor has made it a number
   signal(SIGINT, SIG_IGN);  // Ctrl-C reaches all of a terminal's processes: the supervisor decides
   signal(SIGHUP, SIG_IGN);
   fcntl(kLifelineFd, F_SETFD, FD_CLOEXEC);
@@ -127,7 +127,7 @@ class Worker {
   }
 
  private:
-  // This thread may hang in the store, and be the one that the system gives a signal to.
+  // This thread may hang in the store, and yet be the one to which the system delivers a signal.
   static void leave_signals_to_the_other_thread() {
     sigset_t signals;
     sigemptyset(&signals);
@@ -173,10 +173,10 @@ class Worker {
     tell_supervisor(kReadyWord);
   }
 
-  // Where the supervisor is gone, the lifeline tells so too.
+  // If the supervisor is gone, the lifeline shows that too.
   static void tell_supervisor(char word) { send(kLifelineFd, &word, 1, MSG_NOSIGNAL); }
 
-  // The batcher has told why.
+  // The batcher has logged why.
   [[noreturn]] static void give_up(const Error& error) { _exit(code_info(error.code).exit_status); }
 
   void watch_lifeline() {

@@ -1,11 +1,11 @@
 // A worker: a process that serves requests and holds no state of its own.
 //
 // It is started by the supervisor as `counterd worker SLOT SOCKETS`, with these descriptors: its
-// setup (a file in memory), its lifeline (a socket to the supervisor: kReadyWord goes out when it
-// serves and its store answers, kLeavingWord when it drains; its end means that the supervisor is
-// gone), its listening sockets. SIGTERM, and the end of the lifeline, make it drain: it takes no
-// more connections, finishes what it has been asked, then exits with 0. It exits with 78 if only
-// another configuration can help, with 69 if its store cannot be opened for now.
+// setup (a file in memory), its lifeline (a socket to the supervisor: the worker sends kReadyWord
+// when it serves and its store answers, kLeavingWord when it drains; its end means that the
+// supervisor is gone), its listening sockets. SIGTERM, and the end of the lifeline, make it drain:
+// it takes no more connections, finishes what it has been asked, then exits with 0. It exits with
+// 78 if only another configuration can help, with 69 if its store cannot be opened for now.
 #pragma once
 
 #include <sys/types.h>
@@ -33,7 +33,7 @@ Result<UniqueFd> write_setup(const WorkerSetup& setup);
 // Starts a worker from the program image `binary`. `sockets` are its listening sockets. kIo.
 struct WorkerProcess {
   pid_t pid = 0;
-  UniqueFd lifeline;  // of its words; at its end: it has ended
+  UniqueFd lifeline;  // carries its words; its end: the worker has ended
 };
 Result<WorkerProcess> start_worker(const UniqueFd& binary, const UniqueFd& setup, std::size_t slot,
                                    const std::vector<int>& sockets);
@@ -42,7 +42,7 @@ Result<WorkerProcess> start_worker(const UniqueFd& binary, const UniqueFd& setup
 inline constexpr char kReadyWord = 'r';
 inline constexpr char kLeavingWord = 'l';
 
-// The whole life of a worker process; its exit status.
+// Runs a worker process from start to end; returns its exit status.
 int run_worker(int slot, int sockets);
 
 }  // namespace counterd

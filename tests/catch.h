@@ -1,7 +1,7 @@
 // Catch2 in both of the versions that we build with: 2.13, one header, and 3.7, a library.
 //
 // Tests use what both have. Assertions belong to the test's own thread and process: other threads
-// and children give back what they saw.
+// and children report back what they saw.
 #pragma once
 
 #if __has_include(<catch2/catch_all.hpp>)

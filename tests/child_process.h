@@ -1,4 +1,4 @@
-// A child that runs a function of the test, to be killed and stopped as real processes are.
+// A child that runs a function of the test, and can be killed and stopped as real processes are.
 //
 // SQLite connections must not cross a fork: a test forks before it opens the store itself.
 #pragma once
@@ -52,7 +52,7 @@ class ChildProcess {
   pid_t pid() const { return pid_; }
   void send(int signal) const { ::kill(pid_, signal); }
 
-  // Until the child has ended: its exit status, or minus the signal that ended it.
+  // Waits until the child has ended; returns its exit status, or minus the signal that ended it.
   int wait() {
     int status = 0;
     while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
@@ -61,7 +61,7 @@ class ChildProcess {
     return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
   }
 
-  // Until the child is stopped; false: it has ended instead.
+  // Waits until the child is stopped; false: it has ended instead.
   bool wait_until_stopped() const {
     siginfo_t found{};
     while (waitid(P_PID, static_cast<id_t>(pid_), &found, WSTOPPED | WEXITED | WNOWAIT) < 0 &&

@@ -31,9 +31,9 @@ class DaemonProcess {
 
   // Starts it again, on the same address. REQUIRES: it does not run
   void start();
-  // SIGTERM; waits for the end. The exit status, or minus the signal.
+  // Sends SIGTERM and waits for the end. Returns the exit status, or minus the signal.
   int stop();
-  // SIGKILL to the supervisor and every worker, as a crash of all would be; waits for the end of
+  // Sends SIGKILL to the supervisor and every worker, as if all had crashed; waits for the end of
   // all of them.
   void kill_all();
 

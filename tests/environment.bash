@@ -15,8 +15,8 @@ counterd=$bin/counterd
 counterctl=$bin/counterctl
 
 setup_file() {
-  # Once for the file: where python3 is a wrapper that looks for the real one, as version managers
-  # install, each start would take a multiple of its time.
+  # Once per file: where python3 is a wrapper that looks for the real one, as version managers
+  # install it, each start would take several times as long.
   PYTHON_PROGRAM=$(python3 -c 'import sys; print(sys.executable)')
   export PYTHON_PROGRAM
 }
@@ -33,7 +33,7 @@ setup() {
   cd "$dir" || return
   python=$PYTHON_PROGRAM
   database=$XDG_STATE_HOME/counterd/counters.db
-  launcher=()  # words that stand before counterd in start_daemon
+  launcher=()  # words that come before counterd in start_daemon
   place=()     # options of ctl
   pids=()      # what teardown ends
   pipes=0
@@ -53,7 +53,7 @@ fail() {
   return 1
 }
 
-# Of the last run, all of them.
+# Everything about the last run.
 show_run() {
   printf 'status: %s\nstdout: %s\nstderr: %s\n' "$status" "$output" "${stderr-}" >&2
 }
@@ -91,7 +91,7 @@ assert_silence() {
   [[ -z $output && -z $stderr ]] || { show_run; fail "expected nothing on stdout and stderr"; }
 }
 
-# The command failed for a reason that it told on stderr, and printed nothing else.
+# The command failed for a reason that it gave on stderr, and printed nothing else.
 assert_refused() {
   assert_status "$1"
   assert_output ""
@@ -106,7 +106,7 @@ assert_fails() {
   if "$@"; then fail "expected to fail: $*"; fi
 }
 
-# Runs a command, whatever comes of it, and sets what `run --separate-stderr` of bats does, which
+# Runs a command, whatever its outcome, and sets what bats' `run --separate-stderr` sets, which
 # takes several times as long as most of our commands.
 try() {
   status=0
@@ -115,7 +115,7 @@ try() {
   mapfile -t stderr_lines <"$dir/stderr"
 }
 
-# await SECONDS COMMAND...: until the command succeeds.
+# await SECONDS COMMAND...: waits until the command succeeds.
 await() {
   local limit=$1 begin=$SECONDS
   shift
@@ -130,7 +130,7 @@ milliseconds() {
   echo $((now / 1000))
 }
 
-# assert_within MILLISECONDS COMMAND...: a `try` that does not last longer.
+# assert_within MILLISECONDS COMMAND...: a `try` that takes no longer than that.
 assert_within() {
   local limit=$1 begin
   shift
@@ -158,7 +158,7 @@ end_process() {
   wait "$1" 2>/dev/null || true
 }
 
-# Those that this test has started, by the environment that only they have.
+# The processes that this test has started, found by the environment that only they have.
 processes_of_test() {
   local file
   for file in $(grep -lzsFx "XDG_STATE_HOME=$XDG_STATE_HOME" /proc/[0-9]*/environ || true); do
@@ -171,7 +171,7 @@ words_of() {
   tr '\0' ' ' <"/proc/$1/cmdline"
 }
 
-# Those of this test that are daemons' supervisors, one pid a line.
+# This test's processes that are supervisors of daemons, one pid per line.
 supervisors() {
   local pid words
   for pid in $(processes_of_test); do
@@ -207,7 +207,7 @@ start_daemon() {
   url=${line#ready }
 }
 
-# The same without waiting; the line "ready URL" comes by $pipe.
+# The same without waiting; the line "ready URL" arrives on $pipe.
 launch_daemon() {
   local flags=("$@")
   if [[ " $* " != *" --listen"* ]] && ((${#launcher[@]} == 0)); then
@@ -221,15 +221,15 @@ launch_daemon() {
   pids+=("$daemon_pid")
 }
 
-# Ends the last daemon in good order.
+# Ends the last daemon cleanly.
 stop_daemon() {
   kill -TERM "$daemon_pid"
   wait_for_end_of "$daemon_pid"
   assert_equal "$ended_with" 0
 }
 
-# Makes $database, whose default counter is 1. All of it is in the file: what is written over is not
-# in the log as well.
+# Makes $database, whose default counter is 1. All of it is in the file: what is overwritten there
+# is not also in the log.
 make_database() {
   mkdir -p "${database%/*}"
   "$counterctl" --store "sqlite:$database" increment
@@ -303,7 +303,7 @@ has_ready_workers() {
   [[ $(ready_workers | wc -l) == "$1" ]]
 }
 
-# Whether `worker` serves no longer and there are `count` that do.
+# Whether `worker` no longer serves and there are `count` that do.
 is_replaced() {
   local worker=$1 count=$2 now
   now=$(ready_workers)

@@ -25,7 +25,7 @@ struct Reply {
 
 class HttpSocket {
  public:
-  // Connects; is_open() tells whether it did.
+  // Connects; is_open() says whether it succeeded.
   explicit HttpSocket(const Endpoint& endpoint);
 
   bool is_open() const { return static_cast<bool>(socket_); }
@@ -40,7 +40,7 @@ class HttpSocket {
   // that is not well formed throws. `head_only`: it has no body, whatever its length says.
   std::optional<Reply> receive(std::chrono::milliseconds timeout = std::chrono::seconds(20),
                                bool head_only = false);
-  // Whether the other side ends the connection, in order and with nothing more to say.
+  // Whether the other side ends the connection cleanly, without sending anything more.
   bool ends(std::chrono::milliseconds timeout = std::chrono::seconds(20));
   // Bytes that have come, without waiting for a whole reply.
   std::string receive_some(std::chrono::milliseconds timeout);

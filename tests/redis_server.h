@@ -17,16 +17,16 @@ class RedisServer {
  public:
   enum class Tcp : unsigned char { kNo, kYes };
 
-  // `arguments` come behind ours, for instance {"--appendonly", "yes"}.
+  // `arguments` come after ours, for instance {"--appendonly", "yes"}.
   explicit RedisServer(std::vector<std::string> arguments = {}, Tcp tcp = Tcp::kNo);
   RedisServer(const RedisServer&) = delete;
   RedisServer& operator=(const RedisServer&) = delete;
   ~RedisServer();
 
   // Starts it and waits until it answers.
-  // REQUIRES: it does not run; the calling thread outlives it, whose end would end the server
+  // REQUIRES: it does not run; the calling thread outlives it, or its end would end the server
   void start();
-  void stop();  // in good order
+  void stop();  // cleanly
   void kill();  // as a crash does
   void restart();
   void pause() const;   // SIGSTOP

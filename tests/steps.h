@@ -1,4 +1,4 @@
-// Short words for what store tests do all the time.
+// Shorthands for what store tests do all the time.
 #pragma once
 
 #include <chrono>
@@ -39,7 +39,7 @@ inline Step all_of(const std::vector<Step>& steps) {
   return group_of(OperationKind::kAll, steps);
 }
 
-// The same reset, of a counter that is there.
+// The same reset, only of an existing counter.
 inline Step existing(Step step) {
   step.operation.create = false;
   return step;
@@ -61,12 +61,12 @@ inline Step per(Period period, Step step, std::string timezone = "UTC") {
   step.operation.lifetime.window = {period, std::move(timezone)};
   return step;
 }
-// The same increment, which only asks.
+// The same increment, but only asking.
 inline Step checking(Step step) {
   step.operation.check = true;
   return step;
 }
-// The same increment, of a counter that holds `initial` where it is missing.
+// The same increment, of a counter that starts at `initial` if it is missing.
 inline Step starting_at(std::int64_t initial, Step step) {
   step.operation.initial = initial;
   return step;
@@ -82,7 +82,7 @@ inline Step keyed(Step step, std::string key, std::chrono::milliseconds lifetime
 inline Deadline after(std::chrono::milliseconds time) {
   return std::chrono::steady_clock::now() + time;
 }
-// Far enough that only what hangs reaches it.
+// Far enough off that only what hangs reaches it.
 inline Deadline patiently() {
   return after(std::chrono::seconds(20));
 }

@@ -15,7 +15,7 @@ void change(Counter& counter, std::int64_t value, std::int64_t now_ms) {
   counter.updated_at_ms = now_ms;
 }
 
-// Whether the counter has a window that the increment would not leave to it, or lacks its.
+// Whether the counter has a window that the increment would take from it, or lacks the increment's.
 // REQUIRES: the counter's window has been read
 bool has_other_window(const Counter& counter, const Lifetime& lifetime) {
   if (!counter.exists) return false;
@@ -23,7 +23,7 @@ bool has_other_window(const Counter& counter, const Lifetime& lifetime) {
   return *counter.window != describe_window(*lifetime.window);
 }
 
-// When the counter ends behind the increment.
+// When the counter ends after the increment.
 std::int64_t end_after(const Counter& counter, const Lifetime& lifetime, std::int64_t now_ms) {
   if (counter.exists && !lifetime.renew) return counter.expires_at_ms;
   if (lifetime.window) return window_end(*lifetime.window, now_ms);
@@ -31,7 +31,7 @@ std::int64_t end_after(const Counter& counter, const Lifetime& lifetime, std::in
   return 0;
 }
 
-// The outcome of an increment whose counter ends then and has had the value `before`.
+// The outcome of an increment whose counter ends at `expires_at_ms` and had the value `before`.
 Outcome sum_up(std::int64_t before, const Operation& operation, std::int64_t expires_at_ms,
                std::int64_t now_ms) {
   Outcome outcome;

@@ -12,20 +12,20 @@ namespace counterd {
 
 struct Counter {
   bool exists = false;
-  bool changed = false;  // by the batch, also if it does not exist any more
+  bool changed = false;  // by the batch, even if it no longer exists
   std::int64_t value = 0;
   // Milliseconds since 1970, UTC.
   std::int64_t created_at_ms = 0;
   std::int64_t updated_at_ms = 0;
   std::int64_t expires_at_ms = 0;          // 0: it has no end
-  bool keeps_end = true;                   // the one that it had before the batch, and its window
+  bool keeps_end = true;                   // the end that it had before the batch, and its window
   std::optional<std::string> window = {};  // as described, empty: none; nothing: not read yet
 };
 
-// Whether what comes of the operation depends on which window its counter has.
+// Whether the outcome of the operation depends on which window its counter has.
 bool asks_for_window(const Operation& operation);
 
-// Applies the operation. REQUIRES: it is no group; the counter's window has been read, if the
+// Applies the operation. REQUIRES: it is not a group; the counter's window has been read, if the
 // operation asks for it and the counter exists
 Outcome apply_to(Counter& counter, const Operation& operation, std::int64_t now_ms);
 

@@ -5,7 +5,7 @@
 namespace counterd {
 namespace {
 
-// Behind what SQLite locks (PENDING_BYTE, 1 GiB), and behind any database or log.
+// Beyond what SQLite locks (PENDING_BYTE, 1 GiB), and beyond any database or log.
 constexpr off_t kFirstByte = off_t{1} << 61;
 constexpr off_t kNumbers = off_t{1} << 56;
 

@@ -1,10 +1,10 @@
-// What the stores that use a file tell each other, in all processes: signs, which are shared locks
-// of bytes far behind the file's data. Each belongs to the open file that has given it
-// (F_OFD_SETLK): it is gone when that is closed, and so when its process has died, whatever other
+// How the stores that use a file, in any process, signal to each other: by signs, which are shared
+// locks on bytes far beyond the file's data. Each belongs to the open file that gave it
+// (F_OFD_SETLK): it goes when that is closed, and so when its process dies, whichever other
 // descriptors of the file are closed.
 //
-// Of one file there can be several, of each kind, from different open files. A sign has a number;
-// of a larger one, what 56 bits hold of it.
+// A file can have several signs of each kind, from different open files. A sign has a number, cut
+// to 56 bits if it is larger.
 #pragma once
 
 #include <cstdint>

@@ -9,18 +9,18 @@
 namespace counterd {
 namespace {
 
-// flock() knows no deadline. A timer interrupts it by this signal, whose handler does nothing.
+// flock() has no deadline. A timer interrupts it by this signal, whose handler does nothing.
 int wake_signal() {
   static const int number = [] {
     struct sigaction action {};
-    action.sa_handler = [](int) {};  // and no SA_RESTART: the call shall return
+    action.sa_handler = [](int) {};  // and no SA_RESTART: the call must return
     sigaction(SIGRTMIN, &action, nullptr);
     return SIGRTMIN;
   }();
   return number;
 }
 
-// A signal that comes between the check of the deadline and flock() is lost, so it comes again.
+// A signal that comes between the check of the deadline and flock() is lost, so it is repeated.
 constexpr long kRepeatNs = 10'000'000;
 
 }  // namespace

@@ -1,9 +1,9 @@
-// The right to change a database file, which one holder in all processes has at a time: flock(2)
-// on the database file itself, by a descriptor of its own.
+// The right to change a database file, which one holder among all processes has at a time: flock(2)
+// on the database file itself, through a descriptor of its own.
 //
-// Not a lock file beside it, which can be unlinked and made anew, so that two hold it, or be held
-// by whoever may read it. Not SQLite's own lock, which does not keep a checkpoint away from a
-// writer. The kernel frees the turn when its holder dies; one that is stopped keeps it.
+// Not a lock file beside it, which can be unlinked and recreated, so that two hold it, or be held
+// by anyone who may read it. Not SQLite's own lock, which does not keep a checkpoint away from a
+// writer. The kernel frees the turn when its holder dies; a holder that is stopped keeps it.
 #pragma once
 
 #include <ctime>
@@ -21,7 +21,7 @@ class FileTurn {
   FileTurn& operator=(const FileTurn&) = delete;
   ~FileTurn();
 
-  // Waits until `deadline` at the latest, asleep in the kernel. kUnavailable: not got by then.
+  // Waits until `deadline` at the latest, asleep in the kernel. kUnavailable: not obtained by then.
   Result<void> take(Deadline deadline);
   void yield();
 

@@ -1,9 +1,9 @@
 // Outcomes as lines of text: what engines keep of a group under its key, and what the script of
 // redis.cc answers.
 //
-// A line has, separated by spaces: a letter for the code (k: kOk, m, o, b, w, c, x, f as
-// outcome_text.cc tells; r: kOk and replayed), the value, the value before or "-", the times of
-// creation, of the latest change and of the end, and behind a w the window, if the counter has one.
+// A line has, separated by spaces: a letter for the code (k: kOk, m, o, b, w, c, x, f as listed in
+// outcome_text.cc; r: kOk and replayed), the value, the value before or "-", the times of creation,
+// of the latest change and of the end, and for a w the counter's window, if it has one.
 #pragma once
 
 #include <cstdint>
@@ -17,14 +17,14 @@ namespace counterd {
 // Appends the outcome's line, with its line end. REQUIRES: its code has a letter
 void append_outcome(std::string& text, const Outcome& outcome);
 
-// Reads a line without its end. False: it is none.
+// Reads a line without its end. False: it is not one.
 bool read_outcome(std::string_view line, Outcome& outcome);
 
 // Takes the text up to `end` off the front.
 std::string_view take_until(std::string_view& text, char end);
 
-// Reads a whole number as a Redis server has it, which people may have written: 007 is 7. False: it
-// is none.
+// Reads a whole number as found on a Redis server, where people may have written it: 007 is 7.
+// False: it is not one.
 bool read_int64(std::string_view text, std::int64_t& value);
 
 }  // namespace counterd

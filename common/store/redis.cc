@@ -1,17 +1,17 @@
 // The redis engine: one script call, so one round trip and one atomic step, for each batch.
 //
-// A batch that was sent when its connection was lost may have been applied, or may still be:
-// asking on another connection first says "no", and then it is applied. So the identical batch is
-// sent again under the same id, and the script answers what it answered before, or applies it now.
-// An id is a session (this Store) and a sequence number: the server keeps the latest outcomes of
-// each session, one key however many batches, and refuses an older number, so that a copy that was
-// stuck on the way cannot be applied late.
+// A batch that was sent when its connection was lost may have been applied, or may yet be: a query
+// on another connection could say "no" just before it is applied. So the identical batch is sent
+// again under the same id, and the script repeats its earlier answer, or applies the batch now. An
+// id is a session (this Store) and a sequence number: the server keeps the latest outcomes of each
+// session, one key however many batches, and refuses an older number, so that a copy that was stuck
+// on the way cannot be applied late.
 //
-// Keys, each behind the prefix: "c:NAME", a hash of v (value), c (created at), u (updated at) and,
-// of one that has an end, e (all Unix ms), when Redis itself deletes it, and perhaps w (its
-// window); "names", a sorted set of all names; "ends", of those with an end, by it; "s:SESSION",
-// the latest number and outcomes; "k:NAME/KEY", of a group "k:/KEY", what was applied under an
-// idempotency key and its outcome; "keys", the sorted set of those by the time of their end.
+// Keys, each after the prefix: "c:NAME", a hash of v (value), c (created at), u (updated at) and,
+// if it has an end, e (all Unix ms), when Redis itself deletes it, and perhaps w (its window);
+// "names", a sorted set of all names; "ends", of those with an end, by it; "s:SESSION", the latest
+// number and outcomes; "k:NAME/KEY", for a group "k:/KEY", what was applied under an idempotency
+// key and its outcome; "keys", the sorted set of those by the time of their end.
 #include <algorithm>
 #include <array>
 #include <fstream>
@@ -35,7 +35,7 @@ using std::chrono::steady_clock;
 // How long the server knows the latest batch of a session.
 constexpr milliseconds kSessionLifetime = 4 * kMaxStoreTimeout;
 
-// How far apart the server's clock and ours may be where windows of the calendar are counted.
+// How far apart the server's clock and ours may be when calendar windows are counted.
 constexpr std::chrono::minutes kMaxClockDifference{1};
 
 // How often a batch is sent, at least, before its outcome is unknown.
@@ -54,7 +54,7 @@ class RedisStore : public Store {
 
   Result<void> take_turn(Deadline) override { return {}; }  // the server runs one script at a time
   void yield_turn() override {}
-  void settle(std::span<Step>) override {}  // the answer to the script has said all
+  void settle(std::span<Step>) override {}  // the script's answer has said it all
   void tidy() override {}
   void apply(std::span<Step> batch, Deadline deadline) override;
   Result<ListPage> list(const ListQuery& query, Deadline deadline) override;
@@ -80,9 +80,9 @@ class RedisStore : public Store {
   bool copies_may_wait_ = false;  // a copy of a batch may still be on its way
 };
 
-// Asks what changes nothing; `ask` takes a deadline. The connection may have been lost since it was
-// used last, by a restart of the server or, without a word, by a firewall; asking twice does no
-// harm. An error reply is an Error.
+// Asks for what changes nothing; `ask` takes a deadline. The connection may have been lost since it
+// was last used, by a restart of the server or, silently, by a firewall; asking twice does no harm.
+// An error reply is an Error.
 template <typename Ask>
 Result<RedisReply> RedisStore::read(Deadline deadline, Ask ask) {
   const bool reused = connection_.is_open();
@@ -92,8 +92,8 @@ Result<RedisReply> RedisStore::read(Deadline deadline, Ask ask) {
   return reply;
 }
 
-// Sends a batch with changes. To connect may take longer than to get an answer: it is asking
-// several times.
+// Sends a batch with changes. Connecting may take longer than getting an answer: it takes several
+// exchanges.
 Result<RedisReply> RedisStore::run_once(const RedisArguments& arguments, Deadline deadline,
                                         bool& sent) {
   const Deadline connecting = steady_clock::now() + options_.timeout / 2;
@@ -102,10 +102,10 @@ Result<RedisReply> RedisStore::run_once(const RedisArguments& arguments, Deadlin
   return connection_.run(RedisScript::kApply, arguments, std::min(patience(), deadline), &sent);
 }
 
-// Sends a batch with changes until its outcomes are known or `deadline` is over. An error reply to
-// the only copy means that it was not applied, but for PARTIAL: the script raises errors only
-// before it writes. An answer that stays away is not waited for until the deadline: where packets
-// vanish, only another connection gets one.
+// Sends a batch with changes until its outcomes are known or `deadline` has passed. An error reply
+// to the only copy means that it was not applied, except for PARTIAL: the script raises errors only
+// before it writes. A missing answer is not waited for until the deadline: where packets vanish,
+// only another connection gets one.
 Result<RedisReply> RedisStore::run_until_known(const RedisArguments& arguments, Deadline deadline,
                                                bool& sent) {
   milliseconds pause = kFirstPause;
@@ -127,8 +127,8 @@ Result<RedisReply> RedisStore::run_until_known(const RedisArguments& arguments, 
   }
 }
 
-// What the script of `batch` is called with. The times of windows are those for which a copy may
-// come.
+// What the script is called with for `batch`. The times of windows cover the time in which a copy
+// may arrive.
 RedisArguments RedisStore::describe(const RedisBatch& batch, bool changes) const {
   const std::int64_t now_ms = unix_now_ms();
   constexpr std::int64_t kApart = milliseconds(kMaxClockDifference).count();

@@ -1,7 +1,7 @@
--- Reads and checks everything before the first write: a script that fails does not roll back. What
--- refuses the first write (a replica, a server that cannot save or has no memory to spare) is told
--- as it is; a later write that fails all the same is told as PARTIAL. Lua's
--- numbers are doubles, exact to 2^53; beyond that the server's own INCRBY adds.
+-- Reads and checks everything before the first write: a script that fails is not rolled back. What
+-- refuses the first write (a replica, a server that cannot save or has no memory to spare) is
+-- reported as it is; a later write that fails all the same is reported as PARTIAL. Lua's numbers
+-- are doubles, exact to 2^53; beyond that the server's own INCRBY adds.
 local prefix, session, sequence, session_lifetime, now, max_keys =
   ARGV[1], ARGV[1] .. 's:' .. ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], tonumber(ARGV[6])
 if sequence > 0 then
@@ -14,7 +14,7 @@ if sequence > 0 then
   end
 end
 
--- A stored value in its one form (people may have written 007); nothing: it is none.
+-- A stored value in its canonical form (people may have written 007); nothing: it is not one.
 local function counter_value(text)
   local sign, digits = text:match('^(%-?)0*(%d+)$')
   if not digits or #digits > 19 then return nil end
@@ -22,7 +22,7 @@ local function counter_value(text)
   return digits == '0' and digits or sign .. digits
 end
 
--- The operations, as redis_batch.h tells.
+-- The operations, as redis_batch.h describes them.
 local steps, rows, keyed, deletes, lifetimes, has_ends = {}, {}, false, false, 0, false
 redis.call('ZCARD', prefix .. 'names')
 local at = 8
@@ -64,7 +64,7 @@ while at <= #ARGV do
   end
 end
 
--- Keys by the time of their end, which only serves to count them: each ends by itself.
+-- Keys by the time of their end, which serves only to count them: each ends by itself.
 local key_index, clock, known, kept, ended_keys = prefix .. 'keys', 0, 0, {}, {}
 if keyed or lifetimes > 0 then
   local time = redis.call('TIME')
@@ -75,7 +75,7 @@ if keyed then
   ended_keys = redis.call('ZRANGEBYSCORE', key_index, '-inf', clock, 'LIMIT', 0, 2 * #steps + 16)
 end
 
--- When the windows end that we are in, by our own clock; nothing: it is too far from theirs.
+-- When the windows that we are in end, by our own clock; nothing: it is too far from theirs.
 local window_ends = {}
 for line in ARGV[7]:gmatch('[^\n]+') do
   local times, window = line:match('^([%d ]+) (%a+ %S+)$')
@@ -89,8 +89,8 @@ for line in ARGV[7]:gmatch('[^\n]+') do
   end
 end
 
--- Whether the step, or a member of it, has a window of which that is so: then nothing of it is
--- applied, nor kept under its key.
+-- Whether that is so for a window of the step or of one of its members: then nothing of the step is
+-- applied, or kept under its key.
 local function is_unclear(step)
   if ARGV[7] == '' then return false end
   for i = step.at, step.at + (step.size or 0) do
@@ -123,7 +123,7 @@ local function add(value, delta)
   return result
 end
 
--- Adds up to so many times; how often it could, and the sum.
+-- Adds up to `count` times; returns how often it could, and the sum.
 local EXACT = 9007199254740992
 local function add_all(value, delta, count)
   local a, b = tonumber(value), tonumber(delta) * count
@@ -138,7 +138,7 @@ local function add_all(value, delta, count)
   return count, value
 end
 
--- Whether a < b. Where doubles cannot tell them apart both have one sign, and the digits tell.
+-- Whether a < b. If doubles cannot tell them apart, both have the same sign, and the digits decide.
 local function below(a, b)
   local x, y = tonumber(a), tonumber(b)
   if x ~= y then return x < y end
@@ -175,12 +175,12 @@ local function add_within(value, step)
   return sum, 'o'
 end
 
--- Adds up to step.count times; how often it could, the sum, and the letter of what stopped it.
+-- Adds up to step.count times; returns how often it could, the sum, and what stopped it (a letter).
 local function add_all_within(value, step)
   local sum, why = add_within(value, step)
   if not sum then return 0, value, why end
   if step.count == 1 then return 1, sum end
-  -- Where the first and the last sum are within the bounds, so is every one between.
+  -- If the first and the last sum are within the bounds, so is every one in between.
   local more, last = add_all(sum, step.operand, step.count - 1)
   if more == step.count - 1 and fits(last, step) then return step.count, last end
   local done = 0
@@ -199,14 +199,14 @@ local function set(row, value, step)
   if step.window and fresh then row.ends, row.window = window_ends[step.window], step.window end
 end
 
--- Whether the counter has a window that the step would not leave to it, or lacks its.
+-- Whether the counter has a window that the step would take from it, or lacks the step's.
 local function has_other_window(row, step)
   if not row.value then return false end
   if step.window then return row.window ~= step.window end
   return step.renew and row.window
 end
 
--- What redis_batch.h reads: the letter, the rest of the line; and whether all of it was applied.
+-- What redis_batch.h reads, the letter and the rest of the line; and whether all of it was applied.
 local function apply(step)
   local row = rows[step.name]
   local code, previous, done = 'k', '-', step.count
@@ -256,12 +256,12 @@ local function apply(step)
   return code, value .. ' ' .. previous .. ' ' .. times, done == step.count
 end
 
--- What is told of a step, and of a group's members, where nothing was applied.
+-- What is reported of a step, and of a group's members, if nothing was applied.
 local function nothing(step)
   return '0 - 0 0 0' .. ('\nm 0 - 0 0 0'):rep(step.size or 0)
 end
 
--- The same for a group: behind its own line come those of its members, which tell what was refused.
+-- The same for a group: its own line, then those of its members, which show what was refused.
 local function apply_group(group)
   local lines, before, refused = { '0 - 0 0 0' }, {}, false
   for i = group.at + 1, group.at + group.size do
@@ -315,7 +315,7 @@ while at <= #steps do
 end
 local answer = table.concat(outcomes)
 
--- What the user may not do refuses all, before anything is done (Redis 7).
+-- If the user lacks a permission, all is refused before anything is done (Redis 7).
 if sequence > 0 and redis.acl_check_cmd then
   local key = prefix .. 'scratch'
   local commands = { { 'HSET', key, 'v', '0' }, { 'ZADD', key, '0', 'name' }, { 'SET', key, '', 'PX', '1' } }
@@ -377,7 +377,7 @@ local function write_all()
       end
     end
   end
-  -- Before those that are kept, of which some may have ended before.
+  -- Before adding those that are kept, some of which may have ended before.
   if #ended_keys > 0 then write('ZREM', key_index, unpack(ended_keys)) end
   for _, step in ipairs(kept) do
     write('SET', step.key, kept[step.key], 'PX', step.lifetime)

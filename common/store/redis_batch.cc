@@ -12,8 +12,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// Whether both may be told as one with a count: reports, or increments by the same under the same
-// conditions. Not those that clamp: how much of one is applied would have to be told for each.
+// Whether both may be sent as one with a count: reports, or increments by the same under the same
+// conditions. Not those that clamp: how much of each is applied would have to be reported.
 bool are_alike(const Operation& a, const Operation& b) {
   if (a.kind != b.kind || is_keyed(a) || is_keyed(b)) return false;
   if (a.kind == OperationKind::kReport) return true;
@@ -46,17 +46,17 @@ std::string describe_conditions(const Operation& operation) {
          (window ? " " + describe_window(*window) : "");
 }
 
-// Whether the group is told as one: what it is beside its members means something.
+// Whether the group is sent as such: it means more than its members alone.
 bool is_told(const Operation& group) {
   return group.kind == OperationKind::kAll || is_keyed(group);
 }
 
-// What came of a run.
+// The outcome of a run.
 struct RunOutcome {
-  Outcome outcome;           // of each step; where it is counted, of the last one that was applied
-  bool is_counted = false;   // it is one of increments,
-  std::int64_t applied = 0;  // of which so many were applied
-  std::int64_t positions = 0;  // steps that have got their outcome
+  Outcome outcome;             // of each step; if it is counted, of the last one that was applied
+  bool is_counted = false;     // it is a run of increments,
+  std::int64_t applied = 0;    // of which this many were applied
+  std::int64_t positions = 0;  // steps that have their outcome
 };
 
 bool read_run(std::string_view line, RunOutcome& run) {
@@ -92,8 +92,7 @@ std::optional<Outcome> next_outcome(const Operation& operation, RunOutcome& run)
 
 }  // namespace
 
-// Goes through the operations in their order, and takes from the outcome of its run what came of
-// each.
+// Goes through the operations in order, and takes the outcome of each from that of its run.
 class RedisBatch::Reader {
  public:
   Reader(const RedisBatch& batch, std::vector<RunOutcome>& outcomes)

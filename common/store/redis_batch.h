@@ -1,6 +1,6 @@
-// A batch as the script of redis.cc takes it and answers it: alike steps that follow each other on
-// one counter are told once, with how many they are, because what a script costs grows with what
-// it is told.
+// A batch in the form that the script of redis.cc takes and answers: like steps that follow each
+// other on one counter are sent once, with a count, because a script's cost grows with what it is
+// sent.
 #pragma once
 
 #include <cstddef>
@@ -20,30 +20,32 @@ class RedisBatch {
   // REQUIRES: `batch` outlives it
   explicit RedisBatch(std::span<Step> batch);
 
-  // Appends, for each run of alike operations: what (i increment, s reset, t reset of what is
-  // there, d delete, r report; in capitals with a key), the counter's name, the operand (as decimal
-  // numbers are from here on), and how many; of one with a key, which is alone, instead of how
-  // many: its key, and for how many milliseconds that is known. An increment with bounds or an
-  // initial value is a b, with one more argument behind the operand: the initial value, the minimum
-  // and the maximum ("-": none), whether it clamps (c) or refuses (r) and, if it sets an end, the
-  // milliseconds until then and whether it does when it creates (c) or renews (r), or its window as
-  // described, separated by spaces. One that only checks is a q, with the same arguments. A group
-  // is an e (each) or an a (all) without a name, whose operand says how many of the runs behind it
-  // are its own; behind that of one with a key is what describe_operation() says. A group that is
-  // nothing but its members, kEach without a key, is not told.
+  // Appends, for each run of like operations: what it is (i increment, s reset, t reset only of an
+  // existing counter, d delete, r report; in capitals with a key), the counter's name, the operand
+  // (decimal, as are all numbers from here on), and the count. An operation with a key is a run of
+  // its own and has, instead of the count, its key and for how many milliseconds that is known. An
+  // increment with bounds or an initial value is a b, with one more argument after the operand: the
+  // initial value, the minimum and the maximum ("-": none), whether it clamps (c) or refuses (r)
+  // and, if it sets an end, the milliseconds until then and whether it does so when it creates (c)
+  // or renews (r), or its window as described, separated by spaces. One that only checks is a q,
+  // with the same arguments. A group is an e (each) or an a (all) without a name, whose operand
+  // says how many of the following runs are its own; if the group has a key, what
+  // describe_operation() says comes after the operand. A group that is nothing but its members,
+  // kEach without a key, is not sent.
   void describe(std::chrono::milliseconds key_lifetime, std::vector<std::string>& arguments) const;
 
-  // For each window that an operation names, a line: `from_ms`, the ends of that window from then
-  // on to one behind `until_ms`, in milliseconds since 1970, and the window as described. So the
-  // server knows when it ends by a clock of its own, which need not be ours.
+  // One line for each window that an operation names: `from_ms`, the ends of that window from then
+  // on up to one after `until_ms`, in milliseconds since 1970, and the window as described. So the
+  // server knows when it ends by its own clock, which need not be ours.
   std::string describe_windows(std::int64_t from_ms, std::int64_t until_ms) const;
 
-  // Fills in the outcomes from the script's answer, a line as outcome_text.h tells for each run.
-  // The letter n stands for a run of increments; behind it are the value after them all, and
-  // instead of a value before how many of them, the first ones, were applied; any other letter
-  // for all of its run. One that clamps is a run of its own. A group that is refused as a whole
-  // has x, f or c, and the lines of its members mean nothing; a kAll that a member refuses has k,
-  // and their lines tell which. False: the answer makes no sense, and no outcome is worth anything.
+  // Fills in the outcomes from the script's answer, one line for each run, in the format of
+  // outcome_text.h. The letter n stands for a run of increments: it is followed by the value after
+  // all of them and, instead of a value before, by how many of them, the first ones, were applied.
+  // Any other letter is for all of its run. An increment that clamps is a run of its own. A group
+  // that is refused as a whole has x, f or c, and the lines of its members mean nothing; a kAll
+  // that a member refuses has k, and their lines show which. False: the answer makes no sense, and
+  // no outcome is valid.
   bool read_outcomes(std::string_view answer) const;
 
  private:
@@ -60,7 +62,7 @@ class RedisBatch {
 
   std::span<Step> batch_;
   std::vector<Run> runs_;
-  std::vector<std::uint32_t> run_of_;  // for each operation and each group that is told
+  std::vector<std::uint32_t> run_of_;  // for each operation and each group that is sent
 };
 
 }  // namespace counterd

@@ -19,7 +19,7 @@ timeval remaining(Deadline deadline) {
   return {.tv_sec = left.count() / 1'000'000, .tv_usec = left.count() % 1'000'000};
 }
 
-// Whether only another configuration helps against what AUTH or SELECT was answered.
+// Whether the answer to AUTH or SELECT means that only another configuration helps.
 bool refuses_login(const RedisReply& reply) {
   constexpr std::array kinds = {"WRONGPASS",
                                 "NOAUTH",
@@ -133,7 +133,7 @@ Result<void> RedisConnection::log_in(Deadline deadline) {
   return {};
 }
 
-// The value of a server setting; nothing where CONFIG is denied.
+// The value of a server setting; nothing if CONFIG is denied.
 Result<std::optional<std::string>> RedisConnection::read_setting(std::string_view name,
                                                                  Deadline deadline) {
   const Result<RedisReply> reply = exchange({"CONFIG", "GET", name}, deadline);

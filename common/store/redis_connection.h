@@ -1,5 +1,5 @@
-// A connection to a Redis server, made when it is needed and made anew when it is lost. Every wait
-// has a deadline, for a whole exchange, which hiredis's own calls do not have.
+// A connection to a Redis server, made when needed and made again when lost. Every wait has a
+// deadline for the whole exchange, which hiredis's own calls do not have.
 #pragma once
 
 #include <hiredis/hiredis.h>
@@ -27,34 +27,34 @@ using RedisReply = std::unique_ptr<redisReply, FreeRedisReply>;
 using RedisArguments = std::vector<std::string>;
 
 std::string_view text_of(const redisReply& reply);
-// Whether the server refused, and with a text that begins so.
+// Whether the server refused, with a text that begins like this.
 bool is_error(const RedisReply& reply, std::string_view beginning = "");
 
 class RedisConnection {
  public:
   // `password`: none is sent if it is empty. `require_durable`: a server that could lose what it
-  // has acknowledged is refused (kConfig), as far as its settings tell.
+  // has acknowledged is refused (kConfig), as far as its settings show.
   RedisConnection(RedisLocation location, std::string password, bool require_durable)
       : location_(std::move(location)),
         password_(std::move(password)),
         require_durable_(require_durable) {}
 
-  // One command and its reply, which may be the server's refusal. An Error says that there is no
-  // reply: the server cannot be reached, the connection was lost, or was given up because the reply
-  // would come too late to be told from the next one's (kUnavailable); or only another
+  // Sends one command and returns its reply, which may be the server's refusal. An Error means that
+  // there is no reply: the server cannot be reached, or the connection was lost, or was given up
+  // because a late reply could not be told from the next one's (kUnavailable); or only another
   // configuration helps (kConfig).
   Result<RedisReply> command(const RedisArguments& arguments, Deadline deadline);
 
-  // The same for a script, which is loaded where the server does not know it: first use, restart,
+  // The same for a script, which is loaded if the server does not know it: first use, restart,
   // SCRIPT FLUSH. `arguments` are the script's own, without keys. `sent` becomes true once any of
   // the call may have arrived.
   Result<RedisReply> run(RedisScript script, const RedisArguments& arguments, Deadline deadline,
                          bool* sent = nullptr);
 
-  // Makes the connection if there is none, with all that the server is told and asked first.
+  // Makes the connection if there is none, including all that the server is told and asked first.
   Result<void> connect(Deadline deadline);
-  // Whether it was made, and whether the server has closed it since: what is sent then is lost, and
-  // nobody could know that.
+  // Whether it was made, and whether the server has closed it since: what is sent after that is
+  // lost, and nobody could know.
   bool is_open() const { return context_ != nullptr; }
   bool was_closed() const;
 
@@ -80,7 +80,7 @@ class RedisConnection {
   const bool require_durable_;
   std::string durability_ = "not connected yet";
   std::unique_ptr<redisContext, FreeRedisContext> context_;
-  std::array<std::string, 2> loaded_;  // by script: how servers call it; empty: not loaded yet
+  std::array<std::string, 2> loaded_;  // by script: what servers call it; empty: not loaded yet
 };
 
 }  // namespace counterd

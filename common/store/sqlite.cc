@@ -5,15 +5,15 @@
 // WAL-reset bug, sqlite.org/wal.html). So no connection checkpoints by itself, neither after a
 // commit nor when it is closed.
 //
-// With Sync::kFull a commit is written under the turn and synced behind it: others commit
-// meanwhile, and their syncs overlap. So everybody sees commits that are not on the disk yet, and
-// syncs the log before telling of what is not known to be there.
+// With Sync::kFull a commit is written under the turn and synced after it: others commit meanwhile,
+// and their syncs overlap. So everybody sees commits that are not on the disk yet, and syncs the
+// log before reporting anything that is not known to be there.
 //
-// A sync that fails leaves pages that look written: it is told to each open file, once (Linux 4.13,
-// errseq_t), so all who have the log open meet it at their next sync, and then move what they see
-// to the database before they go on. Who opens the log later learns of it by the doubt that all who
-// have it open share (sqlite_wal.h); and who is the first to open it doubts all of it, unless it
-// was sealed (sqlite_seal.h) by one that knew it to be on the disk.
+// A failed sync leaves pages that look written. The kernel reports it to each open file once (Linux
+// 4.13, errseq_t), so all that have the log open meet it at their next sync, and then move what
+// they see to the database before they go on. Those that open the log later learn of it from the
+// doubt shared by all that have it open (sqlite_wal.h); and the first to open it doubts all of it,
+// unless it was sealed (sqlite_seal.h) by one that knew it to be on the disk.
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -45,41 +45,41 @@ using std::chrono::steady_clock;
 // to 231 bytes need no page of overflow (sqlite.org/fileformat2.html); that is the longest name.
 constexpr int kPageBytes = 1'024;
 
-// The length of the log at which a checkpoint is due. Twice as long each time where checkpoints are
-// quick and yet take a thirtieth of the time or more, as with many counters: a longer log has more
-// changes of the same pages, and gives the disk more of them at once. Half as long where they are
-// slow, because everybody waits for them.
+// The length of the log at which a checkpoint is due. Doubled each time that checkpoints are quick
+// and yet take a thirtieth of the time or more, as with many counters: a longer log has more
+// changes of the same pages, and gives the disk more of them at once. Halved when they are slow,
+// because everybody waits for them.
 constexpr std::int64_t kShortestLogBytes = 1 << 20;
 constexpr std::int64_t kLongestLogBytes = 16 << 20;
 constexpr int kNotableShare = 30;
 constexpr std::chrono::milliseconds kQuickCheckpoint{40};
 constexpr std::chrono::milliseconds kSlowCheckpoint{100};
 
-// The longest log that is taken as it is by who opens the database first: a longer one is moved
-// into the database sooner than SQLite reads it again, each time that the database is opened.
+// The longest log that the first to open the database takes as it is: moving a longer one into the
+// database takes less time than SQLite needs to read it again each time the database is opened.
 constexpr std::size_t kLongestSealedBytes = 128 << 10;
 
-// The length from which a checkpoint also waits for readers, so that the log begins anew: without
-// that, readers that never pause let it grow.
+// The length from which a checkpoint also waits for readers, so that the log restarts: otherwise
+// readers that never pause let it grow.
 constexpr std::int64_t kRestartBytes = 2 * kLongestLogBytes;
 constexpr std::chrono::milliseconds kRestartPatience{20};
 
-// How long housekeeping waits for the turn, while reports wait for it, and how long it does not try
-// again where it has not got it: who has the turn may be stopped.
+// How long housekeeping waits for the turn, while reports wait for it, and how long it does not
+// retry after failing to get the turn: the process that has it may be stopped.
 constexpr std::chrono::milliseconds kTidyPatience{100};
 constexpr std::chrono::milliseconds kTidyPause{1'000};
 
-// How long who closes the store waits for others.
+// How long closing the store waits for others.
 constexpr std::chrono::milliseconds kEndPatience{500};
 
-// How long a store that is opened waits for the end of others' syncs: so many times what its own
-// takes, or a little longer than the shortest.
+// How long opening the store waits for others' syncs to end, as a multiple of what one of its own
+// takes, which counts as this long at least; and how often it looks.
 constexpr int kSyncPatience = 4;
 constexpr std::chrono::milliseconds kShortestSync{1};
 constexpr std::chrono::microseconds kSyncPause{200};
 
-// SQLite shall not keep books of its memory, under a lock. Where it was in use in this process
-// before, it does.
+// Keeps SQLite from accounting for its memory, under a lock. If SQLite was in use in this process
+// before, it still does.
 void configure_sqlite() {
   static const int configured = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
   static_cast<void>(configured);
@@ -90,7 +90,7 @@ bool is_one_of(const std::array<int, size>& numbers, int number) {
   return std::find(numbers.begin(), numbers.end(), number) != numbers.end();
 }
 
-// The bytes of log until the next checkpoint, after one that took so long, so long after the last.
+// Bytes of log until the next checkpoint, after one that took `took`, `since_last` after the last.
 std::int64_t next_interval(std::int64_t bytes, steady_clock::duration took,
                            steady_clock::duration since_last) {
   if (took < kQuickCheckpoint && took * kNotableShare > since_last) bytes *= 2;
@@ -98,7 +98,7 @@ std::int64_t next_interval(std::int64_t bytes, steady_clock::duration took,
   return std::clamp(bytes, kShortestLogBytes, kLongestLogBytes);
 }
 
-// The connection with its prepared statements; made anew after an I/O error. Without locks of its
+// The connection with its prepared statements; recreated after an I/O error. It has no locks of its
 // own, because one thread at a time has a store.
 struct Connection {
   Connection(const std::string& path, Sync sync)
@@ -137,7 +137,7 @@ class SqliteStore final : public Store {
   SqliteStore& operator=(const SqliteStore&) = delete;
   ~SqliteStore() override { close(); }
 
-  // Connects, makes or migrates the schema, and recovers. REQUIRES: nothing is open yet
+  // Connects, creates or migrates the schema, and recovers. REQUIRES: nothing is open yet
   Result<void> open(Deadline deadline);
 
   Result<void> take_turn(Deadline deadline) override;
@@ -185,7 +185,7 @@ class SqliteStore final : public Store {
   std::optional<Connection> connection_;
   bool must_recover_ = false;             // see distrust_log()
   bool knows_log_ = false;                // all that was in it when it was opened is on the disk
-  std::optional<std::uint32_t> settled_;  // the data_version() that is known to be there
+  std::optional<std::uint32_t> settled_;  // the data_version() known to be on the disk
   std::optional<std::uint32_t> ours_;     // the data_version() whose latest commit is ours
   bool log_grew_ = false;                 // by our latest commit
   bool applied_ = false;                  // the latest batch was, as a whole
@@ -231,7 +231,7 @@ Result<void> SqliteStore::try_to_connect() {
     if (const Result<void> ours = check_application(); !ours) return ours.error();
     connection_->prepare(options_);
     file_.remember_companions();
-    // Behind the opening of the log: the kernel tells of what fails from then on.
+    // After the log is opened: the kernel reports what fails from then on.
     const bool is_first = !file_.is_another_present();
     const bool sealed = is_first && is_sealed(file_.log_path(), kLongestSealedBytes);
     const bool in_doubt = is_first && !was_empty && !sealed;
@@ -243,8 +243,8 @@ Result<void> SqliteStore::try_to_connect() {
     }
     file_.be_present();  // only now: others trust a log that somebody uses
   } catch (const SQLite::Exception& exception) {
-    // What may pass by itself. SQLite says of a read that the disk failed, too, that the database
-    // is malformed.
+    // What may pass by itself. SQLite also says that the database is malformed when the disk has
+    // failed a read.
     constexpr std::array passing = {SQLITE_BUSY,    SQLITE_IOERR,    SQLITE_FULL,    SQLITE_NOMEM,
                                     SQLITE_CORRUPT, SQLITE_CANTOPEN, SQLITE_PROTOCOL};
     const bool passes = is_one_of(passing, exception.getErrorCode());
@@ -254,7 +254,7 @@ Result<void> SqliteStore::try_to_connect() {
   return {};
 }
 
-// Refuses a database that is not ours or is newer than this program; makes or migrates the schema.
+// Refuses a database that is not ours or newer than this program; creates or migrates the schema.
 Result<void> SqliteStore::check_application() {
   SQLite::Database& database = connection_->database;
   const int application = database.execAndGet("PRAGMA application_id").getInt();
@@ -284,9 +284,9 @@ Result<void> SqliteStore::check_application() {
 
 // Makes the log whole on the disk, then moves it into the database, synced, and empties it. What a
 // failed fsync has left in the page cache looks written, and a later fsync says it is: only writing
-// it again makes it so. First where it is: if the power fails amid the move, what the database has
-// got already must not be newer than the log that is found. Where another program reads, or
-// the database has no room to grow, the log stays as it is now, on the disk.
+// it again makes it so. The log itself comes first: if the power fails during the move, what the
+// database already has must not be newer than the log that is found. If another program is reading,
+// or the database has no room to grow, the log stays as it is now, on the disk.
 Result<void> SqliteStore::recover() {
   if (const Result<void> whole = write_log_again(); !whole) {
     distrust_log();
@@ -341,8 +341,8 @@ void SqliteStore::distrust_log() {
   if (connection_) doubt_log(connection_->database.getHandle());
 }
 
-// Whether somebody's sync has failed, or does not come to its end. One that is under way is waited
-// for: while this store has the turn nobody has more to sync.
+// Whether somebody's sync has failed or does not end. Waits for one that is under way: while this
+// store has the turn nobody has more to sync.
 bool SqliteStore::stays_in_doubt() {
   sqlite3* const handle = connection_->database.getHandle();
   if (!is_in_doubt(handle)) return false;
@@ -365,8 +365,8 @@ void SqliteStore::close() {
   options_.empty_log ? empty_log() : seal();
 }
 
-// Only the last one does: others would wait meanwhile. What fails here is in the log, which the
-// next one doubts.
+// Only the last one to close does this: others would have to wait. What fails here is in the log,
+// which the next one to open it doubts.
 void SqliteStore::empty_log() {
   deadline_ = steady_clock::now() + kEndPatience;
   if (!turn_.take(deadline_)) return;
@@ -376,11 +376,11 @@ void SqliteStore::empty_log() {
 }
 
 // Spares the next one the recovery, if all that it would find in the log is known to be on the
-// disk: also what others wrote before it was opened, whose failures were told to them, and nothing
-// behind our latest commit, as one leaves that ends before it tells of its own.
+// disk: also what others wrote before this store opened it, whose failures were reported to them;
+// and nothing after our latest commit, as left by a process that ends before reporting its own.
 void SqliteStore::seal() {
   if (!knows_log_) return;
-  deadline_ = steady_clock::now();  // who is in the way goes on with the log
+  deadline_ = steady_clock::now();  // whoever is in the way goes on with the log
   if (!turn_.take(deadline_)) return;
   sqlite3* const handle = connection_->database.getHandle();
   try {
@@ -426,11 +426,11 @@ void SqliteStore::tidy() {
 
 void SqliteStore::shorten_log() {
   const bool restart = log_bytes_ >= kRestartBytes;
-  // The longer the log has become, the longer it is worth to wait.
+  // The longer the log has become, the longer it is worth waiting.
   const steady_clock::time_point start = steady_clock::now();
   deadline_ = start + kRestartPatience * (log_bytes_ / kRestartBytes);
   const int code = checkpoint(restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE);
-  // What found no room, or was kept off by others, is in the log as before.
+  // What found no room, or was kept out by others, is in the log as before.
   constexpr std::array harmless = {SQLITE_OK, SQLITE_BUSY, SQLITE_LOCKED, SQLITE_FULL};
   if (!is_one_of(harmless, code)) distrust_log();
   const steady_clock::time_point end = steady_clock::now();
@@ -439,8 +439,8 @@ void SqliteStore::shorten_log() {
   checkpoint_due_ = log_bytes_ + checkpoint_interval_;
 }
 
-// What has been moved is read from the database from then on, so it is synced, also where it is not
-// all and SQLite leaves it. REQUIRES: the turn is held
+// What has been moved is read from the database from then on, so it is synced, even if it is not
+// all of the log and SQLite does not sync it. REQUIRES: the turn is held
 int SqliteStore::checkpoint(int mode) {
   sqlite3* const handle = connection_->database.getHandle();
   int frames = 0;
@@ -492,7 +492,7 @@ void SqliteStore::report_unchanged(std::span<Step> batch) {
     if (reported) continue;
     roll_back();
     fail_batch({&step, 1}, reported.error());
-    return;  // those behind it have failed with the changes
+    return;  // those after it have failed with the changes
   }
 }
 
@@ -551,8 +551,8 @@ Result<void> SqliteStore::begin(SQLite::Statement& begin) {
   return check_version();
 }
 
-// Whatever stops a COMMIT, the next start may find it in the log and complete it; but for a write
-// that found no room: it is the last frame that makes a commit, and that has not been written.
+// Whatever stops a COMMIT, the next start may find it in the log and complete it, unless a write
+// found no room: it is the last frame that makes a commit, and that has not been written.
 Result<void> SqliteStore::commit() {
   sqlite3* handle = connection_->database.getHandle();
   const bool was_settled = is_settled();
@@ -595,7 +595,7 @@ bool SqliteStore::is_settled() {
   return settled_ == data_version();
 }
 
-// Another one after each commit of ours, and where a transaction has found one of others.
+// Changes after each commit of ours, and when a transaction has found a commit by others.
 std::uint32_t SqliteStore::data_version() {
   std::uint32_t version = 0;
   sqlite3_file_control(connection_->database.getHandle(), "main", SQLITE_FCNTL_DATA_VERSION,

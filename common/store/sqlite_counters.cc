@@ -9,11 +9,11 @@ namespace {
 
 using std::chrono::steady_clock;
 
-// The rows that are remembered, a few hundred bytes each, with those of the batch beside them.
+// How many rows are remembered, a few hundred bytes each, besides those of the batch.
 constexpr std::size_t kMostRowsRemembered = 10'000;
 
 // Counters that have ended: a batch deletes two for each end that it has set, so that they do not
-// become more and more; and a few now and then, where no ends are set any more.
+// pile up; and a few now and then, for when no more ends are set.
 constexpr std::int64_t kSweptForEach = 2;
 constexpr std::int64_t kSweptRows = 100;
 constexpr std::chrono::milliseconds kSweepPause{100};
@@ -29,9 +29,9 @@ SqliteCounters::SqliteCounters(SQLite::Database& database)
     : handle_(database.getHandle()),
       select_(database,
               "SELECT value, created_at, updated_at, expires_at FROM counters WHERE name = ?1"),
-      // Apart from the others, because few increments ask for it.
+      // Separate from the others, because few increments ask for it.
       select_window_(database, "SELECT window FROM counters WHERE name = ?1"),
-      // Does not look at the index of ends, which would be a twentieth of a request's instructions.
+      // Does not touch the index of ends, which would cost a twentieth of a request's instructions.
       update_(database, "UPDATE counters SET value = ?2, updated_at = ?4 WHERE name = ?1"),
       upsert_(database,
               "INSERT INTO counters (name, value, created_at, updated_at, expires_at, window) "
@@ -69,14 +69,14 @@ Outcome SqliteCounters::apply_group(const Operation& group) {
     outcome.members.push_back(apply_to(counter, member, now_ms_));
     if (!all || outcome.members.back().code == Code::kOk) continue;
     outcome.code = outcome.members.back().code;
-    // The last one first: a counter that comes more than once gets what it was before all of them.
+    // Last first: a counter that occurs more than once gets back what it was before all of them.
     for (; !before.empty(); before.pop_back()) *before.back().first = before.back().second;
     break;
   }
   return outcome;
 }
 
-// The counter as the batch has made it so far, with what the operation must know of it.
+// The counter as the batch has left it so far, with what the operation must know of it.
 Counter& SqliteCounters::load(const Operation& operation) {
   Counter& counter = find(operation.name).counter;
   if (asks_for_window(operation) && counter.exists && !counter.window) {
@@ -164,8 +164,8 @@ void SqliteCounters::erase(const std::string& name) {
   if (rows != 1) throw SQLite::Exception("a counter was not deleted", SQLITE_MISMATCH);
 }
 
-// Deletes some of the counters that have ended, now and then: what a batch pays for them is
-// bounded. How many they were.
+// Deletes some of the counters that have ended, now and then, so that what a batch pays for them is
+// bounded. Returns how many.
 int SqliteCounters::sweep() {
   const steady_clock::time_point now = steady_clock::now();
   const bool due = now >= next_sweep_;
@@ -184,7 +184,7 @@ void SqliteCounters::end(std::uint32_t version) {
     return;
   }
   for (Row* row : batch_) {
-    // What ends may leave the table without a word, when it is swept.
+    // A counter with an end may leave the table unnoticed, when it is swept.
     if (row->counter.expires_at_ms != 0) {
       rows_.erase(rows_.find(*row->name));
       continue;
@@ -220,7 +220,7 @@ ListPage SqliteCounters::list(const ListQuery& query, std::int64_t now_ms) {
   list_.bindNoCopy(2, to);
   list_.bind(3, static_cast<std::int64_t>(query.limit) + 1);
   ListPage page;
-  // Those that have ended are counted with the others: a page takes no longer for them.
+  // Counters that have ended count like the others: a page takes no longer because of them.
   std::string last;
   for (std::size_t seen = 0; list_.executeStep(); ++seen) {
     if (seen == query.limit) {

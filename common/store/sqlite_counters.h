@@ -29,15 +29,15 @@ class SqliteCounters {
   // Begins a batch, in a transaction that sees this version of the data: SQLite's own number
   // (sqlite.org/c3ref/c_fcntl_begin_atomic_write.html, SQLITE_FCNTL_DATA_VERSION).
   void begin(std::uint32_t version, std::int64_t now_ms);
-  // What comes of the operation, to the counters as the batch has made them so far.
+  // The outcome of the operation on the counters as the batch has left them so far.
   Outcome apply(const Operation& operation);
-  // Writes what the batch has changed, and deletes some of what has ended. Throws also where a
-  // trigger of somebody's has kept a row as it was.
+  // Writes what the batch has changed, and deletes some of the counters that have ended. Also
+  // throws if somebody's trigger has kept a row as it was.
   void write();
   // Ends the batch, whose transaction has been committed and left this version of the data.
   void end(std::uint32_t version);
-  // Ends a batch that was not committed, whatever has failed: no statement runs, and nothing is
-  // remembered.
+  // Ends a batch that was not committed, whatever failed: leaves no statement running, and
+  // remembers nothing.
   void forget() noexcept;
 
   // A page of the counters that have not ended by `now_ms`.
@@ -66,14 +66,14 @@ class SqliteCounters {
   SQLite::Statement select_, select_window_, update_, upsert_, erase_, list_, sweep_;
 
   std::unordered_map<std::string, Row> rows_;
-  std::optional<std::uint32_t> version_;  // of the data, that rows_ is as of
+  std::optional<std::uint32_t> version_;  // of the data that rows_ reflects
   std::chrono::steady_clock::time_point next_sweep_;
 
   // Of the batch.
   std::vector<Row*> batch_;
   std::int64_t now_ms_ = 0;
   std::int64_t ends_set_ = 0;    // counters that it wrote and that have an end
-  bool others_changed_ = false;  // a trigger of somebody's has changed rows as well
+  bool others_changed_ = false;  // somebody's trigger has changed rows as well
 };
 
 }  // namespace counterd

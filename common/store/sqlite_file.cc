@@ -19,10 +19,10 @@ struct FoundFile {
   std::uint32_t links = 0;
 };
 
-// Nothing: there is no such file, or it cannot be looked at; errno tells.
+// Nothing: there is no such file, or it cannot be looked at; errno says which.
 //
-// Not stat(), which asks for the times too: a file whose change time was asked for gets a new one
-// at its next write (Linux 6.13, multigrain timestamps), and where ext4 has no journal, each
+// Not stat(), which also asks for the times: a file whose change time was asked for gets a new one
+// at its next write (Linux 6.13, multigrain timestamps), and on ext4 without a journal each
 // fdatasync() then writes a second block, one after the other.
 std::optional<FoundFile> look_at(const std::string& path) {
   struct statx found {};
@@ -36,7 +36,7 @@ std::optional<FileIdentity> identify(const std::string& path) {
   return found ? std::optional(found->identity) : std::nullopt;
 }
 
-// What to say where a file that SQLite keeps beside the database is not the one in use.
+// What to say if a file that SQLite keeps beside the database is not the one in use.
 Error part_is_lost(const std::string& path) {
   return {Code::kUnavailable,
           "the file " + path +
@@ -45,7 +45,7 @@ Error part_is_lost(const std::string& path) {
               "another file is in its place, then start again"};
 }
 
-// The file's path without symbolic links, also if the file is yet to be made.
+// The file's path without symbolic links, even if the file is yet to be created.
 Result<std::string> resolve(const std::string& path) {
   std::error_code failure;
   // Absolute first: weakly_canonical() leaves a relative path to a missing file relative.
@@ -65,14 +65,14 @@ Result<std::string> resolve(const std::string& path) {
   return resolved.string();
 }
 
-// SQLite empties the log of a database that is missing or empty, whatever it holds. The log is
-// looked at first: who makes a database writes to it before there is a log.
+// SQLite empties the log of a database that is missing or empty, whatever the log holds. The log is
+// looked at first: whoever creates a database writes to it before there is a log.
 Result<void> check_not_lost(const std::string& path) {
   struct stat database {};
   struct stat log {};
   const std::string log_path = path + "-wal";
   if (stat(log_path.c_str(), &log) != 0 || log.st_size == 0) return {};
-  if (stat(path.c_str(), &database) != 0 && errno != ENOENT) return {};  // opening it tells
+  if (stat(path.c_str(), &database) != 0 && errno != ENOENT) return {};  // opening it will tell
   if (database.st_size > 0) return {};
   return Error{Code::kConfig,
                "the database " + path + " is missing or empty, but its log " + log_path +
@@ -87,14 +87,14 @@ Code code_of(int error) {
   return passes ? Code::kUnavailable : Code::kConfig;
 }
 
-// Opens or makes the file.
+// Opens or creates the file.
 Result<UniqueFd> open_file(const std::string& path, bool create) {
   constexpr int kFlags = O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
   UniqueFd file(open(path.c_str(), kFlags));
   if (!file && errno == ENOENT && create) {
     struct stat folder {};
     stat(std::filesystem::path(path).parent_path().c_str(), &folder);
-    // A folder that is everybody's, as /tmp, says nothing about who shares the file.
+    // A folder that is everybody's, such as /tmp, says nothing about who shares the file.
     const bool shared = (folder.st_mode & S_IWGRP) != 0 && (folder.st_mode & S_IWOTH) == 0;
     const mode_t mode = shared ? 0660 : 0600;
     file = UniqueFd(open(path.c_str(), kFlags | O_CREAT | O_EXCL, mode));

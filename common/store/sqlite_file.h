@@ -1,9 +1,9 @@
 // A database's file, as far as the file system goes: opened only where SQLite can share it safely,
-// and looked at again by each batch, because commits into a file that was deleted or replaced
-// succeed without a word. So they do where that happens to the files that SQLite keeps beside it.
+// and checked again by each batch, because commits into a file that was deleted or replaced succeed
+// silently. So do commits when that happens to the files that SQLite keeps beside it.
 //
-// All who use the database see that others do, and with which files (file_signs.h): who comes later
-// would join other ones, if some were removed or replaced.
+// All users of the database see each other, and which files are in use (file_signs.h): one that
+// comes later would join other files if some were removed or replaced.
 #pragma once
 
 #include <sys/types.h>
@@ -30,9 +30,9 @@ struct FileIdentity {
 
 class SqliteFile {
  public:
-  // `path` is without symbolic links. `descriptor`, for reading and writing, is kept open: closing
-  // any descriptor of a database drops the locks that SQLite has on it in this process. So this
-  // object is made before SQLite opens the file, and outlives its connection.
+  // `path` has no symbolic links. `descriptor`, for reading and writing, is kept open: closing any
+  // descriptor of a database drops the locks that SQLite has on it in this process. So this object
+  // is made before SQLite opens the file, and outlives its connection.
   SqliteFile(std::string path, const FileIdentity& identity, UniqueFd descriptor);
 
   const std::string& path() const { return path_; }
@@ -47,10 +47,10 @@ class SqliteFile {
   // REQUIRES: this object is not present, and has no connection
   Result<void> check_others() const;
 
-  // From now on the files beside the database are to stay what they are.
+  // From now on the files beside the database must stay the same ones.
   // REQUIRES: a connection has opened them
   void remember_companions();
-  // kUnavailable, and the message says which file: it is not the same any more, or has got a hard
+  // kUnavailable, and the message says which file: it is no longer the same, or has gained a hard
   // link.
   Result<void> check() const;
 
@@ -60,16 +60,16 @@ class SqliteFile {
   void leave();
   bool is_another_present() const;
 
-  // Whether the log may be moved into the database for good: it is not deleted, and nobody has put
-  // other files in the places of the log and the shared memory. The database need not be in its
-  // place, nor they in theirs: the connection has them open.
+  // Whether the log may be moved into the database for good: the database is not deleted, and
+  // nobody has put other files in the places of the log and the shared memory. The database need
+  // not be in its place, nor they in theirs: the connection has them open.
   bool may_empty_log() const;
 
  private:
   // A file that SQLite keeps beside a database in use.
   struct Companion {
     std::string path;
-    Sign sign;  // of its being used with the database
+    Sign sign;  // that it is used with the database
     std::optional<FileIdentity> identity = {};
   };
 
@@ -79,13 +79,13 @@ class SqliteFile {
   FileIdentity identity_;
   UniqueFd descriptor_;
   UniqueFd log_;                         // while this object is present
-  std::array<Companion, 2> companions_;  // the log, and the memory that all who use it share
+  std::array<Companion, 2> companions_;  // the log, and the memory that all its users share
 };
 
-// Opens the file, or makes it if `create`: for its owner alone, or for a group where the folder is.
+// Opens the file, or creates it if `create`: for its owner alone, or for a group if the folder is.
 // kConfig: SQLite could not share it safely, or strangers could hold its lock, and the message says
-// what to do; or the file is missing or empty while its log is not. kUnavailable: what may pass by
-// itself.
+// what to do; or the file is missing or empty while its log is not. kUnavailable: a failure that
+// may pass by itself.
 Result<SqliteFile> open_sqlite_file(const std::string& path, bool create);
 
 // The name of the network file system whose statfs(2) type is `type`; empty for a local one.

@@ -17,11 +17,11 @@ constexpr std::size_t kSweptForEach = 2;
 constexpr std::size_t kSweptAlways = 16;
 constexpr std::size_t kSweptWhenFull = 2'000;
 
-// How often all keys are counted, at most, while there is room for none more: it takes 100 ms where
-// there are a million.
+// How often, at most, all keys are counted while there is no room for more: it takes 100 ms for a
+// million.
 constexpr std::int64_t kRecountPauseMs = 10'000;
 
-// What the columns do not tell of an outcome.
+// Whether an outcome has more than the columns hold.
 bool has_more(const Operation& operation) {
   return is_group(operation) || operation.lifetime.window.has_value();
 }
@@ -93,7 +93,7 @@ void SqliteKeys::sweep(std::size_t rows) {
     if (next_.getColumn(2).getInt64() <= now_ms_) expired.push_back(last);
   }
   next_.reset();
-  if (seen < rows) last = {};  // the end: begin again
+  if (seen < rows) last = {};  // the end: start over
   std::tie(at_key_, at_name_) = last;
   for (const auto& [key, name] : expired) {
     erase_.bindNoCopy(1, key);

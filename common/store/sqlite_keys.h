@@ -1,9 +1,9 @@
-// The idempotency keys in an SQLite database: which operations were applied under them and what
-// came of it.
+// The idempotency keys in an SQLite database: which operations were applied under them, and with
+// what outcome.
 //
-// Rows lie in the order of their keys, so that time-ordered keys, which the command line makes, are
-// all added at one end of the table. What has expired is looked for in small portions, a batch at a
-// time, by going round the table: an index by expiry would cost every operation another page.
+// Rows are stored in key order, so that time-ordered keys, which the command line makes, are all
+// added at one end of the table. Expired keys are looked for in small portions, one per batch, by
+// going round the table: an index by expiry would cost every operation another page.
 //
 // REQUIRES, for all: the turn is held and a transaction that writes is open. Throws
 // SQLite::Exception.
@@ -25,12 +25,12 @@ class SqliteKeys {
  public:
   SqliteKeys(SQLite::Database& database, const StoreOptions& options);
 
-  // Begins a batch with `count` keyed changes; forgets some of what has expired by `now_ms`.
+  // Begins a batch with `count` keyed changes; forgets some keys that have expired by `now_ms`.
   void begin(std::size_t count, std::int64_t now_ms);
-  // What came of the change under its key before: the outcome, or kKeyReused; kTooManyKeys if the
-  // key is new and cannot be kept; nothing if it can.
+  // What the change's key was used for before: the first outcome, or kKeyReused; kTooManyKeys if
+  // the key is new and cannot be kept; nothing if it can.
   std::optional<Outcome> find(const Operation& operation);
-  // Keeps the outcome of a change that find() knew nothing of.
+  // Keeps the outcome of a change for which find() returned nothing.
   void keep(const Operation& operation, const Outcome& outcome);
   // Ends the batch.
   void finish();
@@ -49,7 +49,7 @@ class SqliteKeys {
   std::int64_t now_ms_ = 0;
   std::int64_t next_recount_ms_ = 0;
   std::int64_t count_ = 0;  // keys in the table
-  std::string at_key_;      // where the sweep goes on
+  std::string at_key_;      // where the sweep continues
   std::string at_name_;
   bool replaces_ = false;  // find() met an expired row of the same key
 };

@@ -13,8 +13,8 @@
 namespace counterd {
 namespace {
 
-// Bytes from which what was gathered is written before the end of the transaction. The system VFS
-// cannot write more than 131,071 at once: it takes the size modulo 131,072 (os_unix.c).
+// How many bytes are gathered, at most, before they are written ahead of the transaction's end. The
+// system VFS cannot write more than 131,071 at once: it takes the size modulo 131,072 (os_unix.c).
 constexpr std::size_t kMostGathered = 64 << 10;
 
 // The lock of the log's writer, among those of the shared memory (sqlite.org/walformat.html, 2.2).
@@ -25,7 +25,7 @@ enum Control : int { kLeaveUnsynced = 0x63746400, kSyncLog };
 
 struct Log;
 
-// SQLite gives the memory; the system's file lies behind each.
+// SQLite provides the memory; in it the system's file follows each of these.
 struct Database : sqlite3_file {
   Log* log = nullptr;  // while it is open
   bool leaves_unsynced = false;
@@ -36,7 +36,7 @@ struct Log : sqlite3_file {
   std::vector<char> gathered;
   sqlite3_int64 offset = 0;  // of the first byte gathered
   bool begins_anew = false;  // its first bytes were written and are not synced
-  // Of a write that SQLite believes was done: what the transaction writes after it is refused, and
+  // Of a write that SQLite believes succeeded: what the transaction writes after it is refused, and
   // so is its commit.
   int failure = SQLITE_OK;
 };
@@ -58,7 +58,7 @@ struct Forward<File, Method> {
   }
 };
 
-// The system VFS calls a full disk SQLITE_FULL, and a quota that is used up an I/O error.
+// The system VFS reports a full disk as SQLITE_FULL, but an exhausted quota as an I/O error.
 template <class File>
 int write(sqlite3_file* file, const void* data, int size, sqlite3_int64 offset) {
   const int code = Forward<File, &sqlite3_io_methods::xWrite>::call(file, data, size, offset);
@@ -74,7 +74,7 @@ int write_gathered(Log& log) {
   return code;
 }
 
-// A method before which what was gathered is written.
+// A method that first writes what was gathered.
 template <auto Method>
 struct WriteThen;
 template <class... Arguments, int (*sqlite3_io_methods::*Method)(sqlite3_file*, Arguments...)>
@@ -103,7 +103,7 @@ int write_log(sqlite3_file* file, const void* data, int size, sqlite3_int64 offs
   return SQLITE_OK;
 }
 
-// While it is under way, and where it fails, the log is in doubt.
+// The log is in doubt while the sync is under way, and if it fails.
 template <class File>
 int sync_in_doubt(Database& database, File& file, int flags) {
   const std::uint32_t begun = begin_sync(&database);

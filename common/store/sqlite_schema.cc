@@ -6,13 +6,13 @@
 namespace counterd {
 namespace {
 
-// Each makes a version of the one before it. Only appended to: databases of all versions are in
+// Each turns the version before it into the next. Only append: databases of all versions are in
 // use.
 constexpr std::array<const char*, kSchemaVersion> kMigrations = {
     "CREATE TABLE counters (name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL, "
     "created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL) STRICT, WITHOUT ROWID",
 
-    // keys_state has one row: how many keys there are, and where their sweep goes on.
+    // keys_state has one row: how many keys there are, and where their sweep continues.
     "CREATE TABLE keys (key TEXT NOT NULL, name TEXT NOT NULL, operation TEXT NOT NULL, "
     "value INTEGER NOT NULL, previous INTEGER, expires_at INTEGER NOT NULL, "
     "PRIMARY KEY (key, name)) STRICT, WITHOUT ROWID;"
@@ -20,11 +20,11 @@ constexpr std::array<const char*, kSchemaVersion> kMigrations = {
     "at_name TEXT NOT NULL) STRICT;"
     "INSERT INTO keys_state VALUES (0, '', '')",
 
-    // Groups lie under the name '', and have their members' outcomes, as outcome_text.h tells; an
-    // increment with a window has its own.
+    // Groups are stored under the name '', with their members' outcomes in the format of
+    // outcome_text.h; an increment with a window has its own.
     "ALTER TABLE keys ADD COLUMN members TEXT",
 
-    // The index is of the counters that have an end alone: it costs the others nothing.
+    // The index covers only counters that have an end: it costs the others nothing.
     "ALTER TABLE counters ADD COLUMN expires_at INTEGER;"
     "CREATE INDEX counters_by_end ON counters (expires_at) WHERE expires_at IS NOT NULL",
 

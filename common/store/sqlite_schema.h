@@ -1,4 +1,4 @@
-// The tables of an SQLite database, and how those of older versions become those of today.
+// The tables of an SQLite database, and how those of older versions are migrated.
 #pragma once
 
 #include <SQLiteCpp/SQLiteCpp.h>
@@ -9,8 +9,8 @@ inline constexpr int kApplicationId =
     0x636e7464;  // "cntd" (sqlite.org/pragma.html, application_id)
 inline constexpr int kSchemaVersion = 5;
 
-// Makes the tables of kSchemaVersion of those of `from_version`, 0 for a database that is blank, in
-// one transaction. Throws SQLite::Exception.
+// Turns the tables of `from_version`, 0 for a blank database, into those of kSchemaVersion, in one
+// transaction. Throws SQLite::Exception.
 void migrate(SQLite::Database& database, int from_version);
 
 }  // namespace counterd

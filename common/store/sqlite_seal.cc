@@ -16,14 +16,14 @@
 namespace counterd {
 namespace {
 
-// Where things are in the log, in bytes; numbers have their highest byte first.
+// Where things are in the log, in bytes; numbers are big-endian.
 constexpr std::size_t kLogHeader = 32;
 constexpr std::size_t kPageSizeOfLog = 8;
 constexpr std::size_t kSaltsOfLog = 16;  // which tell its frames from those of an older log
 constexpr std::size_t kChecksumOfLog = 24;
 
 constexpr std::size_t kFrameHeader = 24;
-constexpr std::size_t kPagesOfFrame = 4;  // of the database behind a commit; 0: no commit
+constexpr std::size_t kPagesOfFrame = 4;  // of the database after a commit; 0: no commit
 constexpr std::size_t kSaltsOfFrame = 8;
 constexpr std::size_t kChecksumOfFrame = 16;
 
@@ -43,7 +43,7 @@ std::uint32_t number_at(std::string_view bytes, std::size_t at) {
   return be32toh(word_at(bytes, at));
 }
 
-// Of the log up to a frame, that of all before it included.
+// Of the log up to a frame, including everything before it.
 class Checksum {
  public:
   // The lowest bit of the log's first number says how words are read.
@@ -79,7 +79,7 @@ struct Ending {
   bool sealed;
 };
 
-// Of the file; nothing if it cannot be read.
+// Of the file; empty if it cannot be read.
 std::string read_beginning(int file, std::size_t longest) {
   const off_t all = std::max<off_t>(lseek(file, 0, SEEK_END), 0);
   std::string bytes(std::min(static_cast<std::size_t>(all), longest + kFrameHeader), '\0');
@@ -88,7 +88,7 @@ std::string read_beginning(int file, std::size_t longest) {
   return bytes;
 }
 
-// What tells the file from any other, also from one that has got its number; nothing: not known.
+// What tells the file from any other, even one that has since got its number; nothing: not known.
 std::optional<std::uint64_t> identify(int file) {
   constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
   // Not fstat(), which asks for the other times too: see look_at() in sqlite_file.cc.
@@ -100,8 +100,8 @@ std::optional<std::uint64_t> identify(int file) {
   return found.stx_ino ^ (seconds * kNsPerSecond + found.stx_btime.tv_nsec);
 }
 
-// Where the last commit ends. Nothing: there is none, it ends behind the bytes, or a frame of the
-// same log comes behind it.
+// Where the last commit ends. Nothing: there is none, it ends beyond the bytes, or a frame of the
+// same log follows it.
 std::optional<std::size_t> end_of_commits(std::string_view log) {
   const std::size_t page = log.size() < kLogHeader ? 0 : number_at(log, kPageSizeOfLog);
   if (page < kSmallestPage || page > kLargestPage || page % 8 != 0) return std::nullopt;
@@ -128,15 +128,15 @@ std::optional<std::size_t> end_of_commits(std::string_view log) {
   return end;
 }
 
-// What identifies the file, what are no salts of this log, and the checksum of its last frame: as
-// long as the header of a frame.
+// What identifies the file, something that cannot be this log's salts, and the checksum of its last
+// frame: as long as the header of a frame.
 std::string make_seal(std::uint64_t file, std::string_view salts, std::string_view checksum) {
   std::string seal(reinterpret_cast<const char*>(&file), sizeof file);
   for (const char byte : salts) seal += static_cast<char>(~byte);
   return seal.append(checksum);
 }
 
-// Nothing: the log is none to be sealed.
+// Nothing: the log is not one to be sealed.
 std::optional<Ending> find_ending(int file, std::size_t longest) {
   const std::optional<std::uint64_t> identity = identify(file);
   const std::string bytes = read_beginning(file, longest);

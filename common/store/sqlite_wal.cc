@@ -5,18 +5,18 @@
 namespace counterd {
 namespace {
 
-// That of who makes a checkpoint, among the locks of the shared memory (2.2).
+// The lock of whoever makes a checkpoint, among those of the shared memory (2.2).
 constexpr int kCheckpointLock = 1;
 
-// What the shared memory, a region of so many bytes, tells of the log, and where (2.1): the size of
-// its pages (1: 65,536), how many frames it has, how many of them have been moved.
+// The size of the shared memory's region, and where it has (2.1) the size of the log's pages (1:
+// 65,536), how many frames the log has, and how many of them have been moved.
 constexpr int kRegionBytes = 32'768;
 constexpr std::size_t kPageSize = 14;
 constexpr std::size_t kFrames = 16;
 constexpr std::size_t kMovedFrames = 96;
-// "Unused space reserved for further expansion": the doubt. The lower half counts, the upper half
-// is another one each time that the log is trusted, so that a sync which began before does not end
-// one that began since.
+// "Unused space reserved for further expansion": the doubt. The lower half counts; the upper half
+// changes each time that the log is trusted, so that a sync which began before does not end one
+// that began since.
 constexpr std::size_t kDoubt = 132;
 constexpr std::uint32_t kCountMask = 0xffff;
 constexpr std::uint32_t kGeneration = 0x10000;
@@ -31,7 +31,7 @@ sqlite3_file* database_file(sqlite3* connection) {
   return file;
 }
 
-// Of the shared memory of a database in WAL mode, which is there.
+// A number in the shared memory, which a database in WAL mode has.
 template <class Number>
 std::atomic_ref<Number> number_at(sqlite3_file* file, std::size_t offset) {
   static Number none{};

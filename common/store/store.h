@@ -1,66 +1,66 @@
-// The store: where counts live. This header is the contract that every engine fulfils;
-// tests/store_contract_test.cc holds each of them to it, as far as what a store is asked can show
-// it. What syncs and crashes show, the tests of each engine and scripts/faults do.
+// The store: where counts live. This header is the contract that every engine fulfils.
+// tests/store_contract_test.cc holds each engine to it, as far as calls to a store can show; what
+// only syncs and crashes can show is left to the tests of each engine and scripts/faults.
 //
 // Threads: a Store belongs to the thread that opened it or was handed it; no two threads call it
 // at the same time. Stores of other processes on the same place may be used at the same time, and
 // within one process those that are closed when no other is left: closing one drops the locks that
 // SQLite has on the file in that process.
 //
-// Crashes: what an outcome says, behind settle() where the batch changes something, and what a list
+// Crashes: what an outcome says (after settle() if the batch changes something) and what a list
 // shows is durable as far as StoreStatus::durability says:
 //   sqlite, Sync::kFull    survives a crash of every process, of the system and of its power
 //   sqlite, Sync::kNormal  survives a crash of every process; a power failure may lose the latest
 //                          changes, never tear one
 //   redis                  survives what the server's own persistence survives; read at connect
 //
-// Counters: the whole signed 64-bit range is exact. A missing counter is begun at the operation's
-// `initial` value, 0 unless given, by an increment and made by a reset, whose outcome has no
-// `previous`; report and delete of it, and a reset that may not create, are kMissing. An increment
+// Counters: the whole signed 64-bit range is exact. An increment starts a missing counter at the
+// operation's `initial` value, 0 unless given; a reset creates it, and its outcome then has no
+// `previous`; a report or delete of it, and a reset that may not create, are kMissing. An increment
 // does what add_within() of operation.h says: beyond the range it is kOutOfRange, beyond a bound
-// kBeyondBound, and then it leaves the value, makes no counter, and the rest of the batch goes on.
-// One that clamps has a `previous`, and is applied also where it adds nothing: it makes the
-// counter, and counts as its latest change.
+// kBeyondBound; it then leaves the value alone and creates no counter, and the rest of the batch
+// goes on. An increment that clamps has a `previous`, and is applied even if it adds nothing: it
+// creates the counter, and counts as its latest change.
 //
-// Groups: the members of a group are applied in their order, with nothing of others in between, and
-// are one snapshot if they are reports; the outcome of a kEach is kOk whatever is refused of it.
-// Where a member of a kAll is refused, kMissing included, nothing of the group is applied.
+// Groups: the members of a group are applied in order, with nothing from others in between, and are
+// one snapshot if they are reports; the outcome of a kEach is kOk even if members are refused. If a
+// member of a kAll is refused, kMissing included, nothing of the group is applied.
 //
 // Ends: a counter that has an end is missing everywhere from that moment on (redis: a millisecond
-// later), and begun anew by the next change that makes it. An increment with a lifetime sets the
-// end of a counter that it makes and, if it renews, of any; nothing else moves it, and a reset
-// leaves it. The clock is that of the system (sqlite: of this process; redis: of the server); if it
-// jumps back, what has not left the store yet is there again. What has ended leaves the store bit
-// by bit, with later changes.
+// later), and the next change that creates it starts it afresh. An increment with a lifetime sets
+// the end of a counter that it creates and, if it renews, of any; nothing else moves an end, and a
+// reset leaves it. The clock is the system clock (sqlite: of this process; redis: of the server);
+// if it jumps back, counters that have not left the store yet are there again. Counters that have
+// ended leave the store bit by bit, with later changes.
 //
-// Windows: a counter that an increment with a window makes ends when that window does, as
-// window_end() of calendar.h says, and each increment that names the window tells when. What
-// counts is the clock above; where that of a Redis server is more than a minute from ours, an
-// increment with a window, and a group with one, may be kClocksApart: nothing happened. A counter
-// keeps its window until it ends or is deleted: an increment with another one, also on a counter
-// that has none, is kOtherWindow, as is one that would renew its time to live.
+// Windows: a counter that an increment with a window creates ends when that window does, as
+// window_end() of calendar.h says, and each increment that names the window reports when. What
+// counts is the clock above; if a Redis server's clock is more than a minute from ours, an
+// increment with a window, or a group that has one, may be kClocksApart: nothing happened. A
+// counter keeps its window until it ends or is deleted: an increment with another window, even on a
+// counter that has none, is kOtherWindow, as is one that would renew its time to live.
 //
-// Checks: an increment that only checks has the code that it would have had, and the value as it
-// is. It changes nothing and takes no turn; within a group it refuses and sees what an increment
-// in its place would.
+// Checks: an increment that only checks has the code that it would otherwise have had, and the
+// current value. It changes nothing and takes no turn; within a group it refuses and sees what an
+// increment in its place would.
 //
-// Keys: a change with an idempotency key is applied once, however often it is asked for while the
+// Keys: a change with an idempotency key is applied once, however often it is requested while the
 // key is known. The same key with the same operation (bounds, initial value, lifetime, window) on
 // the same counter gets the first outcome again, marked `replayed`, and changes nothing; with
 // another operation it is kKeyReused. The key is recorded with the change or not at all, and
-// survives what the change survives. An operation that is refused leaves its key unused. A group is
-// applied once as a whole, and gets all of its first outcomes again; groups have keys of their own,
-// apart from those of each counter. A key is known for StoreOptions::key_lifetime or the
-// operation's own, shorter one, by the clock of the system (sqlite: of this process; redis: of the
-// server), and may be known a little longer; if the clock jumps, that much shorter or longer. Where
+// survives what the change survives. A refused operation leaves its key unused. A group is applied
+// once as a whole, and gets all of its first outcomes again; groups have keys of their own,
+// separate from those of each counter. A key is known for StoreOptions::key_lifetime or the
+// operation's own, shorter one, by the system clock (sqlite: of this process; redis: of the
+// server), and may be known a little longer; if the clock jumps, that much shorter or longer. While
 // StoreOptions::max_keys are known, a change with a new key is kTooManyKeys.
 //
-// Errors: kUnavailable means that nothing happened; so does kStoreFull, and that the store has no
-// room for more: reports go on, and changes when there is room again. kUnknown means that it may
-// have happened, or may still happen; only changes are ever unknown. Once a change has been handed
-// to a server, or its commit has begun, a failure is never kUnavailable, and kStoreFull only where
-// the commit cannot have been written. After a commit or a sync that has failed, nothing is
-// answered until the store is known to hold on its disk what it shows.
+// Errors: kUnavailable means that nothing happened; so does kStoreFull, which also means that the
+// store has no room for more: reports still work, and changes will once there is room again.
+// kUnknown means that it may have happened, or may still happen; only changes are ever unknown.
+// Once a change has been handed to a server, or its commit has begun, a failure is never
+// kUnavailable, and is kStoreFull only if the commit cannot have been written. After a failed
+// commit or sync, nothing is answered until the store is known to hold on its disk what it shows.
 #pragma once
 
 #include <chrono>
@@ -86,13 +86,13 @@ struct StoreOptions {
   std::string url;  // see store_url.h
   // sqlite: see above.
   Sync sync = Sync::kFull;
-  // sqlite: make the database if there is none. Off where a missing one means that it was lost.
+  // sqlite: create the database if there is none. Off where a missing one means that it was lost.
   bool create = true;
-  // sqlite: who closes the store as the last one moves its log into the database, so that the one
+  // sqlite: on closing the store as its last user, move its log into the database, so that this one
   // file is all of it, unless another program is in the way. Takes as long as the disk does, so it
-  // is for who keeps a store open.
+  // is for those that keep a store open.
   bool empty_log = false;
-  // redis: begins every key, so that several daemons can share a server.
+  // redis: what every key begins with, so that several daemons can share a server.
   std::string redis_prefix = "counterd:";
   // redis: file whose first line is the password; empty: none.
   std::string redis_password_file;
@@ -102,7 +102,7 @@ struct StoreOptions {
   std::chrono::milliseconds key_lifetime = kDefaultKeyLifetime;
   // How many are known at once.
   std::size_t max_keys = kDefaultMaxKeys;
-  // The longest that a batch is worked on, lost connections included; to kMaxStoreTimeout.
+  // The longest that a batch is worked on, lost connections included; up to kMaxStoreTimeout.
   std::chrono::milliseconds timeout{5'000};
 };
 
@@ -114,7 +114,7 @@ struct StoreStatus {
 
 struct ListQuery {
   std::string prefix;  // names that begin with it
-  std::string after;   // names behind it, in byte order; empty: from the first
+  std::string after;   // names after it, in byte order; empty: from the first
   std::size_t limit = 0;
 };
 
@@ -124,8 +124,8 @@ struct ListPage {
     std::int64_t value;
   };
   std::vector<Row> rows;  // sorted by name, bytewise
-  // The name to go on after; empty: there are no more rows. A page may have fewer rows than its
-  // limit, and none, and others behind it all the same: what has ended leaves a gap.
+  // The name to continue after; empty: there are no more rows. A page may have fewer rows than its
+  // limit, or none, and still be followed by others: counters that have ended leave gaps.
   std::string next;
 };
 
@@ -133,30 +133,30 @@ class Store {
  public:
   virtual ~Store() = default;
 
-  // Waits for the right to change the store, which one Store at a time has, until `deadline` at
-  // the latest, and mends what a failure has left in doubt. kUnavailable: not got. The turn of a
-  // process that dies is free again.
+  // Waits until `deadline` at the latest for the right to change the store, which one Store has at
+  // a time, and mends what a failure has left in doubt. kUnavailable: the turn was not obtained. If
+  // a process dies, its turn is free again.
   virtual Result<void> take_turn(Deadline deadline) = 0;
 
   // Gives the turn back. REQUIRES: the turn is held
   virtual void yield_turn() = 0;
 
-  // Applies the steps in their order, as one unit as far as crashes go, and fills in every
-  // outcome. Returns by `deadline`, but for the time that the system takes over a write or a sync
-  // that it has begun or over the look-up of a host's name. Steps on one counter see each other.
-  // Reports alone change nothing, take no turn and see one snapshot. Of a batch that changes
-  // something the outcomes hold only behind settle(). REQUIRES: the turn is held if any step
-  // changes something
+  // Applies the steps in order, as one unit as far as crashes go, and fills in every outcome.
+  // Returns by `deadline`, except for the time that the system takes for a write or a sync that it
+  // has begun, or for looking up a host's name. Steps on one counter see each other. Reports alone
+  // change nothing, take no turn and see one snapshot. If the batch changes something, its outcomes
+  // hold only after settle(). REQUIRES: the turn is held if any step changes something
   virtual void apply(std::span<Step> batch, Deadline deadline) = 0;
 
   // Makes durable what apply() has done to the batch; if that fails, its changes are kUnknown and
   // its reports kUnavailable. Takes as long as the disk does, and needs no turn: others may change
-  // the store meanwhile. REQUIRES: the last call but yield_turn() was apply() of that batch
+  // the store meanwhile. REQUIRES: the last call apart from yield_turn() was apply() of that batch
   virtual void settle(std::span<Step> batch) = 0;
 
-  // The housekeeping that is due, under the turn, which it takes; does nothing most of the time.
-  // Called behind whatever else is asked, so that what a failure has left in doubt is not left so.
-  // Never fails: what it meets is answered by the next call. REQUIRES: the turn is not held
+  // Does the housekeeping that is due, under the turn, which it takes; most of the time there is
+  // none. Called after everything else that is asked, so that nothing is left in doubt by a
+  // failure. Never fails: the next call reports what goes wrong here. REQUIRES: the turn is not
+  // held
   virtual void tidy() = 0;
 
   // One page of counters, one snapshot. kUnavailable otherwise.
@@ -181,8 +181,8 @@ Result<void> check_redis_prefix(std::string_view prefix);
 // Whether any step of `batch` changes something, so that it needs the turn.
 bool needs_turn(std::span<const Step> batch);
 
-// Applies the batch, with all that belongs to it: turn and settling if it changes something,
-// tidying.
+// Applies the batch and does all that belongs to it: the turn and settling, if it changes
+// something, and tidying.
 void run_batch(Store& store, std::span<Step> batch, Deadline deadline);
 
 // Gives every change of `batch` the outcome `error` if that is kUnknown or kStoreFull; all others

@@ -12,7 +12,7 @@ namespace {
 constexpr std::string_view kForms =
     "sqlite:PATH, redis://[user@]host[:port][/db] or redis+unix://[user@]PATH[?db=N]";
 
-// The URL for an error message, without what stands where a password may: before an '@', behind a
+// The URL for an error message, without what stands where a password may: before an '@' or after a
 // '?'. Any scheme, because rediss:// and others are refused with a password in them.
 std::string without_secrets(std::string_view url) {
   const std::size_t scheme = std::min(url.find(':'), url.size());
@@ -50,15 +50,15 @@ Result<std::string> take_user(std::string_view& rest, std::size_t at) {
                  "store: a URL may not hold a password, which others could see; put it in a file "
                  "and name that with --redis-password-file"};
   }
-  if (user.find_first_of("/?#") != std::string_view::npos) {  // a host's, and a password behind it?
+  if (user.find_first_of("/?#") != std::string_view::npos) {  // a host's, and a password after it?
     return Error{Code::kConfig, "store: there is a '/', '?' or '#' in front of the '@' of a URL"};
   }
   rest.remove_prefix(at + 1);
   return std::string(user);
 }
 
-// What names and addresses are made of, an IPv6 zone included. Behind anything else, such as '?',
-// may stand what was never meant as a host, and hosts are shown.
+// What names and addresses are made of, an IPv6 zone included. Anything else, such as '?', may be
+// followed by what was never meant as a host, and hosts are shown.
 bool is_host(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||

@@ -26,14 +26,14 @@ LATENCIES = [("full", "hot"), ("webdis", "hot"), ("full-million", "million"), ("
              ("httplib", "hot"), ("normal", "hot"), ("redis", "hot")]
 QUICK_LATENCIES = LATENCIES[:1]
 
-# Descriptors of the benchmark itself beside those of idle connections.
+# Descriptors of the benchmark itself besides those of idle connections.
 OTHER_DESCRIPTORS = 200
 
 
 class Parser(argparse.ArgumentParser):
     def error(self, message):
         self.print_usage(sys.stderr)
-        self.exit(64, f"{self.prog}: {message}\n")  # as our other scripts, not 2
+        self.exit(64, f"{self.prog}: {message}\n")  # like our other scripts, not 2
 
 
 def read_arguments():
@@ -86,7 +86,7 @@ class Bench:
         return only is None or only.search(name) is not None
 
     def _attempt(self, name, measure):
-        """What measure() returns; nothing where that fails: the other figures stay."""
+        """What measure() returns; nothing if that fails: the other figures are kept."""
         try:
             return measure()
         except (loads.LoadError, OSError, RuntimeError, subprocess.SubprocessError) as failure:
@@ -112,7 +112,7 @@ class Bench:
             self._figures.syncs.setdefault(delay_us, []).extend(times)
 
     def _run_row(self, row):
-        os.sync()  # what the row before has left to write
+        os.sync()  # what the previous row has left to write
         sample = self._attempt(row.name, lambda: loads.measure(
             self._servers.get(row.server), row.load, row.connections, self._arguments.seconds,
             row.idle_connections))

@@ -12,7 +12,7 @@ class NotMeasured(Exception):
 
 
 class Figures:
-    """All that was measured. What was not raises NotMeasured."""
+    """All that was measured. Asking for anything else raises NotMeasured."""
 
     def __init__(self):
         self.syncs = {}  # {further microseconds of each: [seconds of an fdatasync]}
@@ -73,7 +73,7 @@ def ratio(bound, row, peer):
 
 
 def of_slow_disk(connections):
-    """The rate, of one in which each connection has one increment in each sync."""
+    """The rate, as a share of one in which each connection has one increment in each sync."""
     def value(figures):
         sync = median(figures.syncs[5_000])
         return figures.median(f"full-5ms hot {connections}") * sync / connections

@@ -1,10 +1,10 @@
-// The reference of what counterd's event loop is worth: cpp-httplib's own accept loop and thread
-// pool over the same SQLite engine, with the same batches.
+// The yardstick for counterd's event loop: cpp-httplib's own accept loop and thread pool over the
+// same SQLite engine, with the same batches.
 //
 //   POST /v1/counters/NAME/increment   answers {"value":N}
 //   GET /livez                         does nothing
 //
-// It is set up as well as httplib can be: a thread for each connection, no limit of requests for a
+// It is set up as well as httplib can be: a thread for each connection, no limit on requests per
 // connection, no Nagle delay, no std::regex in its routes.
 #include <httplib.h>
 
@@ -54,7 +54,7 @@ class SharedStore {
     std::condition_variable changed;
   };
 
-  // REQUIRES: the caller's is in front, so that no other thread uses the store
+  // REQUIRES: the caller's own is in front, so that no other thread uses the store
   void apply_waiting(std::unique_lock<std::mutex>& lock) {
     std::vector<Step> batch;
     batch.reserve(waiting_.size());
@@ -77,7 +77,7 @@ class SharedStore {
   std::deque<Waiting*> waiting_;
 };
 
-// The counter that the path names; empty: it is no increment.
+// The counter that the path names; empty: it is not an increment.
 std::string counter_of(const std::string& path) {
   const std::string_view view = path;
   if (view.size() <= kBefore.size() + kBehind.size() || view.substr(0, kBefore.size()) != kBefore ||

@@ -122,7 +122,7 @@ def run_wrk(connections, seconds, script, url, arguments):
 
 
 def run_redis_benchmark(server, connections, seconds):
-    # It takes a number of requests, not a time: what a short run does tells how many.
+    # It takes a number of requests, not a time: a short run shows how many.
     first = 100 * connections
     then = int(redis_benchmark_rate(server, connections, first) * seconds)
     return redis_benchmark_rate(server, connections, then), first + then, 0
@@ -168,7 +168,7 @@ def measure_latency(server, load, rate, seconds, folder):
     running = [start_h2load(server, load, rate / generators, connections // generators, seconds,
                             f"{folder}/latencies{number}", number)
                for number in range(generators)]
-    # All have ended before one of them is judged: none goes on beside what is measured next.
+    # All have ended before one of them is judged: none still runs during what is measured next.
     outputs = [generator.communicate()[0] for generator, _ in running]
     times = []
     for (generator, log), output in zip(running, outputs):
@@ -209,7 +209,7 @@ def read_latencies(log):
 
 
 def latency_urls(server, load, path, number):
-    """Arguments of h2load, which takes one URL after the other from a file."""
+    """Arguments of h2load, which takes one URL after another from a file."""
     if load == "hot":
         return [f"{server.url}/v1/counters/hot/increment"]
     with open(path, "w") as file:

@@ -73,7 +73,7 @@ def postgres_programs():
 
 
 def versions(counterd):
-    """(program, version) of all that takes part, as each program tells it."""
+    """(program, version) of all that takes part, as each program reports it."""
     commands = [
         ("counterd", [counterd, "--version"]),
         ("redis", ["redis-server", "--version"]),
@@ -84,7 +84,7 @@ def versions(counterd):
         ("curl", ["curl", "--version"]),
     ]
     told = [(name, first_line(command)) for name, command in commands]
-    # These do not tell it: the version of the package.
+    # These do not report it: the version of the package.
     packages = [("webdis", "webdis"), ("wrk", "wrk"), ("cpp-httplib", "libcpp-httplib-dev")]
     return told + [(name, package_version(package)) for name, package in packages]
 

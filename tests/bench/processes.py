@@ -83,7 +83,7 @@ def cpu_seconds(pid):
 
 
 def written_bytes(pid):
-    """That the process made the system write to disks, and its children that have ended."""
+    """What the process, and its children that have ended, made the system write to disks."""
     with open(f"/proc/{pid}/io") as file:
         for line in file:
             if line.startswith("write_bytes:"):
@@ -100,7 +100,7 @@ def resident_kib(pid):
 
 
 def largest_resident_kib(root):
-    """Of the process of the tree that has the most: a worker, where there is one."""
+    """The memory of the largest process in the tree: a worker, if there is one."""
     largest = 0
     for pid in tree_of(root):
         try:

@@ -8,7 +8,7 @@ from figures import TARGETS, NotMeasured
 
 
 def page(figures, setting):
-    """All of it; `setting` is what else the head tells, as (what, value)."""
+    """All of it; `setting` is what else the head says, as (what, value)."""
     sections = [head(figures, setting), throughput(figures), latencies(figures),
                 commands(figures), others(figures), failures(figures), names(figures),
                 targets(figures)]

@@ -20,8 +20,8 @@ class Row:
         return loads.IDLE_CONNECTIONS if self.server == "full-10k" else 0
 
 
-# Peers are measured beside those that are compared with them: what changes on the machine in the
-# course of a round changes both.
+# Peers are measured next to those that are compared with them: what changes on the machine during a
+# round changes both.
 ROWS = [Row(server, load, connections) for server, load, connections in (
     ("full", "hot", 1), ("normal", "hot", 1), ("redis", "hot", 1), ("webdis", "hot", 1),
     ("httplib", "hot", 1), ("pgbench", "hot", 1), ("redis-benchmark", "hot", 1),

@@ -88,7 +88,7 @@ class Server:
 
 
 class Servers:
-    """Starts each server when it is asked for first; `work` is the folder for all they write."""
+    """Starts each server when it is first asked for; `work` is the folder for all they write."""
 
     def __init__(self, programs, work):
         self._programs = programs  # the folder of what was built
@@ -116,7 +116,7 @@ class Servers:
         return self._work
 
     def environment(self, sync_delay_us=0):
-        """For a process; with a delay, its syncs take so much longer."""
+        """For a process; with a delay, its syncs take that much longer."""
         if sync_delay_us == 0:
             return self._environment
         return {**self._environment, "LD_PRELOAD": self._slow_sync,
@@ -251,7 +251,7 @@ class Servers:
         return f"{self._work}/{name}.log"
 
     def _told_url(self, file, name):
-        """Of the line "ready URL", by which a server says that it serves."""
+        """The URL of the line "ready URL", by which a server says that it serves."""
         told, _, _ = select.select([file], [], [], READY_WITHIN)
         words = file.readline().split() if told else []
         if len(words) != 2:

@@ -1,5 +1,5 @@
 // A shared library for LD_PRELOAD: makes a fast disk slow. Each fdatasync() and fsync() takes
-// BENCH_SYNC_DELAY_US microseconds more; the sync itself is done as well.
+// BENCH_SYNC_DELAY_US microseconds more; the sync itself is still done.
 #include <dlfcn.h>
 #include <time.h>
 

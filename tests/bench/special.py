@@ -1,4 +1,4 @@
-"""What is no throughput: an idle daemon, system calls, how connections spread over workers, the
+"""What is not throughput: an idle daemon, system calls, how connections spread over workers, the
 start with a long log, and what a command takes as a process."""
 
 import json
@@ -18,7 +18,7 @@ LOG_BYTES = 2**30
 
 
 def idle_daemon(servers, seconds):
-    """What a daemon of two workers does that was used and is left alone, for each minute."""
+    """What a daemon of two workers does per minute when left alone after it was used."""
     process, server = servers.start_counterd(f"{servers.work}/idle.db", ["--workers", "2"])
     loads.run_wrk(4, 1, *loads.wrk_arguments(server, "hot"))
     time.sleep(2)  # what the load has left to do
@@ -82,7 +82,7 @@ def system_calls(servers, load, connections, seconds):
 
 
 def requests_of_workers(url, workers):
-    """{pid: requests} as each of the workers tells it: a new connection may reach any of them."""
+    """{pid: requests} as each of the workers reports it: a new connection may reach any of them."""
     found = {}
     for _ in range(100 * workers):
         with urllib.request.urlopen(f"{url}/v1/status") as reply:
@@ -94,7 +94,7 @@ def requests_of_workers(url, workers):
 
 
 def busiest_worker(servers, seconds):
-    """Of 4 with 64 connections: the requests of the busiest, against the mean."""
+    """The requests of the busiest of 4 workers with 64 connections, against the mean."""
     server = servers.get("full-w4")
     before = requests_of_workers(server.url, 4)
     loads.generate(server, "hot", 64, seconds)

@@ -1,5 +1,5 @@
-// A client that asks at random, keeps what it was told, and asks again, with the same idempotency
-// key, for whatever it does not know.
+// A client that asks at random, records what it was told, and asks again, with the same idempotency
+// key, for whatever outcome it does not know.
 #pragma once
 
 #include <atomic>
@@ -27,13 +27,13 @@ struct Answer {
     kDone,
     kNothing,  // it has not been applied by this request, and will not be
     kUnknown,
-    kWrong,  // what must never be answered
+    kWrong,  // an answer that must never be given
   };
   Code code = Code::kUnknown;
   std::int64_t value = 0;
   std::int64_t previous = 0;
   bool replayed = false;
-  bool tells_replays = false;  // `replayed` is meant
+  bool tells_replays = false;  // `replayed` is meaningful
   std::string text = {};       // for people
 };
 
@@ -42,7 +42,7 @@ class Asker {
  public:
   virtual ~Asker() = default;
   virtual Answer ask(const Request& request) = 0;
-  // Whether it can do all of HTTP; else increments and reports.
+  // Whether it can do all that HTTP can; else only increments and reports.
   virtual bool resets() const { return true; }
 };
 
@@ -59,7 +59,7 @@ class HttpAsker : public Asker {
   std::optional<HttpSocket> socket_;
 };
 
-// By counterctl on the store itself.
+// By counterctl, directly on the store.
 class ToolAsker : public Asker {
  public:
   ToolAsker(std::vector<std::string> command, std::vector<std::string> environment)
@@ -67,9 +67,9 @@ class ToolAsker : public Asker {
   Answer ask(const Request& request) override;
   bool resets() const override { return false; }
 
-  // Ends the one that runs, if one does.
+  // Ends the one that is running, if any.
   bool kill();
-  // Ends it, and lets none begin while what it returns lives.
+  // Ends it, and lets none start as long as the returned lock lives.
   [[nodiscard]] std::unique_lock<std::mutex> forbid();
 
  private:
@@ -78,13 +78,13 @@ class ToolAsker : public Asker {
   const std::vector<std::string> command_;
   std::vector<std::string> environment_;
   std::mutex gate_;       // held while one runs
-  std::mutex pid_mutex_;  // guards the next one
+  std::mutex pid_mutex_;  // guards pid_
   pid_t pid_ = 0;
 };
 
 struct Counters {
   int plain = 0;       // the first ones: never reset
-  int resettable = 0;  // those behind
+  int resettable = 0;  // those after them
   int all() const { return plain + resettable; }
   std::string name(int counter) const {
     return counter < plain ? "plain" + std::to_string(counter)

@@ -26,7 +26,7 @@ using namespace counterd::faults;
 
 constexpr int kNoFile = -1;
 constexpr std::size_t kDescriptors = 1024;
-constexpr unsigned kPausedCheckpoints = 3;  // one in so many of each process
+constexpr unsigned kPausedCheckpoints = 3;  // one in this many, in each process
 
 template <class Function>
 Function* real(Function*, const char* name) {
@@ -37,7 +37,7 @@ Function* real(Function*, const char* name) {
 // Which file of the database each descriptor is, plus 1; 0: none.
 std::array<std::atomic<int>, kDescriptors> files;
 
-// How many failed syncs of its file each descriptor knows of.
+// How many failed syncs of its file each descriptor has been told of.
 std::array<std::atomic<std::uint32_t>, kDescriptors> known_failures;
 
 DiskControl* control() {
@@ -80,8 +80,8 @@ int note_open(const char* path, int fd) {
   return fd;
 }
 
-// Whether a sync through this descriptor has to tell of one that failed through another. One that
-// `fails` now is told to all others.
+// Whether a sync through this descriptor has to report one that failed through another. If this one
+// `fails`, all others will be told.
 bool tells_of_failure(int fd, int file, bool fails) {
   auto& failures = control()->failed_syncs[static_cast<std::size_t>(file)];
   auto& known = known_failures[static_cast<std::size_t>(fd)];
@@ -89,7 +89,7 @@ bool tells_of_failure(int fd, int file, bool fails) {
   return known.exchange(before + (fails ? 1 : 0)) != before;
 }
 
-// Whether this call is one that shall fail.
+// Whether this call is one that should fail.
 bool fails(Call call) {
   DiskControl* disk = control();
   if (disk->call.load(std::memory_order_relaxed) != call) return false;
@@ -108,7 +108,7 @@ int journal_file() {
   return file;
 }
 
-// One write a record, so that records of several processes do not mix.
+// One write per record, so that records of several processes do not mix.
 void write_record(Entry entry, int file, std::int64_t offset, const void* data, std::size_t size) {
   Record record;
   memset(&record, 0, sizeof record);
@@ -184,12 +184,12 @@ std::int64_t offset_of(clockid_t clock) {
   return disk == nullptr ? 0 : disk->clock_offset_ns.load(std::memory_order_relaxed);
 }
 
-// What SQLite does to the database file, but for the pause. All connections of a process open it in
-// the same way.
+// SQLite's own methods for the database file, except for the pause. All connections of a process
+// open it in the same way.
 sqlite3_io_methods slow_methods;
 int (*real_unfetch)(sqlite3_file*, sqlite3_int64, void*) = nullptr;
 
-thread_local bool checkpoint_begins = false;  // and has not paused
+thread_local bool checkpoint_begins = false;  // and has not paused yet
 
 void pause_checkpoint() {
   const DiskControl* disk = control();
@@ -293,7 +293,7 @@ int sqlite3_wal_checkpoint_v2(sqlite3* database, const char* schema, int mode, i
     slow_methods.xUnfetch = &pause_and_unfetch;
     file->pMethods = &slow_methods;
   }
-  // One in some, so that those of others are done in the meantime.
+  // Only some pause, so that those of others are done in the meantime.
   static std::atomic<unsigned> calls;
   checkpoint_begins = ++calls % kPausedCheckpoints == 0;
   if (checkpoint_begins) await_another_checkpoint();

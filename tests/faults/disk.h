@@ -1,5 +1,5 @@
-// What the harness and the shared library disk.cc, which is preloaded into counterd and counterctl,
-// have in common: a page of memory by which faults are told, and a journal of what was written.
+// Shared by the harness and the library disk.cc, which is preloaded into counterd and counterctl: a
+// page of memory that says which faults to inject, and a journal of what was written.
 #pragma once
 
 #include <array>
@@ -19,15 +19,15 @@ struct DiskControl {
   char journal[256];
   std::atomic<int> journaling;  // 1: what is written is journaled
 
-  // The calls of this kind on the database and its log that come after `spared` others fail, until
-  // `failing` of them did.
+  // After `spared` calls of this kind on the database and its log, the next ones fail, until
+  // `failing` of them have.
   std::atomic<Call> call;
   std::atomic<int> spared;
   std::atomic<int> failing;
   std::atomic<int> error;  // errno
   std::atomic<std::int64_t> failed;
-  // Syncs of the database and of the log that have failed. Each failure is told to every descriptor
-  // that was open then, once, as Linux does since 4.13 (errseq_t).
+  // Syncs of the database and of the log that have failed. Each failure is reported once to every
+  // descriptor that was open then, as Linux does since 4.13 (errseq_t).
   std::array<std::atomic<std::uint32_t>, 2> failed_syncs;
 
   std::atomic<int> full;                      // 1: no file can grow
@@ -35,14 +35,14 @@ struct DiskControl {
 
   // How long a checkpoint pauses between reading the log's state and acting on it.
   std::atomic<int> checkpoint_pause_ms;
-  // How many ended, in all processes.
+  // How many have ended, in all processes.
   std::atomic<std::uint32_t> checkpoints;
 };
 
 enum class Entry : std::uint8_t { kWrite, kTruncate, kSync, kSyncFailed };
 
 // One record of the journal, before `size` bytes of data and kRecordEnd. It is written before what
-// it tells is done, but for kSync and kSyncFailed, which come after.
+// it records is done, except for kSync and kSyncFailed, which come after.
 struct Record {
   std::uint64_t begin;  // kRecordBegin
   Entry entry;

@@ -11,7 +11,7 @@ namespace {
 constexpr std::size_t kMaxFindings = 20;
 
 std::int64_t epoch_of(std::int64_t value) {
-  // Rounds down also below 0.
+  // Rounds down below 0 as well.
   const std::int64_t shifted = value + kEpoch / 2;
   return shifted >= 0 ? shifted / kEpoch : -1;
 }
@@ -25,7 +25,7 @@ class Sums {
     std::int64_t sum = 0;
     for (auto& [time, delta] : points_) delta = sum += delta;
   }
-  // Of all at times before `time`.
+  // The sum of all at times before `time`.
   std::int64_t before(std::int64_t time) const {
     const auto found = std::lower_bound(points_.begin(), points_.end(),
                                         std::pair(time, std::numeric_limits<std::int64_t>::min()));
@@ -41,7 +41,7 @@ struct Epoch {
   std::int64_t end = std::numeric_limits<std::int64_t>::min();
   bool begun = false;
   std::int64_t sum = 0;
-  std::vector<std::int64_t> last_values;  // as the resets that ended it tell
+  std::vector<std::int64_t> last_values;  // as the resets that ended it report
   Sums asked_up, asked_down, done_up, done_down;
 
   void add(const Event& increment) {
@@ -91,7 +91,7 @@ class Checker {
     }
   }
 
-  // The latest time at which a reset was asked for that was acknowledged before `time`.
+  // The latest time at which any reset acknowledged before `time` was asked for.
   std::int64_t latest_reset_before(std::int64_t time) const {
     const auto found = std::lower_bound(resets_.begin(), resets_.end(),
                                         std::pair(time, std::numeric_limits<std::int64_t>::min()));
@@ -113,7 +113,7 @@ class Checker {
     const std::int64_t done_down = epoch.done_down.before(event.begin);
     std::int64_t lower = number * kEpoch + done_up + epoch.asked_down.before(event.end);
     std::int64_t upper = number * kEpoch + done_down + epoch.asked_up.before(event.end);
-    // Its own delta is certain here, and above it is only possible.
+    // Its own delta is certain here; above, it counts as only possible.
     if (event.kind == Kind::kIncrement) (event.operand > 0 ? lower : upper) += event.operand;
     if (event.value < lower || event.value > upper) {
       wrong(event, "a value that is not within " + std::to_string(lower) + " and " +

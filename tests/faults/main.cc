@@ -25,7 +25,7 @@ using std::chrono::steady_clock;
 
 constexpr Counters kCounters{.plain = 6, .resettable = 3};
 
-// The longest that what is unknown at the end is asked for again.
+// How long to go on asking again at the end for what is unknown, at most.
 constexpr std::chrono::seconds kLastPatience{60};
 
 struct Options {

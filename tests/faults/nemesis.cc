@@ -118,7 +118,7 @@ void Nemesis::end_what_is_due() {
   }
 }
 
-// What has begun now is ended by `end` after some time, or by heal().
+// Has `end` end what has just begun, after some time or in heal().
 void Nemesis::later(std::int64_t first_ms, std::int64_t last_ms, std::function<void()> end) {
   endings_.push_back({now_ns() + random_.between(first_ms, last_ms) * kMs, std::move(end)});
 }
@@ -141,7 +141,7 @@ void Nemesis::end_with_a_crash() {
 
 std::map<std::string, std::int64_t> Nemesis::faults() const {
   std::map<std::string, std::int64_t> faults = counts_;
-  // One that nothing passed by has not happened.
+  // A fault that no traffic met has not happened.
   if (faults.contains("client-proxy")) faults["client-proxy"] = sum_of(*world_.client_proxy);
   if (faults.contains("redis-proxy")) faults["redis-proxy"] = sum_of(*world_.redis_proxy);
   return faults;
@@ -189,7 +189,7 @@ void Nemesis::stop_worker() {
   if (worker == 0) return;
   kill(worker, SIGSTOP);
   const auto end = [worker] { kill(worker, SIGCONT); };
-  // Some longer than clients and the store wait.
+  // Some stops are longer than clients and the store wait.
   if (random_.one_in(6)) {
     later(2'500, 4'000, end);
   } else {
@@ -223,7 +223,7 @@ void Nemesis::toggle_second() {
 }
 
 void Nemesis::kill_tool() {
-  // Whoever comes now.
+  // The one that runs next.
   for (int i = 0; i < 50 && !world_.tool->kill(); ++i) sleep_ms(1);
 }
 
@@ -252,14 +252,14 @@ void Nemesis::fail_write() {
              static_cast<int>(random_.between(1, 3)));
 }
 
-// As a file system does that met an error and lets nobody write any more, until it is mounted anew.
+// Like a file system that has met an error and allows no more writes until it is remounted.
 void Nemesis::refuse_writes() {
   fail_calls(Call::kWrite, EROFS, kForever);
   later(50, 500, [this] { world_.disk->call = Call::kNone; });
 }
 
-// One sync, or all of them for a while, at the end of which everything may die or be ended: what
-// the last commit has left is then in the kernel's memory alone, and the power may fail before a
+// Fails one sync, or all of them for a while, after which everything may die or be ended: what the
+// last commit has left is then only in the kernel's memory, and the power may fail before a
 // checkpoint has written it again.
 void Nemesis::fail_sync() {
   if (random_.one_in(4)) return fail_calls(Call::kSync, EIO, 1);
@@ -275,7 +275,7 @@ void Nemesis::fail_sync() {
   }
   world_.disk->call = Call::kNone;
   if (!ends) return;
-  heal();  // on a disk that is full as well, no daemon starts
+  heal();  // if the disk is full as well, no daemon starts
   world_.first->start();
   sleep_ms(random_.below(30));
   if (!in_order && random_.one_in(2)) return start_all();
@@ -295,7 +295,7 @@ void Nemesis::slow_checkpoint() {
 
 void Nemesis::lose_power() {
   const auto no_tool = world_.tool->forbid();
-  if (random_.one_in(4)) {  // behind an end in good order, whose log is emptied
+  if (random_.one_in(4)) {  // after a clean end, which empties the log
     heal();
     stop_all();
   }

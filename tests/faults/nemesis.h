@@ -1,4 +1,4 @@
-// What goes wrong: injects faults of many kinds at random moments, and ends what it began.
+// What goes wrong: injects faults of many kinds at random moments, and ends those that it began.
 //
 // Belongs to one thread, the one that made the servers: they end with it.
 #pragma once
@@ -19,7 +19,7 @@
 
 namespace counterd::faults {
 
-// The servers of one run, and what faults are made with. What is of the other engine is null.
+// The servers of one run, and what faults are made with. What belongs to the other engine is null.
 struct World {
   DaemonProcess* first = nullptr;
   DaemonProcess* second = nullptr;  // on the same store

@@ -124,7 +124,7 @@ void PowerSupply::apply_some(File& file, const Change& change, int percent, Rand
   }
 }
 
-// Of what is pending, this share of sectors gets to the disk.
+// Brings `percent` of the pending sectors to the disk.
 void PowerSupply::lose(File& file, int percent, Random& random) {
   for (const Change& change : file.pending) {
     const auto offset = static_cast<std::size_t>(change.offset);
@@ -135,7 +135,7 @@ void PowerSupply::lose(File& file, int percent, Random& random) {
   file.pending.clear();
 }
 
-// Only where it may differ: databases are large.
+// Writes only where it may differ: databases are large.
 void PowerSupply::write_back(File& file) {
   const UniqueFd out(open(file.path.c_str(), O_WRONLY | O_CLOEXEC));
   if (!out) throw std::runtime_error("cannot write " + file.path);

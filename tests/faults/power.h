@@ -23,7 +23,7 @@ class PowerSupply {
   // The database is on the disk as it is now. REQUIRES: no process uses it
   PowerSupply(const std::string& database, std::string journal);
 
-  // Makes the files what the disk holds, and begins a new journal. REQUIRES: no process uses them
+  // Replaces the files by what the disk holds; starts a new journal. REQUIRES: no process uses them
   void fail(Random& random);
 
  private:

@@ -25,7 +25,7 @@ constexpr std::int64_t kMs = 1'000'000;
 template <class Use>
 UniqueFd make_socket(const Endpoint& endpoint, const Use& use) {
   UniqueFd made(socket(endpoint.is_unix() ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  // A server that does not read shall not stop all other connections for long.
+  // A server that does not read must not stop all other connections for long.
   const timeval patience{.tv_sec = 0, .tv_usec = 100'000};
   setsockopt(made.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
   const int yes = 1;

@@ -1,4 +1,4 @@
-// Stands between a client and a server and spoils, when it is told to, what passes next.
+// Stands between a client and a server and, when told to, spoils what passes next.
 #pragma once
 
 #include <array>
@@ -23,7 +23,7 @@ enum class Spoil : unsigned char {
   kCutInReply,        // half of the answer comes
   kDelayRequest,
   kDelayReply,
-  kLateRequest,  // cut, and what was asked reaches the server some time after that
+  kLateRequest,  // cut; the request reaches the server some time later
 };
 inline constexpr std::size_t kSpoils = 7;
 
@@ -37,9 +37,9 @@ class Proxy {
 
   const Endpoint& endpoint() const { return endpoint_; }
 
-  // One of the next requests or answers is spoilt so.
+  // Spoils one of the next requests or answers in this way.
   void spoil(Spoil how);
-  // How often it was.
+  // How often that was done.
   std::int64_t spoilt(Spoil how) const { return spoilt_[static_cast<std::size_t>(how)]; }
 
  private:
@@ -48,7 +48,7 @@ class Proxy {
     std::string bytes;
   };
   struct Direction {
-    std::deque<Portion> held;  // not before it is due
+    std::deque<Portion> held;  // each until it is due
   };
   struct Pair {
     UniqueFd client;
@@ -72,7 +72,7 @@ class Proxy {
   UniqueFd listener_;
   UniqueFd wake_;  // written to at the end
   std::list<Pair> pairs_;
-  std::mutex mutex_;  // guards the next one
+  std::mutex mutex_;  // guards to_spoil_
   std::deque<Spoil> to_spoil_;
   std::array<std::atomic<std::int64_t>, kSpoils> spoilt_{};
   std::thread thread_;

@@ -1,4 +1,4 @@
-// Chance that follows from the seed of the run.
+// Random numbers that follow from the seed of the run.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@ namespace counterd::faults {
 
 class Random {
  public:
-  // `stream` tells the users of one seed apart.
+  // `stream` distinguishes the users of one seed.
   Random(std::uint64_t seed, std::uint64_t stream) {
     std::seed_seq sequence{seed, seed >> 32, stream};
     engine_.seed(sequence);
