@@ -30,14 +30,14 @@ struct Known {
 constexpr std::array kPeriods = {Known{"minute", 60},    Known{"hour", 3'600}, Known{"day", 86'400},
                                  Known{"week", 604'800}, Known{"month", 0},    Known{"year", 0}};
 
-// Null: there is none of that name. "localtime" is no name that two systems could share.
+// Null: there is none of that name. "localtime" is another zone on another machine.
 const date::time_zone* find_zone(std::string_view name) {
   if (name == "localtime") return nullptr;
   try {
     const date::time_zone* zone = date::locate_zone(name);
     zone->get_info(sys_seconds());  // reads its file, so that nothing fails later
     return zone;
-  } catch (const std::runtime_error&) {  // nor, perhaps, a tz database at all
+  } catch (const std::runtime_error&) {  // or there is no tz database
     return nullptr;
   }
 }

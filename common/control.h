@@ -7,7 +7,8 @@
 //                                     "since_ms":…}]}
 //   {"command":"scale","workers":4}  the same, once the number is adopted
 //   {"command":"stop"}               the same; the connection is closed when the daemon has ended
-// A refused request is answered by {"error":{"code":…,"message":…}}, code as in error.cc.
+// A refused request is answered by {"error":{"code":…,"message":…}}, whose code is the problem's
+// type (error.h).
 #pragma once
 
 #include <chrono>

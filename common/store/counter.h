@@ -18,7 +18,7 @@ struct Counter {
   std::int64_t created_at_ms = 0;
   std::int64_t updated_at_ms = 0;
   std::int64_t expires_at_ms = 0;          // 0: it has no end
-  bool keeps_end = true;                   // the end that it had before the batch, and its window
+  bool keeps_end = true;                   // the end and the window in the store still hold
   std::optional<std::string> window = {};  // as described, empty: none; nothing: not read yet
 };
 

@@ -1,4 +1,4 @@
-// The engines, for open_store() alone: a new engine is one .cc and one line here.
+// The engines, for open_store() alone. A new one also needs its kind of URL (store_url.h).
 #pragma once
 
 #include <memory>

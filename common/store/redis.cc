@@ -38,7 +38,7 @@ constexpr milliseconds kSessionLifetime = 4 * kMaxStoreTimeout;
 // How far apart the server's clock and ours may be when calendar windows are counted.
 constexpr std::chrono::minutes kMaxClockDifference{1};
 
-// How often a batch is sent, at least, before its outcome is unknown.
+// A batch may take one part in so many of the time that it has before it is sent again.
 constexpr int kAttempts = 4;
 
 constexpr std::string_view kNonsense = "an answer that cannot be understood";

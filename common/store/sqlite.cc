@@ -42,7 +42,7 @@ using std::chrono::steady_clock;
 
 // Of a new database. A change of a counter writes its whole page, to the log and later to the
 // database: with SQLite's own 4,096, four times as much where there are many counters. Rows of up
-// to 231 bytes need no page of overflow (sqlite.org/fileformat2.html); that is the longest name.
+// to 231 bytes, those of the longest names, need no overflow page (sqlite.org/fileformat2.html).
 constexpr int kPageBytes = 1'024;
 
 // The length of the log at which a checkpoint is due. Doubled each time that checkpoints are quick

@@ -76,7 +76,7 @@ std::uint32_t begin_sync(sqlite3_file* database) {
   const auto doubt = doubt_of(database);
   std::uint32_t before = doubt;
   do {
-    if ((before & kCountMask) == kCountMask) break;  // many have failed, and none will end
+    if ((before & kCountMask) == kCountMask) break;  // as many as can be counted have failed
   } while (!doubt.compare_exchange_weak(before, before + 1));
   return before & ~kCountMask;
 }

@@ -3,9 +3,9 @@
 // only syncs and crashes can show is left to the tests of each engine and scripts/faults.
 //
 // Threads: a Store belongs to the thread that opened it or was handed it; no two threads call it
-// at the same time. Stores of other processes on the same place may be used at the same time, and
-// within one process those that are closed when no other is left: closing one drops the locks that
-// SQLite has on the file in that process.
+// at the same time. Other processes may use Stores on the same place at the same time. Within one
+// process, several on one place are closed together: closing one drops the locks that SQLite has on
+// the file in that process.
 //
 // Crashes: what an outcome says (after settle() if the batch changes something) and what a list
 // shows is durable as far as StoreStatus::durability says:
@@ -166,7 +166,7 @@ class Store {
   // help.
   virtual Result<void> probe(Deadline deadline) = 0;
 
-  // What is known since the last successful probe; never waits.
+  // What the latest calls have found; never waits.
   virtual StoreStatus status() const = 0;
 };
 
