@@ -1173,13 +1173,21 @@ counts_once_by_key() {
   done
 }
 
+# Listens on a port of its own, resets the first connection, and ends: who asked has had no answer.
+one_reset='
+import socket, struct
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1])
+connection = listener.accept()[0]
+connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+connection.close()'
+
 @test "a change waits for a daemon that comes back in time" {
-  start_daemon
-  local address=${url#http://}
-  stop_daemon
-  "$counterctl" --server "$url" increment >"$dir/late" &
+  start_python "$one_reset"
+  local address=127.0.0.1:$said
+  "$counterctl" --server "http://$address" increment >"$dir/late" &
   local child=$!
-  sleep 0.3
+  wait_for_end_of "$python_pid"
   start_daemon --listen "$address"
   wait "$child"
   assert_equal "$(<"$dir/late")" 1
