@@ -5,7 +5,6 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <cctype>
@@ -15,6 +14,7 @@
 #include <thread>
 
 #include "common/deadline.h"
+#include "common/unix_socket.h"
 
 namespace counterd {
 namespace {
@@ -69,9 +69,7 @@ Result<UniqueFd> connect_to(const sockaddr* address, socklen_t size, Deadline de
 
 // If the server's queue is full, a Unix socket says so at once.
 Result<UniqueFd> connect_to_path(const std::string& path, Deadline deadline) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  const sockaddr_un address = unix_address(path);
   for (;;) {
     Result<UniqueFd> connection =
         connect_to(reinterpret_cast<const sockaddr*>(&address), sizeof address, deadline);

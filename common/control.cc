@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +18,7 @@
 #include "common/json.h"
 #include "common/limits.h"
 #include "common/number.h"
+#include "common/unix_socket.h"
 
 namespace counterd {
 
@@ -98,13 +98,11 @@ std::vector<Endpoint> names_of(const Endpoint& endpoint) {
 }
 
 Result<UniqueFd> connect_to(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) return Error{Code::kUnavailable, "path too long"};
-  std::memcpy(address.sun_path, path.data(), path.size());
+  if (path.size() > kMaxSocketPath) return Error{Code::kUnavailable, "path too long"};
+  const sockaddr_un address = unix_address(path);
   UniqueFd connection(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!connection ||
-      connect(connection.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
+      connect(connection.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     return system_error(Code::kUnavailable, path, errno);
   }
   return connection;

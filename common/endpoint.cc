@@ -1,17 +1,15 @@
 #include "common/endpoint.h"
 
-#include <sys/un.h>
-
 #include <filesystem>
 
 #include "common/json.h"
 #include "common/number.h"
+#include "common/unix_socket.h"
 
 namespace counterd {
 namespace {
 
 constexpr std::string_view kUnix = "unix:";
-constexpr std::size_t kMaxSocketPath = sizeof(sockaddr_un::sun_path) - 1;
 
 Error bad_endpoint(std::string_view text, std::string_view why) {
   return {Code::kConfig, "address " + quote_for_people(text) + ": " + std::string(why) +

@@ -2,7 +2,6 @@
 
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include <filesystem>
 
 #include "common/limits.h"
+#include "common/unix_socket.h"
 
 namespace counterd {
 namespace {
@@ -39,16 +39,14 @@ Result<ControlServer> ControlServer::open(const std::vector<Endpoint>& endpoints
     // Absolute, since the daemon does not stay in the folder in which it was started.
     const std::string path =
         std::filesystem::absolute(*directory + "/" + control_socket_name(endpoint));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.size() >= sizeof address.sun_path) {
+    if (path.size() > kMaxSocketPath) {
       return Error{Code::kConfig, "the control socket's path is too long: " + path};
     }
-    path.copy(address.sun_path, path.size());
+    const sockaddr_un address = unix_address(path);
     // The address itself is ours by now, so whoever made this socket is gone.
     unlink(path.c_str());
     UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    if (bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+    if (bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
         listen(socket.get(), static_cast<int>(kMaxControlConnections)) != 0) {
       return system_error(Code::kConfig, "cannot make the control socket " + path, errno);
     }

@@ -8,7 +8,6 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include <array>
 #include <cerrno>
@@ -21,6 +20,7 @@
 #include <thread>
 
 #include "common/number.h"
+#include "common/unix_socket.h"
 
 namespace counterd {
 namespace {
@@ -103,13 +103,6 @@ Bound bind_tcp(const sockaddr_storage& address, socklen_t size, Joining joining)
   set_option(socket, SOL_SOCKET, SO_REUSEPORT);
   if (listen(socket.get(), kBacklog) != 0) return {UniqueFd(), errno};
   return {std::move(socket), 0};
-}
-
-sockaddr_un unix_address(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  path.copy(address.sun_path, sizeof address.sun_path - 1);
-  return address;
 }
 
 // Empty: the socket has no path, but an abstract name, which begins with a NUL, or none.

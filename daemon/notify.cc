@@ -1,13 +1,13 @@
 #include "daemon/notify.h"
 
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <cstddef>
 #include <cstdlib>
 #include <string_view>
 
 #include "common/unique_fd.h"
+#include "common/unix_socket.h"
 
 namespace counterd {
 
@@ -15,11 +15,9 @@ void notify_systemd(std::string_view state) {
   const char* variable = std::getenv("NOTIFY_SOCKET");
   if (variable == nullptr) return;
   const std::string_view path = variable;
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
   const bool known_form = path.starts_with('/') || path.starts_with('@');
-  if (!known_form || path.size() >= sizeof address.sun_path) return;
-  path.copy(address.sun_path, path.size());
+  if (!known_form || path.size() > kMaxSocketPath) return;
+  sockaddr_un address = unix_address(path);
   if (path.starts_with('@')) address.sun_path[0] = '\0';  // the abstract namespace
   const UniqueFd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());

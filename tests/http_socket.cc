@@ -5,12 +5,13 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <stdexcept>
+
+#include "common/unix_socket.h"
 
 namespace counterd {
 namespace {
@@ -33,10 +34,9 @@ int connect_tcp(const Endpoint& endpoint) {
 
 int connect_unix(const Endpoint& endpoint) {
   const int socket = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  endpoint.path.copy(address.sun_path, sizeof address.sun_path - 1);
-  if (connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0) return socket;
+  const sockaddr_un address = unix_address(endpoint.path);
+  if (connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
+    return socket;
   ::close(socket);
   return -1;
 }

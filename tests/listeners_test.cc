@@ -3,11 +3,11 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <chrono>
 #include <thread>
 
+#include "common/unix_socket.h"
 #include "tests/catch.h"
 #include "tests/temporary_directory.h"
 
@@ -24,9 +24,7 @@ Endpoint unix_endpoint(const std::string& path) {
 
 UniqueFd bind_unix(const std::string& path) {
   UniqueFd bound(socket(AF_UNIX, SOCK_STREAM, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  const sockaddr_un address = counterd::unix_address(path);
   REQUIRE(bind(bound.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
   return bound;
 }

@@ -4,14 +4,12 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <condition_variable>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -22,6 +20,7 @@
 #include <thread>
 
 #include "common/unique_fd.h"
+#include "common/unix_socket.h"
 #include "tests/catch.h"
 #include "tests/redis_server.h"
 #include "tests/steps.h"
@@ -89,7 +88,7 @@ class Proxy {
         server_path_(server.socket_path()),
         latency_(latency) {
     listener_ = UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const sockaddr_un address = address_of(path_);
+    const sockaddr_un address = counterd::unix_address(path_);
     if (!listener_ ||
         bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
         listen(listener_.get(), 16) != 0) {
@@ -145,13 +144,6 @@ class Proxy {
   [[noreturn]] static void fail(const char* what) {
     throw std::system_error(errno, std::generic_category(), what);
   }
-  static sockaddr_un address_of(const std::string& path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.size() >= sizeof address.sun_path) throw std::runtime_error("path too long: " + path);
-    std::memcpy(address.sun_path, path.data(), path.size());
-    return address;
-  }
   static void send_all(int to, std::string_view bytes) {
     while (!bytes.empty()) {
       const ssize_t sent = send(to, bytes.data(), bytes.size(), MSG_NOSIGNAL);
@@ -190,7 +182,7 @@ class Proxy {
     Pair pair;
     pair.client = UniqueFd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     pair.server = UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const sockaddr_un address = address_of(server_path_);
+    const sockaddr_un address = counterd::unix_address(server_path_);
     if (connect(pair.server.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
         0) {
       pairs.push_back(std::move(pair));
@@ -484,7 +476,7 @@ TEST_CASE("a counter made by hand, without its times, counts", "[redis]") {
   CHECK(outcomes[1].value == 101);
 }
 
-TEST_CASE("a list goes on behind names whose counters are gone", "[redis]") {
+TEST_CASE("a list goes on after names whose counters are gone", "[redis]") {
   const RedisServer server;
   const auto store = open_or_throw(options_for(server.url()));
   run_one(*store, increment_of("a"));

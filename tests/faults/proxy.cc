@@ -6,13 +6,13 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <stdexcept>
 #include <vector>
 
+#include "common/unix_socket.h"
 #include "tests/faults/clock.h"
 
 namespace counterd::faults {
@@ -31,9 +31,7 @@ UniqueFd make_socket(const Endpoint& endpoint, const Use& use) {
   const int yes = 1;
   int done = -1;
   if (endpoint.is_unix()) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    endpoint.path.copy(address.sun_path, sizeof address.sun_path - 1);
+    sockaddr_un address = unix_address(endpoint.path);
     done = use(made.get(), reinterpret_cast<sockaddr*>(&address), sizeof address);
   } else {
     sockaddr_in address{};
