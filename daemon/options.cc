@@ -4,192 +4,20 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
-#include <functional>
 
 #include "common/json.h"
-#include "common/letter_case.h"
 #include "common/limits.h"
-#include "common/number.h"
 #include "common/state_directory.h"
 #include "common/store/store_url.h"
 #include "common/version.h"
 #include "daemon/config_file.h"
 #include "daemon/processors.h"
+#include "daemon/settings.h"
 
 namespace counterd {
 namespace {
-
-using Values = std::vector<std::string>;
-
-// One setting, whatever it is set by: its words are interpreted here, strictly, and in the same way
-// for every source.
-struct Setting {
-  std::string name;        // --name, COUNTERD_NAME, name = in a file
-  std::string value_name;  // empty: a flag
-  std::string help;
-  Result<void> (*set)(DaemonOptions& options, const std::string& value);
-  bool repeatable = false;
-};
-
-Result<void> set_workers(DaemonOptions& options, const std::string& value) {
-  const Result<int> workers = parse_workers(value, "number of workers");
-  if (!workers) return workers.error();
-  options.workers = *workers;
-  return {};
-}
-
-Result<void> set_listen(DaemonOptions& options, const std::string& value) {
-  Result<Endpoint> endpoint = parse_endpoint(value);
-  if (!endpoint) return endpoint.error();
-  if (options.listen.size() == kMaxListenAddresses) {
-    return Error{Code::kConfig, "more than " + std::to_string(kMaxListenAddresses) + " addresses"};
-  }
-  options.listen.push_back(std::move(*endpoint));
-  return {};
-}
-
-Result<void> set_store(DaemonOptions& options, const std::string& value) {
-  if (const auto location = parse_store_url(value); !location) return location.error();
-  options.store.url = value;
-  return {};
-}
-
-Result<void> set_sync(DaemonOptions& options, const std::string& value) {
-  if (value != "full" && value != "normal") {
-    return Error{Code::kConfig, quote_for_people(value) + " is neither full nor normal"};
-  }
-  options.store.sync = value == "full" ? Sync::kFull : Sync::kNormal;
-  return {};
-}
-
-Result<void> set_redis_prefix(DaemonOptions& options, const std::string& value) {
-  if (const Result<void> checked = check_redis_prefix(value); !checked) return checked.error();
-  options.store.redis_prefix = value;
-  return {};
-}
-
-Result<void> set_redis_password_file(DaemonOptions& options, const std::string& value) {
-  options.store.redis_password_file = value;
-  return {};
-}
-
-Result<void> set_flag(bool& flag, const std::string& value) {
-  const bool on = value == "true" || value == "1" || value == "yes" || value == "on";
-  const bool off = value == "false" || value == "0" || value == "no" || value == "off";
-  if (!on && !off) {
-    return Error{Code::kConfig, quote_for_people(value) + " is neither true nor false"};
-  }
-  flag = on;
-  return {};
-}
-
-Result<void> set_require_durable(DaemonOptions& options, const std::string& value) {
-  return set_flag(options.store.require_durable, value);
-}
-
-Result<void> set_allow_get_writes(DaemonOptions& options, const std::string& value) {
-  return set_flag(options.allow_get_writes, value);
-}
-
-Result<void> set_allow_host(DaemonOptions& options, const std::string& value) {
-  if (value.empty() || value.find_first_of(":/ ,") != std::string::npos) {
-    return Error{Code::kConfig, quote_for_people(value) + " is not a host name without a port"};
-  }
-  options.allowed_hosts.push_back(lower_case(value));
-  return {};
-}
-
-Result<void> set_max_connections(DaemonOptions& options, const std::string& value) {
-  const auto number = parse_int64_within(value, "number of connections", 1, 1'000'000);
-  if (!number) return number.error();
-  options.max_connections = static_cast<int>(*number);
-  return {};
-}
-
-Result<void> set_store_timeout(DaemonOptions& options, const std::string& value) {
-  const auto duration = parse_duration(value, "timeout");
-  if (!duration) return duration.error();
-  if (*duration > kMaxStoreTimeout) {
-    return Error{Code::kConfig,
-                 "the longest store timeout is 15m, a quarter of the time for "
-                 "which Redis knows a batch"};
-  }
-  options.store.timeout = *duration;
-  return {};
-}
-
-Result<void> set_key_lifetime(DaemonOptions& options, const std::string& value) {
-  const auto duration = parse_duration(value, "lifetime");
-  if (!duration) return duration.error();
-  if (*duration > kMaxKeyLifetime) {
-    return Error{Code::kConfig, "the longest lifetime of a key is 365d"};
-  }
-  options.store.key_lifetime = *duration;
-  return {};
-}
-
-Result<void> set_max_keys(DaemonOptions& options, const std::string& value) {
-  const auto number = parse_int64_within(value, "number of keys", 0, 1'000'000'000);
-  if (!number) return number.error();
-  options.store.max_keys = static_cast<std::size_t>(*number);
-  return {};
-}
-
-Result<void> set_drain_timeout(DaemonOptions& options, const std::string& value) {
-  const auto duration = parse_duration(value, "timeout");
-  if (!duration) return duration.error();
-  options.drain_timeout = *duration;
-  return {};
-}
-
-Result<void> set_ready_fd(DaemonOptions& options, const std::string& value) {
-  // Lower ones are standard input, output and error.
-  const auto number = parse_int64_within(value, "descriptor", 3, 65'535);
-  if (!number) return number.error();
-  options.ready_fd = static_cast<int>(*number);
-  return {};
-}
-
-const std::vector<Setting>& settings() {
-  static const std::vector<Setting> table = {
-      {"workers", "N",
-       "worker processes, 1 to 256 (default: the CPUs; on sqlite half of them, at most 2)",
-       set_workers},
-      {"listen", "ADDRESS",
-       "HOST:PORT, [IPv6]:PORT or unix:PATH; may be repeated (default: 127.0.0.1:4747)", set_listen,
-       true},
-      {"store", "URL",
-       "sqlite:PATH, redis://[user@]host[:port][/db] or redis+unix://[user@]PATH[?db=N] "
-       "(default: sqlite: in the state directory)",
-       set_store},
-      {"sync", "full|normal",
-       "sqlite: sync every change to the disk, or survive process crashes only (default: full)",
-       set_sync},
-      {"redis-prefix", "TEXT", "redis: begins every key (default: counterd:)", set_redis_prefix},
-      {"redis-password-file", "FILE", "redis: file whose first line is the password",
-       set_redis_password_file},
-      {"require-durable", "", "refuse a store that could lose an acknowledged change",
-       set_require_durable},
-      {"store-timeout", "TIME", "longest work on a batch, at most 15m (default: 5s)",
-       set_store_timeout},
-      {"key-lifetime", "TIME", "how long idempotency keys are known (default: 24h)",
-       set_key_lifetime},
-      {"max-keys", "N", "idempotency keys that are known at once (default: 10000000)",
-       set_max_keys},
-      {"drain-timeout", "TIME", "longest wait for requests at the end (default: 10s)",
-       set_drain_timeout},
-      {"max-connections", "N", "connections of each worker (default: 16000)", set_max_connections},
-      {"allow-host", "NAME", "a name that the Host of requests may have; may be repeated",
-       set_allow_host, true},
-      {"allow-get-writes", "", "let GET /increment and GET /reset change the default counter",
-       set_allow_get_writes},
-      {"ready-fd", "FD", "descriptor that gets a line when the daemon is ready", set_ready_fd},
-  };
-  return table;
-}
 
 std::string environment_name(const Setting& setting) {
   std::string name = "COUNTERD_" + setting.name;
@@ -268,29 +96,14 @@ std::string password_credential() {
   return access(path.c_str(), R_OK) == 0 ? path : std::string();
 }
 
+// The settings as lines of a configuration file.
 Values lines_of(const DaemonOptions& options) {
   Values lines;
-  const auto add = [&](const char* name, const std::string& value) {
-    lines.push_back(std::string(name) + " = \"" + value + '"');
-  };
-  const auto add_time = [&](const char* name, std::chrono::milliseconds time) {
-    add(name, std::to_string(time.count()) + "ms");
-  };
-  const auto add_flag = [&](const char* name, bool on) { add(name, on ? "true" : "false"); };
-  const StoreOptions& store = options.store;
-  for (const Endpoint& endpoint : options.listen) add("listen", to_string(endpoint));
-  add("store", store.url);
-  add("sync", store.sync == Sync::kFull ? "full" : "normal");
-  add("redis-prefix", store.redis_prefix);
-  if (!store.redis_password_file.empty()) add("redis-password-file", store.redis_password_file);
-  add_flag("require-durable", store.require_durable);
-  add_time("store-timeout", store.timeout);
-  add_time("key-lifetime", store.key_lifetime);
-  add("max-keys", std::to_string(store.max_keys));
-  add_time("drain-timeout", options.drain_timeout);
-  add("max-connections", std::to_string(options.max_connections));
-  for (const std::string& host : options.allowed_hosts) add("allow-host", host);
-  add_flag("allow-get-writes", options.allow_get_writes);
+  for (const Setting& setting : settings()) {
+    for (const std::string& value : setting.get(options)) {
+      lines.push_back(std::string(setting.name) + " = \"" + value + '"');
+    }
+  }
   return lines;
 }
 
@@ -340,17 +153,8 @@ std::string config_path(const std::string& flag) {
   return flag.empty() && variable != nullptr ? variable : flag;
 }
 
-}  // namespace
-
-Result<std::variant<DaemonOptions, Finished>> read_options(int argc, const char* const* argv) {
-  DaemonOptions options;
-  CLI::App app("A counter that many processes share: serves it over HTTP.", "counterd");
-  app.set_version_flag("--version", "counterd " + std::string(kVersion));
-  std::string config;
-  app.add_option("--config", config, "file with settings, one NAME = VALUE a line")
-      ->type_name("FILE");
-  app.add_flag("--check-config", options.check_only, "check the settings, then end");
-  std::map<std::string, Values> flags;
+// Adds every setting to `app`; the words of those that are given go to `flags`, by Setting::name.
+void add_settings(CLI::App& app, std::map<std::string, Values>& flags) {
   for (const Setting& setting : settings()) {
     if (setting.value_name.empty()) {
       app.add_flag_callback(
@@ -365,6 +169,20 @@ Result<std::variant<DaemonOptions, Finished>> read_options(int argc, const char*
           ->allow_extra_args(false);  // or CLI11 takes the brackets off an address
     }
   }
+}
+
+}  // namespace
+
+Result<std::variant<DaemonOptions, Finished>> read_options(int argc, const char* const* argv) {
+  DaemonOptions options;
+  CLI::App app("A counter that many processes share: serves it over HTTP.", "counterd");
+  app.set_version_flag("--version", "counterd " + std::string(kVersion));
+  std::string config;
+  app.add_option("--config", config, "file with settings, one NAME = VALUE a line")
+      ->type_name("FILE");
+  app.add_flag("--check-config", options.check_only, "check the settings, then end");
+  std::map<std::string, Values> flags;
+  add_settings(app, flags);
   app.footer(
       "Every setting can also come from the environment, --redis-prefix as "
       "COUNTERD_REDIS_PREFIX, and from the file, without the dashes. See counterd(8).");

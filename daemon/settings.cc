@@ -1,0 +1,241 @@
+#include "daemon/settings.h"
+
+#include "common/json.h"
+#include "common/letter_case.h"
+#include "common/limits.h"
+#include "common/number.h"
+#include "common/store/store_url.h"
+
+namespace counterd {
+namespace {
+
+Values get_none(const DaemonOptions&) {
+  return {};
+}
+
+std::string text_of(std::chrono::milliseconds time) {
+  return std::to_string(time.count()) + "ms";
+}
+
+std::string text_of(bool flag) {
+  return flag ? "true" : "false";
+}
+
+Result<void> set_workers(DaemonOptions& options, const std::string& value) {
+  const Result<int> workers = parse_workers(value, "number of workers");
+  if (!workers) return workers.error();
+  options.workers = *workers;
+  return {};
+}
+
+Result<void> set_listen(DaemonOptions& options, const std::string& value) {
+  Result<Endpoint> endpoint = parse_endpoint(value);
+  if (!endpoint) return endpoint.error();
+  if (options.listen.size() == kMaxListenAddresses) {
+    return Error{Code::kConfig, "more than " + std::to_string(kMaxListenAddresses) + " addresses"};
+  }
+  options.listen.push_back(std::move(*endpoint));
+  return {};
+}
+
+Values get_listen(const DaemonOptions& options) {
+  Values values;
+  for (const Endpoint& endpoint : options.listen) values.push_back(to_string(endpoint));
+  return values;
+}
+
+Result<void> set_store(DaemonOptions& options, const std::string& value) {
+  if (const auto location = parse_store_url(value); !location) return location.error();
+  options.store.url = value;
+  return {};
+}
+
+Values get_store(const DaemonOptions& options) {
+  return {options.store.url};
+}
+
+Result<void> set_sync(DaemonOptions& options, const std::string& value) {
+  if (value != "full" && value != "normal") {
+    return Error{Code::kConfig, quote_for_people(value) + " is neither full nor normal"};
+  }
+  options.store.sync = value == "full" ? Sync::kFull : Sync::kNormal;
+  return {};
+}
+
+Values get_sync(const DaemonOptions& options) {
+  return {options.store.sync == Sync::kFull ? "full" : "normal"};
+}
+
+Result<void> set_redis_prefix(DaemonOptions& options, const std::string& value) {
+  if (const Result<void> checked = check_redis_prefix(value); !checked) return checked.error();
+  options.store.redis_prefix = value;
+  return {};
+}
+
+Values get_redis_prefix(const DaemonOptions& options) {
+  return {options.store.redis_prefix};
+}
+
+Result<void> set_redis_password_file(DaemonOptions& options, const std::string& value) {
+  options.store.redis_password_file = value;
+  return {};
+}
+
+Values get_redis_password_file(const DaemonOptions& options) {
+  const std::string& file = options.store.redis_password_file;
+  return file.empty() ? Values{} : Values{file};
+}
+
+Result<void> set_flag(bool& flag, const std::string& value) {
+  const bool on = value == "true" || value == "1" || value == "yes" || value == "on";
+  const bool off = value == "false" || value == "0" || value == "no" || value == "off";
+  if (!on && !off) {
+    return Error{Code::kConfig, quote_for_people(value) + " is neither true nor false"};
+  }
+  flag = on;
+  return {};
+}
+
+Result<void> set_require_durable(DaemonOptions& options, const std::string& value) {
+  return set_flag(options.store.require_durable, value);
+}
+
+Values get_require_durable(const DaemonOptions& options) {
+  return {text_of(options.store.require_durable)};
+}
+
+Result<void> set_allow_get_writes(DaemonOptions& options, const std::string& value) {
+  return set_flag(options.allow_get_writes, value);
+}
+
+Values get_allow_get_writes(const DaemonOptions& options) {
+  return {text_of(options.allow_get_writes)};
+}
+
+Result<void> set_allow_host(DaemonOptions& options, const std::string& value) {
+  if (value.empty() || value.find_first_of(":/ ,") != std::string::npos) {
+    return Error{Code::kConfig, quote_for_people(value) + " is not a host name without a port"};
+  }
+  options.allowed_hosts.push_back(lower_case(value));
+  return {};
+}
+
+Values get_allow_host(const DaemonOptions& options) {
+  return options.allowed_hosts;
+}
+
+Result<void> set_max_connections(DaemonOptions& options, const std::string& value) {
+  const auto number = parse_int64_within(value, "number of connections", 1, 1'000'000);
+  if (!number) return number.error();
+  options.max_connections = static_cast<int>(*number);
+  return {};
+}
+
+Values get_max_connections(const DaemonOptions& options) {
+  return {std::to_string(options.max_connections)};
+}
+
+Result<void> set_store_timeout(DaemonOptions& options, const std::string& value) {
+  const auto duration = parse_duration(value, "timeout");
+  if (!duration) return duration.error();
+  if (*duration > kMaxStoreTimeout) {
+    return Error{Code::kConfig,
+                 "the longest store timeout is 15m, a quarter of the time for "
+                 "which Redis knows a batch"};
+  }
+  options.store.timeout = *duration;
+  return {};
+}
+
+Values get_store_timeout(const DaemonOptions& options) {
+  return {text_of(options.store.timeout)};
+}
+
+Result<void> set_key_lifetime(DaemonOptions& options, const std::string& value) {
+  const auto duration = parse_duration(value, "lifetime");
+  if (!duration) return duration.error();
+  if (*duration > kMaxKeyLifetime) {
+    return Error{Code::kConfig, "the longest lifetime of a key is 365d"};
+  }
+  options.store.key_lifetime = *duration;
+  return {};
+}
+
+Values get_key_lifetime(const DaemonOptions& options) {
+  return {text_of(options.store.key_lifetime)};
+}
+
+Result<void> set_max_keys(DaemonOptions& options, const std::string& value) {
+  const auto number = parse_int64_within(value, "number of keys", 0, 1'000'000'000);
+  if (!number) return number.error();
+  options.store.max_keys = static_cast<std::size_t>(*number);
+  return {};
+}
+
+Values get_max_keys(const DaemonOptions& options) {
+  return {std::to_string(options.store.max_keys)};
+}
+
+Result<void> set_drain_timeout(DaemonOptions& options, const std::string& value) {
+  const auto duration = parse_duration(value, "timeout");
+  if (!duration) return duration.error();
+  options.drain_timeout = *duration;
+  return {};
+}
+
+Values get_drain_timeout(const DaemonOptions& options) {
+  return {text_of(options.drain_timeout)};
+}
+
+Result<void> set_ready_fd(DaemonOptions& options, const std::string& value) {
+  // Lower ones are standard input, output and error.
+  const auto number = parse_int64_within(value, "descriptor", 3, 65'535);
+  if (!number) return number.error();
+  options.ready_fd = static_cast<int>(*number);
+  return {};
+}
+
+}  // namespace
+
+const std::vector<Setting>& settings() {
+  static const std::vector<Setting> table = {
+      {"workers", "N",
+       "worker processes, 1 to 256 (default: the CPUs; on sqlite half of them, at most 2)",
+       set_workers, get_none},
+      {"listen", "ADDRESS",
+       "HOST:PORT, [IPv6]:PORT or unix:PATH; may be repeated (default: 127.0.0.1:4747)", set_listen,
+       get_listen, true},
+      {"store", "URL",
+       "sqlite:PATH, redis://[user@]host[:port][/db] or redis+unix://[user@]PATH[?db=N] "
+       "(default: sqlite: in the state directory)",
+       set_store, get_store},
+      {"sync", "full|normal",
+       "sqlite: sync every change to the disk, or survive process crashes only (default: full)",
+       set_sync, get_sync},
+      {"redis-prefix", "TEXT", "redis: begins every key (default: counterd:)", set_redis_prefix,
+       get_redis_prefix},
+      {"redis-password-file", "FILE", "redis: file whose first line is the password",
+       set_redis_password_file, get_redis_password_file},
+      {"require-durable", "", "refuse a store that could lose an acknowledged change",
+       set_require_durable, get_require_durable},
+      {"store-timeout", "TIME", "longest work on a batch, at most 15m (default: 5s)",
+       set_store_timeout, get_store_timeout},
+      {"key-lifetime", "TIME", "how long idempotency keys are known (default: 24h)",
+       set_key_lifetime, get_key_lifetime},
+      {"max-keys", "N", "idempotency keys that are known at once (default: 10000000)", set_max_keys,
+       get_max_keys},
+      {"drain-timeout", "TIME", "longest wait for requests at the end (default: 10s)",
+       set_drain_timeout, get_drain_timeout},
+      {"max-connections", "N", "connections of each worker (default: 16000)", set_max_connections,
+       get_max_connections},
+      {"allow-host", "NAME", "a name that the Host of requests may have; may be repeated",
+       set_allow_host, get_allow_host, true},
+      {"allow-get-writes", "", "let GET /increment and GET /reset change the default counter",
+       set_allow_get_writes, get_allow_get_writes},
+      {"ready-fd", "FD", "descriptor that gets a line when the daemon is ready", set_ready_fd,
+       get_none},
+  };
+  return table;
+}
+
+}  // namespace counterd
