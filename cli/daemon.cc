@@ -25,8 +25,8 @@ Result<DaemonInfo> scale_daemon(const Globals& globals, int workers) {
   while (!info || !info->ready || count_workers(*info) != workers) {
     if (std::chrono::steady_clock::now() + kPause >= globals.deadline) {
       return Error{Code::kUnknown, "the daemon shall have " + std::to_string(workers) +
-                                       " workers, but has not got there yet; see: counterctl "
-                                       "workers"};
+                                       " workers, but has not got there yet; see its log and: "
+                                       "counterctl workers"};
     }
     std::this_thread::sleep_for(kPause);
     info = ask_daemon(globals.server, {"workers"}, globals.deadline);

@@ -265,15 +265,20 @@ void Listeners::remove_slot() {
   slots_.pop_back();
 }
 
-void Listeners::route_to(std::size_t slots) {
+void Listeners::route_to(const std::vector<std::size_t>& slots) {
+  // A = random; A %= number of slots; if A is 0 return the first one, if it is 1 the second ...
   // The kernel keeps the sockets of an address in the order in which they began to listen, so a
-  // slot's number is its place: A = random; A %= slots; return A.
-  std::array<sock_filter, 3> code = {
-      sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0,
-                  static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_RANDOM)},
-      sock_filter{BPF_ALU | BPF_MOD | BPF_K, 0, 0, static_cast<std::uint32_t>(slots)},
-      sock_filter{BPF_RET | BPF_A, 0, 0, 0}};
-  const sock_fprog program{code.size(), code.data()};
+  // slot's number is its place.
+  const auto number = [](std::size_t value) { return static_cast<std::uint32_t>(value); };
+  std::vector<sock_filter> code = {
+      {BPF_LD | BPF_W | BPF_ABS, 0, 0, static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_RANDOM)},
+      {BPF_ALU | BPF_MOD | BPF_K, 0, 0, number(slots.size())}};
+  for (std::size_t i = 0; i + 1 < slots.size(); ++i) {
+    code.push_back({BPF_JMP | BPF_JEQ | BPF_K, 0, 1, number(i)});
+    code.push_back({BPF_RET | BPF_K, 0, 0, number(slots[i])});
+  }
+  code.push_back({BPF_RET | BPF_K, 0, 0, number(slots.back())});
+  const sock_fprog program{static_cast<unsigned short>(code.size()), code.data()};
   // Without it the kernel spreads by a hash over all slots, which is as good until one is removed.
   for (const UniqueFd& socket : slots_.front()) {
     setsockopt(socket.get(), SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program);

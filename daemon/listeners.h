@@ -3,9 +3,9 @@
 //
 // TCP: one socket for each worker slot, all bound to the same port with SO_REUSEPORT, because a
 // socket that all workers share gives nearly all connections to the first worker that wakes. The
-// kernel spreads connections at random over the first N slots, by a small socket filter that is
-// replaced when N changes: a slot that is being removed gets no new connections. Unix sockets, and
-// those that systemd hands over, are shared by all workers.
+// kernel spreads connections at random over some of the slots, by a small socket filter that is
+// replaced when they change: a slot that is being removed, or whose worker cannot start, gets no
+// new connections. Unix sockets, and those that systemd hands over, are shared by all workers.
 #pragma once
 
 #include <sys/socket.h>
@@ -38,8 +38,8 @@ class Listeners {
   // only when nothing uses them any more.
   Result<void> add_slot();
   void remove_slot();
-  // Lets new connections go to the first `slots` slots only.
-  void route_to(std::size_t slots);
+  // Lets new connections go to these slots only. REQUIRES: at least one, at most kMaxWorkers
+  void route_to(const std::vector<std::size_t>& slots);
 
   // The descriptors that the worker of `slot` inherits.
   std::vector<int> sockets_of(std::size_t slot) const;

@@ -141,7 +141,7 @@ Result<void> Supervisor::write_worker_setup(bool create_store) {
 
 int Supervisor::run() {
   slots_.emplace_back();
-  listeners_.route_to(1);
+  route();
   while (!ended_) {
     start_due_workers();
     wait();
@@ -222,7 +222,9 @@ void Supervisor::take_end_of_worker(std::size_t index, int status) {
   enter(slot, State::kWaiting);
   slot.start_at = Clock::now();
   if (state == State::kDraining) return;
-  if (WIFEXITED(status) && WEXITSTATUS(status) == code_info(Code::kConfig).exit_status) {
+  const bool is_config =
+      WIFEXITED(status) && WEXITSTATUS(status) == code_info(Code::kConfig).exit_status;
+  if (is_config && !(was_ready_ && serves())) {
     exit_status_ = WEXITSTATUS(status);
     // While the daemon is starting, the worker itself has said everything.
     if (was_ready_) log_line(name + " ended with 78: only a change of settings or files helps");
@@ -232,6 +234,7 @@ void Supervisor::take_end_of_worker(std::size_t index, int status) {
   if (state == State::kStarting) {
     slot.pause = slot.pause.count() == 0 ? kFirstPause : std::min(2 * slot.pause, kLongestPause);
     slot.start_at += slot.pause;
+    route();
   }
   if (stopping_) return;
   log_line(name +
@@ -265,6 +268,7 @@ void Supervisor::take_word_of_worker(std::size_t index) {
 void Supervisor::become_ready(Slot& slot) {
   enter(slot, State::kReady);
   slot.pause = milliseconds(0);
+  route();
   first_ready_ = true;
   if (slot.retiring || stopping_) drain(slot);
 }
@@ -278,6 +282,11 @@ void Supervisor::let_go(std::size_t index) {
                       Clock::now() + options_.drain_timeout + kKillPatience});
   enter(slot, State::kWaiting);
   slot.start_at = Clock::now();
+}
+
+bool Supervisor::serves() const {
+  return std::any_of(slots_.begin(), slots_.end(),
+                     [](const Slot& slot) { return slot.state == State::kReady; });
 }
 
 bool Supervisor::all_ready() const {
@@ -349,11 +358,11 @@ void Supervisor::remove_retired_slots() {
 }
 
 void Supervisor::retire_slots_from(std::size_t first) {
-  listeners_.route_to(first);
   for (std::size_t i = first; i < slots_.size(); ++i) {
     slots_[i].retiring = true;
     if (slots_[i].state == State::kReady) drain(slots_[i]);
   }
+  route();
 }
 
 // If not all can be added, none is: returns an Error, and the present number becomes the wanted
@@ -370,9 +379,23 @@ Result<void> Supervisor::add_slots_up_to(std::size_t wanted) {
     }
     slots_.emplace_back();
   }
-  listeners_.route_to(slots_.size());
+  route();
   start_due_workers();
   return {};
+}
+
+// Where no worker could start, connections would wait for the next try: they go there only if no
+// other slot is left.
+void Supervisor::route() {
+  if (stopping_) return;
+  std::vector<std::size_t> staying;
+  std::vector<std::size_t> working;
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].retiring) continue;
+    staying.push_back(i);
+    if (slots_[i].pause.count() == 0) working.push_back(i);
+  }
+  listeners_.route_to(working.empty() ? staying : working);
 }
 
 void Supervisor::stop() {

@@ -5,9 +5,10 @@
 // dies is replaced at once, on the same sockets; one that is told to end, as soon as it says that
 // it takes no more connections; one that dies while starting, after a pause that doubles to 10 s. A
 // worker that was to end but has not, a little after its drain timeout, is killed. The first worker
-// starts alone, so that a configuration error is reported only once; a worker that exits with 78
-// ends the daemon with 78. SIGTERM and SIGINT drain the daemon and end it with 0, a second one
-// kills the workers. SIGHUP is ignored.
+// starts alone, so that a configuration error is reported only once. A worker that exits with 78
+// ends the daemon with 78, unless the daemon has been ready and another worker serves: then it is
+// like any that dies while starting. SIGTERM and SIGINT drain the daemon and end it with 0, a
+// second one kills the workers. SIGHUP is ignored.
 #pragma once
 
 #include <chrono>
@@ -48,7 +49,7 @@ class Supervisor {
     WorkerProcess process;
     bool retiring = false;  // goes away when its worker has ended and its queue is empty
     Clock::time_point start_at;
-    std::chrono::milliseconds pause{0};  // after the next death while starting
+    std::chrono::milliseconds pause{0};  // after the last death while starting; 0: none died so
     Clock::time_point kill_at = Clock::time_point::max();
   };
 
@@ -79,6 +80,7 @@ class Supervisor {
   void remove_retired_slots();
   void retire_slots_from(std::size_t first);
   Result<void> add_slots_up_to(std::size_t wanted);
+  void route();
   void stop();
   void drain(Slot& slot);
   void kill_all();
@@ -87,6 +89,7 @@ class Supervisor {
   void tell_status() const;
   Result<DaemonInfo> answer(const ControlRequest& request);
   DaemonInfo info() const;
+  bool serves() const;
   bool all_ready() const;
   static void enter(Slot& slot, State state);
 

@@ -807,6 +807,30 @@ ready http://$address"
   assert_equal "$(supervisors)" "$daemon_pid"
 }
 
+@test "a worker that cannot start gets no connections while another serves, and is tried again" {
+  local worker i
+  start_daemon --workers 2 --store "sqlite:$dir/c.db"
+  "$counterctl" --server "$url" -q increment
+  chmod 0644 "$dir/c.db"
+  worker=$(ready_workers | head -n 1)
+  kill -KILL "$worker"
+  await 10 grep -q 'ended with status 78 while it started; next try in' "$daemon_log"
+  for i in {1..20}; do "$counterctl" --server "$url" --timeout 1s -q increment; done
+  chmod 0600 "$dir/c.db"
+  await 15 is_replaced "$worker" 2
+  assert_equal "$(value_of count)" 21
+  stop_daemon
+}
+
+@test "a daemon ends with 78 when none of its workers can start any more" {
+  start_daemon --workers 2 --store "sqlite:$dir/c.db"
+  chmod 0644 "$dir/c.db"
+  ready_workers | xargs kill -KILL
+  wait_for_end_of "$daemon_pid"
+  assert_equal "$ended_with" 78
+  assert_succeeds grep -q 'ended with 78: only a change of settings or files helps' "$daemon_log"
+}
+
 @test "a worker that is told to end is replaced at once, however long a client keeps it" {
   local worker
   start_daemon --workers 1 --drain-timeout 60s
@@ -1503,12 +1527,17 @@ start_receiver() {
   assert_equal "$("$counterctl" --server "$url" increment)" 1
 }
 
-@test "scale that ends the daemon says that it has ended" {
+@test "scale whose daemon ends meanwhile says that it has ended" {
+  local scale status=0
   start_daemon --workers 1
-  rm "$database"
-  try "$counterctl" --server "$url" --timeout 10s scale 2
-  assert_refused 69
-  assert_stderr_has 'the daemon has ended'
+  rm "$database"  # so that no other worker can start
+  "$counterctl" --server "$url" --timeout 20s scale 2 2>"$dir/stderr" &
+  scale=$!
+  await 10 grep -q 'ended with status 78 while it started' "$daemon_log"
+  kill -TERM "$daemon_pid"
+  wait "$scale" || status=$?
+  assert_equal "$status" 69
+  assert_succeeds grep -q 'the daemon has ended' "$dir/stderr"
 }
 
 @test "a log that is removed under a daemon makes no number come twice, and is saved at its end" {

@@ -1,12 +1,16 @@
 #include "daemon/listeners.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 
 #include <chrono>
+#include <numeric>
 #include <thread>
 
+#include "common/limits.h"
 #include "common/unix_socket.h"
 #include "tests/catch.h"
 #include "tests/temporary_directory.h"
@@ -29,7 +33,55 @@ UniqueFd bind_unix(const std::string& path) {
   return bound;
 }
 
+// Connects to the only endpoint, on the loopback address, so many times. Closes each connection; it
+// stays in the queue that it came to.
+void connect_to(const Listeners& listeners, int times) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(static_cast<std::uint16_t>(listeners.endpoints().front().port));
+  for (int i = 0; i < times; ++i) {
+    const UniqueFd client(socket(AF_INET, SOCK_STREAM, 0));
+    REQUIRE(connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
+            0);
+  }
+}
+
+// The slots that have been connected to.
+std::vector<std::size_t> reached(const Listeners& listeners, std::size_t slots) {
+  std::vector<std::size_t> found;
+  for (std::size_t i = 0; i < slots; ++i) {
+    if (listeners.has_queued(i)) found.push_back(i);
+  }
+  return found;
+}
+
+Listeners listeners_with(std::size_t slots) {
+  Listeners listeners = std::move(Listeners::open({{"127.0.0.1", 0, ""}}).value());
+  while (slots-- > 1) REQUIRE(listeners.add_slot());
+  return listeners;
+}
+
 }  // namespace
+
+TEST_CASE("connections go to the slots that they are routed to, and to no other") {
+  using Slots = std::vector<std::size_t>;
+  const auto slots = GENERATE(Slots{0}, Slots{3}, Slots{0, 2}, Slots{1, 2, 3});
+  Listeners listeners = listeners_with(4);
+  listeners.route_to(slots);
+  connect_to(listeners, 100);
+  CHECK(reached(listeners, 4) == slots);
+}
+
+TEST_CASE("connections can be routed to as many slots as a daemon has workers") {
+  constexpr std::size_t kSlots = counterd::kMaxWorkers;
+  Listeners listeners = listeners_with(kSlots);
+  std::vector<std::size_t> all_but_first(kSlots - 1);
+  std::iota(all_but_first.begin(), all_but_first.end(), 1);
+  listeners.route_to(all_but_first);
+  connect_to(listeners, 2'000);
+  CHECK_FALSE(listeners.has_queued(0));
+}
 
 TEST_CASE("a Unix socket that is bound and does not listen yet is not taken for a stale one") {
   const TemporaryDirectory directory;
