@@ -106,7 +106,7 @@ class Batch {
     const bool is_away = code_info(error.code).exit_status == kNothingApplied;
     return {is_away ? Code::kIo : error.code,
             error.message + "; the lines up to " + std::to_string(last_line_) +
-                " were applied, none behind them: go on with" + go_on_from(last_line_ + 1)};
+                " were applied, none after them: go on with" + go_on_from(last_line_ + 1)};
   }
 
   std::string go_on_from(std::size_t line) const {
@@ -138,9 +138,7 @@ class Batch {
       const Operation& operation = step.operation.members[i];
       const Outcome& outcome = step.outcome.members[i];
       if (outcome.code == Code::kOk) {
-        print_line(globals_, globals_.json ? json_line(operation, outcome)
-                                           : operation.name + '\t' +
-                                                 std::to_string(printed_value(operation, outcome)));
+        print_line(globals_, outcome_line(globals_, operation, outcome, true));
         continue;
       }
       if (refusal_ == Code::kOk) refusal_ = outcome.code;

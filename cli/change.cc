@@ -7,6 +7,7 @@
 
 #include "common/idempotency_key.h"
 #include "common/limits.h"
+#include "common/outcome_json.h"
 #include "common/uuid.h"
 
 namespace counterd {
@@ -139,15 +140,13 @@ Run run_change(const OperationWords& words, CLI::App& app) {
     Result<void> changed = change_counter(globals, step, *key);
     // A refusal by a bound is an answer too.
     const bool refused = !changed && changed.error().code == Code::kBeyondBound;
-    if (globals.json && (changed || refused)) {
-      print_line(globals, json_line(step.operation, step.outcome));
-    } else if (changed) {
-      print_line(globals, std::to_string(printed_value(step.operation, step.outcome)));
+    if (changed || (globals.json && refused)) {
+      print_line(globals, outcome_line(globals, step.operation, step.outcome, false));
     }
     const Result<void> written = flush_output();
     if (!changed || written || step.operation.check) return changed;
     return Error{Code::kIo, written.error().message + "; the change was made, and its answer is " +
-                                std::to_string(printed_value(step.operation, step.outcome))};
+                                std::to_string(plain_value(step.operation, step.outcome))};
   };
 }
 

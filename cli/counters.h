@@ -16,7 +16,7 @@ namespace counterd {
 struct CountersStatus {
   std::string place;    // where the answer came from
   std::string version;  // of what answered
-  StoreStatus store;
+  Result<StoreStatus> store;
 };
 
 class Counters {
@@ -26,6 +26,7 @@ class Counters {
   // Applies the steps in their order and fills in every outcome, by `deadline`.
   virtual void apply(std::span<Step> steps, Deadline deadline) = 0;
   virtual Result<ListPage> list(const ListQuery& query, Deadline deadline) = 0;
+  // If a daemon answers whose store does not, the `store` of the result is an Error.
   virtual Result<CountersStatus> status(Deadline deadline) = 0;
 };
 

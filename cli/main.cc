@@ -121,7 +121,7 @@ Result<void> check_globals(Words& words, bool asks_daemon, Globals& globals) {
   if (asks_daemon && words.store) {
     return Error{Code::kUsage,
                  "--store is for commands that count; name a daemon with --server (and the store "
-                 "of a new one behind --, as in: counterctl spawn -- --store URL)"};
+                 "of a new one after --, as in: counterctl spawn -- --store URL)"};
   }
   const std::string ignored = option_of_store(words);
   read_environment(words, asks_daemon);

@@ -3,8 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 
-#include "cli/command.h"
 #include "common/number.h"
+#include "common/outcome_json.h"
 
 namespace counterd {
 
@@ -58,33 +58,16 @@ void OperationWords::forget() {
   *given_ = {};
 }
 
-std::int64_t printed_value(const Operation& operation, const Outcome& outcome) {
-  return operation.kind == OperationKind::kReset ? outcome.previous.value_or(0) : outcome.value;
-}
-
-std::string json_line(const Operation& operation, const Outcome& outcome) {
-  const std::string value = std::to_string(outcome.value);
-  std::string members;
-  if (operation.kind == OperationKind::kDelete) {
-    members = R"(,"previous":)" + value;
+std::string outcome_line(const Globals& globals, const Operation& operation, const Outcome& outcome,
+                         bool with_name) {
+  std::string line;
+  if (globals.json) {
+    append_outcome(line, operation, outcome);
   } else {
-    members = R"(,"value":)" + value;
+    if (with_name) line.append(operation.name).append("\t");
+    append_number(line, plain_value(operation, outcome));
   }
-  if (operation.kind == OperationKind::kReset) {
-    members += R"(,"previous":)" + (outcome.previous ? std::to_string(*outcome.previous) : "null");
-  } else if (operation.kind == OperationKind::kIncrement) {
-    const bool applied = outcome.code == Code::kOk;
-    const std::optional<std::uint64_t> left = remaining(operation, outcome.value);
-    members += R"(,"applied":)" + std::to_string(applied ? applied_by(operation, outcome) : 0);
-    if (left) members += R"(,"remaining":)" + std::to_string(*left);
-  }
-  const bool asks_for_end = operation.lifetime.window.has_value();
-  const bool reports_end = operation.kind == OperationKind::kReport && outcome.expires_at_ms != 0;
-  if (asks_for_end || reports_end) {
-    members.append(asks_for_end ? R"(,"resets_at":")" : R"(,"expires_at":")");
-    members.append(format_timestamp(outcome.expires_at_ms)).append("\"");
-  }
-  return R"({"name":")" + operation.name + "\"" + members + "}";
+  return line;
 }
 
 }  // namespace counterd

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "cli/command.h"
 #include "common/error.h"
 #include "common/operation.h"
 #include "common/operation_text.h"
@@ -52,11 +53,9 @@ Result<Operation> operation_on(OperationKind kind, const std::optional<std::stri
 OperationWords add_increment_words(CLI::App& app);
 OperationWords add_reset_words(CLI::App& app);
 
-// The number that is printed: for a reset or a delete, the value before.
-// REQUIRES: the outcome is kOk
-std::int64_t printed_value(const Operation& operation, const Outcome& outcome);
-
-// The outcome as a JSON object; for an increment, also one that a bound has refused.
-std::string json_line(const Operation& operation, const Outcome& outcome);
+// What is printed of an outcome that is kOk, or, as JSON, of an increment that a bound has refused:
+// the JSON object, or the plain value, after the counter's name and a tab if `with_name`.
+std::string outcome_line(const Globals& globals, const Operation& operation, const Outcome& outcome,
+                         bool with_name);
 
 }  // namespace counterd

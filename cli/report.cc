@@ -10,14 +10,6 @@ namespace {
 
 using Names = std::vector<std::string>;
 
-void print_report(const Globals& globals, const Operation& operation, const Outcome& outcome,
-                  bool with_name) {
-  const std::string value = std::to_string(outcome.value);
-  print_line(globals, globals.json ? json_line(operation, outcome)
-                      : with_name  ? operation.name + '\t' + value
-                                   : value);
-}
-
 // One counter, or a group of them: their values at one moment.
 Result<Operation> read_names(const Names& names) {
   if (names.empty()) return operation_on(OperationKind::kReport, std::nullopt);
@@ -39,7 +31,7 @@ Result<void> print_all(const Globals& globals, const Operation& group, const Out
   Code result = Code::kOk;
   for (std::size_t i = 0; i < group.members.size(); ++i) {
     if (outcome.members[i].code == Code::kOk) {
-      print_report(globals, group.members[i], outcome.members[i], true);
+      print_line(globals, outcome_line(globals, group.members[i], outcome.members[i], true));
     } else {
       std::cerr << "counterctl: " << explain(group.members[i], outcome.members[i]) << '\n';
       result = outcome.members[i].code;
@@ -65,7 +57,7 @@ Run add_report(CLI::App& app) {
     const bool is_zero = names->empty() && step.outcome.code == Code::kMissing;
     if (step.outcome.code != Code::kOk && !is_zero) return error_of(step);
     if (is_group(step.operation)) return print_all(globals, step.operation, step.outcome);
-    print_report(globals, step.operation, step.outcome, false);
+    print_line(globals, outcome_line(globals, step.operation, step.outcome, false));
     return {};
   };
 }

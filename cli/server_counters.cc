@@ -180,6 +180,8 @@ std::optional<Outcome> applied_outcome(const Operation& operation, const Json& b
   Outcome outcome;
   outcome.value = *value;
   outcome.previous = integer(body, "previous");
+  outcome.created_at_ms = moment(body, "created_at");
+  outcome.updated_at_ms = moment(body, "updated_at");
   outcome.expires_at_ms =
       moment(body, operation.kind == OperationKind::kReport ? "expires_at" : "resets_at");
   if (operation.bounds.clamp) {
@@ -287,15 +289,15 @@ Result<ListPage> ServerCounters::list(const ListQuery& query, Deadline deadline)
 }
 
 Result<CountersStatus> ServerCounters::status(Deadline deadline) {
-  const Result<Json> body = look("/v1/status", deadline);
-  if (!body) return body.error();
-  const auto found = body->find("store");
-  const Json store = found != body->end() && found->is_object() ? *found : Json::object();
-  CountersStatus status{
-      to_url(server_),
-      text(*body, "version"),
-      {text(store, "engine"), text(store, "location"), text(store, "durability")}};
-  if (status.version.empty() || status.store.engine.empty()) return strange_answer();
+  Reply reply = ask({"GET", "/v1/status", ""}, false, deadline);
+  const Error error{reply.code, std::move(reply.detail)};
+  CountersStatus status{to_url(server_), text(reply.body, "version"), error};
+  if (status.version.empty()) return error.code == Code::kOk ? strange_answer() : error;
+  if (error.code != Code::kOk) return status;
+  const auto found = reply.body.find("store");
+  const Json store = found != reply.body.end() && found->is_object() ? *found : Json::object();
+  status.store =
+      StoreStatus{text(store, "engine"), text(store, "location"), text(store, "durability")};
   return status;
 }
 

@@ -335,7 +335,7 @@ Run add_spawn(CLI::App& app) {
       ->type_name("N");
   app.add_flag("--unless-running", options->unless_running,
                "leave a daemon that serves already as it is");
-  app.add_option("flags", options->flags, "behind --: counterd's flags")->type_name("FLAG");
+  app.add_option("flags", options->flags, "after --: counterd's flags")->type_name("FLAG");
   return [options](const Globals& globals) -> Result<void> {
     Result<int> workers = 0;
     if (options->workers) workers = parse_workers(*options->workers, "--workers");

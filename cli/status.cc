@@ -9,13 +9,22 @@ std::string json_of(const CountersStatus& status) {
   append_json_string(line, status.place);
   line += R"(,"version":)";
   append_json_string(line, status.version);
-  line += R"(,"store":{"engine":)";
-  append_json_string(line, status.store.engine);
+  line += R"(,"store":)";
+  if (!status.store) return line + "null}";
+  line += R"({"engine":)";
+  append_json_string(line, status.store->engine);
   line += R"(,"location":)";
-  append_json_string(line, status.store.location);
+  append_json_string(line, status.store->location);
   line += R"(,"durability":)";
-  append_json_string(line, status.store.durability);
+  append_json_string(line, status.store->durability);
   return line + "}}";
+}
+
+void print_text(const Globals& globals, const CountersStatus& status) {
+  print_line(globals, "served by\t" + status.place + " (version " + status.version + ")");
+  if (!status.store) return;
+  print_line(globals, "store\t" + status.store->engine + " " + status.store->location);
+  print_line(globals, "durability\t" + status.store->durability);
 }
 
 }  // namespace
@@ -28,11 +37,10 @@ Run add_status(CLI::App&) {
     if (!status) return status.error();
     if (globals.json) {
       print_line(globals, json_of(*status));
-      return {};
+    } else {
+      print_text(globals, *status);
     }
-    print_line(globals, "served by\t" + status->place + " (version " + status->version + ")");
-    print_line(globals, "store\t" + status->store.engine + " " + status->store.location);
-    print_line(globals, "durability\t" + status->store.durability);
+    if (!status->store) return status->store.error();
     return {};
   };
 }

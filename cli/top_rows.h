@@ -17,7 +17,7 @@ class TopRows {
   void add(ListPage::Row row);
 
   // At most `most` of the added rows: the largest value first, equal values by name, bytewise.
-  // Leaves none behind.
+  // Leaves none in it.
   std::vector<ListPage::Row> take();
 
  private:

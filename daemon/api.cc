@@ -12,6 +12,7 @@
 #include "common/letter_case.h"
 #include "common/limits.h"
 #include "common/number.h"
+#include "common/outcome_json.h"
 #include "common/version.h"
 #include "daemon/parameters.h"
 
@@ -96,14 +97,6 @@ Result<Question> decode_plain(const Input& input) {
 
 // --- encode, one function per route ---
 
-void append_number_or_null(std::string& out, const std::optional<std::int64_t>& number) {
-  if (!number) {
-    out += "null";
-  } else {
-    append_number(out, *number);
-  }
-}
-
 Response json_response(std::string body) {
   Response response;
   response.content_type = kJson;
@@ -119,25 +112,14 @@ Response text_response(std::int64_t value) {
   return response;
 }
 
-// `,"remaining":…` where a bound says how much more can be added.
-std::string describe_remaining(const Operation& operation, const Outcome& outcome) {
-  const std::optional<std::uint64_t> left = remaining(operation, outcome.value);
-  return left ? R"(,"remaining":)" + std::to_string(*left) : "";
-}
-
-// `,"resets_at":"…"` of an increment with a window.
-std::string describe_reset(const Operation& operation, const Outcome& outcome) {
-  if (!operation.lifetime.window) return "";
-  return R"(,"resets_at":")" + format_timestamp(outcome.expires_at_ms) + '"';
-}
-
 // `,"value":…,"bound":…,"would_be":…` of an increment that its bound refused.
 std::string describe_bound(const Operation& operation, const Outcome& outcome) {
   const std::int64_t value = outcome.value;
   const BrokenBound broken = broken_bound(operation, value);
-  return R"(,"value":)" + std::to_string(value) + R"(,"bound":)" + std::to_string(broken.bound) +
-         R"(,"would_be":)" + broken.would_be + describe_remaining(operation, outcome) +
-         describe_reset(operation, outcome);
+  std::string members = R"(,"value":)" + std::to_string(value) + R"(,"bound":)" +
+                        std::to_string(broken.bound) + R"(,"would_be":)" + broken.would_be;
+  append_room(members, operation, outcome);
+  return members;
 }
 
 // Whether a refused increment would be applied in the next window.
@@ -195,58 +177,13 @@ Response refused(const Operation& operation, const Outcome& outcome) {
   return response;
 }
 
-// `{"name":"…","value":…`; a name needs no escaping.
-void append_name_and(std::string& out, const Operation& operation, std::string_view member,
-                     std::int64_t value) {
-  out.append(R"({"name":")").append(operation.name).append(R"(",")").append(member).append("\":");
-  append_number(out, value);
-}
-
-void append_increment(std::string& out, const Operation& operation, const Outcome& outcome) {
-  append_name_and(out, operation, "value", outcome.value);
-  out += R"(,"applied":)";
-  append_number(out, applied_by(operation, outcome));
-  out += describe_remaining(operation, outcome);
-  out += describe_reset(operation, outcome);
-}
-
-void append_report(std::string& out, const Operation& operation, const Outcome& outcome) {
-  append_name_and(out, operation, "value", outcome.value);
-  out.append(R"(,"created_at":")").append(format_timestamp(outcome.created_at_ms));
-  out.append(R"(","updated_at":")").append(format_timestamp(outcome.updated_at_ms));
-  const bool ends = outcome.expires_at_ms != 0;
-  out += R"(","expires_at":)";
-  out += ends ? '"' + format_timestamp(outcome.expires_at_ms) + '"' : "null";
-}
-
-// The JSON object of an operation that was applied. REQUIRES: it is not a group
-void append_applied(std::string& out, const Operation& operation, const Outcome& outcome) {
-  if (operation.kind == OperationKind::kIncrement) {
-    append_increment(out, operation, outcome);
-  } else if (operation.kind == OperationKind::kReset) {
-    append_name_and(out, operation, "value", outcome.value);
-    out += R"(,"previous":)";
-    append_number_or_null(out, outcome.previous);
-  } else if (operation.kind == OperationKind::kDelete) {
-    append_name_and(out, operation, "previous", outcome.value);
-  } else {
-    append_report(out, operation, outcome);
-  }
-  out += '}';
-}
-
-// The value in plain text: for a reset or a delete the previous one, as on the command line.
-std::int64_t bare_value(const Operation& operation, const Outcome& outcome) {
-  return operation.kind == OperationKind::kReset ? outcome.previous.value_or(0) : outcome.value;
-}
-
 Response encode_operation(const Call& call, const Answer& answer, const Figures&) {
   const auto& [operation, outcome] = std::get<Step>(answer);
   if (outcome.code != Code::kOk) return refused(operation, outcome);
-  if (call.plain_text) return text_response(bare_value(operation, outcome));
+  if (call.plain_text) return text_response(plain_value(operation, outcome));
   std::string body;
   body.reserve(128);
-  append_applied(body, operation, outcome);
+  append_outcome(body, operation, outcome);
   body += '\n';
   return json_response(std::move(body));
 }
@@ -259,7 +196,7 @@ Response encode_batch(const Call&, const Answer& answer, const Figures&) {
   for (std::size_t i = 0; i < outcome.members.size(); ++i) {
     if (i > 0) body += ',';
     if (outcome.members[i].code == Code::kOk) {
-      append_applied(body, group.members[i], outcome.members[i]);
+      append_outcome(body, group.members[i], outcome.members[i]);
     } else {
       body += refused(group.members[i], outcome.members[i]).body;
       body.pop_back();  // its line end
@@ -308,22 +245,30 @@ Response encode_list(const Call&, const Answer& answer, const Figures&) {
   return json_response(std::move(body));
 }
 
+// `"version":…,"worker":{…}`: what a worker knows without its store.
+std::string describe_worker(const Figures& figures) {
+  std::string members = R"("version":)";
+  append_json_string(members, kVersion);
+  return members + R"(,"worker":{"pid":)" + std::to_string(figures.pid) + R"(,"slot":)" +
+         std::to_string(figures.slot) + R"(,"started_at":")" +
+         format_timestamp(figures.started_at_ms) + R"(","connections":)" +
+         std::to_string(figures.connections) + R"(,"requests":)" +
+         std::to_string(figures.requests) + "}";
+}
+
 Response encode_status(const Call&, const Answer& answer, const Figures& figures) {
   const auto& status = std::get<Result<StoreStatus>>(answer);
-  if (!status) return store_away(status.error());
-  std::string body = R"({"version":)";
-  append_json_string(body, kVersion);
-  body += R"(,"store":{"engine":)";
+  const std::string worker = describe_worker(figures);
+  if (!status) {
+    return problem_response({Code::kUnavailable, status.error().message}, "," + worker);
+  }
+  std::string body = "{" + worker + R"(,"store":{"engine":)";
   append_json_string(body, status->engine);
   body += R"(,"location":)";
   append_json_string(body, status->location);
   body += R"(,"durability":)";
   append_json_string(body, status->durability);
-  body += R"(},"worker":{"pid":)" + std::to_string(figures.pid) + R"(,"slot":)" +
-          std::to_string(figures.slot) + R"(,"started_at":")" +
-          format_timestamp(figures.started_at_ms) + R"(","connections":)" +
-          std::to_string(figures.connections) + R"(,"requests":)" +
-          std::to_string(figures.requests) + "}}\n";
+  body += "}}\n";
   return json_response(std::move(body));
 }
 

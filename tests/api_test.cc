@@ -158,7 +158,7 @@ TEST_CASE("hosts of parameters are refused before they are compared with each ot
   CHECK(std::get<Response>(decoded.result).body.find("too many") != std::string::npos);
 }
 
-TEST_CASE("a list page that is empty can have another behind it") {
+TEST_CASE("a list page that is empty can have another after it") {
   const Decoded decoded = decode_request("GET /v1/counters?limit=1");
   ListPage page;
   page.next = "a";
@@ -252,13 +252,13 @@ std::string body_of(const std::string& line, const Outcome& outcome,
 TEST_CASE("outcomes read as the interface says") {
   Outcome outcome;
   outcome.value = -9223372036854775807 - 1;
-  outcome.created_at_ms = 0;
+  outcome.created_at_ms = 1;
   outcome.updated_at_ms = 1'700'000'000'007;
   CHECK(body_of("POST /v1/counters/a/increment?by=-3", outcome) ==
         "{\"name\":\"a\",\"value\":-9223372036854775808,\"applied\":-3}\n");
   CHECK(
       body_of("GET /v1/counters/a", outcome) ==
-      "{\"name\":\"a\",\"value\":-9223372036854775808,\"created_at\":\"1970-01-01T00:00:00.000Z\","
+      "{\"name\":\"a\",\"value\":-9223372036854775808,\"created_at\":\"1970-01-01T00:00:00.001Z\","
       "\"updated_at\":\"2023-11-14T22:13:20.007Z\",\"expires_at\":null}\n");
   outcome.expires_at_ms = 1'700'000'000'008;
   CHECK(contains(body_of("GET /v1/counters/a", outcome),

@@ -65,12 +65,14 @@ check_json() {
 import json, sys
 lines = [json.loads(line) for line in open(sys.argv[1])]
 refused, missing = lines.pop(1), lines.pop()
+report = lines[-2]
+assert report.pop("created_at") and report.pop("updated_at"), report
 assert refused["name"] == "a" and refused["type"] == "urn:counterd:error:beyond-bound", refused
 assert missing["type"] == "urn:counterd:error:no-such-counter", missing
 assert lines == [
     {"name": "a", "value": 1, "applied": 1, "remaining": 0},
     {"name": "b", "value": 2, "previous": None}, {"name": "b", "value": 0, "previous": 2},
-    {"name": "a", "value": 1}, {"name": "a", "previous": 1}], lines
+    {"name": "a", "value": 1, "expires_at": None}, {"name": "a", "previous": 1}], lines
 END
 }
 
@@ -128,11 +130,11 @@ check_portions() {
   assert_refused 65
   assert_stderr_has "many:2500: "
   assert_stderr_has "'x'"
-  assert_stderr_has 'the lines up to 2000 were applied, none behind them: go on with --from 2001'
+  assert_stderr_has 'the lines up to 2000 were applied, none after them: go on with --from 2001'
   try ctl report a
   assert_output 5500
   try ctl -q batch --portion 100 "$dir/many"
-  assert_stderr_has 'none behind them: go on with --from 2401 --portion 100'
+  assert_stderr_has 'none after them: go on with --from 2401 --portion 100'
   try ctl report a
   assert_output 7900
 }
@@ -258,7 +260,7 @@ check_key() {
   echo 'increment b' >>"$dir/many"
   try ctl batch --key import --portion 100 "$dir/many"
   assert_status 65
-  assert_stderr_has 'the lines up to 200 were applied, none behind them'
+  assert_stderr_has 'the lines up to 200 were applied, none after them'
   try ctl report a
   assert_output 1250
   batch $'increment a\nincrement a\n\nincrement b --by 5' --from 3
@@ -346,7 +348,7 @@ while True:
   status=0
   wait "$batch" || status=$?
   assert_status 74
-  grep -q 'the lines up to 1000 were applied, none behind them: go on with --from 1001$' "$dir/err"
+  grep -q 'the lines up to 1000 were applied, none after them: go on with --from 1001$' "$dir/err"
   try ctl --timeout 1s batch "$dir/many"
   assert_refused 69
   assert_stderr_has '; nothing was applied'
@@ -375,7 +377,7 @@ while True:
   done
 }
 
-@test "a full disk behind stdout ends a batch with 74 and says what was applied" {
+@test "a batch whose stdout is on a full disk ends with 74 and says what was applied" {
   open_sqlite
   seq 3000 | sed 's/.*/increment a/' >"$dir/many"
   # shellcheck disable=SC2016

@@ -57,9 +57,14 @@ for answer in itertools.chain(sys.argv[1:], itertools.repeat(sys.argv[-1])):
             client.sendall((head % (status, len(body)) + body).encode())'
 
 # Two files with one JSON object a line, the same objects.
+# Compares files of JSON lines; "TIME" stands for any moment.
 same_json='
-import json, sys
-got, want = ([json.loads(line) for line in open(name)] for name in sys.argv[1:])
+import json, re, sys
+moment = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+def values(line):
+    return {name: "TIME" if moment.fullmatch(str(value)) else value
+            for name, value in json.loads(line).items()}
+got, want = ([values(line) for line in open(name)] for name in sys.argv[1:])
 sys.exit(0 if got == want else "got %r, wanted %r" % (got, want))'
 
 # Runs the function on empty counters of every kind of place, by `ctl`.
@@ -243,7 +248,7 @@ check_windows() {
   try ctl --json increment a --per year --timezone Etc/GMT+5
   assert_output "{\"name\":\"a\",\"value\":4,\"applied\":1,$end}"
   try ctl --json report a
-  assert_output "{\"name\":\"a\",\"value\":4,${end/resets/expires}}"
+  [[ $output == '{"name":"a","value":4,"created_at":'*",${end/resets/expires}}" ]] || fail "$output"
   try ctl increment a --per month
   assert_refused 65
   assert_stderr_has 'counts per year in Etc/GMT+5, not per month'
@@ -597,7 +602,7 @@ check_list_by_value() {
 }
 
 # Serves a list of a1 to a9, b10 to b99, c100 and so on, which are sorted: what page() makes of a
-# number, behind which it begins, and of the limit.
+# number, after which it begins, and of the limit.
 page_server='
 import http.server, json, sys, time, urllib.parse
 def serve(page):
@@ -691,12 +696,18 @@ check_json() {
   rm -f "$dir/wanted" "$dir/got"
   expect_json '{"name":"a","value":9007199254740993,"applied":9007199254740993}' \
     increment a --by 9007199254740993
-  expect_json '{"name":"a","value":9007199254740993}' report a
-  expect_json '{"name":"count","value":0}' report
+  local moments='"created_at":"TIME","updated_at":"TIME","expires_at":null'
+  expect_json "{\"name\":\"a\",\"value\":9007199254740993,$moments}" report a
+  expect_json "{\"name\":\"count\",\"value\":0,${moments//\"TIME\"/null}}" report
+  ctl -q increment c --ttl 1h
+  expect_json '{"name":"c","value":1,"created_at":"TIME","updated_at":"TIME","expires_at":"TIME"}' \
+    report c
+  ctl -q delete c
   expect_json '{"name":"b","value":-9223372036854775808,"previous":null}' \
     reset b --to -9223372036854775808
   expect_json '{"name":"b","value":4,"previous":-9223372036854775808}' reset b --to 4
-  expect_json $'{"name":"b","value":4}\n{"name":"a","value":9007199254740993}' report b a
+  expect_json "{\"name\":\"b\",\"value\":4,$moments}
+{\"name\":\"a\",\"value\":9007199254740993,$moments}" report b a
   expect_json $'{"name":"a","value":9007199254740993}\n{"name":"b","value":4}' list
   expect_json '{"name":"b","previous":4}' delete b
   "$python" -c "$same_json" "$dir/got" "$dir/wanted"
@@ -740,6 +751,20 @@ check_status() {
 
 @test "status names the store and how durable it is" {
   for_each_place check_status
+}
+
+@test "status says who answers also while the store is away, and what is wrong with it" {
+  open_redis
+  start_daemon --store "redis+unix://$redis_socket"
+  end_process "$redis_pid"
+  try "$counterctl" --server "$url" status
+  assert_status 69
+  assert_output_has "served by	$url (version "
+  assert_stderr_has "$redis_socket"
+  try "$counterctl" --server "$url" --json status
+  assert_status 69
+  assert_output_has "{\"place\":\"$url\",\"version\":"
+  assert_output_has ',"store":null}'
 }
 
 check_quiet() {
@@ -882,15 +907,15 @@ check_places_of_options() {
   assert_status 0
   assert_output 4
   try "$counterctl" --json report a "${place[@]}"
-  assert_output '{"name":"a","value":4}'
+  assert_output_has '{"name":"a","value":4,'
   try "$counterctl" "${place[@]}" report a --json
-  assert_output '{"name":"a","value":4}'
+  assert_output_has '{"name":"a","value":4,'
   try "$counterctl" "${place[@]}" report -q a --timeout 3s
   assert_status 0
   assert_silence
 }
 
-@test "options may stand before and behind the command" {
+@test "options may stand before and after the command" {
   for_both_ways check_places_of_options
 }
 
@@ -1128,7 +1153,7 @@ counts_once_by_key() {
   assert_equal "$(ctl --server "$url" report)" 1
 }
 
-@test "a refusal behind an answer that was lost is unknown, asked for again it is a refusal" {
+@test "a refusal after an answer that was lost is unknown, asked for again it is a refusal" {
   start_daemon
   start_python "$reply_cutter" "${url##*:}" 1
   try "$counterctl" --server "http://127.0.0.1:$said" increment q --max 0
@@ -1139,7 +1164,7 @@ counts_once_by_key() {
   assert_refused 1
 }
 
-@test "whatever refuses a change behind an answer that was lost, it is unknown" {
+@test "whatever refuses a change after an answer that was lost, it is unknown" {
   local refusal
   for refusal in 400/bad-request 403/forbidden 408/request-timeout 409/beyond-bound 500/configuration; do
     echo "$refusal"
@@ -1302,7 +1327,7 @@ serve(page)'
   assert_refused 69
 }
 
-# What stands behind the bar is answered with 200.
+# What comes after the bar is answered with 200.
 strange_answers='
 report|{}
 report|[]
@@ -1499,7 +1524,7 @@ check_snapshot() {
   for_each_place check_snapshot
 }
 
-@test "a full disk behind stdout exits 74" {
+@test "a full disk under stdout gives status 74" {
   local arguments
   place=(--store "sqlite:$dir/full.db")
   for arguments in increment report "report count" list reset status "--json report" "delete count" \

@@ -1,0 +1,72 @@
+#include "common/outcome_json.h"
+
+#include "common/calendar.h"
+#include "common/number.h"
+
+namespace counterd {
+namespace {
+
+void append_member(std::string& out, std::string_view name) {
+  out.append(",\"").append(name).append("\":");
+}
+
+void append_integer(std::string& out, std::string_view name,
+                    const std::optional<std::int64_t>& number) {
+  append_member(out, name);
+  if (!number) {
+    out += "null";
+  } else {
+    append_number(out, *number);
+  }
+}
+
+// `ms`: milliseconds since 1970, UTC; 0: there is no such moment.
+void append_moment(std::string& out, std::string_view name, std::int64_t ms) {
+  append_member(out, name);
+  if (ms == 0) {
+    out += "null";
+  } else {
+    out.append("\"").append(format_timestamp(ms)).append("\"");
+  }
+}
+
+}  // namespace
+
+void append_outcome(std::string& out, const Operation& operation, const Outcome& outcome) {
+  out.append(R"({"name":")").append(operation.name).append("\"");  // a name needs no escaping
+  switch (operation.kind) {
+    case OperationKind::kIncrement:
+      append_integer(out, "value", outcome.value);
+      append_integer(out, "applied",
+                     outcome.code == Code::kOk ? applied_by(operation, outcome) : 0);
+      append_room(out, operation, outcome);
+      break;
+    case OperationKind::kReset:
+      append_integer(out, "value", outcome.value);
+      append_integer(out, "previous", outcome.previous);
+      break;
+    case OperationKind::kDelete:
+      append_integer(out, "previous", outcome.value);
+      break;
+    default:
+      append_integer(out, "value", outcome.value);
+      append_moment(out, "created_at", outcome.created_at_ms);
+      append_moment(out, "updated_at", outcome.updated_at_ms);
+      append_moment(out, "expires_at", outcome.expires_at_ms);
+  }
+  out += '}';
+}
+
+void append_room(std::string& out, const Operation& operation, const Outcome& outcome) {
+  if (const std::optional<std::uint64_t> left = remaining(operation, outcome.value)) {
+    append_member(out, "remaining");
+    out += std::to_string(*left);
+  }
+  if (operation.lifetime.window) append_moment(out, "resets_at", outcome.expires_at_ms);
+}
+
+std::int64_t plain_value(const Operation& operation, const Outcome& outcome) {
+  return operation.kind == OperationKind::kReset ? outcome.previous.value_or(0) : outcome.value;
+}
+
+}  // namespace counterd
