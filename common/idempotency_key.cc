@@ -17,7 +17,7 @@ Result<std::string> unquote(std::string_view text) {
   for (std::size_t i = 1; i < text.size(); ++i) {
     if (text[i] == '"') {
       if (i + 1 == text.size()) return key;
-      return bad_key("goes on behind its closing quotation mark");
+      return bad_key("goes on after its closing quotation mark");
     }
     if (text[i] == '\\' && ++i < text.size() && text[i] != '"' && text[i] != '\\') {
       return bad_key("has a backslash before another character than \" or \\");

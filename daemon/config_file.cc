@@ -41,7 +41,7 @@ Result<std::vector<std::string>> read_values(std::string_view text) {
     if (text.empty()) return values;
     if (!text.starts_with(',')) {
       return Error{Code::kConfig, quote_for_people(text) +
-                                      " stands behind a value; a value with a blank or a "
+                                      " comes after a value; a value with a blank or a "
                                       "comma stands in double quotes, a comment on a line of "
                                       "its own"};
     }

@@ -214,13 +214,13 @@ class Worker {
 // child; never returns.
 [[noreturn]] void become_worker(const UniqueFd& binary, const std::vector<int>& fds, char** argv) {
   const int first = kSetupFd;
-  const int behind = first + static_cast<int>(fds.size());
+  const int after = first + static_cast<int>(fds.size());
   std::vector<int> copies;
   copies.reserve(fds.size());
-  const int image = fcntl(binary.get(), F_DUPFD_CLOEXEC, behind);
-  for (const int fd : fds) copies.push_back(fcntl(fd, F_DUPFD_CLOEXEC, behind));
+  const int image = fcntl(binary.get(), F_DUPFD_CLOEXEC, after);
+  for (const int fd : fds) copies.push_back(fcntl(fd, F_DUPFD_CLOEXEC, after));
   for (std::size_t i = 0; i < copies.size(); ++i) dup2(copies[i], first + static_cast<int>(i));
-  close_range(static_cast<unsigned>(behind), ~0U, CLOSE_RANGE_CLOEXEC);
+  close_range(static_cast<unsigned>(after), ~0U, CLOSE_RANGE_CLOEXEC);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -197,7 +197,7 @@ TEST_CASE("changes are settled without the turn, and answered then; reports need
   CHECK(fixture.notes.calls == "apply yield settle tidy apply tidy ");
 }
 
-TEST_CASE("a list sees what was submitted before it, and does not wait for all that comes behind") {
+TEST_CASE("a list sees what was submitted before it, and does not wait for all that comes after") {
   Fixture fixture(milliseconds(5), milliseconds(1'000));
   fixture.client(20)->ask(increment_of("before").operation);
   fixture.client()->ask(ListQuery{});
@@ -213,7 +213,7 @@ TEST_CASE("a list sees what was submitted before it, also if that is more than f
   const std::size_t count = 2 * kMaxBatchOperations + 10;
   for (std::size_t i = 0; i < count; ++i) fixture.client()->ask(increment_of("before").operation);
   fixture.client()->ask(ListQuery{});
-  fixture.client()->ask(increment_of("behind").operation);
+  fixture.client()->ask(increment_of("after").operation);
   fixture.run(count + 2);
   const auto& order = fixture.notes.order;
   REQUIRE(order.size() == count + 2);

@@ -26,7 +26,7 @@ TEST_CASE("a configuration file is lines of a name and its values", "[config]") 
   CHECK(settings_of("# a = 1\n; b = 2\n  # c = 3\nd = 4") == "d=4");
 }
 
-TEST_CASE("values stand behind each other with commas between them, or on a line each",
+TEST_CASE("values stand one after another with commas between them, or on a line each",
           "[config]") {
   CHECK(settings_of("a = 1, 2 ,3") == "a=1|2|3");
   CHECK(settings_of("a = 1\nb = 2\na = 3") == "a=1|3 b=2");
@@ -60,7 +60,7 @@ TEST_CASE("a line that is none is told, with its number", "[config]") {
   for (const std::string line : {"a = 1 # b", "a = 1 2", "a = b\"c\"", "a = \"b\"c"}) {
     CAPTURE(line);
     CHECK(settings_of(line).starts_with("line 1: "));
-    CHECK(settings_of(line).find("behind a value") != std::string::npos);
+    CHECK(settings_of(line).find("comes after a value") != std::string::npos);
   }
 }
 

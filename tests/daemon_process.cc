@@ -44,10 +44,10 @@ pid_t parent_of(const std::string& pid) {
   std::ifstream file("/proc/" + pid + "/stat");
   std::string text;
   if (!std::getline(file, text)) return 0;
-  std::istringstream behind_name(text.substr(text.rfind(')') + 1));
+  std::istringstream after_name(text.substr(text.rfind(')') + 1));
   char state = 0;
   pid_t parent = 0;
-  behind_name >> state >> parent;
+  after_name >> state >> parent;
   return parent;
 }
 

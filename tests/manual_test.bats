@@ -23,7 +23,7 @@ words() {
   sed -e 's/^\.[A-Z]* *//' -e 's/[",]/ /g' -e 's/  */ /g'
 }
 
-# The lines behind .TP, which name what is explained.
+# The lines after .TP, which name what is explained.
 tags() {
   awk 'tag { print } { tag = /^\.TP/ }'
 }
@@ -149,7 +149,7 @@ same() {
 @test "counterd.8 lists the problem types and statuses of error.cc, and no others" {
   # These codes are never sent over HTTP.
   expected=$(error_table | awk '$1 !~ /^k(Ok|Usage|NotAllowed|Io)$/ { print $2, $3 }' | sort)
-  # "one, two (400)" in a tag: each word with the status behind it.
+  # "one, two (400)" in a tag: each word with the status after it.
   found=$(page counterd.8 "HTTP INTERFACE" |
     awk '/^\.SS / { mine = $2 == "Errors" } mine' | tags | words | awk '
       {

@@ -79,7 +79,7 @@ TEST_CASE("a pipeline sees its own changes") {
   CHECK(client.receive()->status == 404);
 }
 
-TEST_CASE("a pipeline sees its own changes also behind an answer that it had to wait for") {
+TEST_CASE("a pipeline sees its own changes also after an answer that it had to wait for") {
   const DaemonProcess daemon({"--workers", "1"});
   HttpSocket client(daemon.endpoint());
   const std::string batch =
@@ -223,7 +223,7 @@ TEST_CASE("100-continue is answered before the body, and only if it is still to 
   CHECK(client.ask(whole)->status == 200);
 }
 
-TEST_CASE("100-continue is answered behind the answers to what came before it") {
+TEST_CASE("100-continue is answered after the answers to what came before it") {
   const DaemonProcess daemon({"--workers", "1"});
   HttpSocket client(daemon.endpoint());
   const std::string whole = request("POST", "/v1/counters/a/increment", "by=4",

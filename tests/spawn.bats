@@ -225,7 +225,7 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_equal "$("$counterctl" --server "unix:$dir/quiet.sock" report)" 0
 }
 
-@test "relative paths behind -- are the caller's, for workers that come later too" {
+@test "relative paths after -- are the caller's, for workers that come later too" {
   local worker
   mkdir "$dir/here"
   cd "$dir/here"
@@ -267,7 +267,7 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_equal "$(supervisors)" "$first"
 }
 
-@test "--workers behind -- is refused: spawn has its own" {
+@test "--workers after -- is refused: spawn has its own" {
   local flag
   for flag in "--workers 2" --workers=2; do
     # shellcheck disable=SC2086

@@ -163,7 +163,7 @@ TEST_CASE("a copy of a sealed log is not sealed", "[sqlite]") {
   CHECK_FALSE(is_sealed(place.path + "-copy", kLongest));
 }
 
-TEST_CASE("a log with something behind its last commit is not sealed", "[sqlite]") {
+TEST_CASE("a log with something after its last commit is not sealed", "[sqlite]") {
   const Filled place;
   seal(place);
   const std::string sealed = place.log_bytes();

@@ -661,7 +661,7 @@ TEST_CASE("a database that becomes newer under an open store is not changed any 
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
-// Takes from the database what the versions behind `version` have added.
+// Takes from the database what the versions after `version` have added.
 void make_older(const Place& place, int version) {
   Foreigner foreigner(place.path());
   if (version < 5) foreigner.run("ALTER TABLE counters DROP COLUMN window");
@@ -1069,7 +1069,7 @@ TEST_CASE("a log that another program has written to is moved into the database 
   CHECK(value_of(*store, "a") == 7);
 }
 
-TEST_CASE("a log with something behind its last commit is moved into the database by the next one",
+TEST_CASE("a log with something after its last commit is moved into the database by the next one",
           "[sqlite]") {
   const Place place;
   auto store = place.open();

@@ -101,7 +101,7 @@ void apply_unsettled(Store& store, Step step) {
   apply_unsettled(store, {&step, 1});
 }
 
-TEST_CASE("a change is synced behind the turn, and before its outcome holds", "[sqlite]") {
+TEST_CASE("a change is synced after the turn, and before its outcome holds", "[sqlite]") {
   const Place place;
   const auto store = place.open();
   const auto other = place.open();
@@ -152,7 +152,7 @@ TEST_CASE("what another store has changed is on the disk before it is told", "[s
   CHECK(syncs_of([&] { CHECK(run_one(*other, keyed(increment_of("a"), "k")).replayed); }) == 1);
 }
 
-TEST_CASE("a change whose sync fails is unknown, and all is moved to the database behind it",
+TEST_CASE("a change whose sync fails is unknown, and all is moved to the database after it",
           "[sqlite]") {
   const Place place;
   const auto store = place.open();
@@ -174,7 +174,7 @@ std::uintmax_t bytes_written() {
   return count;
 }
 
-TEST_CASE("behind a failed sync the whole log is written again where it is", "[sqlite]") {
+TEST_CASE("after a failed sync the whole log is written again where it is", "[sqlite]") {
   const Place place;
   const auto store = place.open();
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("a"));
@@ -185,7 +185,7 @@ TEST_CASE("behind a failed sync the whole log is written again where it is", "[s
   CHECK(bytes_written() - before > log);
 }
 
-TEST_CASE("behind a failed sync all is moved again that a checkpoint had moved and not synced",
+TEST_CASE("after a failed sync all is moved again that a checkpoint had moved and not synced",
           "[sqlite]") {
   const Place place;
   const auto idle = place.open();  // so that the store is never the first to open the log
@@ -243,7 +243,7 @@ TEST_CASE("nothing is told while the log cannot be synced", "[sqlite]") {
   CHECK(other->list({"", "", 10}, soon()));
 }
 
-TEST_CASE("a report whose sync fails is unavailable, and all is moved to the database behind it",
+TEST_CASE("a report whose sync fails is unavailable, and all is moved to the database after it",
           "[sqlite]") {
   const Place place;
   const auto store = place.open();
@@ -540,7 +540,7 @@ TEST_CASE("a checkpoint whose sync fails warns those who open the database later
 
 // Below the store: the log itself.
 
-TEST_CASE("commits that are left unsynced are on the disk behind a sync of the log", "[sqlite]") {
+TEST_CASE("commits that are left unsynced are on the disk after a sync of the log", "[sqlite]") {
   const TemporaryDirectory directory;
   SQLite::Database database(directory / "x.db", SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE, 0,
                             gathering_vfs());

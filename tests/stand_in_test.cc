@@ -69,7 +69,7 @@ TEST_CASE("what is done meanwhile is returned, and the loop is the first thread'
   CHECK(handled_by == std::this_thread::get_id());
 }
 
-TEST_CASE("the first long absence behind a rest is stood in for") {
+TEST_CASE("the first long absence after a rest is stood in for") {
   Fixture fixture;
   for (int i = 0; i < 3; ++i) {
     sleep_for(kLong);  // the second thread rests

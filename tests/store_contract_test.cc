@@ -1529,7 +1529,7 @@ ON_EVERY_ENGINE("a list goes on after the name given, and says whether there is 
   CHECK(list(*store, "p", "", 10).next.empty());
   CHECK(!list(*store, "p", "", 9).next.empty());
   CHECK(list(*store, "p", "pa", 9).next.empty());
-  // Where `after` is no counter, before or behind all that the prefix selects, or its own end.
+  // Where `after` is no counter, before or after all that the prefix selects, or its own end.
   CHECK(names_in(list(*store, "p", "pbb", 2)) == Names{"pc", "pd"});
   CHECK(names_in(list(*store, "p", "b", 2)) == Names{"pa", "pb"});
   CHECK(names_in(list(*store, "p", "pj", 2)).empty());

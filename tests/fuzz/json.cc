@@ -54,7 +54,7 @@ void expect_good(const FlatObject& members, std::string_view text) {
   EXPECT(structure.find('[') == std::string::npos);
   const Result<FlatObject> again = parse_flat_object(object_of(members));
   EXPECT(again.ok() && *again == members);
-  // It ends with its brace: without that it is nothing yet, and with more behind it nothing more.
+  // It ends with its brace: without that it is nothing yet, and with more after it nothing more.
   const std::size_t end = text.find_last_not_of(kSpace);
   EXPECT(text[end] == '}');
   EXPECT(!parse_flat_object(text.substr(0, end)));

@@ -57,7 +57,7 @@ void hide_transfer_encoding_like(std::string& head) {
 
 bool reads_as_request(std::string_view head, std::size_t body_size) {
   std::string text = with_known_method(head);
-  // It takes a tab behind a length for a part of it, where it is a space (RFC 9110, 5.5).
+  // It takes a tab after a length for a part of it, where it is a space (RFC 9110, 5.5).
   std::replace(text.begin(), text.end(), '\t', ' ');
   hide_transfer_encoding_like(text);
   return reads_as(HTTP_REQUEST, text, body_size);

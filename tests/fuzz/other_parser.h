@@ -5,7 +5,7 @@
 
 namespace counterd {
 
-// Whether it accepts `head`, and says that the message ends behind `body_size` more bytes.
+// Whether it accepts `head`, and says that the message ends after `body_size` more bytes.
 bool reads_as_request(std::string_view head, std::size_t body_size);
 bool reads_as_response(std::string_view head, std::size_t body_size);
 

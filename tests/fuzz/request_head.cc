@@ -93,7 +93,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   } else if (read->has_value()) {
     expect_good(**read, input);
   }
-  // What stands behind the head's end changes nothing.
+  // What comes after the head's end changes nothing.
   const std::size_t end = input.find(kHeadEnd);
   if (end != std::string_view::npos) {
     EXPECT(!read || read->has_value());
