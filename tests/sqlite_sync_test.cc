@@ -31,16 +31,45 @@ std::atomic<bool> only_database;  // fails: its log and shared memory do not
 
 }  // namespace
 
+// What the disk has of a file whose pages are forgotten when they cannot be written: the file as of
+// its last sync.
+class ForgetfulDisk {
+ public:
+  explicit ForgetfulDisk(std::filesystem::path file) : file_(std::move(file)) { keep(); }
+  bool is_of(int fd) const {
+    return std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd)) == file_;
+  }
+  void keep() {
+    std::ifstream file(file_, std::ios::binary);
+    bytes_.assign(std::istreambuf_iterator<char>(file), {});
+  }
+  void forget() const {
+    const auto size = std::filesystem::file_size(file_);
+    std::string bytes = bytes_;
+    bytes.resize(size);  // what was never written reads as zeros
+    std::ofstream(file_, std::ios::binary | std::ios::in).write(bytes.data(), bytes.size());
+  }
+
+ private:
+  const std::filesystem::path file_;
+  std::string bytes_;
+};
+ForgetfulDisk* forgetful_disk = nullptr;
+
 extern "C" int fdatasync(int fd) {
   ++syncs;
+  ForgetfulDisk* const disk =
+      forgetful_disk != nullptr && forgetful_disk->is_of(fd) ? forgetful_disk : nullptr;
   std::this_thread::sleep_for(std::chrono::milliseconds(sync_ms));
   if (spared_syncs > 0) {
     --spared_syncs;
   } else if (failing_syncs > 0) {
     --failing_syncs;
+    if (disk != nullptr) disk->forget();
     errno = EIO;
     return -1;
   }
+  if (disk != nullptr) disk->keep();
   return static_cast<int>(syscall(SYS_fdatasync, fd));
 }
 
@@ -183,6 +212,28 @@ TEST_CASE("after a failed sync the whole log is written again where it is", "[sq
   failing_syncs = 1;
   CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
   CHECK(bytes_written() - before > log);
+}
+
+TEST_CASE("what a failed sync left in memory alone, and the kernel forgot, was never counted",
+          "[sqlite]") {
+  const Place place;
+  const auto idle = place.open();  // so that the store is never the first to open the log
+  const auto store = place.open();
+  for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
+  const bool store_reports_first = GENERATE(true, false);
+  ForgetfulDisk disk(place.path + "-wal");
+  forgetful_disk = &disk;
+  failing_syncs = 1;
+  const Code code = run_one(*store, increment_of("b")).code;
+  forgetful_disk = nullptr;
+  CHECK(code == Code::kUnknown);
+  const auto newcomer = place.open();
+  CHECK(value_of(store_reports_first ? *store : *newcomer, "b") == 100);
+  CHECK(run_one(*store, increment_of("b")).value == 101);
+  CHECK(value_of(*newcomer, "b") == 101);
+  CHECK(value_of(*idle, "a") == 1);
+  SQLite::Database database(place.path, SQLite::OPEN_READONLY);
+  CHECK(database.execAndGet("PRAGMA integrity_check").getString() == "ok");
 }
 
 TEST_CASE("after a failed sync all is moved again that a checkpoint had moved and not synced",

@@ -11,7 +11,9 @@
 //
 // A failed sync leaves pages that look written. The kernel reports it to each open file once (Linux
 // 4.13, errseq_t), so all that have the log open meet it at their next sync, and then move what
-// they see to the database before they go on. Those that open the log later learn of it from the
+// they see to the database before they go on; not what is no longer as it was written (read_log()
+// of sqlite_frames.h), because the kernel may give up the memory of such pages, and the file then
+// has what the disk has. Those that open the log later learn of it from the
 // doubt shared by all that have it open (sqlite_wal.h); and the first to open it doubts all of it,
 // unless it was sealed (sqlite_seal.h) by one that knew it to be on the disk.
 #include <SQLiteCpp/SQLiteCpp.h>
@@ -103,7 +105,10 @@ std::int64_t next_interval(std::int64_t bytes, steady_clock::duration took,
 struct Connection {
   Connection(const std::string& path, Sync sync)
       : database(path, SQLite::OPEN_READWRITE | SQLite::OPEN_NOMUTEX, 0,
-                 sync == Sync::kFull ? gathering_vfs() : "") {
+                 sync == Sync::kFull ? gathering_vfs() : "") {}
+
+  // Reads the database, as everything does from here on.
+  void set_sync(Sync sync) {
     database.exec(sync == Sync::kFull ? "PRAGMA synchronous = FULL"
                                       : "PRAGMA synchronous = NORMAL");
   }
@@ -122,6 +127,17 @@ struct Connection {
   std::optional<SqliteCounters> counters;
   std::optional<SqliteKeys> keys;
 };
+
+// False, and errno: not all of it is written.
+bool write_all(int file, std::string_view bytes, off_t at) {
+  while (!bytes.empty()) {
+    const ssize_t done = pwrite(file, bytes.data(), bytes.size(), at);
+    if (done <= 0) return false;
+    bytes.remove_prefix(static_cast<std::size_t>(done));
+    at += done;
+  }
+  return true;
+}
 
 // Runs a statement that returns no rows; throws SQLite::Exception.
 void run(SQLite::Statement& statement) {
@@ -154,7 +170,9 @@ class SqliteStore final : public Store {
   Result<void> try_to_connect();
   Result<void> check_application();
   Result<void> recover();
+  Result<void> check_log();
   Result<void> write_log_again();
+  Error cannot(std::string_view what) const;
   void distrust_log();
   bool stays_in_doubt();
   void close();
@@ -228,6 +246,10 @@ Result<void> SqliteStore::try_to_connect() {
     sqlite3_wal_autocheckpoint(handle, 0);
     sqlite3_wal_hook(handle, &note_log_size, this);  // after it: both set the one hook
     sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+    if (!was_empty) {
+      if (const Result<void> checked = check_log(); !checked) return checked.error();
+    }
+    connection_->set_sync(options_.sync);
     if (const Result<void> ours = check_application(); !ours) return ours.error();
     connection_->prepare(options_);
     file_.remember_companions();
@@ -309,30 +331,49 @@ Result<void> SqliteStore::recover() {
   return {};
 }
 
+// After a failed sync, before anything is read: the kernel may have given up the memory of what it
+// could not write, and the file then has what the disk has.
+// REQUIRES: the turn is held
+Result<void> SqliteStore::check_log() {
+  sqlite3* const handle = connection_->database.getHandle();
+  if (!must_recover_ && !is_in_doubt(handle)) return {};
+  const UniqueFd log(::open(file_.log_path().c_str(), O_RDONLY | O_CLOEXEC));
+  if (!log) return cannot("read the log of");
+  int code = drop_lost_frames(handle, log.get());
+  while (code == SQLITE_BUSY && wait_while_busy(this, 0) != 0) {
+    code = drop_lost_frames(handle, log.get());
+  }
+  if (code == SQLITE_OK) return {};
+  return Error{Code::kUnavailable,
+               "cannot check the log of " + file_.path() + ": " + sqlite3_errstr(code)};
+}
+
 // Writes the log as it is, and syncs it.
 // REQUIRES: the turn is held
 Result<void> SqliteStore::write_log_again() {
-  constexpr std::size_t kPiece = 1 << 20;
-  const auto failed = [this] {
-    return system_error(Code::kUnavailable, "cannot write the log of " + file_.path() + " again",
-                        errno);
-  };
   const UniqueFd log(::open(file_.log_path().c_str(), O_RDWR | O_CLOEXEC));
-  if (!log) return failed();
+  if (!log) return cannot("write again the log of");
   connection_->database.exec("BEGIN IMMEDIATE");  // another program may not know of the turn
-  const off_t end = end_of_log(connection_->database.getHandle());
-  const auto piece = std::make_unique_for_overwrite<char[]>(kPiece);
-  ssize_t done = 1;
-  for (off_t at = 0; at < end && done > 0; at += done) {  // a write may be short
-    const auto size = std::min(kPiece, static_cast<std::size_t>(end - at));
-    done = pread(log.get(), piece.get(), size, at);
-    if (done > 0) done = pwrite(log.get(), piece.get(), static_cast<std::size_t>(done), at);
-  }
-  const bool written = done >= 0 && fdatasync(log.get()) == 0;
+  const Reading written =
+      read_log(log.get(), read_log_index(connection_->database.getHandle()),
+               [&](std::string_view bytes, off_t at) { return write_all(log.get(), bytes, at); });
+  const bool synced = written == Reading::kWhole && fdatasync(log.get()) == 0;
   const int error = errno;
   connection_->database.exec("ROLLBACK");
+  if (synced) return {};
+  if (written == Reading::kLost) {
+    return Error{Code::kUnavailable, "the log of " + file_.path() +
+                                         " has lost what could not be synced; what is left of it "
+                                         "is read next"};
+  }
   errno = error;
-  return written ? Result<void>() : failed();
+  return cannot("write again the log of");
+}
+
+// With the text of errno.
+Error SqliteStore::cannot(std::string_view what) const {
+  return system_error(Code::kUnavailable, "cannot " + std::string(what) + " " + file_.path(),
+                      errno);
 }
 
 // After an I/O error: what is shown may not be on the disk, until recover().

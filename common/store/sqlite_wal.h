@@ -13,11 +13,19 @@
 
 #include <cstdint>
 
+#include "common/store/sqlite_frames.h"
+
 namespace counterd {
 
-// Where the log ends, in bytes; what its file holds beyond that belongs to nobody.
+// What the log holds; what its file has beyond that belongs to nobody.
 // REQUIRES: nobody writes to it meanwhile
-std::int64_t end_of_log(sqlite3* connection);
+LogIndex read_log_index(sqlite3* connection);
+
+// If the file `log` does not hold what the shared memory says, makes the next one to read find out
+// what it does hold, as after a crash: what was never synced is lost. May also be called before the
+// connection has read anything. SQLITE_OK, or why not: SQLITE_BUSY while another program writes,
+// SQLITE_IOERR if the file cannot be read.
+int drop_lost_frames(sqlite3* connection, int log);
 
 // Makes the next checkpoint move all of the log, even what an earlier one has already moved.
 // SQLITE_OK, or why not: SQLITE_BUSY while another program makes a checkpoint.
