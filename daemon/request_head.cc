@@ -34,9 +34,8 @@ bool is_token(std::string_view text) {
 }
 
 bool is_target(std::string_view text) {
-  return text.starts_with('/') && std::all_of(text.begin(), text.end(), [](char c) {
-           return c > ' ' && c <= '~' && c != '#';
-         });
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return c > ' ' && c <= '~' && c != '#'; });
 }
 
 // Field values hold visible characters, spaces, tabs and bytes beyond ASCII (RFC 9110, 5.5).
@@ -82,6 +81,17 @@ Error malformed(std::string_view why) {
   return refusal(Code::kBadRequest, why);
 }
 
+// The host of a target in absolute form, as for a proxy, goes before the field Host (RFC 9112,
+// 3.2.2). Leaves the path.
+void take_host_from_target(RequestHead& head) {
+  constexpr std::string_view kScheme = "http://";
+  if (!begins_with(head.target, kScheme)) return;
+  const std::size_t path = head.target.find('/', kScheme.size());
+  if (path == std::string_view::npos || path == kScheme.size()) return;
+  head.host = head.target.substr(kScheme.size(), path - kScheme.size());
+  head.target.remove_prefix(path);
+}
+
 Result<void> read_request_line(std::string_view line, RequestHead& head) {
   const std::size_t method_end = std::min(line.find(' '), line.size());
   head.method = line.substr(0, method_end);
@@ -98,11 +108,14 @@ Result<void> read_request_line(std::string_view line, RequestHead& head) {
     return refusal(Code::kTargetTooLong,
                    "the target is longer than " + std::to_string(kMaxTargetBytes) + " bytes");
   }
-  if (!is_target(head.target)) return malformed("the target is not a path in visible ASCII");
   head.http_1_0 = version == "HTTP/1.0";
   if (version != "HTTP/1.1" && !head.http_1_0) {
     if (!version.starts_with("HTTP/")) return malformed("the request line names no HTTP version");
     return refusal(Code::kVersionNotSupported, "this server speaks HTTP/1.1 and HTTP/1.0");
+  }
+  if (is_target(head.target)) take_host_from_target(head);
+  if (!is_target(head.target) || !head.target.starts_with('/')) {
+    return malformed("the target is not a path in visible ASCII");
   }
   head.keep_alive = !head.http_1_0;
   return {};

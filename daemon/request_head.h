@@ -1,10 +1,11 @@
 // Reads a request head strictly, before any other code sees it: what lenient parsers accept
 // (conflicting lengths, folded fields, stray control characters) is how requests are smuggled.
 //
-// Accepts a subset of RFC 9112: a request line with an origin-form target and HTTP/1.0 or 1.1,
-// fields without folding, one Host, a length given by at most one Content-Length. Refuses, each
-// with a code of its own, everything else and everything beyond limits.h. A field that is not named
-// below is only checked for its form; so is Range, which a server may ignore (RFC 9110, 14.2).
+// Accepts a subset of RFC 9112: a request line with a path, also after "http://HOST", and HTTP/1.0
+// or 1.1, fields without folding, one Host, a length given by at most one Content-Length. Refuses,
+// each with a code of its own, everything else and everything beyond limits.h. A field that is not
+// named below is only checked for its form; so is Range, which a server may ignore (RFC
+// 9110, 14.2).
 #pragma once
 
 #include <optional>
@@ -20,7 +21,7 @@ struct RequestHead {
   std::size_t body_size = 0;  // bytes of the body after it, 0 to kMaxBodyBytes
   std::string_view method;
   std::string_view target;  // begins with '/'; percent-encoded
-  std::string_view host;
+  std::string_view host;    // of the target, or of the field
   std::string_view content_type;
   std::string_view accept;  // the first one
   std::string_view sec_fetch_site;

@@ -88,7 +88,14 @@ TEST_CASE("fields are a name, a colon at once, and a value on one line") {
   CHECK(code_of(with_fields("X: caf\xc3\xa9\r\n")) == Code::kOk);
 }
 
-TEST_CASE("a request line is METHOD, an origin-form target and a version") {
+TEST_CASE("the host of a target in absolute form goes before the field Host") {
+  const RequestHead head =
+      accepted("GET HTTP://localhost:4747/report?a=b HTTP/1.1\r\nHost: other\r\n\r\n");
+  CHECK(head.target == "/report?a=b");
+  CHECK(head.host == "localhost:4747");
+}
+
+TEST_CASE("a request line is METHOD, a path and a version") {
   const auto line = [](const std::string& text) {
     return code_of(text + "\r\nHost: localhost\r\n\r\n");
   };
@@ -101,7 +108,11 @@ TEST_CASE("a request line is METHOD, an origin-form target and a version") {
   CHECK(line("GET  /report HTTP/1.1") == Code::kBadRequest);
   CHECK(line("GET /re port HTTP/1.1") == Code::kBadRequest);
   CHECK(line("GET /report  HTTP/1.1") == Code::kBadRequest);
-  CHECK(line("GET http://localhost/report HTTP/1.1") == Code::kBadRequest);
+  CHECK(line("PRI * HTTP/2.0") == Code::kVersionNotSupported);
+  CHECK(line("GET http://localhost HTTP/1.1") == Code::kBadRequest);
+  CHECK(line("GET http:///report HTTP/1.1") == Code::kBadRequest);
+  CHECK(line("GET https://localhost/report HTTP/1.1") == Code::kBadRequest);
+  CHECK(line("GET http://local host/report HTTP/1.1") == Code::kBadRequest);
   CHECK(line("GET report HTTP/1.1") == Code::kBadRequest);
   CHECK(line("OPTIONS * HTTP/1.1") == Code::kBadRequest);
   CHECK(line("GET /caf\xc3\xa9 HTTP/1.1") == Code::kBadRequest);
