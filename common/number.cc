@@ -107,7 +107,10 @@ std::optional<std::int64_t> parse_timestamp(std::string_view text) {
   int milliseconds = 0;
   const bool ends_well = whole.c_str() + whole.size() == end + 1 && *end == 'Z';
   if (!ends_well || std::from_chars(fraction, end, milliseconds).ptr != end) return std::nullopt;
-  return std::int64_t{1'000} * timegm(&parts) + milliseconds;
+  const std::int64_t moment = std::int64_t{1'000} * timegm(&parts) + milliseconds;
+  // strptime() also takes what format_timestamp() does not write, such as a month of one digit.
+  if (format_timestamp(moment) != text) return std::nullopt;
+  return moment;
 }
 
 std::int64_t unix_now_ms() {

@@ -20,6 +20,12 @@ Result<std::string> state_directory() {
                    "no place for the state: set STATE_DIRECTORY, XDG_STATE_HOME or HOME to an "
                    "absolute path, or name a store with --store"};
     }
+    std::error_code failure;
+    if (!std::filesystem::is_directory(home, failure)) {  // as for users of the system
+      return Error{Code::kConfig, "no place for the state: HOME, which is " + home +
+                                      ", is no directory; set STATE_DIRECTORY or XDG_STATE_HOME, "
+                                      "or name a store with --store"};
+    }
     base = home + "/.local/state";
   }
   return base + "/counterd";

@@ -8,7 +8,7 @@
 namespace counterd {
 
 // $STATE_DIRECTORY (systemd), else $XDG_STATE_HOME/counterd, else $HOME/.local/state/counterd
-// (XDG Base Directory Specification). kConfig, if none is set.
+// (XDG Base Directory Specification). kConfig, if none is set, or HOME is no directory.
 Result<std::string> state_directory();
 
 // The same, and creates it, for its owner alone, if it is missing; systemd's is there already.

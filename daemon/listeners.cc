@@ -40,15 +40,30 @@ void set_option(const UniqueFd& socket, int level, int option) {
   setsockopt(socket.get(), level, option, &yes, sizeof yes);
 }
 
+// Whether it may pass by itself, as for an address that the network does not have yet.
+Code code_of(int number) {
+  return number == EADDRNOTAVAIL ? Code::kIo : Code::kConfig;
+}
+
+bool is_socket(const std::string& path) {
+  struct stat found {};
+  return lstat(path.c_str(), &found) != 0 || S_ISSOCK(found.st_mode);
+}
+
 Error cannot_listen(const Endpoint& endpoint, int number) {
   const std::string what = "cannot listen on " + to_string(endpoint);
+  if (number == EADDRINUSE && endpoint.is_unix() && !is_socket(endpoint.path)) {
+    return {Code::kConfig, what +
+                               ": there is something else than a socket; remove it, or choose "
+                               "another path with --listen"};
+  }
   if (number == EADDRINUSE) {
     return {Code::kConfig, what +
                                ": the address is taken; if counterctl status shows a counterd, it "
                                "serves already, else end the program that has it or choose "
                                "another with --listen"};
   }
-  return system_error(Code::kConfig, what, number);
+  return system_error(code_of(number), what, number);
 }
 
 struct FreeAddresses {
@@ -64,7 +79,7 @@ Result<Addresses> resolve(const Endpoint& endpoint) {
   const int failure =
       getaddrinfo(endpoint.host.c_str(), std::to_string(endpoint.port).c_str(), &hints, &found);
   if (failure != 0) {
-    return Error{Code::kConfig,
+    return Error{failure == EAI_AGAIN ? Code::kIo : Code::kConfig,
                  "cannot listen on " + to_string(endpoint) + ": " + gai_strerror(failure)};
   }
   return Addresses(found);

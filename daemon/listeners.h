@@ -27,8 +27,10 @@ class Listeners {
   ~Listeners();
 
   // Opens `endpoints`, each for its first slot; names are resolved, and all their addresses are
-  // used. Fails with kConfig if an address is already taken, by whatever program; replaces a Unix
-  // socket that nobody listens on. If several daemons open one path at once, one gets it.
+  // used. Fails with kConfig if an address is already taken, by whatever program, and with kIo if
+  // it is one that this machine does not have, or a name that cannot be looked up, perhaps not yet.
+  // Replaces a Unix socket that nobody listens on. If several daemons open one path at once, one
+  // gets it.
   static Result<Listeners> open(const std::vector<Endpoint>& endpoints);
 
   // Takes the sockets that systemd hands over (sd_listen_fds(3)); none, if it hands over none.

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "common/environment.h"
 #include "common/json.h"
 #include "common/limits.h"
 #include "common/state_directory.h"
@@ -90,9 +91,9 @@ int default_workers(const std::string& store_url) {
 
 // A systemd credential of this name is the password (systemd.exec(5), LoadCredential).
 std::string password_credential() {
-  const char* directory = std::getenv("CREDENTIALS_DIRECTORY");
-  if (directory == nullptr) return {};
-  const std::string path = std::string(directory) + "/redis-password";
+  const std::string directory = environment("CREDENTIALS_DIRECTORY");
+  if (directory.empty()) return {};
+  const std::string path = directory + "/redis-password";
   return access(path.c_str(), R_OK) == 0 ? path : std::string();
 }
 
@@ -149,8 +150,7 @@ Result<void> fill_in_defaults(DaemonOptions& options) {
 
 // The file to read: flag beats environment.
 std::string config_path(const std::string& flag) {
-  const char* variable = std::getenv("COUNTERD_CONFIG");
-  return flag.empty() && variable != nullptr ? variable : flag;
+  return flag.empty() ? environment("COUNTERD_CONFIG") : flag;
 }
 
 // Adds every setting to `app`; the words of those that are given go to `flags`, by Setting::name.

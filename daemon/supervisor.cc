@@ -142,6 +142,7 @@ Result<void> Supervisor::write_worker_setup(bool create_store) {
 int Supervisor::run() {
   slots_.emplace_back();
   route();
+  notify_systemd("STATUS=starting: a worker is ready when the store has answered it");
   while (!ended_) {
     start_due_workers();
     wait();
@@ -177,7 +178,9 @@ int Supervisor::milliseconds_to_wait() const {
   for (const Leaving& worker : leaving_) next = std::min(next, worker.kill_at);
   for (const Slot& slot : slots_) {
     next = std::min(next, slot.kill_at);
-    if (slot.state == State::kWaiting && !stopping_) next = std::min(next, slot.start_at);
+    if (slot.state != State::kWaiting || stopping_) continue;
+    // One that retires goes away when those after it have, at no time that is known.
+    next = std::min(next, slot.retiring ? Clock::now() + kFirstPause : slot.start_at);
   }
   if (control_.has_connections()) next = std::min(next, Clock::now() + kControlTimeout);
   if (next == Clock::time_point::max()) return -1;
@@ -400,7 +403,9 @@ void Supervisor::route() {
 
 void Supervisor::stop() {
   stopping_ = true;
-  notify_systemd("STOPPING=1\nSTATUS=finishing what is in flight");
+  const std::chrono::microseconds longest = options_.drain_timeout + 2 * kKillPatience;
+  notify_systemd("STOPPING=1\nSTATUS=finishing what is in flight\nEXTEND_TIMEOUT_USEC=" +
+                 std::to_string(longest.count()));
   listeners_.close();
   for (Slot& slot : slots_) {
     if (slot.process.pid > 0) drain(slot);

@@ -666,6 +666,36 @@ log_has_lines() {
   assert_stderr_has taken
 }
 
+@test "an address that is not there yet is an error that may pass by itself: 74" {
+  try timeout 10 "$counterd" --listen 192.0.2.1:0
+  assert_refused 74
+  assert_stderr_has 'cannot listen on 192.0.2.1:0: Cannot assign requested address'
+}
+
+@test "what is no socket is not taken for one that somebody uses" {
+  echo x >"$dir/file"
+  try timeout 10 "$counterd" --listen "unix:$dir/file"
+  assert_refused 78
+  assert_stderr_has 'there is something else than a socket'
+  assert_equal "$(cat "$dir/file")" x
+}
+
+@test "a password file that cannot be read is refused with the reason" {
+  assert_config_error --store redis://127.0.0.1:9 --redis-password-file "$dir/none"
+  assert_stderr_has "$dir/none': No such file or directory"
+  echo >"$dir/empty"
+  assert_config_error --store redis://127.0.0.1:9 --redis-password-file "$dir/empty"
+  assert_stderr_has 'its first line is empty'
+}
+
+@test "a home that does not exist is not made for the database" {
+  unset XDG_STATE_HOME
+  HOME=$dir/nonexistent try timeout 10 "$counterd"
+  assert_refused 78
+  assert_stderr_has "HOME, which is $dir/nonexistent, is no directory"
+  [[ ! -e $dir/nonexistent ]]
+}
+
 @test "a taken Unix socket is a clear error with 78, and its daemon goes on" {
   start_daemon --listen "unix:$dir/daemon.sock"
   try timeout 20 "$counterd" --listen "unix:$dir/daemon.sock" --store "sqlite:$dir/other.db"
@@ -1211,6 +1241,39 @@ os.execve(program, sys.argv[2:], os.environ)'
   assert_equal "$(cat "$dir/late")" 200
 }
 
+@test "a supervisor that is stopped keeps nobody beyond --timeout, however many ask" {
+  local i
+  start_daemon --workers 1
+  kill -STOP "$daemon_pid"
+  # Questions that nobody waits for any more fill the queue of its control socket.
+  for i in {1..24}; do
+    try timeout 5 "$counterctl" --server "$url" --timeout 50ms workers
+    assert_refused 69
+    assert_stderr_has 'did not answer on its control socket'
+  done
+  kill -CONT "$daemon_pid"
+  await 10 has_ready_workers 1
+}
+
+# The processor time of a process so far, in ticks of 10 ms.
+ticks_of() {
+  awk '{ print $14 + $15 }' "/proc/$1/stat"
+}
+
+@test "a supervisor that waits for a worker to end waits without using the processor" {
+  local before
+  start_daemon --workers 3 --drain-timeout 60s
+  kill -STOP "$("$counterctl" --server "$url" workers | tail -n 1 | cut -f 1)"
+  try "$counterctl" --server "$url" --timeout 500ms scale 1
+  assert_refused 75
+  assert_equal "$("$counterctl" --server "$url" workers | grep -c draining)" 1
+  before=$(ticks_of "$daemon_pid")
+  sleep 1
+  assert_between $(($(ticks_of "$daemon_pid") - before)) 0 20
+  kill -CONT "$("$counterctl" --server "$url" workers | tail -n 1 | cut -f 1)"
+  await 10 has_ready_workers 1
+}
+
 @test "a supervisor that does not answer may yet do what it was told" {
   start_daemon --workers 1
   kill -STOP "$daemon_pid"
@@ -1440,6 +1503,8 @@ start_receiver() {
   await 5 grep -q 'STATUS=.*3 workers' "$dir/messages"
   stop_daemon
   await 5 grep -q STOPPING=1 "$dir/messages"
+  # As long as --drain-timeout, 10 s, and a little: systemd waits for TimeoutStopSec= otherwise.
+  assert_succeeds grep -q EXTEND_TIMEOUT_USEC=14000000 "$dir/messages"
 }
 
 @test "systemd hears READY=1 not before the store answers" {

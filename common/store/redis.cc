@@ -14,6 +14,7 @@
 // key and its outcome; "keys", the sorted set of those by the time of their end.
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <fstream>
 #include <thread>
 
@@ -206,11 +207,13 @@ void RedisStore::forget_session() {
 
 Result<std::string> read_password(const std::string& path) {
   if (path.empty()) return std::string();
+  const std::string what = "cannot read a password from " + quote_for_people(path);
+  errno = 0;
   std::ifstream file(path);
   std::string password;
-  if (!file || !std::getline(file, password) || password.empty()) {
-    return Error{Code::kConfig,
-                 "cannot read a password from the first line of " + quote_for_people(path)};
+  if (!file) return system_error(Code::kConfig, what, errno);
+  if (!std::getline(file, password) || password.empty()) {
+    return Error{Code::kConfig, what + ": its first line is empty"};
   }
   return password;
 }
