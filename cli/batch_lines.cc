@@ -11,6 +11,9 @@
 namespace counterd {
 namespace {
 
+// Some editors begin a file with it.
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+
 bool is_blank(char c) {
   return c == ' ' || c == '\t' || c == '\r';
 }
@@ -112,6 +115,10 @@ Result<Portion> BatchLines::next(std::size_t size) {
   while (portion.lines.size() < size) {
     const Result<bool> read = read_line();
     if (!read) return read.error();
+    if (!*read && number_ + 1 < from_) {
+      return Error{Code::kBadParameter, name_ + " ends with line " + std::to_string(number_) +
+                                            ", before the line of --from"};
+    }
     if (!*read) {
       portion.is_last = true;
       break;
@@ -140,6 +147,7 @@ Result<bool> BatchLines::read_line() {
                  place(number_) + ": longer than " + std::to_string(kMaxLineBytes) + " bytes"};
   }
   line_ = {buffer_.data(), input_.eof() ? size : size - 1};
+  if (number_ == 1 && line_.starts_with(kByteOrderMark)) line_.remove_prefix(kByteOrderMark.size());
   return true;
 }
 

@@ -55,7 +55,8 @@ Result<void> confirm(const Globals& globals, const std::string& prefix, const Op
   }
   const Result<std::int64_t> count = count_below(globals, prefix);
   if (!count) return count.error();
-  std::cerr << word_of(change) << ' ' << *count << " counters below " << prefix << "? [y/N] ";
+  std::cerr << word_of(change) << ' ' << *count
+            << (*count == 1 ? " counter below " : " counters below ") << prefix << "? [y/N] ";
   std::string answer;
   std::getline(std::cin, answer);
   if (answer == "y" || answer == "yes") return {};

@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <charconv>
 #include <memory>
-#include <thread>
 
 #include "common/deadline.h"
 #include "common/unix_socket.h"
@@ -50,7 +49,7 @@ Result<UniqueFd> connect_to(const sockaddr* address, socklen_t size, Deadline de
   UniqueFd connection(socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!connection) return system_error(Code::kUnavailable, "socket", errno);
   const int yes = 1;
-  setsockopt(connection.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);  // not a Unix socket
+  setsockopt(connection.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
   if (connect(connection.get(), address, size) == 0) return connection;
   int failure = errno;
   if (failure == EINPROGRESS) {
@@ -62,22 +61,14 @@ Result<UniqueFd> connect_to(const sockaddr* address, socklen_t size, Deadline de
     }
   }
   if (failure == 0) return connection;
-  connection.reset();
-  errno = failure;
   return Error{Code::kUnavailable, std::generic_category().message(failure)};
 }
 
-// If the server's queue is full, a Unix socket says so at once.
 Result<UniqueFd> connect_to_path(const std::string& path, Deadline deadline) {
-  const sockaddr_un address = unix_address(path);
-  for (;;) {
-    Result<UniqueFd> connection =
-        connect_to(reinterpret_cast<const sockaddr*>(&address), sizeof address, deadline);
-    if (connection || errno != EAGAIN || std::chrono::steady_clock::now() >= deadline) {
-      return connection;
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
+  auto [connection, failure] = connect_unix(path, deadline);
+  if (connection) return std::move(connection);
+  return Error{failure == EACCES ? Code::kForbidden : Code::kUnavailable,
+               std::generic_category().message(failure)};
 }
 
 }  // namespace
@@ -170,7 +161,7 @@ Result<HttpReply> HttpClient::exchange(std::string_view bytes, Deadline deadline
 Result<void> HttpClient::receive_some(Deadline deadline) {
   const std::size_t size = input_.size();
   if (!wait_ready(socket_.get(), POLLIN, deadline))
-    return Error{Code::kUnknown, "it takes too long"};
+    return Error{Code::kUnknown, "it takes too long (see: counterctl status)"};
   input_.resize(size + kReadBytes);
   const ssize_t got = recv(socket_.get(), &input_[size], kReadBytes, 0);
   input_.resize(size + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));

@@ -44,7 +44,7 @@ struct Words {
   std::optional<std::string> server, store, timeout, sync, redis_prefix, redis_password_file;
   bool require_durable = false;
   // Where these come from: the option, or the variable of the environment.
-  std::string timeout_name = "--timeout", sync_name = "--sync";
+  std::string server_name = "--server", timeout_name = "--timeout", sync_name = "--sync";
 };
 
 void add_globals(CLI::App& app, Words& words, Globals& globals) {
@@ -88,7 +88,9 @@ void read_environment(Words& words, bool asks_daemon) {
     return taken;
   };
   if (!words.server && !asks_daemon) take(words.store, "COUNTERCTL_STORE");
-  if (!words.store) take(words.server, "COUNTERCTL_SERVER");
+  if (!words.store && take(words.server, "COUNTERCTL_SERVER")) {
+    words.server_name = "COUNTERCTL_SERVER";
+  }
   if (take(words.timeout, "COUNTERCTL_TIMEOUT")) words.timeout_name = "COUNTERCTL_TIMEOUT";
   if (take(words.sync, "COUNTERCTL_SYNC")) words.sync_name = "COUNTERCTL_SYNC";
   take(words.redis_prefix, "COUNTERCTL_REDIS_PREFIX");
@@ -131,7 +133,7 @@ Result<void> check_globals(Words& words, bool asks_daemon, Globals& globals) {
   globals.server_given = words.server.has_value();
   const Result<Endpoint> server =
       parse_server(words.server.value_or(std::string(kDefaultEndpoint)));
-  if (!server) return server.error();
+  if (!server) return Error{Code::kUsage, words.server_name + ": " + server.error().message};
   globals.server = *server;
   if (words.timeout) {
     const auto timeout = parse_duration(*words.timeout, words.timeout_name);
@@ -180,11 +182,13 @@ int fail(const Error& error) {
   return code_info(error.code).exit_status;
 }
 
-// Success only if all output has arrived: a full disk or a closed pipe must not look like one.
+// Success, or one of the answers 1 and 2, only if all output has arrived: a full disk or a closed
+// pipe must not look like one.
 int end_with(const Result<void>& result) {
+  constexpr int kLastAnswer = 2;
   const Result<void> written = flush_output();
-  if (!result) return fail(result.error());
-  return written ? 0 : fail(written.error());
+  const int status = result ? 0 : fail(result.error());
+  return written || status > kLastAnswer ? status : fail(written.error());
 }
 
 int run(int argc, const char* const* argv) {

@@ -36,7 +36,10 @@ Result<void> next(const Options& options, const Globals& globals) {
   } else {
     print_line(globals, options.count ? first + "\t" + last : last);
   }
-  return {};
+  const Result<void> written = flush_output();
+  if (written) return {};
+  return Error{Code::kIo, written.error().message + "; the numbers from " + first + " to " + last +
+                              " are reserved"};
 }
 
 }  // namespace

@@ -84,6 +84,9 @@ Error ServerCounters::strange_answer() const {
 }
 
 Reply ServerCounters::failure(const Error& error, bool changes) const {
+  if (error.code == Code::kForbidden) {
+    return {error.code, "cannot connect to " + to_url(server_) + " (" + error.message + ")", {}};
+  }
   if (error.code == Code::kUnavailable) {
     return {Code::kUnavailable,
             "nothing answers at " + to_url(server_) + " (" + error.message +
@@ -93,9 +96,7 @@ Reply ServerCounters::failure(const Error& error, bool changes) const {
   const std::string what = error.code == Code::kBadBody
                                ? strange_answer().message
                                : "no answer from " + to_url(server_) + ": " + error.message;
-  return {changes ? Code::kUnknown : Code::kUnavailable,
-          what + (changes ? "; the change may or may not have been made" : ""),
-          {}};
+  return {changes ? Code::kUnknown : Code::kUnavailable, what, {}};
 }
 
 // What a reply other than 200 means; by its problem type, if it is one of counterd's.
@@ -106,7 +107,9 @@ Reply ServerCounters::refusal(const HttpReply& reply, bool changes) const {
     if (code) return {*code, text(problem, "detail"), std::move(problem)};
   }
   // Not counterd: perhaps a proxy in front of it, whose errors say nothing about what was applied.
-  const bool nothing_done = !changes || (reply.status >= 400 && reply.status < 500);
+  constexpr int kRequestTimeout = 408;  // which a proxy may say after it has passed a request on
+  const bool nothing_done =
+      !changes || (reply.status >= 400 && reply.status < 500 && reply.status != kRequestTimeout);
   return {nothing_done ? Code::kUnavailable : Code::kUnknown,
           to_url(server_) + " does not answer like counterd (HTTP status " +
               std::to_string(reply.status) + ")",

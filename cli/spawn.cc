@@ -182,12 +182,16 @@ std::string wait_until_ready(const UniqueFd& ready, Deadline deadline) {
   return line.substr(kReady.size(), line.size() - kReady.size() - 1);
 }
 
-// The first part of the log from `start` on: a daemon that fails says why before anything else.
+// What the log says, from `start` on, without its last line end: the first part of it, because a
+// daemon that fails says why before anything else.
 std::string log_since(const std::string& path, off_t start) {
   std::array<char, 2048> text{};
   const UniqueFd log(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   const ssize_t size = pread(log.get(), text.data(), text.size(), start);
-  return {text.data(), size > 0 ? static_cast<std::size_t>(size) : 0};
+  if (size <= 0) return ", is still empty";
+  std::string_view said(text.data(), static_cast<std::size_t>(size));
+  if (said.ends_with('\n')) said.remove_suffix(1);
+  return ", says:\n" + std::string(said);
 }
 
 // Why the daemon with `pid` is not ready. If it ends, it may do so a moment after its pipe.
@@ -201,10 +205,10 @@ Error failure_of(pid_t pid, const std::string& log_path, off_t log_start, Deadli
   if (ended != pid) {
     return {Code::kUnknown, "the daemon (pid " + std::to_string(pid) +
                                 ") was started and is not ready yet; its log, " + log_path +
-                                ", says:\n" + log_since(log_path, log_start)};
+                                log_since(log_path, log_start)};
   }
   return {code_of_end(status), "the daemon ended while it started; its log, " + log_path +
-                                   ", says:\n" + log_since(log_path, log_start)};
+                                   log_since(log_path, log_start)};
 }
 
 struct Started {
@@ -256,7 +260,8 @@ void print_started(const Globals& globals, const Started& started, const std::st
                "counterd is ready, pid " + pid + ", log " + log_path);
 }
 
-// A daemon is already serving: adds `workers` more, if any, provided that it has the same settings.
+// A daemon is running already: adds `workers` more, if any, provided that it has the same settings,
+// and waits until all serve.
 Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, const Words& settings,
                             int workers) {
   const std::string& url = daemon.addresses.front();
@@ -266,23 +271,14 @@ Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, co
                                     pid + "); change its workers with: counterctl scale N"};
   }
   const int sum = std::min(daemon.wanted + workers, kMaxWorkers);
-  if (workers > 0) {
-    const Result<DaemonInfo> scaled = scale_daemon(globals, sum);
-    if (!scaled) return scaled.error();
-  }
+  const Result<DaemonInfo> ready =
+      workers > 0 ? scale_daemon(globals, sum) : wait_for_workers(globals, daemon, sum);
+  if (!ready) return ready.error();
   const std::string count = std::to_string(sum);
   print_daemon(globals, url, R"(,"pid":)" + pid + R"(,"workers":)" + count,
-               "counterd serves already, pid " + pid + ", and has " + count + " workers now");
+               "counterd serves already, pid " + pid + ", and has " + count +
+                   (sum == 1 ? " worker now" : " workers now"));
   return {};
-}
-
-// Whether a daemon answers that cannot be controlled: it is another user's, or its control socket
-// is gone. Another program that listens there may not answer at all.
-bool is_served(const Endpoint& endpoint, Deadline deadline) {
-  constexpr std::chrono::milliseconds kPatience{1'000};
-  return counters_of_server(endpoint)
-      ->status(std::min(deadline, steady_clock::now() + kPatience))
-      .ok();
 }
 
 // `workers` is 0 for as many as counterd would start, or for one more.
@@ -303,6 +299,7 @@ Result<void> spawn(Globals globals, const Words& given, int workers, bool unless
     const auto daemon = ask_daemon(*endpoint, {"workers"}, globals.deadline);
     const int more = unless_running ? 0 : std::max(workers, 1);
     if (daemon) return add_workers_to(globals, *daemon, *settings, more);
+    if (daemon.error().code == Code::kOverloaded) return daemon.error();
     // Which settings that one has is not known: it will not do where some are asked for.
     if (unless_running && given.empty() && is_served(*endpoint, globals.deadline)) {
       print_daemon(globals, to_url(*endpoint), "",

@@ -1,5 +1,5 @@
 #include "cli/command.h"
-#include "common/control.h"
+#include "cli/daemon.h"
 
 namespace counterd {
 
@@ -8,8 +8,7 @@ Run add_stop(CLI::App&) {
     // The daemon finishes what is in flight, which its --drain-timeout bounds.
     constexpr std::chrono::seconds kPatience{30};
     UniqueFd connection;
-    const Result<DaemonInfo> info =
-        ask_daemon(globals.server, {"stop"}, globals.deadline, &connection);
+    const Result<DaemonInfo> info = ask(globals, {"stop"}, &connection);
     if (!info) return info.error();
     const Deadline end =
         globals.timeout_given ? globals.deadline : std::chrono::steady_clock::now() + kPatience;

@@ -1,5 +1,5 @@
 #include "cli/command.h"
-#include "common/control.h"
+#include "cli/daemon.h"
 #include "common/number.h"
 
 namespace counterd {
@@ -17,7 +17,7 @@ std::string line_of(const Globals& globals, const WorkerInfo& worker) {
 
 Run add_workers(CLI::App&) {
   return [](const Globals& globals) -> Result<void> {
-    const Result<DaemonInfo> info = ask_daemon(globals.server, {"workers"}, globals.deadline);
+    const Result<DaemonInfo> info = ask(globals, {"workers"});
     if (!info) return info.error();
     for (const WorkerInfo& worker : info->workers) print_line(globals, line_of(globals, worker));
     return {};

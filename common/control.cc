@@ -13,7 +13,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "common/deadline.h"
 #include "common/environment.h"
 #include "common/json.h"
 #include "common/limits.h"
@@ -28,7 +27,6 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DaemonInfo, pid, ready, settings, addresses, 
 namespace {
 
 using Json = nlohmann::json;
-using std::chrono::steady_clock;
 
 std::string one_line(const Json& document) {
   return document.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -97,15 +95,10 @@ std::vector<Endpoint> names_of(const Endpoint& endpoint) {
   return names;
 }
 
-Result<UniqueFd> connect_to(const std::string& path) {
-  if (path.size() > kMaxSocketPath) return Error{Code::kUnavailable, "path too long"};
-  const sockaddr_un address = unix_address(path);
-  UniqueFd connection(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!connection ||
-      connect(connection.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    return system_error(Code::kUnavailable, path, errno);
-  }
-  return connection;
+Error no_answer(const Endpoint& endpoint) {
+  return {Code::kOverloaded, "the daemon at " + to_string(endpoint) +
+                                 " did not answer on its control socket; its supervisor may be "
+                                 "stopped or busy: see its log"};
 }
 
 // Whether the other side is this user's or root's. Root trusts everybody: it can ask any user's
@@ -117,17 +110,19 @@ bool is_trusted(const UniqueFd& connection) {
          (geteuid() == 0 || peer.uid == geteuid() || peer.uid == 0);
 }
 
-Result<UniqueFd> find_daemon(const Endpoint& endpoint) {
+Result<UniqueFd> find_daemon(const Endpoint& endpoint, Deadline deadline) {
   Error error{Code::kUnavailable, "no counterd of this user serves " + to_string(endpoint) +
                                       " on this host; start one with: counterctl spawn"};
   const std::vector<Endpoint> names = names_of(endpoint);
   for (const std::string& directory : directories_of_user()) {
     for (const Endpoint& name : names) {
       const std::string path = directory + "/" + control_socket_name(name);
-      Result<UniqueFd> connection = connect_to(path);
+      if (path.size() > kMaxSocketPath) continue;
+      auto [connection, failure] = connect_unix(path, deadline);
+      if (failure == EAGAIN) return no_answer(endpoint);
       if (!connection) continue;
       // In /tmp anybody can create what has this user's name.
-      if (is_trusted(*connection)) return connection;
+      if (is_trusted(connection)) return std::move(connection);
       error = {Code::kForbidden, "the control socket " + path +
                                      " belongs to another user, who is not believed; ask as that "
                                      "user or as root"};
@@ -206,8 +201,8 @@ std::string control_socket_name(const Endpoint& endpoint) {
 }
 
 Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& request,
-                              steady_clock::time_point deadline, UniqueFd* connection) {
-  Result<UniqueFd> found = find_daemon(endpoint);
+                              Deadline deadline, UniqueFd* connection) {
+  Result<UniqueFd> found = find_daemon(endpoint, deadline);
   if (!found) return found.error();
   const std::string line = encode(request);
   std::string reply;
@@ -223,18 +218,15 @@ Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& re
     if (whole) reply.append(portion.data(), static_cast<std::size_t>(size));
   }
   if (!whole) {
-    const bool may_have_been_done = sent && request.command != "workers";
-    return Error{
-        may_have_been_done ? Code::kUnknown : Code::kUnavailable,
-        "the daemon at " + to_string(endpoint) +
-            " did not answer on its control socket; its supervisor may be stopped or busy: see "
-            "its log"};
+    Error error = no_answer(endpoint);
+    if (sent && request.command != "workers") error.code = Code::kUnknown;
+    return error;
   }
   if (connection != nullptr) *connection = std::move(*found);
   return decode_control_reply(reply);
 }
 
-bool wait_for_end(const UniqueFd& connection, steady_clock::time_point deadline) {
+bool wait_for_end(const UniqueFd& connection, Deadline deadline) {
   char byte = 0;
   return wait_ready(connection.get(), POLLIN, deadline) && recv(connection.get(), &byte, 1, 0) <= 0;
 }

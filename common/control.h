@@ -11,10 +11,10 @@
 // type (error.h).
 #pragma once
 
-#include <chrono>
 #include <string>
 #include <vector>
 
+#include "common/deadline.h"
 #include "common/endpoint.h"
 #include "common/error.h"
 #include "common/unique_fd.h"
@@ -61,14 +61,14 @@ Result<std::string> control_directory();
 std::string control_socket_name(const Endpoint& endpoint);
 
 // Asks the daemon of this host and user that listens on `endpoint`, which may name any address of
-// this host that reaches the daemon. kUnavailable: there is none, or it does not answer;
-// kForbidden: only another user's answers. `connection`, if given, is left open after the reply:
-// it ends when the daemon does.
+// this host that reaches the daemon. kUnavailable: there is none; kOverloaded: it does not answer,
+// and was not told to do anything; kUnknown: it does not answer, and may do what it was told;
+// kForbidden: only another user's answers; or the daemon's own refusal. `connection`, if given, is
+// left open after the reply: it ends when the daemon does.
 Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& request,
-                              std::chrono::steady_clock::time_point deadline,
-                              UniqueFd* connection = nullptr);
+                              Deadline deadline, UniqueFd* connection = nullptr);
 
 // Waits until the other side closes `connection`; false: not by `deadline`.
-bool wait_for_end(const UniqueFd& connection, std::chrono::steady_clock::time_point deadline);
+bool wait_for_end(const UniqueFd& connection, Deadline deadline);
 
 }  // namespace counterd

@@ -63,13 +63,11 @@ Result<Endpoint> parse_server(std::string_view text) {
     if (address.ends_with('/')) address.remove_suffix(1);
   }
   if (address.find("://") != std::string_view::npos) {
-    return Error{Code::kUsage,
-                 "server " + quote_for_people(text) + ": of URLs, only http:// is known"};
+    return bad_endpoint(text, "of URLs, only http:// is known");
   }
   Result<Endpoint> endpoint = parse_endpoint(address);
-  if (!endpoint) return Error{Code::kUsage, "server: " + endpoint.error().message};
-  if (!endpoint->is_unix() && endpoint->port == 0) {
-    return Error{Code::kUsage, "server " + quote_for_people(text) + ": the port is 1 to 65535"};
+  if (endpoint && !endpoint->is_unix() && endpoint->port == 0) {
+    return bad_endpoint(text, "the port is 1 to 65535");
   }
   return endpoint;
 }

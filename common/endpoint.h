@@ -23,7 +23,8 @@ inline constexpr std::string_view kDefaultEndpoint = "127.0.0.1:4747";
 // relative path is made absolute, one too long for a socket address (107 bytes) is refused.
 Result<Endpoint> parse_endpoint(std::string_view text);
 
-// The same, also as "http://HOST:PORT" with an optional slash after it. kUsage.
+// Where a client connects: the same, also as "http://HOST:PORT" with an optional slash after it.
+// kConfig, also for port 0.
 Result<Endpoint> parse_server(std::string_view text);
 
 // HOST:PORT or unix:PATH, as parse_endpoint() reads it.

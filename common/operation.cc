@@ -113,7 +113,9 @@ Result<void> settle_timezones(Operation& operation) {
   const Result<std::string> of_system = system_timezone();
   if (!of_system) return of_system.error();
   if (const Result<void> known = check_timezone(*of_system); !known) {
-    return Error{known.error().code, "that of the system: " + known.error().message};
+    return Error{known.error().code,
+                 "none is named, and that of the system will not do (TZ, else /etc/localtime): " +
+                     known.error().message};
   }
   timezone = *of_system;
   return {};

@@ -1,4 +1,4 @@
-// The addresses of Unix sockets, as the system calls take them.
+// Unix sockets: their addresses, as the system calls take them, and connecting to one.
 #pragma once
 
 #include <sys/socket.h>
@@ -7,17 +7,25 @@
 #include <cstddef>
 #include <string_view>
 
+#include "common/deadline.h"
+#include "common/unique_fd.h"
+
 namespace counterd {
 
 // The longest path of a socket, in bytes: 107 (unix(7)).
 inline constexpr std::size_t kMaxSocketPath = sizeof(sockaddr_un::sun_path) - 1;
 
 // REQUIRES: `path` has at most kMaxSocketPath bytes
-inline sockaddr_un unix_address(std::string_view path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  path.copy(address.sun_path, kMaxSocketPath);
-  return address;
-}
+sockaddr_un unix_address(std::string_view path);
+
+// A connection, which does not block, or why there is none (an errno value).
+struct UnixConnection {
+  UniqueFd socket;
+  int failure = 0;
+};
+
+// Connects to the socket at `path`. If too many connections wait there already, tries again until
+// `deadline`; then the failure is EAGAIN. REQUIRES: `path` has at most kMaxSocketPath bytes
+UnixConnection connect_unix(std::string_view path, Deadline deadline);
 
 }  // namespace counterd

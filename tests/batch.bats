@@ -76,6 +76,23 @@ assert lines == [
 END
 }
 
+@test "a byte order mark before the first line is no part of it" {
+  open_sqlite
+  batch $'\xef\xbb\xbfincrement marked'
+  assert_status 0
+  assert_output $'marked\t1'
+}
+
+@test "--from beyond the end of the input is refused" {
+  open_sqlite
+  batch $'increment a\nincrement a' --from 3
+  assert_status 0
+  assert_output ''
+  batch $'increment a\nincrement a' --from 4
+  assert_refused 65
+  assert_stderr_has 'ends with line 2, before the line of --from'
+}
+
 @test "batch --json prints an object for each line, refused ones too" {
   for_each_place check_json
 }

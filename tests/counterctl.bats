@@ -753,6 +753,43 @@ check_status() {
   for_each_place check_status
 }
 
+check_lost_output() {
+  ctl -q increment a
+  local status=0
+  ctl report a missing >/dev/full 2>"$dir/stderr" || status=$?
+  assert_equal "$status" 74
+  assert_succeeds grep -q 'counter missing does not exist' "$dir/stderr"
+  assert_succeeds grep -q 'cannot write to standard output' "$dir/stderr"
+  status=0
+  ctl next numbers --count 3 >/dev/full 2>"$dir/stderr" || status=$?
+  assert_equal "$status" 74
+  assert_succeeds grep -q 'the numbers from 1 to 3 are reserved' "$dir/stderr"
+  assert_prints 4 next numbers
+}
+
+@test "an answer that cannot be written is status 74, and what was reserved is told" {
+  for_both_ways check_lost_output
+}
+
+@test "a server that the environment names wrongly is named by its variable" {
+  COUNTERCTL_SERVER=foo try "$counterctl" report
+  assert_refused 64
+  assert_stderr_has "COUNTERCTL_SERVER: address 'foo'"
+}
+
+@test "a Unix socket of somebody else is refused with 77, and not tried again" {
+  local begin
+  start_daemon --listen "unix:$dir/daemon.sock"
+  chmod 0600 "$dir/daemon.sock"
+  chmod 0711 "$dir"
+  begin=$(milliseconds)
+  try setpriv --reuid 65534 --regid 65534 --clear-groups \
+    "$counterctl" --server "unix:$dir/daemon.sock" increment
+  assert_refused 77
+  assert_stderr_has 'Permission denied'
+  (($(milliseconds) - begin < 3000)) || fail "it has lasted too long"
+}
+
 @test "status says who answers also while the store is away, and what is wrong with it" {
   open_redis
   start_daemon --store "redis+unix://$redis_socket"

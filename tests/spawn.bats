@@ -327,6 +327,30 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_stderr_has 'a daemon with other settings serves'
 }
 
+@test "spawn --unless-running waits for a daemon that is not ready yet" {
+  export COUNTERCTL_SERVER
+  COUNTERCTL_SERVER=http://127.0.0.1:$(free_port)
+  local store="redis+unix://$dir/redis.sock"
+  try "$counterctl" --timeout 500ms spawn -- --store "$store" 3>&- 4>&-
+  assert_refused 75
+  assert_stderr_has 'was started and is not ready yet'
+  try "$counterctl" --timeout 500ms spawn --unless-running -- --store "$store"
+  assert_refused 75
+  assert_stderr_has 'has not got there yet'
+  start_redis
+  try "$counterctl" --timeout 20s spawn --unless-running -- --store "$store"
+  assert_status 0
+  "$counterctl" stop
+}
+
+@test "commands for a daemon whose control socket is not found say that it is there" {
+  start_daemon
+  rm -r "$XDG_RUNTIME_DIR/counterd"
+  try "$counterctl" --server "$url" workers
+  assert_refused 77
+  assert_stderr_has "a counterd answers at $url, but its control socket is not where"
+}
+
 @test "spawn --unless-running leaves a daemon whose control socket is gone" {
   start_daemon
   rm -r "$XDG_RUNTIME_DIR/counterd"

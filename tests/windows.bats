@@ -102,7 +102,7 @@ begins_anew() {
   TZ='' at_prints '2026-11-24 14:59:59' \
     '{"name":"c","value":1,"applied":1,"resets_at":"2026-11-25T00:00:00.000Z"}' --json increment c --per day
   TZ=CET-1CEST at_refused '2026-11-24 14:59:59' 65 increment d --per day
-  assert_stderr_has "that of the system: time zone 'CET-1CEST' is unknown"
+  assert_stderr_has "that of the system will not do (TZ, else /etc/localtime): time zone 'CET-1CEST' is unknown"
   TZ=CET-1CEST at_prints '2026-11-24 14:59:59' 1 increment d --per day --timezone Europe/Berlin
 }
 
