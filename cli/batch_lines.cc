@@ -7,6 +7,7 @@
 #include "common/json.h"
 #include "common/limits.h"
 #include "common/operation_text.h"
+#include "common/quote.h"
 
 namespace counterd {
 namespace {

@@ -9,8 +9,8 @@
 
 #include "cli/command.h"
 #include "cli/load.h"
-#include "common/json.h"
 #include "common/number.h"
+#include "common/quote.h"
 
 namespace counterd {
 namespace {
@@ -72,8 +72,9 @@ void print(const Globals& globals, const LoadResult& result) {
 Result<void> change_counters(const Globals& globals, int number, OperationKind kind) {
   const std::unique_ptr<Counters> counters = counters_of_server(globals.server);
   for (int i = 0; i < number; ++i) {
-    Step step{{kind, load_counter(i)}, {}};
-    counters->apply({&step, 1}, std::chrono::steady_clock::now() + globals.timeout);
+    const Operation operation{kind, load_counter(i)};
+    const Deadline deadline = std::chrono::steady_clock::now() + globals.timeout;
+    const Step step{operation, counters->apply(operation, deadline)};
     if (step.outcome.code != Code::kOk) return error_of(step);
   }
   return {};

@@ -9,7 +9,6 @@
 #include "cli/change.h"
 #include "cli/pages.h"
 #include "common/counter_name.h"
-#include "common/json.h"
 #include "common/limits.h"
 
 namespace counterd {
@@ -27,9 +26,7 @@ const char* word_of(const Operation& change) {
 Result<void> check_prefix(const std::string& prefix) {
   // A script's unset variable must not stand for every counter.
   if (prefix.empty()) return Error{Code::kBadName, "--prefix: an empty one is every counter"};
-  const Result<void> checked = check_name_prefix(prefix);
-  if (!checked) return Error{Code::kBadName, checked.error().message};
-  return {};
+  return check_name_prefix(prefix);
 }
 
 ListQuery query_of(const std::string& prefix) {

@@ -40,7 +40,7 @@ milliseconds with_jitter(milliseconds pause) {
 
 // Even if one copy of a change is refused, an earlier copy under the same key may still be applied;
 // but not if the key belongs to another change.
-Error describe(const Step& step, bool may_have_been_applied) {
+Error final_error(const Step& step, bool may_have_been_applied) {
   Error error = error_of(step);
   if (may_have_been_applied && error.code != Code::kKeyReused) error.code = Code::kUnknown;
   return error;
@@ -61,14 +61,13 @@ void Changer::try_once(Step& step, Deadline deadline) {
   if (counters_ == nullptr) {
     Result<std::unique_ptr<Counters>> opened = open_counters(globals_, deadline);
     if (!opened) {
-      step.outcome = {};
-      step.outcome.code = opened.error().code;
-      step.outcome.detail = opened.error().message;
+      step.outcome = failed(opened.error());
       return;
     }
     counters_ = std::move(*opened);
   }
-  counters_->apply({&step, 1}, std::min(deadline, steady_clock::now() + attempt));
+  step.outcome =
+      counters_->apply(step.operation, std::min(deadline, steady_clock::now() + attempt));
 }
 
 Result<void> Changer::change(Step& step, Deadline deadline) {
@@ -80,7 +79,7 @@ Result<void> Changer::change(Step& step, Deadline deadline) {
     if (step.outcome.code == Code::kUnknown) may_have_been_applied = true;
     const Deadline next = steady_clock::now() + with_jitter(pause);
     if (!is_worth_another_try(step.outcome.code) || next >= deadline) {
-      return describe(step, may_have_been_applied);
+      return final_error(step, may_have_been_applied);
     }
     std::this_thread::sleep_until(next);
     pause = std::min(2 * pause, kLongestPause);

@@ -1,9 +1,7 @@
 // The counters that a command works on: a server's, over HTTP, or a store's, without a daemon.
 #pragma once
 
-#include <chrono>
 #include <memory>
-#include <span>
 #include <string>
 
 #include "common/endpoint.h"
@@ -23,10 +21,12 @@ class Counters {
  public:
   virtual ~Counters() = default;
 
-  // Applies the steps in their order and fills in every outcome, by `deadline`.
-  virtual void apply(std::span<Step> steps, Deadline deadline) = 0;
+  // Applies the operation by `deadline`; never fails but in the outcome.
+  virtual Outcome apply(const Operation& operation, Deadline deadline) = 0;
+  // kUnavailable.
   virtual Result<ListPage> list(const ListQuery& query, Deadline deadline) = 0;
-  // If a daemon answers whose store does not, the `store` of the result is an Error.
+  // kUnavailable. If a daemon answers whose store does not, only the `store` of the result is an
+  // Error.
   virtual Result<CountersStatus> status(Deadline deadline) = 0;
 };
 
@@ -34,7 +34,7 @@ class Counters {
 std::unique_ptr<Counters> counters_of_server(const Endpoint& server);
 
 // The counters of a store, used by this process itself, with the same engine code and locks as a
-// daemon.
+// daemon. As open_store() of store.h.
 Result<std::unique_ptr<Counters>> counters_of_store(const StoreOptions& options);
 
 }  // namespace counterd

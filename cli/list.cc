@@ -9,9 +9,9 @@
 #include "cli/pages.h"
 #include "cli/top_rows.h"
 #include "common/counter_name.h"
-#include "common/json.h"
 #include "common/limits.h"
 #include "common/number.h"
+#include "common/quote.h"
 
 namespace counterd {
 namespace {
@@ -31,7 +31,7 @@ struct Plan {
 Result<Plan> read_plan(const Options& options) {
   Plan plan{options.prefix, options.sort == "value"};
   if (const Result<void> checked = check_name_prefix(options.prefix); !checked) {
-    return Error{Code::kBadName, checked.error().message};
+    return checked.error();
   }
   if (!plan.by_value && options.sort != "name") {
     return Error{Code::kUsage, "--sort is name or value, not " + quote_for_people(options.sort)};

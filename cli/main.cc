@@ -7,9 +7,9 @@
 #include <span>
 
 #include "cli/command.h"
-#include "common/json.h"
 #include "common/number.h"
 #include "common/process.h"
+#include "common/quote.h"
 #include "common/store/store_url.h"
 #include "common/version.h"
 

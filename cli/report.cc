@@ -51,8 +51,7 @@ Run add_report(CLI::App& app) {
     if (!operation) return operation.error();
     Result<std::unique_ptr<Counters>> counters = open_counters(globals, globals.deadline);
     if (!counters) return counters.error();
-    Step step{std::move(*operation), {}};
-    (*counters)->apply({&step, 1}, globals.deadline);
+    const Step step{*operation, (*counters)->apply(*operation, globals.deadline)};
     // The default counter reads as 0 where it is missing.
     const bool is_zero = names->empty() && step.outcome.code == Code::kMissing;
     if (step.outcome.code != Code::kOk && !is_zero) return error_of(step);

@@ -6,9 +6,9 @@
 #include "cli/http_client.h"
 #include "common/counter_name.h"
 #include "common/idempotency_key.h"
-#include "common/json.h"
 #include "common/number.h"
 #include "common/operation_text.h"
+#include "common/quote.h"
 
 namespace counterd {
 namespace {
@@ -25,14 +25,11 @@ class ServerCounters : public Counters {
  public:
   explicit ServerCounters(const Endpoint& server) : server_(server), client_(server) {}
 
-  void apply(std::span<Step> steps, Deadline deadline) override {
-    for (Step& step : steps) step.outcome = apply_one(step.operation, deadline);
-  }
+  Outcome apply(const Operation& operation, Deadline deadline) override;
   Result<ListPage> list(const ListQuery& query, Deadline deadline) override;
   Result<CountersStatus> status(Deadline deadline) override;
 
  private:
-  Outcome apply_one(const Operation& operation, Deadline deadline);
   Reply ask(const HttpRequest& request, bool changes, Deadline deadline);
   Result<Json> look(const std::string& target, Deadline deadline);
   Error strange_answer() const;
@@ -247,7 +244,7 @@ std::optional<Outcome> read_outcome(const Operation& operation, const Json& body
   return outcome;
 }
 
-Outcome ServerCounters::apply_one(const Operation& operation, Deadline deadline) {
+Outcome ServerCounters::apply(const Operation& operation, Deadline deadline) {
   const bool changes = changes_something(operation);
   const Reply reply = ask(request_for(operation), changes, deadline);
   if (reply.code != Code::kOk) {
@@ -255,10 +252,7 @@ Outcome ServerCounters::apply_one(const Operation& operation, Deadline deadline)
     return refused_outcome(reply.code, reply.detail, reply.body);
   }
   if (std::optional<Outcome> outcome = read_outcome(operation, reply.body)) return *outcome;
-  Outcome outcome;
-  outcome.code = changes ? Code::kUnknown : Code::kUnavailable;
-  outcome.detail = strange_answer().message;
-  return outcome;
+  return failed({changes ? Code::kUnknown : Code::kUnavailable, strange_answer().message});
 }
 
 // The page of a list that continues after the name `after`, if `body` gives it.

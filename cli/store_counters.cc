@@ -4,24 +4,16 @@
 namespace counterd {
 namespace {
 
-void fail_all(std::span<Step> steps, const Error& error) {
-  for (Step& step : steps) {
-    step.outcome = {};
-    step.outcome.code = error.code;
-    step.outcome.detail = error.message;
-  }
-}
-
 class StoreCounters : public Counters {
  public:
   explicit StoreCounters(std::unique_ptr<Store> store) : store_(std::move(store)) {}
 
-  void apply(std::span<Step> steps, Deadline deadline) override {
-    for (Step& step : steps) {
-      const Result<void> settled = settle_timezones(step.operation);
-      if (!settled) return fail_all(steps, settled.error());
-    }
-    run_batch(*store_, steps, deadline);
+  Outcome apply(const Operation& operation, Deadline deadline) override {
+    Step step{operation, {}};
+    const Result<void> resolved = resolve_timezones(step.operation);
+    if (!resolved) return failed(resolved.error());
+    run_batch(*store_, {&step, 1}, deadline);
+    return std::move(step.outcome);
   }
 
   Result<ListPage> list(const ListQuery& query, Deadline deadline) override {

@@ -11,8 +11,8 @@
 #include <stdexcept>
 
 #include "common/environment.h"
-#include "common/json.h"
 #include "common/limits.h"
+#include "common/quote.h"
 
 namespace counterd {
 namespace {
@@ -111,7 +111,7 @@ std::int64_t seconds_of(Period period) {
   return kPeriods.at(static_cast<std::size_t>(period)).seconds;
 }
 
-std::string describe_window(const Window& window) {
+std::string identity_of(const Window& window) {
   return std::string(word_of(window.period)).append(" ").append(window.timezone);
 }
 

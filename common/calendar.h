@@ -34,8 +34,9 @@ std::string_view word_of(Period period);
 // years.
 std::int64_t seconds_of(Period period);
 
-// The window as one text, such as "day Europe/Berlin". Two are the same if their texts are.
-std::string describe_window(const Window& window);
+// The window as one text, such as "day Europe/Berlin". Two are the same if their texts are. Stores
+// keep it with counters, so it must not change.
+std::string identity_of(const Window& window);
 
 // kBadParameter, unless `name` has the form of a time zone's name: 1 to kMaxTimezoneLength
 // (limits.h) letters, digits and characters of _+-/

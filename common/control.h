@@ -11,7 +11,9 @@
 // type (error.h).
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/deadline.h"

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "common/json.h"
 #include "common/limits.h"
+#include "common/quote.h"
 
 namespace counterd {
 namespace {

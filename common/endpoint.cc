@@ -2,8 +2,8 @@
 
 #include <filesystem>
 
-#include "common/json.h"
 #include "common/number.h"
+#include "common/quote.h"
 #include "common/unix_socket.h"
 
 namespace counterd {

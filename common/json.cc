@@ -1,12 +1,11 @@
 #include "common/json.h"
 
 #include <algorithm>
-#include <array>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "common/limits.h"
+#include "common/quote.h"
 
 namespace counterd {
 namespace {
@@ -118,12 +117,6 @@ Result<FlatObject> parse_object(std::string_view text, ObjectReader reader, std:
   return std::move(reader.members);
 }
 
-std::string& append_escape(std::string& out, char c) {
-  std::array<char, 8> escape{};
-  std::snprintf(escape.data(), escape.size(), "\\x%02x", static_cast<unsigned char>(c));
-  return out += escape.data();
-}
-
 }  // namespace
 
 Result<FlatObject> parse_flat_object(std::string_view text) {
@@ -144,26 +137,6 @@ std::string json_string_member(std::string_view text, std::string_view name) {
   if (!document.is_object()) return {};
   const auto found = document.find(std::string(name));
   return found != document.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
-std::string quote_for_people(std::string_view text) {
-  constexpr std::size_t kShown = 64;
-  std::string quoted = "'";
-  for (const char c : text.substr(0, kShown)) {
-    const bool visible = c >= ' ' && c <= '~';
-    visible ? quoted.append(1, c) : append_escape(quoted, c);
-  }
-  quoted += text.size() > kShown ? "…'" : "'";
-  return quoted;
-}
-
-std::string escape_controls(std::string_view text) {
-  std::string escaped;
-  for (const char c : text) {
-    const bool is_control = static_cast<unsigned char>(c) < ' ' || c == '\x7f';
-    is_control ? append_escape(escaped, c) : escaped.append(1, c);
-  }
-  return escaped;
 }
 
 }  // namespace counterd

@@ -34,11 +34,4 @@ void append_json_string(std::string& out, std::string_view text);
 // replies, whose form the server chose.
 std::string json_string_member(std::string_view text, std::string_view name);
 
-// `text` in quotes for an error message: control characters and bytes beyond ASCII escaped, cut
-// after 64 characters, so that hostile input cannot forge lines in a log or on a terminal.
-std::string quote_for_people(std::string_view text);
-
-// `text`, which others chose, with its control characters escaped, for the same reason.
-std::string escape_controls(std::string_view text);
-
 }  // namespace counterd

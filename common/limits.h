@@ -71,7 +71,11 @@ inline constexpr int kMaxWorkers = 256;
 inline constexpr std::size_t kMaxListenAddresses = 16;
 
 // Connections of one worker unless --max-connections says otherwise.
-inline constexpr std::size_t kDefaultMaxConnections = 16'000;
+inline constexpr int kDefaultMaxConnections = 16'000;
+
+// How long a daemon that ends waits for the requests in flight, unless --drain-timeout says
+// otherwise.
+inline constexpr std::chrono::seconds kDefaultDrainTimeout{10};
 
 // A whole request, from its first byte; a reply, from its first unsent byte; a connection between
 // requests; the rest of a refused request, read and dropped so that the client sees the error.

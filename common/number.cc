@@ -5,8 +5,8 @@
 #include <cstdio>
 #include <ctime>
 
-#include "common/json.h"
 #include "common/limits.h"
+#include "common/quote.h"
 
 namespace counterd {
 namespace {

@@ -25,7 +25,7 @@ std::string to_text(Wide number) {
 std::string digest_of(const Operation& group) {
   std::string text;
   for (const Operation& member : group.members) {
-    text.append(member.name).append(" ").append(describe_operation(member)).append("\n");
+    text.append(member.name).append(" ").append(identity_of(member)).append("\n");
   }
   const XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());
   std::array<char, 33> digits{};
@@ -63,7 +63,7 @@ std::string say_window(std::string_view window) {
 std::string explain_window(const Operation& operation, const Outcome& outcome) {
   const std::optional<Window>& asked = operation.lifetime.window;
   return "counter " + operation.name + " counts " + say_window(outcome.window) +
-         (asked ? ", not " + say_window(describe_window(*asked))
+         (asked ? ", not " + say_window(identity_of(*asked))
                 : ", which a renewed time to live would move") +
          "; delete it first, or use another one; nothing was changed";
 }
@@ -103,9 +103,9 @@ bool changes_something(const Operation& operation) {
   return std::any_of(operation.members.begin(), operation.members.end(), changes_something);
 }
 
-Result<void> settle_timezones(Operation& operation) {
+Result<void> resolve_timezones(Operation& operation) {
   for (Operation& member : operation.members) {
-    if (Result<void> settled = settle_timezones(member); !settled) return settled;
+    if (Result<void> resolved = resolve_timezones(member); !resolved) return resolved;
   }
   if (!operation.lifetime.window) return {};
   std::string& timezone = operation.lifetime.window->timezone;
@@ -151,13 +151,20 @@ std::optional<std::uint64_t> remaining(const Operation& operation, std::int64_t 
   return down ? -distance : distance;
 }
 
+Outcome failed(const Error& error) {
+  Outcome outcome;
+  outcome.code = error.code;
+  outcome.detail = error.message;
+  return outcome;
+}
+
 std::int64_t applied_by(const Operation& operation, const Outcome& outcome) {
   if (operation.check) return 0;
   if (!operation.bounds.clamp) return operation.operand;
   return wrapping_subtract(outcome.value, outcome.previous.value_or(0));
 }
 
-std::string describe_operation(const Operation& operation) {
+std::string identity_of(const Operation& operation) {
   std::string text;
   const auto add = [&](std::string_view word, std::int64_t number) {
     text.append(word).append(std::to_string(number));
@@ -172,7 +179,7 @@ std::string describe_operation(const Operation& operation) {
       if (operation.lifetime.ttl) add(" ttl ", operation.lifetime.ttl->count());
       if (operation.lifetime.renew) text += " renew";
       if (operation.lifetime.window) {
-        text.append(" per ").append(describe_window(*operation.lifetime.window));
+        text.append(" per ").append(identity_of(*operation.lifetime.window));
       }
       if (operation.check) text += " check";
       return text;

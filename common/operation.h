@@ -1,6 +1,7 @@
 // What a client asks of one counter, or of a group of them at once, and the answer.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -74,6 +75,13 @@ inline bool is_group(const Operation& operation) {
   return operation.kind == OperationKind::kEach || operation.kind == OperationKind::kAll;
 }
 
+// How long its key is known, where keys are known for `longest`.
+inline std::chrono::milliseconds key_lifetime_of(const Operation& operation,
+                                                 std::chrono::milliseconds longest) {
+  const std::chrono::milliseconds own = operation.key_lifetime;
+  return own.count() > 0 ? std::min(own, longest) : longest;
+}
+
 // How many operations on one counter it consists of.
 inline std::size_t size_of(const Operation& operation) {
   return is_group(operation) ? operation.members.size() : 1;
@@ -83,7 +91,7 @@ bool changes_something(const Operation& operation);
 
 // Gives the system's time zone to each window of the operation, or of its members, that names none.
 // kBadParameter: a time zone is not known, or the system's cannot be determined.
-Result<void> settle_timezones(Operation& operation);
+Result<void> resolve_timezones(Operation& operation);
 
 // Whether the operation is applied once under its key.
 inline bool is_keyed(const Operation& operation) {
@@ -118,8 +126,9 @@ std::optional<std::uint64_t> remaining(const Operation& operation, std::int64_t 
 
 // What the operation does, as one short line of text, without its name and key: two operations on
 // one counter are the same if their texts are. The text of a group holds a 128-bit digest of what
-// its members do.
-std::string describe_operation(const Operation& operation);
+// its members do. Stores keep it under idempotency keys: that of an operation which can be asked
+// for today must not change, or a repetition would be taken for another one.
+std::string identity_of(const Operation& operation);
 
 // The answer to one operation.
 struct Outcome {
@@ -145,6 +154,9 @@ struct Outcome {
   // operation. A kAll with a refused member has that member's code, and the outcomes up to it.
   std::vector<Outcome> members = {};
 };
+
+// The outcome of an operation that an error has kept from being applied, or from being known.
+Outcome failed(const Error& error);
 
 // How much of an increment's delta was applied; 0 for one that only checks.
 // REQUIRES: the outcome is kOk

@@ -4,8 +4,8 @@
 #include <array>
 
 #include "common/counter_name.h"
-#include "common/json.h"
 #include "common/number.h"
+#include "common/quote.h"
 
 namespace counterd {
 namespace {

@@ -33,7 +33,7 @@ Result<void> check_parameters(const Parameters& parameters,
 enum class Spelling : unsigned char { kParameter, kOption };
 
 // kBadNumber, kBadParameter: a parameter cannot have its value. A time zone is taken as it is: the
-// process that has the store decides whether there is one of that name (settle_timezones() of
+// process that has the store decides whether there is one of that name (resolve_timezones() of
 // operation.h). REQUIRES: check_parameters() accepts them for `kind`
 Result<Operation> read_operation(OperationKind kind, std::string name, const Parameters& parameters,
                                  Spelling spelling = Spelling::kParameter);

@@ -13,6 +13,7 @@
 #include "common/limits.h"
 #include "common/number.h"
 #include "common/outcome_json.h"
+#include "common/quote.h"
 #include "common/version.h"
 #include "daemon/parameters.h"
 
@@ -57,14 +58,15 @@ Result<Question> decode_operation(const Input& input) {
   if (!parameters) return parameters.error();
   Result<Operation> operation = read_operation(kind, input.name, *parameters);
   if (!operation) return operation.error();
-  if (const Result<void> settled = settle_timezones(*operation); !settled) return settled.error();
+  if (const Result<void> resolved = resolve_timezones(*operation); !resolved)
+    return resolved.error();
   return Question(std::move(*operation));
 }
 
 Result<Question> decode_batch(const Input& input) {
   Result<Operation> group = read_batch(input.head, input.query, input.body);
   if (!group) return group.error();
-  if (const Result<void> settled = settle_timezones(*group); !settled) return settled.error();
+  if (const Result<void> resolved = resolve_timezones(*group); !resolved) return resolved.error();
   return Question(std::move(*group));
 }
 
@@ -113,7 +115,7 @@ Response text_response(std::int64_t value) {
 }
 
 // `,"value":…,"bound":…,"would_be":…` of an increment that its bound refused.
-std::string describe_bound(const Operation& operation, const Outcome& outcome) {
+std::string bound_members(const Operation& operation, const Outcome& outcome) {
   const std::int64_t value = outcome.value;
   const BrokenBound broken = broken_bound(operation, value);
   std::string members = R"(,"value":)" + std::to_string(value) + R"(,"bound":)" +
@@ -169,7 +171,7 @@ Response refused(const Operation& operation, const Outcome& outcome) {
   const bool until_reset = beyond && waits_for_reset(one);
   std::string members;
   if (index) members = R"(,"index":)" + std::to_string(*index);
-  if (beyond) members += describe_bound(one, its);
+  if (beyond) members += bound_members(one, its);
   if (!its.window.empty()) members += R"(,"window":")" + its.window + '"';
   Response response =
       problem_response({until_reset ? Code::kLimitReached : outcome.code, message}, members);
@@ -246,7 +248,7 @@ Response encode_list(const Call&, const Answer& answer, const Figures&) {
 }
 
 // `"version":…,"worker":{…}`: what a worker knows without its store.
-std::string describe_worker(const Figures& figures) {
+std::string worker_members(const Figures& figures) {
   std::string members = R"("version":)";
   append_json_string(members, kVersion);
   return members + R"(,"worker":{"pid":)" + std::to_string(figures.pid) + R"(,"slot":)" +
@@ -258,7 +260,7 @@ std::string describe_worker(const Figures& figures) {
 
 Response encode_status(const Call&, const Answer& answer, const Figures& figures) {
   const auto& status = std::get<Result<StoreStatus>>(answer);
-  const std::string worker = describe_worker(figures);
+  const std::string worker = worker_members(figures);
   if (!status) {
     return problem_response({Code::kUnavailable, status.error().message}, "," + worker);
   }

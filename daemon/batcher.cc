@@ -254,7 +254,7 @@ void Batcher::serve_batch() {
     store_->apply(batch.steps, start + timeout_);
     if (!turn_needed) return;
     store_->yield_turn();
-    store_->settle(batch.steps);
+    store_->make_durable(batch.steps);
   });
   commit_time_ = std::min<steady_clock::duration>(steady_clock::now() - start, kLongestCommit);
   note_health(batch.steps);

@@ -4,7 +4,7 @@
 #include <cerrno>
 #include <fstream>
 
-#include "common/json.h"
+#include "common/quote.h"
 
 namespace counterd {
 namespace {

@@ -152,7 +152,7 @@ void Connection::answer_request(const RequestHead& head, std::string_view body) 
   exchange.http_1_0 = head.http_1_0;
   ++unanswered_;
   if (auto* refusal = std::get_if<Response>(&decoded.result)) {
-    settle(exchange, std::move(*refusal));
+    complete(exchange, std::move(*refusal));
   } else {
     ask(std::move(std::get<Question>(decoded.result)), number);
   }
@@ -161,7 +161,7 @@ void Connection::answer_request(const RequestHead& head, std::string_view body) 
 void Connection::ask(Question question, std::uint64_t number) {
   Exchange& exchange = exchanges_.back();
   if (std::holds_alternative<Nothing>(question)) {
-    settle(exchange, encode(exchange.call, Nothing{}, server_.figures()));
+    complete(exchange, encode(exchange.call, Nothing{}, server_.figures()));
     return;
   }
   // A page of a list is large, as is a batch: one at a time for each connection.
@@ -177,8 +177,8 @@ void Connection::ask(Question question, std::uint64_t number) {
     });
   }
   if (!server_.batcher().submit(std::move(question), shared_from_this(), number)) {
-    settle(exchange,
-           problem_response({Code::kOverloaded, "too many operations wait for the store"}));
+    complete(exchange,
+             problem_response({Code::kOverloaded, "too many operations wait for the store"}));
   }
 }
 
@@ -187,11 +187,11 @@ void Connection::finish(std::uint64_t number, Answer answer) {
   if (number < first_number_ || index >= exchanges_.size()) return;
   Exchange& exchange = exchanges_[index];
   if (exchange.done) return;
-  settle(exchange, encode(exchange.call, answer, server_.figures()));
+  complete(exchange, encode(exchange.call, answer, server_.figures()));
   send_when_answered();
 }
 
-void Connection::settle(Exchange& exchange, Response response) {
+void Connection::complete(Exchange& exchange, Response response) {
   exchange.response = std::move(response);
   exchange.done = true;
   exchange.patience.reset();

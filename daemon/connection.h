@@ -76,7 +76,7 @@ class Connection : public Waiter,
   void refuse(const Error& error);
   std::size_t buffered() const { return input_.capacity() + output_.capacity(); }
   void ask(Question question, std::uint64_t number);
-  void settle(Exchange& exchange, Response response);
+  void complete(Exchange& exchange, Response response);
   void send_when_answered();
   void send_output();
   void continue_after_output();

@@ -1,3 +1,4 @@
+#include <cerrno>
 #include <cstdlib>
 #include <iostream>
 
@@ -17,27 +18,22 @@ int fail(const Error& error) {
   return code_info(error.code).exit_status;
 }
 
-int finish(const Finished& finished) {
-  std::cout << finished.text << std::flush;
-  if (!std::cout) return fail({Code::kIo, "cannot write to standard output"});
-  return finished.exit_status;
+int print(const std::string& text) {
+  errno = 0;
+  std::cout << text << std::flush;
+  return std::cout ? 0 : fail(system_error(Code::kIo, "cannot write to standard output", errno));
 }
 
 int run(int argc, const char* const* argv) {
-  Result<std::variant<DaemonOptions, Finished>> options = read_options(argc, argv);
-  if (!options) return fail(options.error());
-  if (const auto* finished = std::get_if<Finished>(&*options)) return finish(*finished);
-  auto& daemon = std::get<DaemonOptions>(*options);
-  if (daemon.check_only) {
-    std::string text = "workers = " + std::to_string(daemon.workers) + "\n";
-    for (const std::string& line : daemon.settings) text += line + "\n";
-    return finish({text, 0});
-  }
+  Result<std::variant<DaemonOptions, std::string>> read = read_options(argc, argv);
+  if (!read) return fail(read.error());
+  if (const auto* text = std::get_if<std::string>(&*read)) return print(*text);
+  auto& options = std::get<DaemonOptions>(*read);
   // One time zone for all workers, whenever they start; if it has no name, they report that.
   if (const Result<std::string> timezone = system_timezone()) {
     setenv("TZ", timezone->c_str(), /*overwrite=*/1);
   }
-  Result<Supervisor> supervisor = Supervisor::open(std::move(daemon));
+  Result<Supervisor> supervisor = Supervisor::open(std::move(options));
   if (!supervisor) return fail(supervisor.error());
   return supervisor->run();
 }

@@ -8,8 +8,8 @@
 #include <filesystem>
 
 #include "common/environment.h"
-#include "common/json.h"
 #include "common/limits.h"
+#include "common/quote.h"
 #include "common/state_directory.h"
 #include "common/store/store_url.h"
 #include "common/version.h"
@@ -122,13 +122,13 @@ void make_absolute(StoreOptions& store) {
   }
 }
 
-Result<void> fill_in_defaults(DaemonOptions& options) {
+// Sets what depends on the system. `check_only`: changes nothing else.
+Result<void> fill_in_defaults(DaemonOptions& options, bool check_only) {
   if (options.store.url.empty()) {
     const Result<std::string> url = default_store_url();
     if (!url) return url.error();
     options.store.url = *url;
-    // Checking changes nothing.
-    if (!options.check_only) {
+    if (!check_only) {
       if (const auto made = make_state_directory(); !made) return made.error();
     }
   }
@@ -136,10 +136,6 @@ Result<void> fill_in_defaults(DaemonOptions& options) {
   if (options.listen.empty()) {
     options.listen.push_back(parse_endpoint(kDefaultEndpoint).value());
   }
-  if (options.max_connections == 0) {
-    options.max_connections = static_cast<int>(kDefaultMaxConnections);
-  }
-  if (options.drain_timeout.count() == 0) options.drain_timeout = std::chrono::seconds(10);
   if (options.store.redis_password_file.empty()) {
     options.store.redis_password_file = password_credential();
   }
@@ -151,6 +147,13 @@ Result<void> fill_in_defaults(DaemonOptions& options) {
 // The file to read: flag beats environment.
 std::string config_path(const std::string& flag) {
   return flag.empty() ? environment("COUNTERD_CONFIG") : flag;
+}
+
+// What --check-config prints.
+std::string text_of(const DaemonOptions& options) {
+  std::string text = "workers = " + std::to_string(options.workers) + "\n";
+  for (const std::string& line : options.settings) text += line + "\n";
+  return text;
 }
 
 // Adds every setting to `app`; the words of those that are given go to `flags`, by Setting::name.
@@ -173,14 +176,16 @@ void add_settings(CLI::App& app, std::map<std::string, Values>& flags) {
 
 }  // namespace
 
-Result<std::variant<DaemonOptions, Finished>> read_options(int argc, const char* const* argv) {
-  DaemonOptions options;
+Result<std::variant<DaemonOptions, std::string>> read_options(int argc, const char* const* argv) {
+  using OptionsOrText = std::variant<DaemonOptions, std::string>;
   CLI::App app("A counter that many processes share: serves it over HTTP.", "counterd");
-  app.set_version_flag("--version", "counterd " + std::string(kVersion));
+  const std::string version = "counterd " + std::string(kVersion);
+  app.set_version_flag("--version", version);
   std::string config;
+  bool check_only = false;
   app.add_option("--config", config, "file with settings, one NAME = VALUE a line")
       ->type_name("FILE");
-  app.add_flag("--check-config", options.check_only, "check the settings, then end");
+  app.add_flag("--check-config", check_only, "check the settings, then end");
   std::map<std::string, Values> flags;
   add_settings(app, flags);
   app.footer(
@@ -189,10 +194,9 @@ Result<std::variant<DaemonOptions, Finished>> read_options(int argc, const char*
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    return std::variant<DaemonOptions, Finished>(Finished{app.help(), 0});
+    return OptionsOrText(app.help());
   } catch (const CLI::CallForVersion&) {
-    return std::variant<DaemonOptions, Finished>(
-        Finished{"counterd " + std::string(kVersion) + "\n", 0});
+    return OptionsOrText(version + "\n");
   } catch (const CLI::ParseError& error) {
     return Error{Code::kUsage, std::string(error.what()) + " (see counterd --help)"};
   }
@@ -204,9 +208,12 @@ Result<std::variant<DaemonOptions, Finished>> read_options(int argc, const char*
   if (const std::string path = config_path(config); !path.empty()) {
     if (const Result<void> read = read_file(path, sources); !read) return read.error();
   }
+  DaemonOptions options;
   if (const Result<void> set = set_all(options, sources); !set) return set.error();
-  if (const Result<void> filled = fill_in_defaults(options); !filled) return filled.error();
-  return std::variant<DaemonOptions, Finished>(std::move(options));
+  const Result<void> filled = fill_in_defaults(options, check_only);
+  if (!filled) return filled.error();
+  if (check_only) return OptionsOrText(text_of(options));
+  return OptionsOrText(std::move(options));
 }
 
 }  // namespace counterd

@@ -7,6 +7,7 @@
 #include "common/json.h"
 #include "common/letter_case.h"
 #include "common/limits.h"
+#include "common/quote.h"
 
 namespace counterd {
 namespace {

@@ -1,9 +1,9 @@
 #include "daemon/settings.h"
 
-#include "common/json.h"
 #include "common/letter_case.h"
 #include "common/limits.h"
 #include "common/number.h"
+#include "common/quote.h"
 #include "common/store/store_url.h"
 
 namespace counterd {

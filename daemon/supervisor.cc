@@ -7,16 +7,17 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <utility>
 
-#include "common/json.h"
 #include "common/letter_case.h"
 #include "common/limits.h"
 #include "common/log.h"
 #include "common/number.h"
+#include "common/quote.h"
 #include "common/version.h"
 #include "daemon/notify.h"
 

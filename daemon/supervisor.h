@@ -12,9 +12,6 @@
 #pragma once
 
 #include <chrono>
-#include <memory>
-#include <optional>
-#include <string>
 #include <vector>
 
 #include "common/control.h"

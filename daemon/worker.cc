@@ -9,13 +9,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <asio/io_context.hpp>
 #include <asio/signal_set.hpp>
 #include <cerrno>
 #include <csignal>
 #include <nlohmann/json.hpp>
 
-#include "common/limits.h"
 #include "common/log.h"
 #include "common/number.h"
 #include "daemon/server.h"
@@ -40,6 +40,18 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ApiOptions, hosts, any_address, allow_get_wri
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WorkerSetup, store, api, max_connections, drain_timeout)
 
 namespace {
+
+// None of these compiles once a field is added, which must then be named above too: workers would
+// start with its default.
+[[maybe_unused]] void all_fields_are_named(const StoreOptions& options) {
+  [[maybe_unused]] const auto& [a, b, c, d, e, f, g, h, i, j] = options;
+}
+[[maybe_unused]] void all_fields_are_named(const ApiOptions& options) {
+  [[maybe_unused]] const auto& [a, b, c] = options;
+}
+[[maybe_unused]] void all_fields_are_named(const WorkerSetup& setup) {
+  [[maybe_unused]] const auto& [a, b, c, d] = setup;
+}
 
 using std::chrono::milliseconds;
 

@@ -387,7 +387,7 @@ TEST_CASE("a batch is a group of operations, each for itself unless it is atomic
   const std::vector<std::string> texts = {"increment -2 min 0", "reset 0", "delete", "report"};
   const std::vector<std::string> names = {"a", "b", "c", "a"};
   for (std::size_t i = 0; i < texts.size(); ++i) {
-    CHECK(describe_operation(all.members[i]) == texts[i]);
+    CHECK(identity_of(all.members[i]) == texts[i]);
     CHECK(all.members[i].name == names[i]);
   }
 }

@@ -47,8 +47,8 @@ class SlowStore : public Store {
     return {};
   }
   void yield_turn() override { notes_.calls += "yield "; }
-  void settle(std::span<Step> batch) override {
-    notes_.calls += "settle ";
+  void make_durable(std::span<Step> batch) override {
+    notes_.calls += "sync ";
     for (Step& step : batch) step.outcome.value = kSettled;
   }
   void tidy() override { notes_.calls += "tidy "; }
@@ -185,7 +185,7 @@ TEST_CASE("operations are applied in the order in which they were submitted") {
   for (std::size_t i = 0; i < count; ++i) CHECK(fixture.notes.order[i] == "n" + std::to_string(i));
 }
 
-TEST_CASE("changes are settled without the turn, and answered then; reports need neither") {
+TEST_CASE("changes are made durable without the turn, and answered then; reports need neither") {
   Fixture fixture(milliseconds(1), milliseconds(1'000));
   const auto client = fixture.client();
   client->ask(increment_of("a").operation);
@@ -194,7 +194,7 @@ TEST_CASE("changes are settled without the turn, and answered then; reports need
   const auto reader = fixture.client();
   reader->ask(report_of("a").operation);
   fixture.run(2);
-  CHECK(fixture.notes.calls == "apply yield settle tidy apply tidy ");
+  CHECK(fixture.notes.calls == "apply yield sync tidy apply tidy ");
 }
 
 TEST_CASE("a list sees what was submitted before it, and does not wait for all that comes after") {

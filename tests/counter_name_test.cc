@@ -2,8 +2,8 @@
 
 #include <string>
 
-#include "common/json.h"
 #include "common/limits.h"
+#include "common/quote.h"
 #include "tests/catch.h"
 
 namespace counterd {

@@ -1,5 +1,6 @@
 #include "common/json.h"
 
+#include "common/quote.h"
 #include "tests/catch.h"
 
 namespace counterd {

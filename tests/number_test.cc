@@ -4,7 +4,7 @@
 #include <limits>
 #include <string>
 
-#include "common/json.h"
+#include "common/quote.h"
 #include "tests/catch.h"
 
 namespace counterd {

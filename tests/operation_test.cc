@@ -56,8 +56,8 @@ TEST_CASE("a refusal names value, bound and what would have been, exactly") {
 }
 
 TEST_CASE("a reset that may not create is another operation than one that may") {
-  CHECK(describe_operation(reset_of("a", 5).operation) == "reset 5");
-  CHECK(describe_operation(existing(reset_of("a", 5)).operation) == "reset 5 existing");
+  CHECK(identity_of(reset_of("a", 5).operation) == "reset 5");
+  CHECK(identity_of(existing(reset_of("a", 5)).operation) == "reset 5 existing");
 }
 
 TEST_CASE("groups with different members, or in another order, have different short texts") {
@@ -68,16 +68,16 @@ TEST_CASE("groups with different members, or in another order, have different sh
         each_of({increment_of("a")}), each_of({increment_of("a"), increment_of("b", 2)}),
         each_of({increment_of("a"), increment_of("b"), increment_of("b")}),
         each_of({increment_of("a"), report_of("b")})}) {
-    const std::string text = describe_operation(group.operation);
+    const std::string text = identity_of(group.operation);
     CHECK(text.size() < 40);
     CHECK(texts.insert(text).second);
   }
   // It lies in databases: one of another program, or machine, has to know it again.
-  CHECK(describe_operation(all_of(members).operation) == "all 45d778c282061ebafbc0ef8e54788a5e");
+  CHECK(identity_of(all_of(members).operation) == "all 45d778c282061ebafbc0ef8e54788a5e");
 }
 
 TEST_CASE("operations with different conditions have different texts, plain ones those of before") {
-  CHECK(describe_operation(increment_of("a", 5).operation) == "increment 5");
+  CHECK(identity_of(increment_of("a", 5).operation) == "increment 5");
   std::set<std::string> texts;
   for (const Step& step :
        {increment_of("a", 5), within(increment_of("a", 5), 1, {}),
@@ -86,22 +86,22 @@ TEST_CASE("operations with different conditions have different texts, plain ones
         starting_at(1, increment_of("a", 5)), starting_at(-1, increment_of("a", 5)),
         per(Period::kDay, increment_of("a", 5)), per(Period::kWeek, increment_of("a", 5)),
         per(Period::kDay, increment_of("a", 5), "Asia/Tokyo")}) {
-    CHECK(texts.insert(describe_operation(step.operation)).second);
+    CHECK(texts.insert(identity_of(step.operation)).second);
   }
 }
 
 TEST_CASE("a window without a time zone gets that of the system, and one unknown is refused") {
   Step plain = per(Period::kDay, increment_of("a"), "");
-  REQUIRE(settle_timezones(plain.operation));
+  REQUIRE(resolve_timezones(plain.operation));
   CHECK(plain.operation.lifetime.window->timezone == system_timezone().value());
   Step named = per(Period::kDay, increment_of("a"), "Asia/Tokyo");
-  REQUIRE(settle_timezones(named.operation));
+  REQUIRE(resolve_timezones(named.operation));
   CHECK(named.operation.lifetime.window->timezone == "Asia/Tokyo");
   Step group = each_of({increment_of("a"), per(Period::kDay, increment_of("a"), "")});
-  REQUIRE(settle_timezones(group.operation));
+  REQUIRE(resolve_timezones(group.operation));
   CHECK_FALSE(group.operation.members[1].lifetime.window->timezone.empty());
   group.operation.members[1].lifetime.window->timezone = "Mars/Olympus";
-  CHECK(settle_timezones(group.operation).error().code == Code::kBadParameter);
+  CHECK(resolve_timezones(group.operation).error().code == Code::kBadParameter);
 }
 
 }  // namespace counterd

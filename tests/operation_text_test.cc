@@ -42,7 +42,7 @@ TEST_CASE("an operation reads as it was written") {
     REQUIRE(again);
     CHECK(again->kind == step.operation.kind);
     CHECK(again->name == step.operation.name);
-    CHECK(describe_operation(*again) == describe_operation(step.operation));
+    CHECK(identity_of(*again) == identity_of(step.operation));
   }
   CHECK(to_json(steps[2].operation) ==
         R"({"op":"increment","name":"a","by":3,"min":-1,"max":2,"on_limit":"clamp"})");

@@ -1374,7 +1374,7 @@ TEST_CASE("housekeeping that does not get the turn keeps nobody waiting again an
     REQUIRE(store->take_turn(patiently()));
     store->apply(batch, patiently());
     store->yield_turn();
-    store->settle(batch);
+    store->make_durable(batch);
   }
   REQUIRE(other->take_turn(patiently()));
   CHECK(time_of([&] { store->tidy(); }) >= milliseconds(90));

@@ -120,14 +120,14 @@ struct Place {
 };
 
 // A batch that is not asked for its outcomes yet.
-void apply_unsettled(Store& store, std::span<Step> batch) {
+void apply_unsynced(Store& store, std::span<Step> batch) {
   REQUIRE(store.take_turn(soon()));
   store.apply(batch, soon());
   store.yield_turn();
 }
 
-void apply_unsettled(Store& store, Step step) {
-  apply_unsettled(store, {&step, 1});
+void apply_unsynced(Store& store, Step step) {
+  apply_unsynced(store, {&step, 1});
 }
 
 TEST_CASE("a change is synced after the turn, and before its outcome holds", "[sqlite]") {
@@ -142,7 +142,7 @@ TEST_CASE("a change is synced after the turn, and before its outcome holds", "[s
           store->yield_turn();
         }) == 0);
   CHECK(other->take_turn(soon()));
-  CHECK(syncs_of([&] { store->settle({&step, 1}); }) == 1);
+  CHECK(syncs_of([&] { store->make_durable({&step, 1}); }) == 1);
   other->yield_turn();
   CHECK(step.outcome.code == Code::kOk);
   CHECK(step.outcome.value == 3);
@@ -169,7 +169,7 @@ TEST_CASE("what another store has changed is on the disk before it is told", "[s
   CHECK(syncs_of([&] { run_one(*other, report_of("a")); }) == 0);
 
   const auto once = [&](const std::function<void()>& look) {
-    apply_unsettled(*store, increment_of("a"));
+    apply_unsynced(*store, increment_of("a"));
     CHECK(syncs_of(look) == 1);
     CHECK(syncs_of(look) == 0);
   };
@@ -177,7 +177,7 @@ TEST_CASE("what another store has changed is on the disk before it is told", "[s
   once([&] { CHECK(other->list({"", "", 10}, soon())->rows.size() == 1); });
   once(
       [&] { CHECK(run_one(*other, within(increment_of("a"), {}, 0)).code == Code::kBeyondBound); });
-  apply_unsettled(*store, keyed(increment_of("a"), "k"));
+  apply_unsynced(*store, keyed(increment_of("a"), "k"));
   CHECK(syncs_of([&] { CHECK(run_one(*other, keyed(increment_of("a"), "k")).replayed); }) == 1);
 }
 
@@ -244,14 +244,14 @@ TEST_CASE("after a failed sync all is moved again that a checkpoint had moved an
   std::vector<Step> batch;
   for (int i = 0; i < 900; ++i) batch.push_back(increment_of("counter-" + std::to_string(i)));
   while (place.log_size() < 2 << 20) {
-    apply_unsettled(*store, batch);
-    store->settle(batch);
+    apply_unsynced(*store, batch);
+    store->make_durable(batch);
   }
   {
     SQLite::Database reader(place.path);
     SQLite::Statement statement(reader, "SELECT name FROM counters");
     statement.executeStep();
-    apply_unsettled(*store, increment_of("a"));
+    apply_unsynced(*store, increment_of("a"));
     store->tidy();  // up to where the reader is
     REQUIRE(std::filesystem::file_size(place.path) > 30'000);
   }
@@ -270,9 +270,9 @@ TEST_CASE("a log in doubt is written again by who closes its store, beside other
   auto store = place.open();
   run_one(*store, increment_of("a"));
   Step step = increment_of("a");
-  apply_unsettled(*store, {&step, 1});
+  apply_unsynced(*store, {&step, 1});
   failing_syncs = 1;
-  store->settle({&step, 1});
+  store->make_durable({&step, 1});
   CHECK(step.outcome.code == Code::kUnknown);
   CHECK(place.log_size() > 0);
   store.reset();
@@ -284,7 +284,7 @@ TEST_CASE("nothing is told while the log cannot be synced", "[sqlite]") {
   const Place place;
   const auto store = place.open();
   const auto other = place.open();
-  apply_unsettled(*store, increment_of("a"));
+  apply_unsynced(*store, increment_of("a"));
   failing_syncs = 1'000;
   CHECK(run_one(*other, report_of("a")).code == Code::kUnavailable);
   CHECK_FALSE(other->list({"", "", 10}, soon()));
@@ -299,7 +299,7 @@ TEST_CASE("a report whose sync fails is unavailable, and all is moved to the dat
   const Place place;
   const auto store = place.open();
   const auto other = place.open();
-  apply_unsettled(*store, increment_of("a"));
+  apply_unsynced(*store, increment_of("a"));
   failing_syncs = 1;
   CHECK(run_one(*other, each_of({report_of("a"), report_of("b")})).code == Code::kUnavailable);
   CHECK(place.log_size() == 0);
@@ -357,7 +357,7 @@ TEST_CASE("who opens a database whose log could not be synced moves all to the d
   const Place place;
   const auto idle = place.open();  // so that nobody else is the first, who recovers anyway
   const auto store = place.open();
-  apply_unsettled(*store, increment_of("a"));
+  apply_unsynced(*store, increment_of("a"));
   place.open();
   CHECK(place.log_size() > 0);
   failing_syncs = 2;  // the second one is that of the repair
@@ -401,7 +401,7 @@ TEST_CASE("a database that cannot grow is recovered in its log", "[sqlite]") {
     CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
   }
   SECTION("by who is the first to open it") {
-    apply_unsettled(*store, increment_of("a"));
+    apply_unsynced(*store, increment_of("a"));
     store = nullptr;
   }
   only_database = true;
@@ -473,8 +473,8 @@ TEST_CASE("what a checkpoint has moved in part is synced, or does not count as m
   std::vector<Step> batch;
   for (int i = 0; i < 900; ++i) batch.push_back(increment_of("counter-" + std::to_string(i)));
   const auto change = [&] {
-    apply_unsettled(*store, batch);
-    store->settle(batch);
+    apply_unsynced(*store, batch);
+    store->make_durable(batch);
   };
   while (place.log_size() < 2 << 20) change();
   reader.exec("BEGIN");
@@ -517,16 +517,16 @@ TEST_CASE("what was closed in order is opened and told without a sync", "[sqlite
 TEST_CASE("what was closed with something unsynced is moved to the database by the next one",
           "[sqlite]") {
   const Place place;
-  SECTION("a change that nobody settled") {
+  SECTION("a change that nobody synced") {
     const auto store = place.open();
     run_one(*store, increment_of("a"));
-    apply_unsettled(*store, increment_of("a"));
+    apply_unsynced(*store, increment_of("a"));
   }
   SECTION("another store's, by the one that is closed last") {
     auto store = place.open();
     auto other = place.open();
     run_one(*store, increment_of("a"));
-    apply_unsettled(*other, increment_of("a"));
+    apply_unsynced(*other, increment_of("a"));
     other.reset();
     store.reset();
   }
@@ -544,9 +544,9 @@ TEST_CASE("what was closed with something unsynced is moved to the database by t
     auto store = place.open();
     run_one(*store, increment_of("a"));
     std::vector<Step> batch = {increment_of("a")};
-    apply_unsettled(*store, batch);
+    apply_unsynced(*store, batch);
     failing_syncs = 1;
-    store->settle(batch);
+    store->make_durable(batch);
     CHECK(batch[0].outcome.code == Code::kUnknown);
     failing_syncs = 1;
     store.reset();
@@ -577,8 +577,8 @@ TEST_CASE("a checkpoint whose sync fails warns those who open the database later
   for (int i = 0; i < 900; ++i) batch.push_back(increment_of("counter-" + std::to_string(i)));
   bool failed = false;
   for (int i = 0; i < kMostBatches && !failed; ++i) {
-    apply_unsettled(*store, batch);
-    store->settle(batch);
+    apply_unsynced(*store, batch);
+    store->make_durable(batch);
     failing_syncs = 1;
     store->tidy();
     failed = failing_syncs.exchange(0) == 0;

@@ -773,7 +773,7 @@ class Model {
 
   static std::string window_of(const Operation& operation) {
     const auto& window = operation.lifetime.window;
-    return window ? describe_window(*window) : "";
+    return window ? identity_of(*window) : "";
   }
 
   std::map<std::string, std::int64_t> values_;
@@ -1059,17 +1059,17 @@ ON_EVERY_ENGINE("a counter has one window: another one is refused and changes no
                                     ending_in(std::chrono::hours(1), increment_of("a"), true),
                                     checking(per(Period::kWeek, increment_of("a")))};
   for (const Step& other : others) {
-    CAPTURE(describe_operation(other.operation));
+    CAPTURE(identity_of(other.operation));
     const Outcome refused = run_one(*store, other);
     CHECK(refused.code == Code::kOtherWindow);
     CHECK(refused.window == "year UTC");
     CHECK(contains(explain(other.operation, refused), "counts per year in UTC"));
     for (const Outcome& each : run(*store, {other, other})) CHECK(each.code == Code::kOtherWindow);
     CHECK(run_one(*store, all_of({increment_of("b"), other})).code == Code::kOtherWindow);
-    CHECK(run_one(*store, keyed(each_of({other}), "k" + describe_operation(other.operation)))
+    CHECK(run_one(*store, keyed(each_of({other}), "k" + identity_of(other.operation)))
               .members.at(0)
               .window == "year UTC");
-    CHECK(run_one(*store, keyed(each_of({other}), "k" + describe_operation(other.operation)))
+    CHECK(run_one(*store, keyed(each_of({other}), "k" + identity_of(other.operation)))
               .members.at(0)
               .window == "year UTC");
   }

@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "common/json.h"
+#include "common/quote.h"
 #include "tests/catch.h"
 #include "tests/temporary_directory.h"
 

@@ -20,7 +20,7 @@ void change(Counter& counter, std::int64_t value, std::int64_t now_ms) {
 bool has_other_window(const Counter& counter, const Lifetime& lifetime) {
   if (!counter.exists) return false;
   if (!lifetime.window) return lifetime.renew && !counter.window->empty();
-  return *counter.window != describe_window(*lifetime.window);
+  return *counter.window != identity_of(*lifetime.window);
 }
 
 // When the counter ends after the increment.
@@ -66,7 +66,7 @@ Outcome increment(Counter& counter, const Operation& operation, std::int64_t now
   change(counter, outcome.value, now_ms);
   if (lifetime.renew) counter.keeps_end = false;
   counter.expires_at_ms = end;
-  if (fresh && lifetime.window) counter.window = describe_window(*lifetime.window);
+  if (fresh && lifetime.window) counter.window = identity_of(*lifetime.window);
   return outcome;
 }
 

@@ -13,14 +13,13 @@
 // number and outcomes; "k:NAME/KEY", for a group "k:/KEY", what was applied under an idempotency
 // key and its outcome; "keys", the sorted set of those by the time of their end.
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <fstream>
 #include <thread>
 
-#include "common/json.h"
 #include "common/limits.h"
 #include "common/number.h"
+#include "common/quote.h"
 #include "common/store/engines.h"
 #include "common/store/outcome_text.h"
 #include "common/store/redis_batch.h"
@@ -55,7 +54,7 @@ class RedisStore : public Store {
 
   Result<void> take_turn(Deadline) override { return {}; }  // the server runs one script at a time
   void yield_turn() override {}
-  void settle(std::span<Step>) override {}  // the script's answer has said it all
+  void make_durable(std::span<Step>) override {}  // the script's answer has said it all
   void tidy() override {}
   void apply(std::span<Step> batch, Deadline deadline) override;
   Result<ListPage> list(const ListQuery& query, Deadline deadline) override;
@@ -71,7 +70,7 @@ class RedisStore : public Store {
   Result<RedisReply> run_until_known(const RedisArguments& arguments, Deadline deadline,
                                      bool& sent);
   Deadline patience() const { return steady_clock::now() + options_.timeout / kAttempts; }
-  RedisArguments describe(const RedisBatch& batch, bool changes) const;
+  RedisArguments script_arguments(const RedisBatch& batch, bool changes) const;
   void forget_session();
 
   RedisConnection connection_;
@@ -130,7 +129,7 @@ Result<RedisReply> RedisStore::run_until_known(const RedisArguments& arguments, 
 
 // What the script is called with for `batch`. The times of windows cover the time in which a copy
 // may arrive.
-RedisArguments RedisStore::describe(const RedisBatch& batch, bool changes) const {
+RedisArguments RedisStore::script_arguments(const RedisBatch& batch, bool changes) const {
   const std::int64_t now_ms = unix_now_ms();
   constexpr std::int64_t kApart = milliseconds(kMaxClockDifference).count();
   RedisArguments arguments = {
@@ -140,8 +139,8 @@ RedisArguments RedisStore::describe(const RedisBatch& batch, bool changes) const
       std::to_string(kSessionLifetime.count()),
       std::to_string(now_ms),
       std::to_string(options_.max_keys),
-      batch.describe_windows(now_ms - kApart, now_ms + options_.timeout.count() + kApart)};
-  batch.describe(options_.key_lifetime, arguments);
+      batch.list_windows(now_ms - kApart, now_ms + options_.timeout.count() + kApart)};
+  batch.append_arguments(options_.key_lifetime, arguments);
   return arguments;
 }
 
@@ -151,7 +150,7 @@ void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
   if (changes) ++sequence_;
   bool sent = false;
   const RedisBatch alike(batch);
-  const RedisArguments arguments = describe(alike, changes);
+  const RedisArguments arguments = script_arguments(alike, changes);
   const auto run = [&](Deadline until) {
     return connection_.run(RedisScript::kApply, arguments, until);
   };

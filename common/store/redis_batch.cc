@@ -43,7 +43,7 @@ std::string describe_conditions(const Operation& operation) {
   return std::to_string(operation.initial) + " " + text(min) + " " + text(max) +
          (clamp ? " c" : " r") +
          (ttl ? " " + std::to_string(ttl->count()) + (renew ? " r" : " c") : "") +
-         (window ? " " + describe_window(*window) : "");
+         (window ? " " + identity_of(*window) : "");
 }
 
 // Whether the group is sent as such: it means more than its members alone.
@@ -164,7 +164,8 @@ void RedisBatch::add_group(const Operation& group, LatestRuns& latest) {
   runs_[place].count = static_cast<std::uint32_t>(runs_.size() - place - 1);
 }
 
-void RedisBatch::describe(milliseconds key_lifetime, std::vector<std::string>& arguments) const {
+void RedisBatch::append_arguments(milliseconds key_lifetime,
+                                  std::vector<std::string>& arguments) const {
   arguments.reserve(arguments.size() + 6 * runs_.size());
   for (const auto& [operation, count] : runs_) {
     const bool keyed = is_keyed(*operation);
@@ -174,19 +175,17 @@ void RedisBatch::describe(milliseconds key_lifetime, std::vector<std::string>& a
     arguments.push_back(operation->name);
     arguments.push_back(std::to_string(is_group(*operation) ? count : operation->operand));
     if (conditions) arguments.push_back(describe_conditions(*operation));
-    if (keyed && is_group(*operation)) arguments.push_back(describe_operation(*operation));
+    if (keyed && is_group(*operation)) arguments.push_back(identity_of(*operation));
     if (!keyed) {
       arguments.push_back(std::to_string(count));
       continue;
     }
-    const milliseconds own = operation->key_lifetime;
-    const milliseconds lifetime = own.count() > 0 ? std::min(own, key_lifetime) : key_lifetime;
     arguments.push_back(operation->key);
-    arguments.push_back(std::to_string(lifetime.count()));
+    arguments.push_back(std::to_string(key_lifetime_of(*operation, key_lifetime).count()));
   }
 }
 
-std::string RedisBatch::describe_windows(std::int64_t from_ms, std::int64_t until_ms) const {
+std::string RedisBatch::list_windows(std::int64_t from_ms, std::int64_t until_ms) const {
   std::vector<Window> told;
   std::string text;
   for (const Run& run : runs_) {
@@ -199,7 +198,7 @@ std::string RedisBatch::describe_windows(std::int64_t from_ms, std::int64_t unti
       end = window_end(*window, end);
       text.append(" ").append(std::to_string(end));
     } while (end <= until_ms);
-    text.append(" ").append(describe_window(*window)).append("\n");
+    text.append(" ").append(identity_of(*window)).append("\n");
   }
   return text;
 }

@@ -3,7 +3,6 @@
 // sent.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -30,14 +29,15 @@ class RedisBatch {
   // or renews (r), or its window as described, separated by spaces. One that only checks is a q,
   // with the same arguments. A group is an e (each) or an a (all) without a name, whose operand
   // says how many of the following runs are its own; if the group has a key, what
-  // describe_operation() says comes after the operand. A group that is nothing but its members,
+  // identity_of() says comes after the operand. A group that is nothing but its members,
   // kEach without a key, is not sent.
-  void describe(std::chrono::milliseconds key_lifetime, std::vector<std::string>& arguments) const;
+  void append_arguments(std::chrono::milliseconds key_lifetime,
+                        std::vector<std::string>& arguments) const;
 
   // One line for each window that an operation names: `from_ms`, the ends of that window from then
   // on up to one after `until_ms`, in milliseconds since 1970, and the window as described. So the
   // server knows when it ends by its own clock, which need not be ours.
-  std::string describe_windows(std::int64_t from_ms, std::int64_t until_ms) const;
+  std::string list_windows(std::int64_t from_ms, std::int64_t until_ms) const;
 
   // Fills in the outcomes from the script's answer, one line for each run, in the format of
   // outcome_text.h. The letter n stands for a run of increments: it is followed by the value after

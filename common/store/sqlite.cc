@@ -159,7 +159,7 @@ class SqliteStore final : public Store {
   Result<void> take_turn(Deadline deadline) override;
   void yield_turn() override;
   void apply(std::span<Step> batch, Deadline deadline) override;
-  void settle(std::span<Step> batch) override;
+  void make_durable(std::span<Step> batch) override;
   void tidy() override;
   Result<ListPage> list(const ListQuery& query, Deadline deadline) override;
   Result<void> probe(Deadline deadline) override;
@@ -186,8 +186,8 @@ class SqliteStore final : public Store {
   Outcome apply_once(const Operation& operation);
   Result<void> begin(SQLite::Statement& begin);
   Result<void> commit();
-  Result<void> settle_log();
-  bool is_settled();
+  Result<void> sync_if_needed();
+  bool is_synced();
   std::uint32_t data_version();
   void roll_back();
   void shorten_log();
@@ -201,12 +201,12 @@ class SqliteStore final : public Store {
   const StoreOptions options_;
   FileTurn turn_;
   std::optional<Connection> connection_;
-  bool must_recover_ = false;             // see distrust_log()
-  bool knows_log_ = false;                // all that was in it when it was opened is on the disk
-  std::optional<std::uint32_t> settled_;  // the data_version() known to be on the disk
-  std::optional<std::uint32_t> ours_;     // the data_version() whose latest commit is ours
-  bool log_grew_ = false;                 // by our latest commit
-  bool applied_ = false;                  // the latest batch was, as a whole
+  bool must_recover_ = false;  // see distrust_log()
+  bool knows_log_ = false;     // all that was in it when it was opened is on the disk
+  std::optional<std::uint32_t> synced_version_;  // the data_version() known to be on the disk
+  std::optional<std::uint32_t> ours_;            // the data_version() whose latest commit is ours
+  bool log_grew_ = false;                        // by our latest commit
+  bool applied_ = false;                         // the latest batch was, as a whole
   int page_bytes_ = kPageBytes;
   std::int64_t log_bytes_ = 0;  // as of our latest commit
   std::int64_t checkpoint_interval_ = kShortestLogBytes;
@@ -234,7 +234,7 @@ Result<void> SqliteStore::try_to_connect() {
   connection_.reset();
   file_.leave();
   knows_log_ = false;
-  settled_.reset();
+  synced_version_.reset();
   ours_.reset();
   if (const Result<void> same = file_.check_others(); !same) return same.error();
   const bool was_empty = file_.log_is_empty();
@@ -261,7 +261,7 @@ Result<void> SqliteStore::try_to_connect() {
       if (const Result<void> recovered = recover(); !recovered) return recovered.error();
     } else {
       knows_log_ = sealed || was_empty;
-      if (sealed) settled_ = data_version();
+      if (sealed) synced_version_ = data_version();
     }
     file_.be_present();  // only now: others trust a log that somebody uses
   } catch (const SQLite::Exception& exception) {
@@ -427,7 +427,7 @@ void SqliteStore::seal() {
   try {
     run(*connection_->write_begin);  // another program may not know of the turn
     const bool ends_with_ours = ours_ == data_version();
-    if (ends_with_ours && is_settled() && !is_in_doubt(handle) && file_.check()) {
+    if (ends_with_ours && is_synced() && !is_in_doubt(handle) && file_.check()) {
       seal_log(file_.log_path(), static_cast<std::size_t>(log_bytes_ / page_bytes_),
                kLongestSealedBytes);
     }
@@ -583,7 +583,7 @@ Result<void> SqliteStore::report_counters(std::span<Step> batch) {
     return failure(exception, "cannot read the database ");
   }
   counters.end(data_version());
-  return settle_log();
+  return sync_if_needed();
 }
 
 // Begins a transaction.
@@ -596,7 +596,7 @@ Result<void> SqliteStore::begin(SQLite::Statement& begin) {
 // found no room: it is the last frame that makes a commit, and that has not been written.
 Result<void> SqliteStore::commit() {
   sqlite3* handle = connection_->database.getHandle();
-  const bool was_settled = is_settled();
+  const bool was_synced = is_synced();
   const bool was_ours = ours_ == data_version();
   log_grew_ = false;
   leave_commits_unsynced(handle, true);
@@ -604,7 +604,7 @@ Result<void> SqliteStore::commit() {
   connection_->commit->tryReset();
   leave_commits_unsynced(handle, false);
   if (code == SQLITE_DONE) {
-    if (was_settled && !log_grew_) settled_ = data_version();
+    if (was_synced && !log_grew_) synced_version_ = data_version();
     if (was_ours || log_grew_) ours_ = data_version();
     return {};
   }
@@ -614,17 +614,17 @@ Result<void> SqliteStore::commit() {
                "the commit to " + file_.path() + " failed: " + sqlite3_errstr(code)};
 }
 
-void SqliteStore::settle(std::span<Step> batch) {
+void SqliteStore::make_durable(std::span<Step> batch) {
   if (!applied_) return;
-  if (const Result<void> settled = settle_log(); !settled) fail_batch(batch, settled.error());
+  if (const Result<void> synced = sync_if_needed(); !synced) fail_batch(batch, synced.error());
 }
 
 // Syncs the log, unless what the connection has changed and seen is known to be on the disk.
-Result<void> SqliteStore::settle_log() {
-  if (options_.sync != Sync::kFull || is_settled()) return {};
+Result<void> SqliteStore::sync_if_needed() {
+  if (options_.sync != Sync::kFull || is_synced()) return {};
   const int code = sync_log(connection_->database.getHandle());
   if (code == SQLITE_OK) {
-    settled_ = data_version();
+    synced_version_ = data_version();
     return {};
   }
   distrust_log();
@@ -632,8 +632,8 @@ Result<void> SqliteStore::settle_log() {
                "the sync of the log of " + file_.path() + " failed: " + sqlite3_errstr(code)};
 }
 
-bool SqliteStore::is_settled() {
-  return settled_ == data_version();
+bool SqliteStore::is_synced() {
+  return synced_version_ == data_version();
 }
 
 // Changes after each commit of ours, and when a transaction has found a commit by others.
@@ -686,8 +686,8 @@ Result<ListPage> SqliteStore::list(const ListQuery& query, Deadline deadline) {
     roll_back();
     return error;
   }
-  if (const Result<void> settled = settle_log(); !settled) {
-    return Error{Code::kUnavailable, settled.error().message};
+  if (const Result<void> synced = sync_if_needed(); !synced) {
+    return Error{Code::kUnavailable, synced.error().message};
   }
   return page;
 }

@@ -44,7 +44,7 @@ std::vector<Outcome> read_outcomes(std::string_view text, std::size_t count) {
 }  // namespace
 
 SqliteKeys::SqliteKeys(SQLite::Database& database, const StoreOptions& options)
-    : lifetime_ms_(options.key_lifetime.count()),
+    : lifetime_(options.key_lifetime),
       max_keys_(static_cast<std::int64_t>(options.max_keys)),
       count_all_(database, "SELECT count(*) FROM keys"),
       read_state_(database, "SELECT count, at_key, at_name FROM keys_state"),
@@ -114,7 +114,7 @@ std::optional<Outcome> SqliteKeys::find(const Operation& operation) {
     outcome.emplace();
     outcome->value = select_.getColumn(1).getInt64();
     if (!select_.getColumn(2).isNull()) outcome->previous = select_.getColumn(2).getInt64();
-    const bool same = select_.getColumn(0).getString() == describe_operation(operation);
+    const bool same = select_.getColumn(0).getString() == identity_of(operation);
     outcome->replayed = same;
     if (same && has_more(operation)) {
       const std::size_t count = is_group(operation) ? operation.members.size() : 1;
@@ -135,8 +135,7 @@ std::optional<Outcome> SqliteKeys::find(const Operation& operation) {
 }
 
 void SqliteKeys::keep(const Operation& operation, const Outcome& outcome) {
-  const std::int64_t own = operation.key_lifetime.count();
-  const std::string text = describe_operation(operation);
+  const std::string text = identity_of(operation);
   const std::string more = write_more(operation, outcome);
   insert_.bindNoCopy(1, operation.key);
   insert_.bindNoCopy(2, operation.name);
@@ -147,7 +146,7 @@ void SqliteKeys::keep(const Operation& operation, const Outcome& outcome) {
   } else {
     insert_.bind(5);
   }
-  insert_.bind(6, now_ms_ + (own > 0 ? std::min(own, lifetime_ms_) : lifetime_ms_));
+  insert_.bind(6, now_ms_ + key_lifetime_of(operation, lifetime_).count());
   if (has_more(operation)) {
     insert_.bindNoCopy(7, more);
   } else {

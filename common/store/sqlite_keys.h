@@ -41,7 +41,7 @@ class SqliteKeys {
   void recount();
   void sweep(std::size_t rows);
 
-  const std::int64_t lifetime_ms_;
+  const std::chrono::milliseconds lifetime_;
   const std::int64_t max_keys_;
   SQLite::Statement count_all_, read_state_, write_state_, select_, insert_, next_, erase_;
 

@@ -14,7 +14,7 @@ void change(Store& store, std::span<Step> batch, Deadline deadline) {
   }
   store.apply(batch, deadline);
   store.yield_turn();
-  store.settle(batch);
+  store.make_durable(batch);
 }
 
 }  // namespace

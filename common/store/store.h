@@ -7,8 +7,8 @@
 // process, several on one place are closed together: closing one drops the locks that SQLite has on
 // the file in that process.
 //
-// Crashes: what an outcome says (after settle() if the batch changes something) and what a list
-// shows is durable as far as StoreStatus::durability says:
+// Crashes: what an outcome says (after make_durable() if the batch changes something) and what a
+// list shows is durable as far as StoreStatus::durability says:
 //   sqlite, Sync::kFull    survives a crash of every process, of the system and of its power
 //   sqlite, Sync::kNormal  survives a crash of every process; a power failure may lose the latest
 //                          changes, never tear one
@@ -145,13 +145,13 @@ class Store {
   // Returns by `deadline`, except for the time that the system takes for a write or a sync that it
   // has begun, or for looking up a host's name. Steps on one counter see each other. Reports alone
   // change nothing, take no turn and see one snapshot. If the batch changes something, its outcomes
-  // hold only after settle(). REQUIRES: the turn is held if any step changes something
+  // hold only after make_durable(). REQUIRES: the turn is held if any step changes something
   virtual void apply(std::span<Step> batch, Deadline deadline) = 0;
 
   // Makes durable what apply() has done to the batch; if that fails, its changes are kUnknown and
   // its reports kUnavailable. Takes as long as the disk does, and needs no turn: others may change
   // the store meanwhile. REQUIRES: the last call apart from yield_turn() was apply() of that batch
-  virtual void settle(std::span<Step> batch) = 0;
+  virtual void make_durable(std::span<Step> batch) = 0;
 
   // Does the housekeeping that is due, under the turn, which it takes; most of the time there is
   // none. Called after everything else that is asked, so that nothing is left in doubt by a

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "common/json.h"
 #include "common/number.h"
+#include "common/quote.h"
 #include "common/state_directory.h"
 
 namespace counterd {

@@ -147,7 +147,7 @@ void expect_same_when_written(const Operation& operation) {
   EXPECT(question != nullptr);
   const auto* again = std::get_if<Operation>(question);
   EXPECT(again != nullptr && again->name == operation.name);
-  EXPECT(describe_operation(*again) == describe_operation(operation));
+  EXPECT(identity_of(*again) == identity_of(operation));
   EXPECT(again->key == operation.key && again->key_lifetime == operation.key_lifetime);
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "common/limits.h"
+#include "common/quote.h"
 #include "tests/fuzz/fuzz.h"
 
 using namespace counterd;

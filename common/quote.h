@@ -1,0 +1,17 @@
+// What others have written, in messages for people: no input forges a line in a log or on a
+// terminal.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace counterd {
+
+// `text` in quotes for an error message: control characters and bytes beyond ASCII escaped, cut
+// after 64 characters, so that hostile input cannot forge lines in a log or on a terminal.
+std::string quote_for_people(std::string_view text);
+
+// `text`, which others chose, with its control characters escaped, for the same reason.
+std::string escape_controls(std::string_view text);
+
+}  // namespace counterd
