@@ -295,6 +295,7 @@ Result<CountersStatus> ServerCounters::status(Deadline deadline) {
   const Json store = found != reply.body.end() && found->is_object() ? *found : Json::object();
   status.store =
       StoreStatus{text(store, "engine"), text(store, "location"), text(store, "durability")};
+  if (status.store->engine.empty()) return strange_answer();
   return status;
 }
 

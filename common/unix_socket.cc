@@ -1,7 +1,11 @@
 #include "common/unix_socket.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <thread>
+#include <utility>
 
 namespace counterd {
 
@@ -10,6 +14,23 @@ sockaddr_un unix_address(std::string_view path) {
   address.sun_family = AF_UNIX;
   path.copy(address.sun_path, kMaxSocketPath);
   return address;
+}
+
+SocketName::SocketName(std::string path) : path_(std::move(path)) {
+  struct stat made {};
+  lstat(path_.c_str(), &made);
+  device_ = made.st_dev;
+  inode_ = made.st_ino;
+}
+
+SocketName::SocketName(SocketName&& other) noexcept
+    : path_(std::exchange(other.path_, {})), device_(other.device_), inode_(other.inode_) {}
+
+SocketName::~SocketName() {
+  struct stat now {};
+  const bool is_ours = !path_.empty() && lstat(path_.c_str(), &now) == 0 && now.st_dev == device_ &&
+                       now.st_ino == inode_;
+  if (is_ours) unlink(path_.c_str());
 }
 
 UnixConnection connect_unix(std::string_view path, Deadline deadline) {

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <sys/un.h>
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 #include "common/deadline.h"
@@ -17,6 +19,21 @@ inline constexpr std::size_t kMaxSocketPath = sizeof(sockaddr_un::sun_path) - 1;
 
 // REQUIRES: `path` has at most kMaxSocketPath bytes
 sockaddr_un unix_address(std::string_view path);
+
+// The name of a socket in the file system, which this process has just given to it. Removed at the
+// end, if it is still the same one: somebody may have put another in its place.
+class SocketName {
+ public:
+  explicit SocketName(std::string path);
+  SocketName(SocketName&& other) noexcept;
+  SocketName& operator=(SocketName&&) = delete;
+  ~SocketName();
+
+ private:
+  std::string path_;  // empty: nothing to remove
+  dev_t device_ = 0;
+  ino_t inode_ = 0;
+};
 
 // A connection, which does not block, or why there is none (an errno value).
 struct UnixConnection {

@@ -1,7 +1,6 @@
 #include "daemon/control_server.h"
 
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,7 +9,6 @@
 #include <filesystem>
 
 #include "common/limits.h"
-#include "common/unix_socket.h"
 
 namespace counterd {
 namespace {
@@ -46,13 +44,14 @@ Result<ControlServer> ControlServer::open(const std::vector<Endpoint>& endpoints
     // The address itself is ours by now, so whoever made this socket is gone.
     unlink(path.c_str());
     UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    if (bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-        listen(socket.get(), static_cast<int>(kMaxControlConnections)) != 0) {
+    if (bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
       return system_error(Code::kConfig, "cannot make the control socket " + path, errno);
     }
-    struct stat made {};
-    lstat(path.c_str(), &made);
-    server.listening_.push_back({std::move(socket), path, made.st_dev, made.st_ino});
+    SocketName name(path);
+    if (listen(socket.get(), static_cast<int>(kMaxControlConnections)) != 0) {
+      return system_error(Code::kConfig, "cannot make the control socket " + path, errno);
+    }
+    server.listening_.push_back({std::move(socket), std::move(name)});
   }
   return server;
 }
@@ -110,17 +109,6 @@ void ControlServer::expire() {
   connections_.remove_if([now](const Connection& connection) {
     return !connection.kept && connection.deadline <= now;
   });
-}
-
-void ControlServer::close() {
-  for (const Listening& listening : listening_) {
-    struct stat now {};
-    if (lstat(listening.path.c_str(), &now) == 0 && now.st_dev == listening.device &&
-        now.st_ino == listening.inode) {
-      unlink(listening.path.c_str());
-    }
-  }
-  listening_.clear();
 }
 
 }  // namespace counterd

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <poll.h>
-#include <sys/types.h>
 
 #include <chrono>
 #include <functional>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "common/control.h"
+#include "common/unix_socket.h"
 
 namespace counterd {
 
@@ -33,15 +33,10 @@ class ControlServer {
   void expire();
   bool has_connections() const { return !connections_.empty(); }
 
-  // Removes the sockets' names that are still ours; the connections stay open.
-  void close();
-
  private:
   struct Listening {
     UniqueFd socket;
-    std::string path;
-    dev_t device = 0;  // of the name as created; a later daemon may replace it
-    ino_t inode = 0;
+    SocketName name;
   };
   struct Connection {
     UniqueFd socket;

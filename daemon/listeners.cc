@@ -20,7 +20,6 @@
 #include <thread>
 
 #include "common/number.h"
-#include "common/unix_socket.h"
 
 namespace counterd {
 namespace {
@@ -156,18 +155,13 @@ UniqueFd lock_folder(const std::string& path) {
 
 }  // namespace
 
-Listeners::~Listeners() = default;
-
 Result<Listeners> Listeners::open(const std::vector<Endpoint>& endpoints) {
   Listeners listeners;
   listeners.slots_.emplace_back();
   for (const Endpoint& endpoint : endpoints) {
     const Result<void> opened =
         endpoint.is_unix() ? listeners.open_unix(endpoint) : listeners.open_tcp(endpoint);
-    if (!opened) {
-      listeners.close();
-      return opened.error();
-    }
+    if (!opened) return opened.error();
   }
   return listeners;
 }
@@ -182,11 +176,9 @@ Result<void> Listeners::open_unix(const Endpoint& endpoint) {
   const int failure = errno;
   umask(mask);
   if (bound != 0) return cannot_listen(endpoint, failure);
+  SocketName name(endpoint.path);
   if (listen(socket.get(), kBacklog) != 0) return cannot_listen(endpoint, errno);
-  struct stat made {};
-  lstat(endpoint.path.c_str(), &made);
-  made_paths_.push_back(endpoint.path);
-  made_inodes_.push_back(made.st_ino);
+  names_.push_back(std::move(name));
   endpoints_.push_back(endpoint);
   shared_.push_back(std::move(socket));
   return {};
@@ -318,13 +310,7 @@ bool Listeners::has_queued(std::size_t slot) const {
 void Listeners::close() {
   slots_.clear();
   shared_.clear();
-  for (std::size_t i = 0; i < made_paths_.size(); ++i) {
-    struct stat now {};
-    if (lstat(made_paths_[i].c_str(), &now) == 0 && now.st_ino == made_inodes_[i]) {
-      unlink(made_paths_[i].c_str());
-    }
-  }
-  made_paths_.clear();
+  names_.clear();
 }
 
 }  // namespace counterd

@@ -16,6 +16,7 @@
 #include "common/endpoint.h"
 #include "common/error.h"
 #include "common/unique_fd.h"
+#include "common/unix_socket.h"
 
 namespace counterd {
 
@@ -24,7 +25,6 @@ class Listeners {
   Listeners() = default;
   Listeners(Listeners&&) = default;
   Listeners& operator=(Listeners&&) = default;
-  ~Listeners();
 
   // Opens `endpoints`, each for its first slot; names are resolved, and all their addresses are
   // used. Fails with kConfig if an address is already taken, by whatever program, and with kIo if
@@ -48,7 +48,8 @@ class Listeners {
   // Whether connections are queued in the slot's own sockets.
   bool has_queued(std::size_t slot) const;
 
-  // Stops listening: closes every socket and removes the Unix sockets that are still ours.
+  // Stops listening, as the end of this object does: closes every socket and removes the names of
+  // Unix sockets that are still ours.
   void close();
 
   // The endpoints, with the ports that the system chose for port 0.
@@ -68,8 +69,7 @@ class Listeners {
   std::vector<TcpAddress> tcp_;               // of the slots' own sockets
   std::vector<UniqueFd> shared_;              // by all slots
   std::vector<std::vector<UniqueFd>> slots_;  // one socket for each of tcp_
-  std::vector<std::string> made_paths_;       // Unix sockets to remove
-  std::vector<unsigned long> made_inodes_;    // theirs, when they were made
+  std::vector<SocketName> names_;             // of Unix sockets
 };
 
 }  // namespace counterd

@@ -113,10 +113,7 @@ Result<Supervisor> Supervisor::open(DaemonOptions options) {
                                     " is a socket from systemd; name another one"};
   }
   Result<ControlServer> control = ControlServer::open(supervisor.listeners_.endpoints());
-  if (!control) {
-    supervisor.listeners_.close();
-    return control.error();
-  }
+  if (!control) return control.error();
   supervisor.control_ = std::move(*control);
   supervisor.wanted_ = static_cast<std::size_t>(supervisor.options_.workers);
   const Result<void> written = supervisor.write_worker_setup(true);
@@ -148,8 +145,6 @@ int Supervisor::run() {
     start_due_workers();
     wait();
   }
-  control_.close();
-  listeners_.close();
   if (was_ready_) log_line("the daemon ended with status " + std::to_string(exit_status_));
   return exit_status_;
 }

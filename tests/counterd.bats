@@ -789,7 +789,7 @@ ready http://$address"
   assert_equal "$url" http://127.0.0.1:4747
   stop_daemon
   try "${launcher[@]}" "$counterd" --listen '[::1]:4747'
-  assert_refused 78
+  assert_refused 74
   assert_stderr_has '[::1]:4747'
 }
 
