@@ -9,9 +9,9 @@ namespace {
 
 // Draining workers still count; those that others have already replaced do not.
 int count_workers(const DaemonInfo& info) {
-  return static_cast<int>(
-      std::count_if(info.workers.begin(), info.workers.end(),
-                    [](const WorkerInfo& worker) { return worker.state != kLeavingState; }));
+  return static_cast<int>(std::count_if(
+      info.workers.begin(), info.workers.end(),
+      [](const WorkerInfo& worker) { return worker.state != WorkerState::kLeaving; }));
 }
 
 }  // namespace
@@ -45,7 +45,8 @@ Result<DaemonInfo> wait_for_workers(const Globals& globals, DaemonInfo info, int
                                        "log and: counterctl workers"};
     }
     std::this_thread::sleep_for(kPause);
-    Result<DaemonInfo> now = ask_daemon(globals.server, {"workers"}, globals.deadline);
+    Result<DaemonInfo> now =
+        ask_daemon(globals.server, {ControlCommand::kWorkers}, globals.deadline);
     failures = now ? 0 : failures + 1;
     if (failures == kMostFailures) {
       return Error{Code::kUnavailable, "the daemon has ended, and its log says why"};
@@ -56,7 +57,7 @@ Result<DaemonInfo> wait_for_workers(const Globals& globals, DaemonInfo info, int
 }
 
 Result<DaemonInfo> scale_daemon(const Globals& globals, int workers) {
-  Result<DaemonInfo> info = ask(globals, {"scale", workers});
+  Result<DaemonInfo> info = ask(globals, {ControlCommand::kScale, workers});
   if (!info) return info;
   return wait_for_workers(globals, std::move(*info), workers);
 }

@@ -295,7 +295,7 @@ Result<void> spawn(Globals globals, const Words& given, int workers, bool unless
   if (!lock) return lock.error();
   globals.server = *endpoint;
   if (endpoint->is_unix() || endpoint->port != 0) {
-    const auto daemon = ask_daemon(*endpoint, {"workers"}, globals.deadline);
+    const auto daemon = ask_daemon(*endpoint, {ControlCommand::kWorkers}, globals.deadline);
     const int more = unless_running ? 0 : std::max(workers, 1);
     if (daemon) return add_workers_to(globals, *daemon, *settings, more);
     if (daemon.error().code == Code::kOverloaded) return daemon.error();

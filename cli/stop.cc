@@ -8,7 +8,7 @@ Run add_stop(CLI::App&) {
     // The daemon finishes what is in flight, which its --drain-timeout bounds.
     constexpr std::chrono::seconds kPatience{30};
     UniqueFd connection;
-    const Result<DaemonInfo> info = ask(globals, {"stop"}, &connection);
+    const Result<DaemonInfo> info = ask(globals, {ControlCommand::kStop}, &connection);
     if (!info) return info.error();
     const Deadline end =
         globals.timeout_given ? globals.deadline : std::chrono::steady_clock::now() + kPatience;

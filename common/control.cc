@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -21,12 +22,39 @@
 
 namespace counterd {
 
+using Json = nlohmann::json;
+
+namespace {
+
+// In the order of the enumerators.
+constexpr std::array<std::string_view, 5> kStates = {"waiting", "starting", "ready", "draining",
+                                                     "leaving"};
+constexpr std::array<std::string_view, 3> kCommands = {"workers", "scale", "stop"};
+
+// The enumerator whose name is `name`; nothing: none has it.
+template <class Enum, std::size_t size>
+std::optional<Enum> find_name(const std::array<std::string_view, size>& names,
+                              std::string_view name) {
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end()) return std::nullopt;
+  return static_cast<Enum>(found - names.begin());
+}
+
+}  // namespace
+
+void to_json(Json& json, WorkerState state) {
+  json = name_of(state);
+}
+void from_json(const Json& json, WorkerState& state) {
+  const auto found = find_name<WorkerState>(kStates, json.get<std::string>());
+  if (!found) throw Json::type_error::create(302, "unknown state", &json);
+  state = *found;
+}
+
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WorkerInfo, pid, slot, state, since_ms)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DaemonInfo, pid, ready, settings, addresses, wanted, workers)
 
 namespace {
-
-using Json = nlohmann::json;
 
 std::string one_line(const Json& document) {
   return document.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -133,8 +161,12 @@ Result<UniqueFd> find_daemon(const Endpoint& endpoint, Deadline deadline) {
 
 }  // namespace
 
+std::string_view name_of(WorkerState state) {
+  return kStates.at(static_cast<std::size_t>(state));
+}
+
 std::string encode(const ControlRequest& request) {
-  Json document = {{"command", request.command}};
+  Json document = {{"command", kCommands.at(static_cast<std::size_t>(request.command))}};
   if (request.workers != 0) document["workers"] = request.workers;
   return one_line(document);
 }
@@ -150,10 +182,14 @@ std::string encode(const Error& error) {
 Result<ControlRequest> decode_control_request(std::string_view line) {
   Result<FlatObject> members = parse_flat_object(line);
   if (!members) return members.error();
-  ControlRequest request;
+  std::optional<ControlCommand> command;
+  ControlRequest request{};
   for (const auto& [name, value] : *members) {
     if (name == "command") {
-      request.command = value;
+      command = find_name<ControlCommand>(kCommands, value);
+      if (!command) {
+        return Error{Code::kBadParameter, "unknown command " + quote_for_people(value)};
+      }
     } else if (name == "workers") {
       const Result<int> workers = parse_workers(value, "number of workers");
       if (!workers) return workers.error();
@@ -161,6 +197,11 @@ Result<ControlRequest> decode_control_request(std::string_view line) {
     } else {
       return Error{Code::kBadParameter, "unknown parameter " + quote_for_people(name)};
     }
+  }
+  if (!command) return Error{Code::kBadParameter, "the command is missing"};
+  request.command = *command;
+  if (request.command == ControlCommand::kScale && request.workers == 0) {
+    return Error{Code::kBadParameter, "scale needs the number of workers"};
   }
   return request;
 }
@@ -219,7 +260,7 @@ Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& re
   }
   if (!whole) {
     Error error = no_answer(endpoint);
-    if (sent && request.command != "workers") error.code = Code::kUnknown;
+    if (sent && request.command != ControlCommand::kWorkers) error.code = Code::kUnknown;
     return error;
   }
   if (connection != nullptr) *connection = std::move(*found);

@@ -23,14 +23,21 @@
 
 namespace counterd {
 
-// The state of a worker that drains while another one already has its slot.
-inline constexpr std::string_view kLeavingState = "leaving";
+enum class WorkerState : unsigned char {
+  kWaiting,   // to be started (again): there is no process
+  kStarting,  // until the store has answered
+  kReady,
+  kDraining,  // takes no more connections, and ends
+  kLeaving,   // the same, while another one already has its slot
+};
+
+// "waiting", "starting", "ready", "draining", "leaving"
+std::string_view name_of(WorkerState state);
 
 struct WorkerInfo {
   int pid = 0;
   int slot = 0;
-  std::string state;  // "starting", "ready", "draining", "waiting" (to be started again), or
-                      // kLeavingState
+  WorkerState state = WorkerState::kWaiting;
   std::int64_t since_ms = 0;  // when that state began, Unix time
 };
 
@@ -43,15 +50,19 @@ struct DaemonInfo {
   std::vector<WorkerInfo> workers;
 };
 
+enum class ControlCommand : unsigned char { kWorkers, kScale, kStop };
+
 struct ControlRequest {
-  std::string command;
-  int workers = 0;  // scale: 1 to kMaxWorkers
+  ControlCommand command;
+  int workers = 0;  // kScale: 1 to kMaxWorkers
 };
 
 std::string encode(const ControlRequest& request);
 std::string encode(const DaemonInfo& info);
 std::string encode(const Error& error);
+// kBadBody, kBadParameter, kBadNumber.
 Result<ControlRequest> decode_control_request(std::string_view line);
+// The error that the daemon answered with, or kUnavailable: it makes no sense.
 Result<DaemonInfo> decode_control_reply(std::string_view line);
 
 // The directory where a daemon makes its control socket: $RUNTIME_DIRECTORY, else

@@ -100,7 +100,7 @@ bool ControlServer::serve_connection(Connection& connection, const Handler& hand
   const Result<DaemonInfo> answer = request ? handler(*request) : request.error();
   const std::string reply = answer ? encode(*answer) : encode(answer.error());
   send(connection.socket.get(), reply.data(), reply.size(), MSG_NOSIGNAL);
-  connection.kept = answer.ok() && request->command == "stop";
+  connection.kept = answer.ok() && request->command == ControlCommand::kStop;
   return connection.kept;
 }
 

@@ -153,7 +153,7 @@ void Supervisor::wait() {
   std::vector<pollfd> polled = {{signals_.get(), POLLIN, 0}};
   control_.add_to(polled);
   for (const Slot& slot : slots_) {
-    const bool has_word = slot.state == State::kStarting || slot.state == State::kReady;
+    const bool has_word = slot.state == WorkerState::kStarting || slot.state == WorkerState::kReady;
     if (has_word) polled.push_back({slot.process.lifeline.get(), POLLIN, 0});
   }
   poll(polled.data(), polled.size(), milliseconds_to_wait());
@@ -174,7 +174,7 @@ int Supervisor::milliseconds_to_wait() const {
   for (const Leaving& worker : leaving_) next = std::min(next, worker.kill_at);
   for (const Slot& slot : slots_) {
     next = std::min(next, slot.kill_at);
-    if (slot.state != State::kWaiting || stopping_) continue;
+    if (slot.state != WorkerState::kWaiting || stopping_) continue;
     // One that retires goes away when those after it have, at no time that is known.
     next = std::min(next, slot.retiring ? Clock::now() + kFirstPause : slot.start_at);
   }
@@ -215,12 +215,12 @@ void Supervisor::take_end_of_worker(std::size_t index, int status) {
   Slot& slot = slots_[index];
   const std::string name =
       "worker " + std::to_string(index) + " (pid " + std::to_string(slot.process.pid) + ")";
-  const State state = slot.state;
+  const WorkerState state = slot.state;
   slot.process = {};
   slot.kill_at = Clock::time_point::max();
-  enter(slot, State::kWaiting);
+  enter(slot, WorkerState::kWaiting);
   slot.start_at = Clock::now();
-  if (state == State::kDraining) return;
+  if (state == WorkerState::kDraining) return;
   const bool is_config =
       WIFEXITED(status) && WEXITSTATUS(status) == code_info(Code::kConfig).exit_status;
   if (is_config && !(was_ready_ && serves())) {
@@ -230,7 +230,7 @@ void Supervisor::take_end_of_worker(std::size_t index, int status) {
     if (!stopping_) stop();
     return;
   }
-  if (state == State::kStarting) {
+  if (state == WorkerState::kStarting) {
     slot.pause = slot.pause.count() == 0 ? kFirstPause : std::min(2 * slot.pause, kLongestPause);
     slot.start_at += slot.pause;
     route();
@@ -239,7 +239,7 @@ void Supervisor::take_end_of_worker(std::size_t index, int status) {
   log_line(name +
            (WIFSIGNALED(status) ? " was killed by signal " + std::to_string(WTERMSIG(status))
                                 : " ended with status " + std::to_string(WEXITSTATUS(status))) +
-           (state == State::kStarting
+           (state == WorkerState::kStarting
                 ? " while it started; next try in " + std::to_string(slot.pause.count()) + " ms"
                 : "; it is replaced"));
 }
@@ -260,12 +260,12 @@ void Supervisor::take_word_of_worker(std::size_t index) {
   const ssize_t size = recv(slot.process.lifeline.get(), &word, 1, 0);
   if (size == 0) slot.process.lifeline.reset();  // it has ended, and SIGCHLD tells how
   if (size != 1) return;
-  if (word == kReadyWord && slot.state == State::kStarting) become_ready(slot);
-  if (word == kLeavingWord && !stopping_ && slot.state != State::kDraining) let_go(index);
+  if (word == kReadyWord && slot.state == WorkerState::kStarting) become_ready(slot);
+  if (word == kLeavingWord && !stopping_ && slot.state != WorkerState::kDraining) let_go(index);
 }
 
 void Supervisor::become_ready(Slot& slot) {
-  enter(slot, State::kReady);
+  enter(slot, WorkerState::kReady);
   slot.pause = milliseconds(0);
   route();
   first_ready_ = true;
@@ -279,18 +279,18 @@ void Supervisor::let_go(std::size_t index) {
            ") was told to end; it is replaced");
   leaving_.push_back({std::exchange(slot.process, {}), index, unix_now_ms(),
                       Clock::now() + options_.drain_timeout + kKillPatience});
-  enter(slot, State::kWaiting);
+  enter(slot, WorkerState::kWaiting);
   slot.start_at = Clock::now();
 }
 
 bool Supervisor::serves() const {
   return std::any_of(slots_.begin(), slots_.end(),
-                     [](const Slot& slot) { return slot.state == State::kReady; });
+                     [](const Slot& slot) { return slot.state == WorkerState::kReady; });
 }
 
 bool Supervisor::all_ready() const {
   const auto ready = std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) {
-    return slot.state == State::kReady && !slot.retiring;
+    return slot.state == WorkerState::kReady && !slot.retiring;
   });
   return static_cast<std::size_t>(ready) >= wanted_;
 }
@@ -319,7 +319,7 @@ void Supervisor::tell_status() const {
 void Supervisor::start_due_workers() {
   if (stopping_) return;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
-    const bool idle = slots_[i].state == State::kWaiting;
+    const bool idle = slots_[i].state == WorkerState::kWaiting;
     const bool needed = !slots_[i].retiring || listeners_.has_queued(i);
     if (idle && needed && slots_[i].start_at <= Clock::now()) start(i);
   }
@@ -335,7 +335,7 @@ void Supervisor::start(std::size_t index) {
     return;
   }
   slot.process = std::move(*process);
-  enter(slot, State::kStarting);
+  enter(slot, WorkerState::kStarting);
 }
 
 // Brings the number of slots to what is wanted: at the end, so that a slot's number is its place
@@ -349,7 +349,8 @@ Result<void> Supervisor::adjust_slots() {
 }
 
 void Supervisor::remove_retired_slots() {
-  while (slots_.size() > 1 && slots_.back().retiring && slots_.back().state == State::kWaiting &&
+  while (slots_.size() > 1 && slots_.back().retiring &&
+         slots_.back().state == WorkerState::kWaiting &&
          !listeners_.has_queued(slots_.size() - 1)) {
     slots_.pop_back();
     listeners_.remove_slot();
@@ -359,7 +360,7 @@ void Supervisor::remove_retired_slots() {
 void Supervisor::retire_slots_from(std::size_t first) {
   for (std::size_t i = first; i < slots_.size(); ++i) {
     slots_[i].retiring = true;
-    if (slots_[i].state == State::kReady) drain(slots_[i]);
+    if (slots_[i].state == WorkerState::kReady) drain(slots_[i]);
   }
   route();
 }
@@ -409,7 +410,7 @@ void Supervisor::stop() {
 }
 
 void Supervisor::drain(Slot& slot) {
-  if (slot.state == State::kReady) enter(slot, State::kDraining);
+  if (slot.state == WorkerState::kReady) enter(slot, WorkerState::kDraining);
   const auto kill_at = Clock::now() + options_.drain_timeout + kKillPatience;
   slot.kill_at = std::min(slot.kill_at, kill_at);
   kill(slot.process.pid, SIGTERM);
@@ -439,22 +440,26 @@ void Supervisor::end_when_empty() {
 }
 
 Result<DaemonInfo> Supervisor::answer(const ControlRequest& request) {
-  if (request.command == "scale") {
-    if (request.workers == 0) {
-      return Error{Code::kBadParameter, "scale needs the number of workers"};
-    }
-    if (stopping_) return Error{Code::kUnavailable, "the daemon is ending"};
-    wanted_ = static_cast<std::size_t>(request.workers);
-    log_line("counterctl scale: " + std::to_string(wanted_) + " workers are wanted");
-    const Result<void> adjusted = adjust_slots();
-    tell_status();
-    if (!adjusted) return adjusted.error();
-  } else if (request.command == "stop") {
-    log_line("counterctl stop: the daemon ends");
-    if (!stopping_) stop();
-  } else if (request.command != "workers") {
-    return Error{Code::kBadParameter, "unknown command " + quote_for_people(request.command)};
+  switch (request.command) {
+    case ControlCommand::kWorkers:
+      return info();
+    case ControlCommand::kScale:
+      return scale(request.workers);
+    case ControlCommand::kStop:
+      break;
   }
+  log_line("counterctl stop: the daemon ends");
+  if (!stopping_) stop();
+  return info();
+}
+
+Result<DaemonInfo> Supervisor::scale(int workers) {
+  if (stopping_) return Error{Code::kUnavailable, "the daemon is ending"};
+  wanted_ = static_cast<std::size_t>(workers);
+  log_line("counterctl scale: " + std::to_string(wanted_) + " workers are wanted");
+  const Result<void> adjusted = adjust_slots();
+  tell_status();
+  if (!adjusted) return adjusted.error();
   return info();
 }
 
@@ -466,20 +471,18 @@ DaemonInfo Supervisor::info() const {
   for (const Endpoint& endpoint : listeners_.endpoints())
     info.addresses.push_back(to_url(endpoint));
   info.wanted = static_cast<int>(wanted_);
-  constexpr std::array kNames = {"waiting", "starting", "ready", "draining"};
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     const Slot& slot = slots_[i];
-    info.workers.push_back({slot.process.pid, static_cast<int>(i),
-                            kNames[static_cast<std::size_t>(slot.state)], slot.since_ms});
+    info.workers.push_back({slot.process.pid, static_cast<int>(i), slot.state, slot.since_ms});
   }
   for (const Leaving& worker : leaving_) {
     info.workers.push_back({worker.process.pid, static_cast<int>(worker.slot),
-                            std::string(kLeavingState), worker.since_ms});
+                            WorkerState::kLeaving, worker.since_ms});
   }
   return info;
 }
 
-void Supervisor::enter(Slot& slot, State state) {
+void Supervisor::enter(Slot& slot, WorkerState state) {
   slot.state = state;
   slot.since_ms = unix_now_ms();
 }

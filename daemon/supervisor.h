@@ -37,11 +37,9 @@ class Supervisor {
  private:
   using Clock = std::chrono::steady_clock;
 
-  enum class State : unsigned char { kWaiting, kStarting, kReady, kDraining };
-
   // A place for a worker, with sockets of its own.
   struct Slot {
-    State state = State::kWaiting;
+    WorkerState state = WorkerState::kWaiting;
     std::int64_t since_ms = 0;
     WorkerProcess process;
     bool retiring = false;  // goes away when its worker has ended and its queue is empty
@@ -85,10 +83,11 @@ class Supervisor {
   void end_when_empty();
   void tell_status() const;
   Result<DaemonInfo> answer(const ControlRequest& request);
+  Result<DaemonInfo> scale(int workers);
   DaemonInfo info() const;
   bool serves() const;
   bool all_ready() const;
-  static void enter(Slot& slot, State state);
+  static void enter(Slot& slot, WorkerState state);
 
   DaemonOptions options_;
   Listeners listeners_;

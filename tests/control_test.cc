@@ -20,7 +20,7 @@ DaemonInfo some_daemon() {
   info.settings = {"sync = \"normal\""};
   info.addresses = {"http://127.0.0.1:4747", "unix:/run/x"};
   info.wanted = 1;
-  info.workers = {{8, 0, "ready", 1'700'000'000'000}};
+  info.workers = {{8, 0, WorkerState::kReady, 1'700'000'000'000}};
   return info;
 }
 
@@ -31,7 +31,22 @@ TEST_CASE("a daemon's answer reads as it was written") {
   CHECK(read->settings == some_daemon().settings);
   CHECK(read->addresses == some_daemon().addresses);
   REQUIRE(read->workers.size() == 1);
-  CHECK(read->workers[0].state == "ready");
+  CHECK(read->workers[0].state == WorkerState::kReady);
+}
+
+TEST_CASE("what the daemon is asked reads as it was written, and is refused if it makes no sense") {
+  const Result<ControlRequest> scale =
+      decode_control_request(encode(ControlRequest{ControlCommand::kScale, 3}));
+  REQUIRE(scale);
+  CHECK(scale->command == ControlCommand::kScale);
+  CHECK(scale->workers == 3);
+  CHECK(decode_control_request(R"({"command":"stop"})")->command == ControlCommand::kStop);
+  for (const char* line :
+       {"", "{}", "[]", R"({"command":"dance"})", R"({"command":"scale"})", R"({"workers":3})",
+        R"({"command":"scale","workers":0})", R"({"command":"stop","now":true})"}) {
+    INFO(line);
+    CHECK_FALSE(decode_control_request(line));
+  }
 }
 
 TEST_CASE("a daemon's answer that lacks something is refused") {

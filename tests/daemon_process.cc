@@ -168,7 +168,7 @@ int DaemonProcess::wait_for_end() {
 DaemonInfo DaemonProcess::info() const {
   setenv("XDG_RUNTIME_DIR", directory_.path().c_str(), 1);
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  const Result<DaemonInfo> info = ask_daemon(endpoint_, {"workers"}, deadline);
+  const Result<DaemonInfo> info = ask_daemon(endpoint_, {ControlCommand::kWorkers}, deadline);
   if (!info) throw std::runtime_error(info.error().message);
   return *info;
 }
@@ -176,7 +176,7 @@ DaemonInfo DaemonProcess::info() const {
 std::vector<pid_t> DaemonProcess::worker_pids() const {
   std::vector<pid_t> pids;
   for (const WorkerInfo& worker : info().workers) {
-    if (worker.state == "ready") pids.push_back(worker.pid);
+    if (worker.state == WorkerState::kReady) pids.push_back(worker.pid);
   }
   return pids;
 }

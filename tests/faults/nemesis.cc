@@ -205,7 +205,8 @@ void Nemesis::terminate() {
 }
 
 void Nemesis::scale() {
-  const ControlRequest request{"scale", static_cast<int>(random_.between(1, kMostWorkers))};
+  const ControlRequest request{ControlCommand::kScale,
+                               static_cast<int>(random_.between(1, kMostWorkers))};
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   static_cast<void>(ask_daemon(world_.first->endpoint(), request, deadline).ok());
 }
