@@ -80,39 +80,60 @@ Result<Words> daemon_flags(const Globals& globals, Words flags) {
   return flags;
 }
 
-// What counterd makes of its flags, environment and files, as lines: only counterd knows.
-Result<Words> settings_of(Words flags, Deadline deadline) {
+struct Pipe {
+  UniqueFd output, input;
+};
+
+Result<Pipe> make_pipe() {
   std::array<int, 2> ends{};
   if (pipe2(ends.data(), O_CLOEXEC) != 0) {
     return system_error(Code::kIo, "cannot make a pipe", errno);
   }
-  const UniqueFd output(ends[0]);
-  UniqueFd input(ends[1]);
-  const pid_t pid = fork();
-  if (pid < 0) return system_error(Code::kIo, "cannot start counterd", errno);
-  if (pid == 0) {
-    dup2(input.get(), STDOUT_FILENO);
-    dup2(input.get(), STDERR_FILENO);
-    flags.emplace_back("--check-config");
-    become_counterd(std::move(flags));
-  }
-  input.reset();
+  return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+// All that comes out of the process `pid`, which is killed if that takes longer than `deadline`.
+std::string read_all(const UniqueFd& output, pid_t pid, Deadline deadline) {
   std::string text;
   std::array<char, 4096> portion{};
   for (ssize_t size = 1; size > 0;) {
-    if (!wait_ready(output.get(), POLLIN, deadline))
-      kill(pid, SIGKILL);  // a file that is a FIFO, say
+    if (!wait_ready(output.get(), POLLIN, deadline)) kill(pid, SIGKILL);
     size = read(output.get(), portion.data(), portion.size());
     if (size > 0) text.append(portion.data(), static_cast<std::size_t>(size));
   }
+  return text;
+}
+
+// What `counterd --check-config` prints with these flags.
+Result<std::string> check_config(Words flags, Deadline deadline) {
+  Result<Pipe> pipe = make_pipe();
+  if (!pipe) return pipe.error();
+  flags.emplace_back("--check-config");
+  const pid_t pid = fork();
+  if (pid < 0) return system_error(Code::kIo, "cannot start counterd", errno);
+  if (pid == 0) {
+    dup2(pipe->input.get(), STDOUT_FILENO);
+    dup2(pipe->input.get(), STDERR_FILENO);
+    become_counterd(std::move(flags));
+  }
+  pipe->input.reset();
+  std::string text = read_all(pipe->output, pid, deadline);
   int status = 0;
   waitpid(pid, &status, 0);
-  if (WIFSIGNALED(status)) {
+  if (WIFSIGNALED(status)) {  // it waits for a file that is a FIFO, say
     return Error{Code::kUnavailable, "counterd has not read its settings within --timeout"};
   }
-  if (status != 0) return Error{code_of_end(status), "counterd refuses its settings:\n" + text};
+  if (status == 0) return text;
+  return Error{code_of_end(status), "counterd refuses its settings:\n" + text};
+}
+
+// What counterd makes of its flags, environment and files, as lines of a configuration file: only
+// counterd knows. Without the number of workers, which changes.
+Result<Words> settings_of(Words flags, Deadline deadline) {
+  const Result<std::string> text = check_config(std::move(flags), deadline);
+  if (!text) return text.error();
   Words lines;
-  std::istringstream stream(text);
+  std::istringstream stream(*text);
   for (std::string line; std::getline(stream, line);) {
     if (!line.starts_with("workers = ")) lines.push_back(line);
   }
@@ -220,20 +241,16 @@ Result<Started> start_daemon(const Globals& globals, const Words& flags, int wor
   const Result<UniqueFd> log = open_log(log_path);
   if (!log) return log.error();
   const off_t log_start = lseek(log->get(), 0, SEEK_END);
-  std::array<int, 2> ends{};
-  if (pipe2(ends.data(), O_CLOEXEC) != 0) {
-    return system_error(Code::kIo, "cannot make a pipe", errno);
-  }
-  const UniqueFd ready(ends[0]);
-  UniqueFd to_daemon(ends[1]);
+  Result<Pipe> pipe = make_pipe();
+  if (!pipe) return pipe.error();
   Words words = {"--ready-fd", std::to_string(kReadyFd)};
   if (workers > 0) words.insert(words.end(), {"--workers", std::to_string(workers)});
   words.insert(words.end(), flags.begin(), flags.end());
   const pid_t pid = fork();
   if (pid < 0) return system_error(Code::kIo, "cannot start the daemon", errno);
-  if (pid == 0) become_daemon(std::move(words), *log, to_daemon);
-  to_daemon.reset();
-  const std::string url = wait_until_ready(ready, globals.deadline);
+  if (pid == 0) become_daemon(std::move(words), *log, pipe->input);
+  pipe->input.reset();
+  const std::string url = wait_until_ready(pipe->output, globals.deadline);
   if (url.empty()) return failure_of(pid, log_path, log_start, globals.deadline);
   return Started{pid, url};
 }

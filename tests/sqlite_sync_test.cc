@@ -236,6 +236,46 @@ TEST_CASE("what a failed sync left in memory alone, and the kernel forgot, was n
   CHECK(database.execAndGet("PRAGMA integrity_check").getString() == "ok");
 }
 
+TEST_CASE("what the database has of a log is not undone by what is left of the log", "[sqlite]") {
+  const Place place;
+  const auto idle = place.open();
+  const auto store = place.open();
+  for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
+  const ForgetfulDisk disk(place.path + "-wal");
+  failing_syncs = 2;  // the second one is that of the recovery
+  CHECK(run_one(*store, increment_of("b")).code == Code::kUnknown);
+  SQLite::Database(place.path, SQLite::OPEN_READWRITE).execAndGet("PRAGMA wal_checkpoint");
+  disk.forget();
+  CHECK(value_of(*store, "b") == 101);
+  CHECK(run_one(*store, increment_of("b")).value == 102);
+  CHECK(value_of(*idle, "b") == 102);
+  SQLite::Database database(place.path, SQLite::OPEN_READONLY);
+  CHECK(database.execAndGet("PRAGMA integrity_check").getString() == "ok");
+}
+
+TEST_CASE("a log that has lost what was acknowledged is refused, and left as it is", "[sqlite]") {
+  const Place place;
+  const auto idle = place.open();
+  const auto store = place.open();
+  for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
+  if (GENERATE(true, false)) {
+    std::filesystem::resize_file(place.path + "-wal", place.log_size() / 2);
+  } else {
+    std::fstream log(place.path + "-wal", std::ios::binary | std::ios::in | std::ios::out);
+    log.seekp(static_cast<std::streamoff>(place.log_size() / 2)).put('\x2a');
+  }
+  const std::uintmax_t size = place.log_size();
+  failing_syncs = 1;
+  run_one(*store, increment_of("b"));  // unknown, or unavailable where it reads what is lost
+  failing_syncs = 0;
+  CHECK(run_one(*store, increment_of("b")).detail.find("perhaps of what was acknowledged") !=
+        std::string::npos);
+  const Outcome others = run_one(*idle, increment_of("b"));
+  CHECK((others.code != Code::kOk || others.value > 100));
+  CHECK(run_one(*store, increment_of("b")).code == Code::kUnavailable);
+  CHECK(place.log_size() >= size);
+}
+
 TEST_CASE("after a failed sync all is moved again that a checkpoint had moved and not synced",
           "[sqlite]") {
   const Place place;

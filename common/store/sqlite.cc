@@ -26,6 +26,7 @@
 #include <cerrno>
 #include <thread>
 
+#include "common/log.h"
 #include "common/number.h"
 #include "common/store/engines.h"
 #include "common/store/file_turn.h"
@@ -205,8 +206,9 @@ class SqliteStore final : public Store {
   bool knows_log_ = false;     // all that was in it when it was opened is on the disk
   std::optional<std::uint32_t> synced_version_;  // the data_version() known to be on the disk
   std::optional<std::uint32_t> ours_;            // the data_version() whose latest commit is ours
-  bool log_grew_ = false;                        // by our latest commit
-  bool applied_ = false;                         // the latest batch was, as a whole
+  std::optional<LogEnd> told_;  // how far this store has acknowledged; nothing: not known
+  bool log_grew_ = false;       // by our latest commit
+  bool applied_ = false;        // the latest batch was, as a whole
   int page_bytes_ = kPageBytes;
   std::int64_t log_bytes_ = 0;  // as of our latest commit
   std::int64_t checkpoint_interval_ = kShortestLogBytes;
@@ -246,7 +248,7 @@ Result<void> SqliteStore::try_to_connect() {
     sqlite3_wal_autocheckpoint(handle, 0);
     sqlite3_wal_hook(handle, &note_log_size, this);  // after it: both set the one hook
     sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
-    if (!was_empty) {
+    if (!was_empty || must_recover_) {
       if (const Result<void> checked = check_log(); !checked) return checked.error();
     }
     connection_->set_sync(options_.sync);
@@ -263,6 +265,7 @@ Result<void> SqliteStore::try_to_connect() {
       knows_log_ = sealed || was_empty;
       if (sealed) synced_version_ = data_version();
     }
+    if (knows_log_) told_ = end_of_log(handle);
     file_.be_present();  // only now: others trust a log that somebody uses
   } catch (const SQLite::Exception& exception) {
     // What may pass by itself. SQLite also says that the database is malformed when the disk has
@@ -335,17 +338,39 @@ Result<void> SqliteStore::recover() {
 // could not write, and the file then has what the disk has.
 // REQUIRES: the turn is held
 Result<void> SqliteStore::check_log() {
+  using State = LogCheck::State;
   sqlite3* const handle = connection_->database.getHandle();
-  if (!must_recover_ && !is_in_doubt(handle)) return {};
-  const UniqueFd log(::open(file_.log_path().c_str(), O_RDONLY | O_CLOEXEC));
-  if (!log) return cannot("read the log of");
-  int code = drop_lost_frames(handle, log.get());
-  while (code == SQLITE_BUSY && wait_while_busy(this, 0) != 0) {
-    code = drop_lost_frames(handle, log.get());
+  int code = open_shared_memory(handle);
+  while (code == SQLITE_BUSY && wait_while_busy(this, 0) != 0) code = open_shared_memory(handle);
+  if (code != SQLITE_OK) {
+    return Error{Code::kUnavailable,
+                 "cannot open the database " + file_.path() + ": " + sqlite3_errstr(code)};
   }
-  if (code == SQLITE_OK) return {};
+  if (!must_recover_ && !is_in_doubt(handle)) return {};
+  if (end_of_log(handle).frames == 0) return {};
+  const UniqueFd log(::open(file_.log_path().c_str(), O_RDWR | O_CLOEXEC));
+  if (!log) return cannot("read the log of");
+  LogCheck check = counterd::check_log(handle, log.get(), told_);
+  while (check.state == State::kBusy && wait_while_busy(this, 0) != 0) {
+    check = counterd::check_log(handle, log.get(), told_);
+  }
+  if (check.state == State::kWhole) return {};
+  if (check.state == State::kFailed) return cannot("read the log of");
+  const std::string what = "the log of " + file_.path() + " has lost " +
+                           std::to_string(check.frames - check.whole) + " of " +
+                           std::to_string(check.frames) + " frames";
+  if (check.state == State::kShortened) {
+    log_line(what + ": nobody was told of them, or the database has them already; it goes on");
+    return {};
+  }
+  if (check.state == State::kBusy) {
+    return Error{Code::kUnavailable, "cannot check the log of " + file_.path() +
+                                         ": another program uses it (lslocks shows which)"};
+  }
   return Error{Code::kUnavailable,
-               "cannot check the log of " + file_.path() + ": " + sqlite3_errstr(code)};
+               what +
+                   ", perhaps of what was acknowledged: copy the database with its -wal and "
+                   "-shm, then end all that use it"};
 }
 
 // Writes the log as it is, and syncs it.
@@ -354,14 +379,15 @@ Result<void> SqliteStore::write_log_again() {
   const UniqueFd log(::open(file_.log_path().c_str(), O_RDWR | O_CLOEXEC));
   if (!log) return cannot("write again the log of");
   connection_->database.exec("BEGIN IMMEDIATE");  // another program may not know of the turn
-  const Reading written =
+  const LogReading::Result written =
       read_log(log.get(), read_log_index(connection_->database.getHandle()),
-               [&](std::string_view bytes, off_t at) { return write_all(log.get(), bytes, at); });
-  const bool synced = written == Reading::kWhole && fdatasync(log.get()) == 0;
+               [&](std::string_view bytes, off_t at) { return write_all(log.get(), bytes, at); })
+          .result;
+  const bool synced = written == LogReading::Result::kWhole && fdatasync(log.get()) == 0;
   const int error = errno;
   connection_->database.exec("ROLLBACK");
   if (synced) return {};
-  if (written == Reading::kLost) {
+  if (written == LogReading::Result::kLost) {
     return Error{Code::kUnavailable, "the log of " + file_.path() +
                                          " has lost what could not be synced; what is left of it "
                                          "is read next"};
@@ -598,12 +624,16 @@ Result<void> SqliteStore::commit() {
   sqlite3* handle = connection_->database.getHandle();
   const bool was_synced = is_synced();
   const bool was_ours = ours_ == data_version();
+  const LogEnd before = end_of_log(handle);
   log_grew_ = false;
   leave_commits_unsynced(handle, true);
   const int code = connection_->commit->tryExecuteStep();
   connection_->commit->tryReset();
   leave_commits_unsynced(handle, false);
   if (code == SQLITE_DONE) {
+    const LogEnd end = end_of_log(handle);
+    if (end.salts != before.salts) told_ = LogEnd{end.salts, 0};  // it began with this commit
+    if (options_.sync != Sync::kFull) told_ = end;
     if (was_synced && !log_grew_) synced_version_ = data_version();
     if (was_ours || log_grew_) ours_ = data_version();
     return {};
@@ -622,9 +652,12 @@ void SqliteStore::make_durable(std::span<Step> batch) {
 // Syncs the log, unless what the connection has changed and seen is known to be on the disk.
 Result<void> SqliteStore::sync_if_needed() {
   if (options_.sync != Sync::kFull || is_synced()) return {};
-  const int code = sync_log(connection_->database.getHandle());
+  sqlite3* const handle = connection_->database.getHandle();
+  const LogEnd end = end_of_log(handle);
+  const int code = sync_log(handle);
   if (code == SQLITE_OK) {
     synced_version_ = data_version();
+    told_ = end;
     return {};
   }
   distrust_log();

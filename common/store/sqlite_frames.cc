@@ -17,24 +17,38 @@ std::uint32_t word_at(std::string_view bytes, std::size_t at) {
   return word;
 }
 
+using Result = LogReading::Result;
+
 // Fills `bytes`; kLost: the file ends before that.
-Reading read_at(int file, off_t at, std::string& bytes) {
-  const ssize_t size = pread(file, bytes.data(), bytes.size(), at);
-  if (size < 0) return Reading::kFailed;
-  return size == static_cast<ssize_t>(bytes.size()) ? Reading::kWhole : Reading::kLost;
+Result read_at(int file, off_t at, std::string& bytes) {
+  for (std::size_t done = 0; done < bytes.size();) {
+    const ssize_t size =
+        pread(file, bytes.data() + done, bytes.size() - done, at + static_cast<off_t>(done));
+    if (size < 0) return Result::kFailed;
+    if (size == 0) return Result::kLost;
+    done += static_cast<std::size_t>(size);
+  }
+  return Result::kWhole;
 }
 
-// Adds the frames that `bytes` consists of; false: one of them is not of this log, or not as it was
-// written.
-bool add_frames(LogChecksum& checksum, const LogIndex& index, std::string_view bytes) {
+// Whether `log` is the header of the log that the index tells of.
+bool is_its_header(const LogChecksum& checksum, const LogIndex& index, std::string_view log) {
+  return big_endian_at(log, kPageSizeOfLog) == index.page_bytes &&
+         log.substr(kSaltsOfLog, kPair) == index.salts && checksum.is_at(log, kChecksumOfLog);
+}
+
+// Adds the frames that `bytes` consists of, and counts them, up to one that is not of this log, or
+// not as it was written.
+std::uint32_t add_frames(LogChecksum& checksum, const LogIndex& index, std::string_view bytes) {
   const std::size_t size = kFrameHeader + index.page_bytes;
-  for (; !bytes.empty(); bytes.remove_prefix(size)) {
+  std::uint32_t count = 0;
+  for (; bytes.size() >= size; bytes.remove_prefix(size), ++count) {
     const std::string_view frame = bytes.substr(0, size);
-    if (frame.substr(kSaltsOfFrame, kPair) != index.salts) return false;
+    if (frame.substr(kSaltsOfFrame, kPair) != index.salts) break;
     checksum.add_frame(frame);
-    if (!checksum.is_at(frame, kChecksumOfFrame)) return false;
+    if (!checksum.is_at(frame, kChecksumOfFrame)) break;
   }
-  return true;
+  return count;
 }
 
 }  // namespace
@@ -72,28 +86,29 @@ std::uint32_t LogChecksum::read(std::string_view bytes, std::size_t at) const {
   return highest_first_ ? be32toh(word) : le32toh(word);
 }
 
-Reading read_log(int file, const LogIndex& index,
-                 const std::function<bool(std::string_view bytes, off_t at)>& take) {
-  if (index.frames == 0) return Reading::kWhole;
+LogReading read_log(int file, const LogIndex& index,
+                    const std::function<bool(std::string_view bytes, off_t at)>& take) {
+  if (index.frames == 0) return {Result::kWhole};
   std::string piece(kLogHeader, '\0');
-  if (const Reading read = read_at(file, 0, piece); read != Reading::kWhole) return read;
+  if (const Result read = read_at(file, 0, piece); read != Result::kWhole) return {read};
   LogChecksum checksum(piece);
-  const bool is_this_log = big_endian_at(piece, kPageSizeOfLog) == index.page_bytes &&
-                           piece.substr(kSaltsOfLog, kPair) == index.salts &&
-                           checksum.is_at(piece, kChecksumOfLog);
-  if (!is_this_log) return Reading::kLost;
-  if (!take(piece, 0)) return Reading::kFailed;
+  if (!is_its_header(checksum, index, piece)) return {Result::kLost};
+  if (!take(piece, 0)) return {Result::kFailed};
   const std::size_t frame = kFrameHeader + index.page_bytes;
-  const std::size_t end = kLogHeader + frame * index.frames;
-  const std::size_t most = std::max<std::size_t>(kPieceBytes / frame, 1) * frame;
-  for (std::size_t at = kLogHeader; at < end; at += piece.size()) {
-    piece.resize(std::min(most, end - at));
-    const auto offset = static_cast<off_t>(at);
-    if (const Reading read = read_at(file, offset, piece); read != Reading::kWhole) return read;
-    if (!add_frames(checksum, index, piece)) return Reading::kLost;
-    if (!take(piece, offset)) return Reading::kFailed;
+  const auto most = static_cast<std::uint32_t>(std::max<std::size_t>(kPieceBytes / frame, 1));
+  for (std::uint32_t done = 0; done < index.frames;) {
+    const std::uint32_t count = std::min(most, index.frames - done);
+    piece.assign(count * frame, '\0');
+    const auto at = static_cast<off_t>(kLogHeader + done * frame);
+    const Result read = read_at(file, at, piece);
+    if (read == Result::kFailed) return {read, done};
+    const std::uint32_t whole = add_frames(checksum, index, piece);
+    if (whole < count) return {Result::kLost, done + whole};
+    if (!take(piece, at)) return {Result::kFailed, done};
+    done += count;
   }
-  return checksum == index.checksum ? Reading::kWhole : Reading::kLost;
+  if (checksum == index.checksum) return {Result::kWhole, index.frames};
+  return {Result::kLost, 0};
 }
 
 }  // namespace counterd

@@ -56,16 +56,20 @@ struct LogIndex {
   std::array<std::uint32_t, 2> checksum{};  // of all frames
 };
 
-enum class Reading : unsigned char {
-  kWhole,   // the file holds what the index says
-  kLost,    // it does not
-  kFailed,  // it cannot be read, or `take` has failed; errno
+struct LogReading {
+  enum class Result : unsigned char {
+    kWhole,   // the file holds what the index says
+    kLost,    // it does not
+    kFailed,  // it cannot be read, or `take` has failed; errno
+  };
+  Result result;
+  std::uint32_t whole = 0;  // how many frames, from the first one on, are as they were written
 };
 
 // Reads from `file` all that `index` says the log holds, and gives it to `take`, one piece after
-// another: the bytes and where they are; only those that are what they were when they were written.
-// `take` returns whether to go on.
-Reading read_log(int file, const LogIndex& index,
-                 const std::function<bool(std::string_view bytes, off_t at)>& take);
+// another: the bytes and where they are; only those that are as they were written. `take` returns
+// whether to go on.
+LogReading read_log(int file, const LogIndex& index,
+                    const std::function<bool(std::string_view bytes, off_t at)>& take);
 
 }  // namespace counterd

@@ -1,5 +1,8 @@
 #include "common/store/sqlite_wal.h"
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <atomic>
 
 namespace counterd {
@@ -21,6 +24,7 @@ constexpr std::size_t kChecksum = 24;
 constexpr std::size_t kSalts = 32;
 constexpr std::size_t kOtherHeader = 48;
 constexpr std::size_t kMovedFrames = 96;
+constexpr std::size_t kTriedFrames = 128;  // to move, by a checkpoint that may not have ended
 // "Unused space reserved for further expansion": the doubt. The lower half counts; the upper half
 // changes each time that the log is trusted, so that a sync which began before does not end one
 // that began since.
@@ -71,7 +75,39 @@ std::atomic_ref<std::uint32_t> doubt_of(sqlite3_file* file) {
   return number_at<std::uint32_t>(file, kDoubt);
 }
 
+// Makes the next one to read find out what the log holds, as after a crash.
+void forget_index(sqlite3_file* file) {
+  number_at<unsigned char>(file, kValid) = 0;
+  number_at<unsigned char>(file, kValid + kOtherHeader) = 0;
+}
+
+// Leaves of the log its first `whole` frames. If the database has more of it already, they would
+// cover newer pages: then the log goes, and the database is what is left.
+// REQUIRES: nobody writes, nobody makes a checkpoint
+LogCheck::State shorten_log(sqlite3* connection, int log, std::uint32_t told, std::uint32_t whole) {
+  sqlite3_file* file = database_file(connection);
+  const std::uint32_t moved = number_at<std::uint32_t>(file, kMovedFrames);
+  const std::uint32_t tried = number_at<std::uint32_t>(file, kTriedFrames);
+  if (whole < std::max(moved, tried)) {
+    if (tried > moved || told > moved) return LogCheck::State::kDamaged;
+    const bool discarded =
+        sync_database(connection) == SQLITE_OK && ftruncate(log, 0) == 0 && fdatasync(log) == 0;
+    if (!discarded) return LogCheck::State::kFailed;
+  } else if (told > whole) {
+    return LogCheck::State::kDamaged;
+  }
+  forget_index(file);
+  return LogCheck::State::kShortened;
+}
+
 }  // namespace
+
+int open_shared_memory(sqlite3* connection) {
+  sqlite3_file* file = database_file(connection);
+  const int code = file->pMethods->xLock(file, SQLITE_LOCK_SHARED);
+  if (code == SQLITE_OK) number_at<std::uint32_t>(file, kFrames);
+  return code;
+}
 
 LogIndex read_log_index(sqlite3* connection) {
   sqlite3_file* file = database_file(connection);
@@ -86,19 +122,28 @@ LogIndex read_log_index(sqlite3* connection) {
   return index;
 }
 
-int drop_lost_frames(sqlite3* connection, int log) {
+LogEnd end_of_log(sqlite3* connection) {
   sqlite3_file* file = database_file(connection);
-  static_cast<void>(is_in_doubt(connection));  // opens the shared memory, if nothing has yet
-  const ShmLock lock(file, kWriteLock);
-  if (lock.code() != SQLITE_OK) return lock.code();
-  const Reading read =
-      read_log(log, read_log_index(connection), [](std::string_view, off_t) { return true; });
-  if (read == Reading::kFailed) return SQLITE_IOERR;
-  if (read == Reading::kLost) {
-    number_at<unsigned char>(file, kValid) = 0;
-    number_at<unsigned char>(file, kValid + kOtherHeader) = 0;
+  return {number_at<std::uint64_t>(file, kSalts), number_at<std::uint32_t>(file, kFrames)};
+}
+
+LogCheck check_log(sqlite3* connection, int log, const std::optional<LogEnd>& told) {
+  using State = LogCheck::State;
+  sqlite3_file* file = database_file(connection);
+  const LogIndex index = read_log_index(connection);
+  const ShmLock write(file, kWriteLock);
+  const ShmLock checkpoint(file, kCheckpointLock);
+  if (write.code() != SQLITE_OK || checkpoint.code() != SQLITE_OK) return {State::kBusy};
+  const LogReading read = read_log(log, index, [](std::string_view, off_t) { return true; });
+  LogCheck check{State::kWhole, index.frames, read.whole};
+  if (read.result == LogReading::Result::kFailed) check.state = State::kFailed;
+  if (read.result == LogReading::Result::kLost) {
+    const LogEnd end = end_of_log(connection);
+    const bool is_known = told && told->salts == end.salts;
+    check.state =
+        is_known ? shorten_log(connection, log, told->frames, read.whole) : State::kDamaged;
   }
-  return SQLITE_OK;
+  return check;
 }
 
 int move_again(sqlite3* connection) {

@@ -6,26 +6,55 @@
 // how many syncs are under way or have failed. So whoever opens the database sees it, even if those
 // that caused it have died, in the middle of a sync or right after one.
 //
-// REQUIRES, for all: the connection has read the database, in WAL mode.
+// REQUIRES, for all but open_shared_memory(): that was called, or the connection has read the
+// database, in WAL mode.
 #pragma once
 
 #include <sqlite3.h>
 
 #include <cstdint>
+#include <optional>
 
 #include "common/store/sqlite_frames.h"
 
 namespace counterd {
 
+// Opens the shared memory before anything is read, as reading would: under a lock that keeps others
+// from removing it. SQLITE_OK, or why not: SQLITE_BUSY while another one does.
+int open_shared_memory(sqlite3* connection);
+
 // What the log holds; what its file has beyond that belongs to nobody.
 // REQUIRES: nobody writes to it meanwhile
 LogIndex read_log_index(sqlite3* connection);
 
-// If the file `log` does not hold what the shared memory says, makes the next one to read find out
-// what it does hold, as after a crash: what was never synced is lost. May also be called before the
-// connection has read anything. SQLITE_OK, or why not: SQLITE_BUSY while another program writes,
-// SQLITE_IOERR if the file cannot be read.
-int drop_lost_frames(sqlite3* connection, int log);
+// How far a log goes. Its salts tell it from the one that begins after a checkpoint.
+struct LogEnd {
+  std::uint64_t salts = 0;
+  std::uint32_t frames = 0;
+};
+
+// Where the log ends now.
+LogEnd end_of_log(sqlite3* connection);
+
+// What has become of a log, which the kernel may no longer have as it was written.
+struct LogCheck {
+  enum class State : unsigned char {
+    kWhole,
+    kShortened,  // only what nobody was told of is lost; it goes on without that
+    kDamaged,    // more is lost, or may be; nothing was changed
+    kBusy,       // another program writes, or makes a checkpoint
+    kFailed,     // a system call failed; errno
+  };
+  State state;
+  std::uint32_t frames = 0;  // that it should have
+  std::uint32_t whole = 0;   // how many of them, from the first one on, it has
+};
+
+// Compares the log's file, open as `log` to be read and written, with what the shared memory says.
+// If frames are lost, and those up to `told`, which have been acknowledged, are still there, in the
+// log or in the database, makes the next one to read find out what is there. The log is discarded
+// if the database is newer than what is left of it. `told` unknown, or of another log: kDamaged.
+LogCheck check_log(sqlite3* connection, int log, const std::optional<LogEnd>& told);
 
 // Makes the next checkpoint move all of the log, even what an earlier one has already moved.
 // SQLITE_OK, or why not: SQLITE_BUSY while another program makes a checkpoint.
