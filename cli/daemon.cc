@@ -23,26 +23,32 @@ bool is_served(const Endpoint& endpoint, Deadline deadline) {
       .ok();
 }
 
-Result<DaemonInfo> ask(const Globals& globals, const ControlRequest& request,
-                       UniqueFd* connection) {
-  Result<DaemonInfo> info = ask_daemon(globals.server, request, globals.deadline, connection);
-  const bool found = info || info.error().code != Code::kUnavailable;
-  if (found || !is_served(globals.server, globals.deadline)) return info;
+Result<UniqueFd> connect_to_daemon(const Globals& globals) {
+  Result<UniqueFd> daemon = find_daemon(globals.server, globals.deadline);
+  const bool is_missing = !daemon && daemon.error().code == Code::kUnavailable;
+  if (!is_missing || !is_served(globals.server, globals.deadline)) return daemon;
   return Error{Code::kForbidden,
                "a counterd answers at " + to_url(globals.server) +
                    ", but its control socket is not where this user's would be: ask on its host, "
                    "as its user or as root, with its XDG_RUNTIME_DIR or RUNTIME_DIRECTORY"};
 }
 
-Result<DaemonInfo> wait_for_workers(const Globals& globals, DaemonInfo info, int workers) {
+Result<DaemonInfo> ask(const Globals& globals, const ControlRequest& request) {
+  const Result<UniqueFd> daemon = connect_to_daemon(globals);
+  if (!daemon) return daemon.error();
+  return ask_daemon(*daemon, request, globals.deadline);
+}
+
+Result<DaemonInfo> wait_until(const Globals& globals, DaemonInfo info,
+                              const std::function<bool(const DaemonInfo&)>& done,
+                              const std::string& what) {
   constexpr std::chrono::milliseconds kPause{10};
   constexpr int kMostFailures = 2;  // one answer can be lost; a live daemon gives the next
   int failures = 0;
-  while (failures > 0 || !info.ready || count_workers(info) != workers) {
+  while (failures > 0 || !done(info)) {
     if (std::chrono::steady_clock::now() + kPause >= globals.deadline) {
-      return Error{Code::kUnknown, "the daemon shall have " + std::to_string(workers) +
-                                       " workers that serve, but has not got there yet; see its "
-                                       "log and: counterctl workers"};
+      return Error{Code::kUnknown, "the daemon (pid " + std::to_string(info.pid) + ") " + what +
+                                       " yet; see its log and: counterctl workers"};
     }
     std::this_thread::sleep_for(kPause);
     Result<DaemonInfo> now =
@@ -56,10 +62,18 @@ Result<DaemonInfo> wait_for_workers(const Globals& globals, DaemonInfo info, int
   return info;
 }
 
+std::string count_of_workers(int workers) {
+  return std::to_string(workers) + (workers == 1 ? " worker" : " workers");
+}
+
 Result<DaemonInfo> scale_daemon(const Globals& globals, int workers) {
   Result<DaemonInfo> info = ask(globals, {ControlCommand::kScale, workers});
   if (!info) return info;
-  return wait_for_workers(globals, std::move(*info), workers);
+  const auto is_done = [workers](const DaemonInfo& now) {
+    return now.ready && count_workers(now) == workers;
+  };
+  return wait_until(globals, std::move(*info), is_done,
+                    "does not have " + count_of_workers(workers) + " that serve");
 }
 
 }  // namespace counterd

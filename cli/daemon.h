@@ -1,6 +1,9 @@
 // What commands do with the daemon on this host.
 #pragma once
 
+#include <functional>
+#include <string>
+
 #include "cli/command.h"
 #include "common/control.h"
 
@@ -10,16 +13,23 @@ namespace counterd {
 // waits for at most a second.
 bool is_served(const Endpoint& endpoint, Deadline deadline);
 
-// ask_daemon() of control.h. kForbidden also for a daemon that answers over HTTP, but has no
+// find_daemon() of control.h. kForbidden also for a daemon that answers over HTTP, but has no
 // control socket where this user looks for one.
-Result<DaemonInfo> ask(const Globals& globals, const ControlRequest& request,
-                       UniqueFd* connection = nullptr);
+Result<UniqueFd> connect_to_daemon(const Globals& globals);
 
-// Waits until the daemon has `workers` workers and all of them serve. kUnknown: not by the
-// deadline; kUnavailable: it has ended.
-Result<DaemonInfo> wait_for_workers(const Globals& globals, DaemonInfo info, int workers);
+// Connects, and asks one question: ask_daemon() of control.h.
+Result<DaemonInfo> ask(const Globals& globals, const ControlRequest& request);
 
-// Tells the daemon how many workers there should be, and waits for them.
+// Asks the daemon that has said `info` until `done`. kUnknown: not by the deadline, and the message
+// says `what` it does not; kUnavailable: it has ended.
+Result<DaemonInfo> wait_until(const Globals& globals, DaemonInfo info,
+                              const std::function<bool(const DaemonInfo&)>& done,
+                              const std::string& what);
+
+// "1 worker", "2 workers"
+std::string count_of_workers(int workers);
+
+// Tells the daemon how many workers there should be, and waits until so many serve.
 Result<DaemonInfo> scale_daemon(const Globals& globals, int workers);
 
 }  // namespace counterd

@@ -276,8 +276,13 @@ void print_started(const Globals& globals, const Started& started, const std::st
                "counterd is ready, pid " + pid + ", log " + log_path);
 }
 
-// A daemon is running already: adds `workers` more, if any, provided that it has the same settings,
-// and waits until all serve.
+bool has_ready_worker(const DaemonInfo& daemon) {
+  return std::any_of(daemon.workers.begin(), daemon.workers.end(),
+                     [](const WorkerInfo& worker) { return worker.state == WorkerState::kReady; });
+}
+
+// A daemon is running already: adds `workers` more, provided that it has the same settings, and
+// waits until all serve; or, with 0, until one does.
 Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, const Words& settings,
                             int workers) {
   const std::string& url = daemon.addresses.front();
@@ -287,13 +292,13 @@ Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, co
                                     pid + "); change its workers with: counterctl scale N"};
   }
   const int sum = std::min(daemon.wanted + workers, kMaxWorkers);
-  const Result<DaemonInfo> ready =
-      workers > 0 ? scale_daemon(globals, sum) : wait_for_workers(globals, daemon, sum);
-  if (!ready) return ready.error();
-  const std::string count = std::to_string(sum);
-  print_daemon(globals, url, R"(,"pid":)" + pid + R"(,"workers":)" + count,
-               "counterd serves already, pid " + pid + ", and has " + count +
-                   (sum == 1 ? " worker now" : " workers now"));
+  const Result<DaemonInfo> serves =
+      workers > 0 ? scale_daemon(globals, sum)
+                  : wait_until(globals, daemon, has_ready_worker, "is not ready");
+  if (!serves) return serves.error();
+  print_daemon(
+      globals, url, R"(,"pid":)" + pid + R"(,"workers":)" + std::to_string(sum),
+      "counterd serves already, pid " + pid + ", and has " + count_of_workers(sum) + " now");
   return {};
 }
 

@@ -123,10 +123,10 @@ std::vector<Endpoint> names_of(const Endpoint& endpoint) {
   return names;
 }
 
-Error no_answer(const Endpoint& endpoint) {
-  return {Code::kOverloaded, "the daemon at " + to_string(endpoint) +
-                                 " did not answer on its control socket; its supervisor may be "
-                                 "stopped or busy: see its log"};
+Error no_answer() {
+  return {Code::kOverloaded,
+          "the daemon did not answer on its control socket; its supervisor may be stopped or busy: "
+          "see its log"};
 }
 
 // Whether the other side is this user's or root's. Root trusts everybody: it can ask any user's
@@ -136,27 +136,6 @@ bool is_trusted(const UniqueFd& connection) {
   socklen_t size = sizeof peer;
   return getsockopt(connection.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
          (geteuid() == 0 || peer.uid == geteuid() || peer.uid == 0);
-}
-
-Result<UniqueFd> find_daemon(const Endpoint& endpoint, Deadline deadline) {
-  Error error{Code::kUnavailable, "no counterd of this user serves " + to_string(endpoint) +
-                                      " on this host; start one with: counterctl spawn"};
-  const std::vector<Endpoint> names = names_of(endpoint);
-  for (const std::string& directory : directories_of_user()) {
-    for (const Endpoint& name : names) {
-      const std::string path = directory + "/" + control_socket_name(name);
-      if (path.size() > kMaxSocketPath) continue;
-      auto [connection, failure] = connect_unix(path, deadline);
-      if (failure == EAGAIN) return no_answer(endpoint);
-      if (!connection) continue;
-      // In /tmp anybody can create what has this user's name.
-      if (is_trusted(connection)) return std::move(connection);
-      error = {Code::kForbidden, "the control socket " + path +
-                                     " belongs to another user, who is not believed; ask as that "
-                                     "user or as root"};
-    }
-  }
-  return error;
 }
 
 }  // namespace
@@ -241,30 +220,53 @@ std::string control_socket_name(const Endpoint& endpoint) {
   return (endpoint.is_unix() ? "unix-" + hash_of(endpoint.path) : to_string(endpoint)) + ".control";
 }
 
-Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& request,
-                              Deadline deadline, UniqueFd* connection) {
-  Result<UniqueFd> found = find_daemon(endpoint, deadline);
-  if (!found) return found.error();
+Result<UniqueFd> find_daemon(const Endpoint& endpoint, Deadline deadline) {
+  Error error{Code::kUnavailable, "no counterd of this user serves " + to_string(endpoint) +
+                                      " on this host; start one with: counterctl spawn"};
+  const std::vector<Endpoint> names = names_of(endpoint);
+  for (const std::string& directory : directories_of_user()) {
+    for (const Endpoint& name : names) {
+      const std::string path = directory + "/" + control_socket_name(name);
+      if (path.size() > kMaxSocketPath) continue;
+      auto [connection, failure] = connect_unix(path, deadline);
+      if (failure == EAGAIN) return no_answer();
+      if (!connection) continue;
+      // In /tmp anybody can create what has this user's name.
+      if (is_trusted(connection)) return std::move(connection);
+      error = {Code::kForbidden, "the control socket " + path +
+                                     " belongs to another user, who is not believed; ask as that "
+                                     "user or as root"};
+    }
+  }
+  return error;
+}
+
+Result<DaemonInfo> ask_daemon(const UniqueFd& daemon, const ControlRequest& request,
+                              Deadline deadline) {
   const std::string line = encode(request);
   std::string reply;
-  const bool sent = send(found->get(), line.data(), line.size(), MSG_NOSIGNAL) ==
+  const bool sent = send(daemon.get(), line.data(), line.size(), MSG_NOSIGNAL) ==
                     static_cast<ssize_t>(line.size());
   bool whole = sent;
   while (whole && !reply.ends_with('\n')) {
     std::array<char, 4096> portion{};
-    const ssize_t size = wait_ready(found->get(), POLLIN, deadline)
-                             ? recv(found->get(), portion.data(), portion.size(), 0)
+    const ssize_t size = wait_ready(daemon.get(), POLLIN, deadline)
+                             ? recv(daemon.get(), portion.data(), portion.size(), 0)
                              : 0;
     whole = size > 0 && reply.size() < kMaxControlReplyBytes;
     if (whole) reply.append(portion.data(), static_cast<std::size_t>(size));
   }
-  if (!whole) {
-    Error error = no_answer(endpoint);
-    if (sent && request.command != ControlCommand::kWorkers) error.code = Code::kUnknown;
-    return error;
-  }
-  if (connection != nullptr) *connection = std::move(*found);
-  return decode_control_reply(reply);
+  if (whole) return decode_control_reply(reply);
+  Error error = no_answer();
+  if (sent && request.command != ControlCommand::kWorkers) error.code = Code::kUnknown;
+  return error;
+}
+
+Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& request,
+                              Deadline deadline) {
+  const Result<UniqueFd> daemon = find_daemon(endpoint, deadline);
+  if (!daemon) return daemon.error();
+  return ask_daemon(*daemon, request, deadline);
 }
 
 bool wait_for_end(const UniqueFd& connection, Deadline deadline) {

@@ -73,13 +73,20 @@ Result<std::string> control_directory();
 // The name of the control socket of a daemon that listens on `endpoint`, in that directory.
 std::string control_socket_name(const Endpoint& endpoint);
 
-// Asks the daemon of this host and user that listens on `endpoint`, which may name any address of
-// this host that reaches the daemon. kUnavailable: there is none; kOverloaded: it does not answer,
-// and was not told to do anything; kUnknown: it does not answer, and may do what it was told;
-// kForbidden: only another user's answers; or the daemon's own refusal. `connection`, if given, is
-// left open after the reply: it ends when the daemon does.
+// A connection to the daemon of this host and user that listens on `endpoint`, which may name any
+// address of this host that reaches the daemon. kUnavailable: there is none; kOverloaded: it takes
+// no connection in time; kForbidden: only another user's is there.
+Result<UniqueFd> find_daemon(const Endpoint& endpoint, Deadline deadline);
+
+// Asks one question over the connection, which then ends when the daemon does. kOverloaded: it does
+// not answer, and was not told to do anything; kUnknown: it does not answer, and may do what it was
+// told; or the daemon's own refusal.
+Result<DaemonInfo> ask_daemon(const UniqueFd& daemon, const ControlRequest& request,
+                              Deadline deadline);
+
+// Both.
 Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& request,
-                              Deadline deadline, UniqueFd* connection = nullptr);
+                              Deadline deadline);
 
 // Waits until the other side closes `connection`; false: not by `deadline`.
 bool wait_for_end(const UniqueFd& connection, Deadline deadline);

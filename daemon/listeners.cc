@@ -46,7 +46,7 @@ Code code_of(int number) {
 
 bool is_socket(const std::string& path) {
   struct stat found {};
-  return lstat(path.c_str(), &found) != 0 || S_ISSOCK(found.st_mode);
+  return stat(path.c_str(), &found) != 0 || S_ISSOCK(found.st_mode);
 }
 
 Error cannot_listen(const Endpoint& endpoint, int number) {

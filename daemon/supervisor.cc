@@ -223,7 +223,7 @@ void Supervisor::take_end_of_worker(std::size_t index, int status) {
   if (state == WorkerState::kDraining) return;
   const bool is_config =
       WIFEXITED(status) && WEXITSTATUS(status) == code_info(Code::kConfig).exit_status;
-  if (is_config && !(was_ready_ && serves())) {
+  if (is_config && !(was_ready_ && serves(slots_.size()))) {
     exit_status_ = WEXITSTATUS(status);
     // While the daemon is starting, the worker itself has said everything.
     if (was_ready_) log_line(name + " ended with 78: only a change of settings or files helps");
@@ -283,8 +283,10 @@ void Supervisor::let_go(std::size_t index) {
   slot.start_at = Clock::now();
 }
 
-bool Supervisor::serves() const {
-  return std::any_of(slots_.begin(), slots_.end(),
+// Whether one of the first `count` slots does.
+bool Supervisor::serves(std::size_t count) const {
+  return std::any_of(slots_.begin(),
+                     slots_.begin() + static_cast<std::ptrdiff_t>(std::min(count, slots_.size())),
                      [](const Slot& slot) { return slot.state == WorkerState::kReady; });
 }
 
@@ -343,7 +345,9 @@ void Supervisor::start(std::size_t index) {
 Result<void> Supervisor::adjust_slots() {
   remove_retired_slots();
   const std::size_t wanted = first_ready_ ? wanted_ : 1;
-  if (slots_.size() > wanted && !slots_[wanted].retiring) retire_slots_from(wanted);
+  // One that stays must serve first: those that go may be the only ones that can.
+  const bool one_serves = serves(wanted);
+  if (slots_.size() > wanted && !slots_[wanted].retiring && one_serves) retire_slots_from(wanted);
   if (slots_.size() >= wanted || slots_.back().retiring) return {};
   return add_slots_up_to(wanted);
 }

@@ -85,7 +85,7 @@ class Supervisor {
   Result<DaemonInfo> answer(const ControlRequest& request);
   Result<DaemonInfo> scale(int workers);
   DaemonInfo info() const;
-  bool serves() const;
+  bool serves(std::size_t count) const;
   bool all_ready() const;
   static void enter(Slot& slot, WorkerState state);
 

@@ -56,7 +56,6 @@ for answer in itertools.chain(sys.argv[1:], itertools.repeat(sys.argv[-1])):
             head = "HTTP/1.1 %s X\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
             client.sendall((head % (status, len(body)) + body).encode())'
 
-# Two files with one JSON object a line, the same objects.
 # Compares files of JSON lines; "TIME" stands for any moment.
 same_json='
 import json, re, sys

@@ -852,6 +852,21 @@ ready http://$address"
   stop_daemon
 }
 
+@test "scale removes no worker that serves before one of those that stay does" {
+  start_daemon --workers 2 --store "sqlite:$dir/c.db"
+  chmod 0644 "$dir/c.db"
+  kill -KILL "$("$counterctl" --server "$url" workers | head -n 1 | cut -f 1)"
+  await 10 grep -q 'ended with status 78 while it started' "$daemon_log"
+  try "$counterctl" --server "$url" --timeout 500ms scale 1
+  assert_refused 75
+  assert_stderr_has 'does not have 1 worker that serve yet'
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  chmod 0600 "$dir/c.db"
+  await 15 has_ready_workers 1
+  assert_equal "$("$counterctl" --server "$url" increment)" 2
+  stop_daemon
+}
+
 @test "a daemon ends with 78 when none of its workers can start any more" {
   start_daemon --workers 2 --store "sqlite:$dir/c.db"
   chmod 0644 "$dir/c.db"

@@ -336,7 +336,7 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_stderr_has 'was started and is not ready yet'
   try "$counterctl" --timeout 500ms spawn --unless-running -- --store "$store"
   assert_refused 75
-  assert_stderr_has 'has not got there yet'
+  assert_stderr_has 'is not ready yet'
   start_redis
   try "$counterctl" --timeout 20s spawn --unless-running -- --store "$store"
   assert_status 0

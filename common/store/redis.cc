@@ -211,9 +211,9 @@ Result<std::string> read_password(const std::string& path) {
   std::ifstream file(path);
   std::string password;
   if (!file) return system_error(Code::kConfig, what, errno);
-  if (!std::getline(file, password) || password.empty()) {
-    return Error{Code::kConfig, what + ": its first line is empty"};
-  }
+  std::getline(file, password);
+  if (errno != 0) return system_error(Code::kConfig, what, errno);  // a folder can be opened too
+  if (password.empty()) return Error{Code::kConfig, what + ": its first line is empty"};
   return password;
 }
 

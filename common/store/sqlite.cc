@@ -13,9 +13,9 @@
 // 4.13, errseq_t), so all that have the log open meet it at their next sync, and then move what
 // they see to the database before they go on; not what is no longer as it was written (read_log()
 // of sqlite_frames.h), because the kernel may give up the memory of such pages, and the file then
-// has what the disk has. Those that open the log later learn of it from the
-// doubt shared by all that have it open (sqlite_wal.h); and the first to open it doubts all of it,
-// unless it was sealed (sqlite_seal.h) by one that knew it to be on the disk.
+// has what the disk has. Those that open the log later learn of it from the doubt shared by all
+// that have it open (sqlite_wal.h); and the first to open it doubts all of it, unless it was sealed
+// (sqlite_seal.h) by one that knew it to be on the disk.
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fcntl.h>
 #include <sqlite3.h>
