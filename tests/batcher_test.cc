@@ -307,7 +307,7 @@ milliseconds busy_time() {
   return milliseconds(time.tv_sec * 1'000 + time.tv_nsec / 1'000'000);
 }
 
-TEST_CASE("those that are waited for are waited for asleep") {
+TEST_CASE("waiting for clients uses no processor time") {
   constexpr int kRounds = 15;
   Fixture fixture(milliseconds(40), milliseconds(1'000));
   for (int i = 0; i < 8; ++i) {
@@ -319,7 +319,7 @@ TEST_CASE("those that are waited for are waited for asleep") {
   CHECK((busy_time() - before) * 8 < steady_clock::now() - start);
 }
 
-TEST_CASE("after a stall no more is waited for clients than after a slow commit") {
+TEST_CASE("after a stalled commit clients are waited for no longer than after a slow one") {
   Fixture fixture(milliseconds(600), milliseconds(5'000));
   for (int i = 0; i < 2; ++i) fixture.client()->ask(increment_of("a").operation);
   fixture.run(2);

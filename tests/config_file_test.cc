@@ -52,7 +52,7 @@ TEST_CASE("an empty value is one that is empty", "[config]") {
   CHECK(settings_of("= 1") == "=1");
 }
 
-TEST_CASE("a line that is none is told, with its number", "[config]") {
+TEST_CASE("a malformed line is reported with its number", "[config]") {
   CHECK(settings_of("a = 1\nb") == "line 2: 'b' is not NAME = VALUE");
   CHECK(settings_of("[a]") == "line 1: '[a]' is not NAME = VALUE");
   CHECK(settings_of("\n\na = \"b") == "line 3: a double quote is not closed");

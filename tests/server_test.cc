@@ -236,7 +236,7 @@ TEST_CASE("100-continue is answered after the answers to what came before it") {
   CHECK(client.receive()->body.find("\"value\":5,") != std::string::npos);
 }
 
-TEST_CASE("what was on its way and has come keeps nobody else from coming") {
+TEST_CASE("requests that have been answered free their share of the memory for unfinished ones") {
   const DaemonProcess daemon({"--workers", "1"});
   const std::string large = request("POST", "/v1/batch", std::string(kMaxBodyBytes, ' '),
                                     "Content-Type: application/json\r\n");
@@ -252,7 +252,7 @@ TEST_CASE("what was on its way and has come keeps nobody else from coming") {
   CHECK(client.receive()->status == 200);
 }
 
-TEST_CASE("where too much is on its way, what has been so longest is cut off") {
+TEST_CASE("where unfinished requests take too much memory, the oldest of them is cut off") {
   const DaemonProcess daemon({"--workers", "1"});
   const std::string whole = request("POST", "/v1/batch", std::string(kMaxBodyBytes, ' '),
                                     "Content-Type: application/json\r\n");

@@ -199,7 +199,7 @@ TEST_CASE("a log with something after its last commit is not sealed", "[sqlite]"
   CHECK_FALSE(is_sealed(place.log, kLongest));
 }
 
-TEST_CASE("what is no log, or none that is worth it, is not sealed and left as it is", "[sqlite]") {
+TEST_CASE("a file that is not a log, or not worth a seal, is left as it is", "[sqlite]") {
   const Filled place;
   const std::string log = place.log_bytes();
   const auto stays = [&](const std::string& bytes) {
