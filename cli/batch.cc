@@ -25,7 +25,7 @@ constexpr std::int64_t kLastLine = std::numeric_limits<std::int64_t>::max();
 
 struct Options {
   std::string file = "-", from = "1";
-  std::string portion = std::to_string(kMaxBatchOperations);
+  std::string portion = std::to_string(kMaxGroupOperations);
   std::optional<std::string> key;
   bool atomic = false;
 };
@@ -40,7 +40,7 @@ struct Plan {
 
 Result<Plan> read_plan(const Options& options, const Globals& globals) {
   const Result<std::int64_t> portion = parse_int64_within(
-      options.portion, "--portion", 1, static_cast<std::int64_t>(kMaxBatchOperations));
+      options.portion, "--portion", 1, static_cast<std::int64_t>(kMaxGroupOperations));
   if (!portion) return portion.error();
   Operation keyed;
   if (const Result<void> key = set_key(globals, options.key, keyed); !key) return key.error();
@@ -111,7 +111,7 @@ class Batch {
   }
 
   std::string go_on_from(std::size_t line) const {
-    const bool has_size = plan_.portion != kMaxBatchOperations;
+    const bool has_size = plan_.portion != kMaxGroupOperations;
     return " --from " + std::to_string(line) +
            (has_size ? " --portion " + std::to_string(plan_.portion) : "") +
            (plan_.atomic ? " --atomic" : "");

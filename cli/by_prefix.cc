@@ -30,7 +30,7 @@ Result<void> check_prefix(const std::string& prefix) {
 }
 
 ListQuery query_of(const std::string& prefix) {
-  return {prefix, "", kMaxBatchOperations};
+  return {prefix, "", kMaxListLimit};
 }
 
 Result<std::int64_t> count_below(const Globals& globals, const std::string& prefix) {

@@ -14,8 +14,8 @@ using Names = std::vector<std::string>;
 Result<Operation> read_names(const Names& names) {
   if (names.empty()) return operation_on(OperationKind::kReport, std::nullopt);
   if (names.size() == 1) return operation_on(OperationKind::kReport, names.front());
-  if (names.size() > kMaxBatchOperations) {
-    return Error{Code::kUsage, "more than " + std::to_string(kMaxBatchOperations) + " names"};
+  if (names.size() > kMaxGroupOperations) {
+    return Error{Code::kUsage, "more than " + std::to_string(kMaxGroupOperations) + " names"};
   }
   Operation group;
   group.kind = OperationKind::kEach;

@@ -54,12 +54,18 @@ inline constexpr std::size_t kMaxWaitingOperations = 10'000;
 // Redis script call.
 inline constexpr std::size_t kMaxBatchOperations = 1'000;
 
+// Operations in one group, which is applied in one batch: what a client may ask for at once.
+inline constexpr std::size_t kMaxGroupOperations = 1'000;
+static_assert(kMaxGroupOperations <= kMaxBatchOperations);
+
 // A line of what `counterctl batch` reads: no operation is that long.
 inline constexpr std::size_t kMaxLineBytes = 4 * 1024;
 
 // Rows in one page of a list, which is one snapshot held in memory.
 inline constexpr std::size_t kDefaultListLimit = 100;
 inline constexpr std::size_t kMaxListLimit = 1'000;
+static_assert(kMaxListLimit <= kMaxGroupOperations,
+              "counterctl changes all counters of a page at once");
 
 // Rows that counterctl sorts by value, and so holds: below 25 MB, however long their names are.
 inline constexpr std::int64_t kMaxSortedRows = 100'000;

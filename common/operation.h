@@ -66,7 +66,7 @@ struct Operation {
   // How long the key is known, if that is less than StoreOptions::key_lifetime; 0: that long.
   std::chrono::milliseconds key_lifetime{0};
 
-  // Of a group: what is asked of its counters. REQUIRES: 1 to kMaxBatchOperations, of one counter
+  // Of a group: what is asked of its counters. REQUIRES: 1 to kMaxGroupOperations, of one counter
   // each, without keys of their own
   std::vector<Operation> members = {};
 };

@@ -63,8 +63,8 @@ Result<Question> decode_operation(const Input& input) {
   return Question(std::move(*operation));
 }
 
-Result<Question> decode_batch(const Input& input) {
-  Result<Operation> group = read_batch(input.head, input.query, input.body);
+Result<Question> decode_group(const Input& input) {
+  Result<Operation> group = read_group(input.head, input.query, input.body);
   if (!group) return group.error();
   if (const Result<void> resolved = resolve_timezones(*group); !resolved) return resolved.error();
   return Question(std::move(*group));
@@ -190,7 +190,7 @@ Response encode_operation(const Call& call, const Answer& answer, const Figures&
   return json_response(std::move(body));
 }
 
-Response encode_batch(const Call&, const Answer& answer, const Figures&) {
+Response encode_group(const Call&, const Answer& answer, const Figures&) {
   const auto& [group, outcome] = std::get<Step>(answer);
   if (outcome.code != Code::kOk) return refused(group, outcome);
   std::string body = R"({"outcomes":[)";
@@ -298,7 +298,7 @@ constexpr std::array kRoutes = {
     Route{"POST", "/v1/counters/{name}/reset", decode_reset, encode_operation},
     Route{"DELETE", "/v1/counters/{name}", decode_delete, encode_operation},
     Route{"GET", "/v1/counters", decode_list, encode_list},
-    Route{"POST", "/v1/batch", decode_batch, encode_batch},
+    Route{"POST", "/v1/batch", decode_group, encode_group},
     Route{"GET", "/v1/status", decode_probe, encode_status},
     Route{"GET", "/livez", decode_nothing, encode_live},
     Route{"GET", "/readyz", decode_probe, encode_ready},

@@ -74,7 +74,7 @@ Result<Parameters> read_parameters(const RequestHead& head, std::string_view que
   return parameters;
 }
 
-Result<Operation> read_batch(const RequestHead& head, std::string_view query,
+Result<Operation> read_group(const RequestHead& head, std::string_view query,
                              std::string_view body) {
   constexpr std::array kKnown = {kOperationsMember, kAtomicMember};
   if (!query.empty()) return Error{Code::kBadParameter, "a batch has no parameters in its query"};
@@ -85,9 +85,9 @@ Result<Operation> read_batch(const RequestHead& head, std::string_view query,
   group.kind = OperationKind::kEach;
   const auto take = [&group](FlatObject& object) -> Result<void> {
     const std::size_t number = group.members.size() + 1;
-    if (number > kMaxBatchOperations) {
+    if (number > kMaxGroupOperations) {
       return Error{Code::kBadParameter,
-                   "more than " + std::to_string(kMaxBatchOperations) + " operations"};
+                   "more than " + std::to_string(kMaxGroupOperations) + " operations"};
     }
     Result<Operation> operation = read_operation(std::move(object));
     if (!operation) {

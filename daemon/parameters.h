@@ -19,7 +19,7 @@ Result<Parameters> read_parameters(const RequestHead& head, std::string_view que
 
 // The group of operations that a body gives as {"operations":[{"op":…,"name":…,…},…],"atomic":…}.
 // Errors as above; those of an operation give its position.
-Result<Operation> read_batch(const RequestHead& head, std::string_view query,
+Result<Operation> read_group(const RequestHead& head, std::string_view query,
                              std::string_view body);
 
 // The text that percent-encoding stands for (RFC 3986, 2.1); nothing if a '%' is not followed by

@@ -144,7 +144,7 @@ TEST_CASE("a parameter is known and given once") {
   CHECK(refusal_of(decode_request(line + "?by=%zz")) == "400 bad-parameter");
 }
 
-TEST_CASE("hosts of parameters are refused before they are compared with each other") {
+TEST_CASE("too many parameters are refused before they are compared with each other") {
   const std::string line = "POST /v1/counters/a/increment";
   std::string query = "?a0=0";
   std::string json = R"({"a0":0)";
@@ -437,9 +437,9 @@ TEST_CASE("a batch has as many operations as the limit says, and no more") {
     text.back() = ']';
     return text + "}";
   };
-  CHECK(operation_of(decode_request("POST /v1/batch", body(kMaxBatchOperations), kJson))
-            .members.size() == kMaxBatchOperations);
-  CHECK(refusal_of(decode_request("POST /v1/batch", body(kMaxBatchOperations + 1), kJson)) ==
+  CHECK(operation_of(decode_request("POST /v1/batch", body(kMaxGroupOperations), kJson))
+            .members.size() == kMaxGroupOperations);
+  CHECK(refusal_of(decode_request("POST /v1/batch", body(kMaxGroupOperations + 1), kJson)) ==
         "400 bad-parameter");
 }
 

@@ -164,7 +164,7 @@ void expect_valid(const Operation& operation) {
 
 void expect_valid_group(const Operation& group, const RequestHead& head) {
   EXPECT(head.method == "POST" && head.target.starts_with("/v1/batch"));
-  EXPECT(!group.members.empty() && group.members.size() <= kMaxBatchOperations);
+  EXPECT(!group.members.empty() && group.members.size() <= kMaxGroupOperations);
   for (const Operation& member : group.members) {
     EXPECT(!is_group(member) && member.key.empty());
     expect_valid(member);
