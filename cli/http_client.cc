@@ -65,10 +65,10 @@ Result<UniqueFd> connect_to(const sockaddr* address, socklen_t size, Deadline de
 }
 
 Result<UniqueFd> connect_to_path(const std::string& path, Deadline deadline) {
-  auto [connection, failure] = connect_unix(path, deadline);
-  if (connection) return std::move(connection);
-  return Error{failure == EACCES ? Code::kForbidden : Code::kUnavailable,
-               std::generic_category().message(failure)};
+  UnixConnection connection = connect_unix(path, deadline);
+  if (connection.failure == 0) return std::move(connection.socket);
+  return Error{connection.failure == EACCES ? Code::kForbidden : Code::kUnavailable,
+               std::generic_category().message(connection.failure)};
 }
 
 }  // namespace

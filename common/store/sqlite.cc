@@ -389,8 +389,8 @@ Result<void> SqliteStore::write_log_again() {
   if (synced) return {};
   if (written == LogReading::Result::kLost) {
     return Error{Code::kUnavailable, "the log of " + file_.path() +
-                                         " has lost what could not be synced; what is left of it "
-                                         "is read next"};
+                                         " is no longer as it was written; what is left of it is "
+                                         "checked next"};
   }
   errno = error;
   return cannot("write again the log of");

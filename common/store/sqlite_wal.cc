@@ -130,10 +130,10 @@ LogEnd end_of_log(sqlite3* connection) {
 LogCheck check_log(sqlite3* connection, int log, const std::optional<LogEnd>& told) {
   using State = LogCheck::State;
   sqlite3_file* file = database_file(connection);
-  const LogIndex index = read_log_index(connection);
   const ShmLock write(file, kWriteLock);
   const ShmLock checkpoint(file, kCheckpointLock);
   if (write.code() != SQLITE_OK || checkpoint.code() != SQLITE_OK) return {State::kBusy};
+  const LogIndex index = read_log_index(connection);
   const LogReading read = read_log(log, index, [](std::string_view, off_t) { return true; });
   LogCheck check{State::kWhole, index.frames, read.whole};
   if (read.result == LogReading::Result::kFailed) check.state = State::kFailed;
