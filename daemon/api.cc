@@ -247,30 +247,29 @@ Response encode_list(const Call&, const Answer& answer, const Figures&) {
   return json_response(std::move(body));
 }
 
-// `"version":…,"worker":{…}`: what a worker knows without its store.
-std::string worker_members(const Figures& figures) {
-  std::string members = R"("version":)";
-  append_json_string(members, kVersion);
-  return members + R"(,"worker":{"pid":)" + std::to_string(figures.pid) + R"(,"slot":)" +
-         std::to_string(figures.slot) + R"(,"started_at":")" +
-         format_timestamp(figures.started_at_ms) + R"(","connections":)" +
-         std::to_string(figures.connections) + R"(,"requests":)" +
-         std::to_string(figures.requests) + "}";
+// `"version":"…"`
+std::string version_member() {
+  std::string member = R"("version":)";
+  append_json_string(member, kVersion);
+  return member;
 }
 
 Response encode_status(const Call&, const Answer& answer, const Figures& figures) {
   const auto& status = std::get<Result<StoreStatus>>(answer);
-  const std::string worker = worker_members(figures);
   if (!status) {
-    return problem_response({Code::kUnavailable, status.error().message}, "," + worker);
+    return problem_response({Code::kUnavailable, status.error().message}, "," + version_member());
   }
-  std::string body = "{" + worker + R"(,"store":{"engine":)";
+  std::string body = "{" + version_member() + R"(,"store":{"engine":)";
   append_json_string(body, status->engine);
   body += R"(,"location":)";
   append_json_string(body, status->location);
   body += R"(,"durability":)";
   append_json_string(body, status->durability);
-  body += "}}\n";
+  body += R"(},"worker":{"pid":)" + std::to_string(figures.pid) + R"(,"slot":)" +
+          std::to_string(figures.slot) + R"(,"started_at":")" +
+          format_timestamp(figures.started_at_ms) + R"(","connections":)" +
+          std::to_string(figures.connections) + R"(,"requests":)" +
+          std::to_string(figures.requests) + "}}\n";
   return json_response(std::move(body));
 }
 
