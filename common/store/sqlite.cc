@@ -249,7 +249,10 @@ Result<void> SqliteStore::try_to_connect() {
     sqlite3_wal_hook(handle, &note_log_size, this);  // after it: both set the one hook
     sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
     if (!was_empty || must_recover_) {
-      if (const Result<void> checked = check_log(); !checked) return checked.error();
+      if (const Result<void> checked = check_log(); !checked) {
+        close_shared_memory(handle);
+        return checked.error();
+      }
     }
     connection_->set_sync(options_.sync);
     if (const Result<void> ours = check_application(); !ours) return ours.error();
@@ -360,7 +363,8 @@ Result<void> SqliteStore::check_log() {
                            std::to_string(check.frames - check.whole) + " of " +
                            std::to_string(check.frames) + " frames";
   if (check.state == State::kShortened) {
-    log_line(what + ": nobody was told of them, or the database has them already; it goes on");
+    log_line(what +
+             ": this process told nobody of them, or the database has them already; it goes on");
     return {};
   }
   if (check.state == State::kBusy) {

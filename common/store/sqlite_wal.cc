@@ -109,6 +109,11 @@ int open_shared_memory(sqlite3* connection) {
   return code;
 }
 
+void close_shared_memory(sqlite3* connection) {
+  sqlite3_file* file = database_file(connection);
+  file->pMethods->xShmUnmap(file, 0);
+}
+
 LogIndex read_log_index(sqlite3* connection) {
   sqlite3_file* file = database_file(connection);
   LogIndex index;

@@ -22,6 +22,8 @@ namespace counterd {
 // Opens the shared memory before anything is read, as reading would: under a lock that keeps others
 // from removing it. SQLITE_OK, or why not: SQLITE_BUSY while another one does.
 int open_shared_memory(sqlite3* connection);
+// Closes it again, where nothing has been read: only reading makes SQLite close it by itself.
+void close_shared_memory(sqlite3* connection);
 
 // What the log holds; what its file has beyond that belongs to nobody.
 // REQUIRES: nobody writes to it meanwhile
