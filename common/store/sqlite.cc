@@ -171,6 +171,7 @@ class SqliteStore final : public Store {
   Result<void> try_to_connect();
   Result<void> check_application();
   Result<void> recover();
+  Result<void> check_log_of_others();
   Result<void> check_log();
   Result<void> write_log_again();
   Error cannot(std::string_view what) const;
@@ -201,9 +202,11 @@ class SqliteStore final : public Store {
   SqliteFile file_;
   const StoreOptions options_;
   FileTurn turn_;
-  std::optional<Connection> connection_;
-  bool must_recover_ = false;  // see distrust_log()
-  bool knows_log_ = false;     // all that was in it when it was opened is on the disk
+  std::unique_ptr<Connection> connection_;   // there is one as soon as the store is open
+  std::optional<Error> damage_;              // of the log; nothing mends it
+  std::unique_ptr<ShmLock> no_checkpoints_;  // of a damaged log
+  bool must_recover_ = false;                // see distrust_log()
+  bool knows_log_ = false;                   // all that was in it when it was opened is on the disk
   std::optional<std::uint32_t> synced_version_;  // the data_version() known to be on the disk
   std::optional<std::uint32_t> ours_;            // the data_version() whose latest commit is ours
   std::optional<LogEnd> told_;  // how far this store has acknowledged; nothing: not known
@@ -221,38 +224,37 @@ class SqliteStore final : public Store {
 Result<void> SqliteStore::open(Deadline deadline) {
   deadline_ = deadline;
   if (const Result<void> turn = turn_.take(deadline); !turn) return turn.error();
-  Result<void> connected = connect();
+  Result<void> opened = file_.check_others();
+  if (opened) opened = connect();
+  if (opened) file_.be_present();  // only now: others trust a log that somebody uses
   turn_.yield();
-  return connected;
+  return opened;
 }
 
+// The connection before, if any, stays until the new one is ready: the last one to close takes with
+// it what is known of the log.
 Result<void> SqliteStore::connect() {
+  std::unique_ptr<Connection> before = std::move(connection_);
   Result<void> connected = try_to_connect();
-  if (!connected) connection_.reset();
+  if (!connected) connection_ = std::move(before);
   return connected;
 }
 
 Result<void> SqliteStore::try_to_connect() {
-  connection_.reset();
-  file_.leave();
   knows_log_ = false;
   synced_version_.reset();
   ours_.reset();
-  if (const Result<void> same = file_.check_others(); !same) return same.error();
   const bool was_empty = file_.log_is_empty();
   configure_sqlite();
   try {
-    connection_.emplace(file_.path(), options_.sync);
+    connection_ = std::make_unique<Connection>(file_.path(), options_.sync);
     sqlite3* handle = connection_->database.getHandle();
     sqlite3_busy_handler(handle, &wait_while_busy, this);
     sqlite3_wal_autocheckpoint(handle, 0);
     sqlite3_wal_hook(handle, &note_log_size, this);  // after it: both set the one hook
     sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
-    if (!was_empty || must_recover_) {
-      if (const Result<void> checked = check_log(); !checked) {
-        close_shared_memory(handle);
-        return checked.error();
-      }
+    if (!must_recover_ && !was_empty) {
+      if (const Result<void> checked = check_log_of_others(); !checked) return checked.error();
     }
     connection_->set_sync(options_.sync);
     if (const Result<void> ours = check_application(); !ours) return ours.error();
@@ -269,7 +271,6 @@ Result<void> SqliteStore::try_to_connect() {
       if (sealed) synced_version_ = data_version();
     }
     if (knows_log_) told_ = end_of_log(handle);
-    file_.be_present();  // only now: others trust a log that somebody uses
   } catch (const SQLite::Exception& exception) {
     // What may pass by itself. SQLite also says that the database is malformed when the disk has
     // failed a read.
@@ -337,28 +338,39 @@ Result<void> SqliteStore::recover() {
   return {};
 }
 
-// After a failed sync, before anything is read: the kernel may have given up the memory of what it
-// could not write, and the file then has what the disk has.
+// Before this store reads anything: others' syncs may have failed.
 // REQUIRES: the turn is held
-Result<void> SqliteStore::check_log() {
-  using State = LogCheck::State;
+Result<void> SqliteStore::check_log_of_others() {
   sqlite3* const handle = connection_->database.getHandle();
   int code = open_shared_memory(handle);
   while (code == SQLITE_BUSY && wait_while_busy(this, 0) != 0) code = open_shared_memory(handle);
+  Result<void> checked;
   if (code != SQLITE_OK) {
-    return Error{Code::kUnavailable,
-                 "cannot open the database " + file_.path() + ": " + sqlite3_errstr(code)};
+    checked = Error{Code::kUnavailable,
+                    "cannot open the database " + file_.path() + ": " + sqlite3_errstr(code)};
+  } else if (is_in_doubt(handle)) {
+    checked = check_log();
   }
-  if (!must_recover_ && !is_in_doubt(handle)) return {};
-  if (end_of_log(handle).frames == 0) return {};
+  no_checkpoints_.reset();  // those that have the database open already see to that
+  if (!checked) close_shared_memory(handle);
+  return checked;
+}
+
+// After a failed sync, before anything more is read: the kernel may have given up the memory of
+// what it could not write, and the file then has what the disk has.
+// REQUIRES: the turn is held
+Result<void> SqliteStore::check_log() {
+  using State = LogCheck::State;
+  if (damage_) return *damage_;
+  sqlite3* const handle = connection_->database.getHandle();
   const UniqueFd log(::open(file_.log_path().c_str(), O_RDWR | O_CLOEXEC));
-  if (!log) return cannot("read the log of");
+  if (!log) return cannot("check the log of");
   LogCheck check = counterd::check_log(handle, log.get(), told_);
   while (check.state == State::kBusy && wait_while_busy(this, 0) != 0) {
     check = counterd::check_log(handle, log.get(), told_);
   }
   if (check.state == State::kWhole) return {};
-  if (check.state == State::kFailed) return cannot("read the log of");
+  if (check.state == State::kFailed) return cannot("check the log of");
   const std::string what = "the log of " + file_.path() + " has lost " +
                            std::to_string(check.frames - check.whole) + " of " +
                            std::to_string(check.frames) + " frames";
@@ -371,10 +383,12 @@ Result<void> SqliteStore::check_log() {
     return Error{Code::kUnavailable, "cannot check the log of " + file_.path() +
                                          ": another program uses it (lslocks shows which)"};
   }
-  return Error{Code::kUnavailable,
-               what +
-                   ", perhaps of what was acknowledged: copy the database with its -wal and "
-                   "-shm, then end all that use it"};
+  no_checkpoints_ = std::move(check.no_checkpoints);
+  damage_ = Error{Code::kUnavailable,
+                  what +
+                      ", perhaps of what was acknowledged: copy the database with its -wal and "
+                      "-shm, then end all that use it"};
+  return *damage_;
 }
 
 // Writes the log as it is, and syncs it.
@@ -409,7 +423,7 @@ Error SqliteStore::cannot(std::string_view what) const {
 // After an I/O error: what is shown may not be on the disk, until recover().
 void SqliteStore::distrust_log() {
   must_recover_ = true;
-  if (connection_) doubt_log(connection_->database.getHandle());
+  doubt_log(connection_->database.getHandle());
 }
 
 // Whether somebody's sync has failed or does not end. Waits for one that is under way: while this
@@ -431,8 +445,9 @@ bool SqliteStore::stays_in_doubt() {
 
 // Recovers, if that is due, so that others need not.
 void SqliteStore::close() {
+  if (!connection_) return;
   if (must_recover_ && take_turn(steady_clock::now() + kEndPatience)) turn_.yield();
-  if (!connection_ || must_recover_) return;
+  if (must_recover_) return;
   options_.empty_log ? empty_log() : seal();
 }
 
@@ -472,8 +487,8 @@ Result<void> SqliteStore::take_turn(Deadline deadline) {
   deadline_ = deadline;
   if (const Result<void> turn = turn_.take(deadline); !turn) return turn.error();
   if (!must_recover_) return {};
-  // Without a connection, another program may have been the last to close, and removed the log.
-  Result<void> recovered = connection_ ? file_.check() : Result<void>();
+  Result<void> recovered = file_.check();
+  if (recovered) recovered = check_log();
   if (recovered) recovered = connect();
   if (!recovered) turn_.yield();
   return recovered;
@@ -685,7 +700,6 @@ std::uint32_t SqliteStore::data_version() {
 // (sqlite.org/lang_transaction).
 void SqliteStore::roll_back() {
   ours_.reset();
-  if (!connection_) return;
   for (auto* statement : {&connection_->read_begin, &connection_->write_begin, &connection_->commit,
                           &connection_->version}) {
     (*statement)->tryReset();

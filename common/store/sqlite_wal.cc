@@ -8,10 +8,11 @@
 namespace counterd {
 namespace {
 
-// The locks of whoever writes, and of whoever makes a checkpoint, among those of the shared memory
-// (2.2).
+// The locks of whoever writes, of whoever makes a checkpoint, and of those that read (2.2).
 constexpr int kWriteLock = 0;
 constexpr int kCheckpointLock = 1;
+constexpr int kReadLocks = 3;
+constexpr int kReadLockCount = 5;
 
 // The size of the shared memory's region, and where it has (2.1) two copies of a header: whether it
 // is valid, the size of the log's pages (1: 65,536), how many frames the log has, and their
@@ -49,28 +50,6 @@ std::atomic_ref<Number> number_at(sqlite3_file* file, std::size_t offset) {
   return std::atomic_ref<Number>(*reinterpret_cast<Number*>(bytes + offset));
 }
 
-// One of the locks of the shared memory, for as long as this lives, if code() is SQLITE_OK.
-class ShmLock {
- public:
-  ShmLock(sqlite3_file* file, int lock)
-      : file_(file), lock_(lock), code_(change(SQLITE_SHM_LOCK)) {}
-  ShmLock(const ShmLock&) = delete;
-  ShmLock& operator=(const ShmLock&) = delete;
-  ~ShmLock() {
-    if (code_ == SQLITE_OK) change(SQLITE_SHM_UNLOCK);
-  }
-  int code() const { return code_; }
-
- private:
-  int change(int how) {
-    return file_->pMethods->xShmLock(file_, lock_, 1, how | SQLITE_SHM_EXCLUSIVE);
-  }
-
-  sqlite3_file* file_;
-  const int lock_;
-  const int code_;
-};
-
 std::atomic_ref<std::uint32_t> doubt_of(sqlite3_file* file) {
   return number_at<std::uint32_t>(file, kDoubt);
 }
@@ -86,6 +65,8 @@ void forget_index(sqlite3_file* file) {
 // REQUIRES: nobody writes, nobody makes a checkpoint
 LogCheck::State shorten_log(sqlite3* connection, int log, std::uint32_t told, std::uint32_t whole) {
   sqlite3_file* file = database_file(connection);
+  const ShmLock read(file, SQLITE_SHM_EXCLUSIVE, kReadLocks, kReadLockCount);
+  if (read.code() != SQLITE_OK) return LogCheck::State::kBusy;
   const std::uint32_t moved = number_at<std::uint32_t>(file, kMovedFrames);
   const std::uint32_t tried = number_at<std::uint32_t>(file, kTriedFrames);
   if (whole < std::max(moved, tried)) {
@@ -102,6 +83,18 @@ LogCheck::State shorten_log(sqlite3* connection, int log, std::uint32_t told, st
 
 }  // namespace
 
+ShmLock::ShmLock(sqlite3_file* file, int kind, int first, int count)
+    : file_(file),
+      kind_(kind),
+      first_(first),
+      count_(count),
+      code_(file->pMethods->xShmLock(file, first, count, SQLITE_SHM_LOCK | kind)) {}
+
+ShmLock::~ShmLock() {
+  if (code_ != SQLITE_OK) return;
+  file_->pMethods->xShmLock(file_, first_, count_, SQLITE_SHM_UNLOCK | kind_);
+}
+
 int open_shared_memory(sqlite3* connection) {
   sqlite3_file* file = database_file(connection);
   const int code = file->pMethods->xLock(file, SQLITE_LOCK_SHARED);
@@ -117,6 +110,7 @@ void close_shared_memory(sqlite3* connection) {
 LogIndex read_log_index(sqlite3* connection) {
   sqlite3_file* file = database_file(connection);
   LogIndex index;
+  if (number_at<unsigned char>(file, kValid) == 0) return index;
   index.frames = number_at<std::uint32_t>(file, kFrames);
   const std::uint16_t page_size = number_at<std::uint16_t>(file, kPageSize);
   index.page_bytes = page_size == 1 ? 65'536 : page_size;
@@ -135,25 +129,34 @@ LogEnd end_of_log(sqlite3* connection) {
 LogCheck check_log(sqlite3* connection, int log, const std::optional<LogEnd>& told) {
   using State = LogCheck::State;
   sqlite3_file* file = database_file(connection);
-  const ShmLock write(file, kWriteLock);
-  const ShmLock checkpoint(file, kCheckpointLock);
-  if (write.code() != SQLITE_OK || checkpoint.code() != SQLITE_OK) return {State::kBusy};
+  const ShmLock write(file, SQLITE_SHM_EXCLUSIVE, kWriteLock);
+  auto checkpoint = std::make_unique<ShmLock>(file, SQLITE_SHM_EXCLUSIVE, kCheckpointLock);
+  const auto share = [&] {
+    checkpoint.reset();
+    checkpoint = std::make_unique<ShmLock>(file, SQLITE_SHM_SHARED, kCheckpointLock);
+  };
+  const bool is_refused = checkpoint->code() != SQLITE_OK;  // by one that shares it, or else busy
+  if (is_refused) share();
+  if (write.code() != SQLITE_OK || checkpoint->code() != SQLITE_OK) return {State::kBusy};
   const LogIndex index = read_log_index(connection);
   const LogReading read = read_log(log, index, [](std::string_view, off_t) { return true; });
   LogCheck check{State::kWhole, index.frames, read.whole};
   if (read.result == LogReading::Result::kFailed) check.state = State::kFailed;
   if (read.result == LogReading::Result::kLost) {
-    const LogEnd end = end_of_log(connection);
-    const bool is_known = told && told->salts == end.salts;
-    check.state =
-        is_known ? shorten_log(connection, log, told->frames, read.whole) : State::kDamaged;
+    const bool is_known = told && told->salts == end_of_log(connection).salts;
+    check.state = is_known && !is_refused ? shorten_log(connection, log, told->frames, read.whole)
+                                          : State::kDamaged;
+  }
+  if (check.state == State::kDamaged) {
+    share();
+    check.no_checkpoints = std::move(checkpoint);
   }
   return check;
 }
 
 int move_again(sqlite3* connection) {
   sqlite3_file* file = database_file(connection);
-  const ShmLock lock(file, kCheckpointLock);
+  const ShmLock lock(file, SQLITE_SHM_EXCLUSIVE, kCheckpointLock);
   if (lock.code() == SQLITE_OK) number_at<std::uint32_t>(file, kMovedFrames) = 0;
   return lock.code();
 }

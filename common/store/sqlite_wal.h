@@ -13,11 +13,30 @@
 #include <sqlite3.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 
 #include "common/store/sqlite_frames.h"
 
 namespace counterd {
+
+// Locks of the shared memory that are next to each other, from `first` on (2.2), as long as this
+// lives, if code() is SQLITE_OK. `kind` is SQLITE_SHM_EXCLUSIVE, or SQLITE_SHM_SHARED for one lock.
+class ShmLock {
+ public:
+  ShmLock(sqlite3_file* file, int kind, int first, int count = 1);
+  ShmLock(const ShmLock&) = delete;
+  ShmLock& operator=(const ShmLock&) = delete;
+  ~ShmLock();
+  int code() const { return code_; }
+
+ private:
+  sqlite3_file* const file_;
+  const int kind_;
+  const int first_;
+  const int count_;
+  const int code_;
+};
 
 // Opens the shared memory before anything is read, as reading would: under a lock that keeps others
 // from removing it. SQLITE_OK, or why not: SQLITE_BUSY while another one does.
@@ -25,8 +44,8 @@ int open_shared_memory(sqlite3* connection);
 // Closes it again, where nothing has been read: only reading makes SQLite close it by itself.
 void close_shared_memory(sqlite3* connection);
 
-// What the log holds; what its file has beyond that belongs to nobody.
-// REQUIRES: nobody writes to it meanwhile
+// What the log holds; what its file has beyond that belongs to nobody. Nothing, if the next one to
+// read is yet to find it out. REQUIRES: nobody writes to it meanwhile
 LogIndex read_log_index(sqlite3* connection);
 
 // How far a log goes. Its salts tell it from the one that begins after a checkpoint.
@@ -35,7 +54,7 @@ struct LogEnd {
   std::uint32_t frames = 0;
 };
 
-// Where the log ends now.
+// Where the log ends now. REQUIRES: the connection has read the database
 LogEnd end_of_log(sqlite3* connection);
 
 // What has become of a log, which the kernel may no longer have as it was written.
@@ -44,18 +63,22 @@ struct LogCheck {
     kWhole,
     kShortened,  // only what nobody was told of is lost; it goes on without that
     kDamaged,    // more is lost, or may be; nothing was changed
-    kBusy,       // another program writes, or makes a checkpoint
+    kBusy,       // another program writes or makes a checkpoint, or reads what is lost
     kFailed,     // a system call failed; errno
   };
   State state;
   std::uint32_t frames = 0;  // that it should have
   std::uint32_t whole = 0;   // how many of them, from the first one on, it has
+  // Of kDamaged: keeps all from moving what is left of the log into the database, and from
+  // shortening the log. Several connections can have it.
+  std::unique_ptr<ShmLock> no_checkpoints = nullptr;
 };
 
 // Compares the log's file, open as `log` to be read and written, with what the shared memory says.
 // If frames are lost, and those up to `told`, which have been acknowledged, are still there, in the
 // log or in the database, makes the next one to read find out what is there. The log is discarded
-// if the database is newer than what is left of it. `told` unknown, or of another log: kDamaged.
+// if the database is newer than what is left of it. `told` unknown, or of another log, or
+// a connection that holds no_checkpoints: kDamaged.
 LogCheck check_log(sqlite3* connection, int log, const std::optional<LogEnd>& told);
 
 // Makes the next checkpoint move all of the log, even what an earlier one has already moved.
