@@ -1,20 +1,15 @@
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/file.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <csignal>
-#include <filesystem>
 #include <iostream>
-#include <sstream>
 #include <thread>
 
 #include "cli/command.h"
+#include "cli/counterd_program.h"
 #include "cli/daemon.h"
 #include "common/deadline.h"
 #include "common/json.h"
@@ -28,38 +23,6 @@ namespace {
 
 using std::chrono::steady_clock;
 using Words = std::vector<std::string>;
-
-// The descriptor on which the daemon says that it is ready (counterd's --ready-fd).
-constexpr int kReadyFd = 3;
-
-// counterd beside this program, where a build and a package put both; else by PATH.
-std::string find_daemon_program() {
-  std::error_code failure;
-  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", failure);
-  const std::filesystem::path beside = self.parent_path() / "counterd";
-  return !failure && access(beside.c_str(), X_OK) == 0 ? beside.string() : "counterd";
-}
-
-// In the child: becomes counterd with these arguments.
-[[noreturn]] void become_counterd(Words words) {
-  const std::string program = find_daemon_program();
-  words.insert(words.begin(), program);
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  execvp(program.c_str(), argv.data());
-  const std::string message = "cannot run " + program + "\n";
-  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, message.data(), message.size());
-  _exit(code_info(Code::kIo).exit_status);
-}
-
-// What counterd's end means to the process that spawned it.
-Code code_of_end(int status) {
-  for (const Code code : {Code::kConfig, Code::kUsage}) {
-    if (WIFEXITED(status) && WEXITSTATUS(status) == code_info(code).exit_status) return code;
-  }
-  return Code::kUnavailable;
-}
 
 bool is_flag(const std::string& word, const std::string& flag) {
   return word == flag || word.starts_with(flag + "=");
@@ -80,76 +43,6 @@ Result<Words> daemon_flags(const Globals& globals, Words flags) {
   return flags;
 }
 
-struct Pipe {
-  UniqueFd output, input;
-};
-
-Result<Pipe> make_pipe() {
-  std::array<int, 2> ends{};
-  if (pipe2(ends.data(), O_CLOEXEC) != 0) {
-    return system_error(Code::kIo, "cannot make a pipe", errno);
-  }
-  return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
-}
-
-// All that comes out of the process `pid`, which is killed if that takes longer than `deadline`.
-std::string read_all(const UniqueFd& output, pid_t pid, Deadline deadline) {
-  std::string text;
-  std::array<char, 4096> portion{};
-  for (ssize_t size = 1; size > 0;) {
-    if (!wait_ready(output.get(), POLLIN, deadline)) kill(pid, SIGKILL);
-    size = read(output.get(), portion.data(), portion.size());
-    if (size > 0) text.append(portion.data(), static_cast<std::size_t>(size));
-  }
-  return text;
-}
-
-// What `counterd --check-config` prints with these flags.
-Result<std::string> check_config(Words flags, Deadline deadline) {
-  Result<Pipe> pipe = make_pipe();
-  if (!pipe) return pipe.error();
-  flags.emplace_back("--check-config");
-  const pid_t pid = fork();
-  if (pid < 0) return system_error(Code::kIo, "cannot start counterd", errno);
-  if (pid == 0) {
-    dup2(pipe->input.get(), STDOUT_FILENO);
-    dup2(pipe->input.get(), STDERR_FILENO);
-    become_counterd(std::move(flags));
-  }
-  pipe->input.reset();
-  std::string text = read_all(pipe->output, pid, deadline);
-  int status = 0;
-  waitpid(pid, &status, 0);
-  if (WIFSIGNALED(status)) {  // it waits for a file that is a FIFO, say
-    return Error{Code::kUnavailable, "counterd has not read its settings within --timeout"};
-  }
-  if (status == 0) return text;
-  return Error{code_of_end(status), "counterd refuses its settings:\n" + text};
-}
-
-// What counterd makes of its flags, environment and files, as lines of a configuration file: only
-// counterd knows. Without the number of workers, which changes.
-Result<Words> settings_of(Words flags, Deadline deadline) {
-  const Result<std::string> text = check_config(std::move(flags), deadline);
-  if (!text) return text.error();
-  Words lines;
-  std::istringstream stream(*text);
-  for (std::string line; std::getline(stream, line);) {
-    if (!line.starts_with("workers = ")) lines.push_back(line);
-  }
-  return lines;
-}
-
-// The first address of a daemon with these settings.
-Result<Endpoint> endpoint_of(const Words& settings) {
-  constexpr std::string_view kListen = "listen = \"";
-  for (const std::string& line : settings) {
-    if (!line.starts_with(kListen)) continue;
-    return parse_endpoint(line.substr(kListen.size(), line.size() - kListen.size() - 1));
-  }
-  return Error{Code::kUsage, "with these flags counterd starts no daemon"};  // --help, for one
-}
-
 // Two spawns at once would both find no daemon: the second waits for the first here.
 Result<UniqueFd> take_spawn_lock(const std::string& directory, Deadline deadline) {
   constexpr std::chrono::milliseconds kPause{10};
@@ -163,96 +56,6 @@ Result<UniqueFd> take_spawn_lock(const std::string& directory, Deadline deadline
     std::this_thread::sleep_for(kPause);
   }
   return lock;
-}
-
-Result<UniqueFd> open_log(const std::string& path) {
-  UniqueFd log(open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!log) return system_error(Code::kConfig, "cannot open the log " + path, errno);
-  return log;
-}
-
-// In the child: leaves the session, keeps no descriptor of the caller's but the three that it is
-// given, and becomes the daemon.
-[[noreturn]] void become_daemon(Words words, const UniqueFd& log, const UniqueFd& ready) {
-  setsid();
-  const int null = open("/dev/null", O_RDONLY);
-  dup2(null, STDIN_FILENO);
-  dup2(log.get(), STDOUT_FILENO);
-  dup2(log.get(), STDERR_FILENO);
-  if (ready.get() == kReadyFd) {
-    fcntl(kReadyFd, F_SETFD, 0);
-  } else {
-    dup2(ready.get(), kReadyFd);
-  }
-  close_range(kReadyFd + 1, ~0U, 0);
-  become_counterd(std::move(words));
-}
-
-// Waits for the line "ready URL"; returns the URL. Empty: the daemon ends, or time is up.
-std::string wait_until_ready(const UniqueFd& ready, Deadline deadline) {
-  std::string line;
-  while (!line.ends_with('\n')) {
-    if (!wait_ready(ready.get(), POLLIN, deadline)) return {};
-    std::array<char, 512> portion{};
-    const ssize_t size = read(ready.get(), portion.data(), portion.size());
-    if (size <= 0) return {};
-    line.append(portion.data(), static_cast<std::size_t>(size));
-  }
-  constexpr std::string_view kReady = "ready ";
-  return line.substr(kReady.size(), line.size() - kReady.size() - 1);
-}
-
-// What the log says, from `start` on, without its last line end: the first part of it, because a
-// daemon that fails says why before anything else.
-std::string log_since(const std::string& path, off_t start) {
-  std::array<char, 2048> text{};
-  const UniqueFd log(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  const ssize_t size = pread(log.get(), text.data(), text.size(), start);
-  if (size <= 0) return ", is still empty";
-  std::string_view said(text.data(), static_cast<std::size_t>(size));
-  if (said.ends_with('\n')) said.remove_suffix(1);
-  return ", says:\n" + std::string(said);
-}
-
-// Why the daemon with `pid` is not ready. If it ends, it may do so a moment after its pipe.
-Error failure_of(pid_t pid, const std::string& log_path, off_t log_start, Deadline deadline) {
-  constexpr std::chrono::milliseconds kPause{5};
-  int status = 0;
-  pid_t ended = 0;
-  while ((ended = waitpid(pid, &status, WNOHANG)) == 0 && steady_clock::now() < deadline) {
-    std::this_thread::sleep_for(kPause);
-  }
-  if (ended != pid) {
-    return {Code::kUnknown, "the daemon (pid " + std::to_string(pid) +
-                                ") was started and is not ready yet; its log, " + log_path +
-                                log_since(log_path, log_start)};
-  }
-  return {code_of_end(status), "the daemon ended while it started; its log, " + log_path +
-                                   log_since(log_path, log_start)};
-}
-
-struct Started {
-  pid_t pid = 0;
-  std::string url;
-};
-
-Result<Started> start_daemon(const Globals& globals, const Words& flags, int workers,
-                             const std::string& log_path) {
-  const Result<UniqueFd> log = open_log(log_path);
-  if (!log) return log.error();
-  const off_t log_start = lseek(log->get(), 0, SEEK_END);
-  Result<Pipe> pipe = make_pipe();
-  if (!pipe) return pipe.error();
-  Words words = {"--ready-fd", std::to_string(kReadyFd)};
-  if (workers > 0) words.insert(words.end(), {"--workers", std::to_string(workers)});
-  words.insert(words.end(), flags.begin(), flags.end());
-  const pid_t pid = fork();
-  if (pid < 0) return system_error(Code::kIo, "cannot start the daemon", errno);
-  if (pid == 0) become_daemon(std::move(words), *log, pipe->input);
-  pipe->input.reset();
-  const std::string url = wait_until_ready(pipe->output, globals.deadline);
-  if (url.empty()) return failure_of(pid, log_path, log_start, globals.deadline);
-  return Started{pid, url};
 }
 
 // Prints the daemon's URL, or with --json an object of it and `members`; `note` is for people.
@@ -331,7 +134,7 @@ Result<void> spawn(Globals globals, const Words& given, int workers, bool unless
   std::string name = to_string(*endpoint);
   std::replace(name.begin(), name.end(), '/', '-');
   const std::string log_path = *directory + "/" + name + ".log";
-  const Result<Started> started = start_daemon(globals, *flags, workers, log_path);
+  const Result<Started> started = start_daemon(*flags, workers, log_path, globals.deadline);
   if (!started) return started.error();
   print_started(globals, *started, log_path);
   return {};
