@@ -28,6 +28,7 @@
 
 #include "common/log.h"
 #include "common/number.h"
+#include "common/store/checkpoint_schedule.h"
 #include "common/store/engines.h"
 #include "common/store/file_turn.h"
 #include "common/store/sqlite_counters.h"
@@ -48,29 +49,17 @@ using std::chrono::steady_clock;
 // to 231 bytes, those of the longest names, need no overflow page (sqlite.org/fileformat2.html).
 constexpr int kPageBytes = 1'024;
 
-// The length of the log at which a checkpoint is due. Doubled each time that checkpoints are quick
-// and yet take a thirtieth of the time or more, as with many counters: a longer log has more
-// changes of the same pages, and gives the disk more of them at once. Halved when they are slow,
-// because everybody waits for them.
-constexpr std::int64_t kShortestLogBytes = 1 << 20;
-constexpr std::int64_t kLongestLogBytes = 16 << 20;
-constexpr int kNotableShare = 30;
-constexpr std::chrono::milliseconds kQuickCheckpoint{40};
-constexpr std::chrono::milliseconds kSlowCheckpoint{100};
-
 // The longest log that the first to open the database takes as it is: moving a longer one into the
 // database takes less time than SQLite needs to read it again each time the database is opened.
 constexpr std::size_t kLongestSealedBytes = 128 << 10;
-
-// The length from which a checkpoint also waits for readers, so that the log restarts: otherwise
-// readers that never pause let it grow.
-constexpr std::int64_t kRestartBytes = 2 * kLongestLogBytes;
-constexpr std::chrono::milliseconds kRestartPatience{20};
 
 // How long housekeeping waits for the turn, while reports wait for it, and how long it does not
 // retry after failing to get the turn: the process that has it may be stopped.
 constexpr std::chrono::milliseconds kTidyPatience{100};
 constexpr std::chrono::milliseconds kTidyPause{1'000};
+
+// How long a recovery waits for readers, which only keep it from emptying the log.
+constexpr std::chrono::milliseconds kRecoveryPatience{20};
 
 // How long closing the store waits for others.
 constexpr std::chrono::milliseconds kEndPatience{500};
@@ -91,14 +80,6 @@ void configure_sqlite() {
 template <std::size_t size>
 bool is_one_of(const std::array<int, size>& numbers, int number) {
   return std::find(numbers.begin(), numbers.end(), number) != numbers.end();
-}
-
-// Bytes of log until the next checkpoint, after one that took `took`, `since_last` after the last.
-std::int64_t next_interval(std::int64_t bytes, steady_clock::duration took,
-                           steady_clock::duration since_last) {
-  if (took < kQuickCheckpoint && took * kNotableShare > since_last) bytes *= 2;
-  if (took > kSlowCheckpoint) bytes /= 2;
-  return std::clamp(bytes, kShortestLogBytes, kLongestLogBytes);
 }
 
 // The connection with its prepared statements; recreated after an I/O error. It has no locks of its
@@ -192,7 +173,7 @@ class SqliteStore final : public Store {
   bool is_synced();
   std::uint32_t data_version();
   void roll_back();
-  void shorten_log();
+  void run_due_checkpoint();
   int checkpoint(int mode);
   Error full() const;
   Error failure(const SQLite::Exception& exception, std::string_view doing);
@@ -213,10 +194,7 @@ class SqliteStore final : public Store {
   bool log_grew_ = false;       // by our latest commit
   bool applied_ = false;        // the latest batch was, as a whole
   int page_bytes_ = kPageBytes;
-  std::int64_t log_bytes_ = 0;  // as of our latest commit
-  std::int64_t checkpoint_interval_ = kShortestLogBytes;
-  std::int64_t checkpoint_due_ = kShortestLogBytes;
-  steady_clock::time_point last_checkpoint_;
+  CheckpointSchedule schedule_;
   steady_clock::time_point next_tidy_;
   Deadline deadline_;  // of the call that runs
 };
@@ -323,7 +301,7 @@ Result<void> SqliteStore::recover() {
   }
   int code = move_again(connection_->database.getHandle());
   if (code == SQLITE_OK) {
-    deadline_ = std::min(deadline_, steady_clock::now() + kRestartPatience);
+    deadline_ = std::min(deadline_, steady_clock::now() + kRecoveryPatience);
     code = checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
     if (code == SQLITE_BUSY || code == SQLITE_FULL) code = SQLITE_OK;
   }
@@ -473,8 +451,7 @@ void SqliteStore::seal() {
     run(*connection_->write_begin);  // another program may not know of the turn
     const bool ends_with_ours = ours_ == data_version();
     if (ends_with_ours && is_synced() && !is_in_doubt(handle) && file_.check()) {
-      seal_log(file_.log_path(), static_cast<std::size_t>(log_bytes_ / page_bytes_),
-               kLongestSealedBytes);
+      seal_log(file_.log_path(), end_of_log(handle).frames, kLongestSealedBytes);
     }
   } catch (const std::exception&) {
     // The next one recovers.
@@ -499,30 +476,27 @@ void SqliteStore::yield_turn() {
 }
 
 void SqliteStore::tidy() {
-  if (log_bytes_ < checkpoint_due_ && !must_recover_) return;
+  if (!schedule_.is_due() && !must_recover_) return;
   const steady_clock::time_point now = steady_clock::now();
   if (now < next_tidy_ && !must_recover_) return;
   if (!take_turn(now + kTidyPatience)) {
     next_tidy_ = now + kTidyPause;
     return;
   }
-  if (log_bytes_ >= checkpoint_due_ && file_.check()) shorten_log();
+  if (schedule_.is_due() && file_.check()) run_due_checkpoint();
   turn_.yield();
 }
 
-void SqliteStore::shorten_log() {
-  const bool restart = log_bytes_ >= kRestartBytes;
-  // The longer the log has become, the longer it is worth waiting.
+void SqliteStore::run_due_checkpoint() {
   const steady_clock::time_point start = steady_clock::now();
-  deadline_ = start + kRestartPatience * (log_bytes_ / kRestartBytes);
-  const int code = checkpoint(restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE);
+  const auto patience = schedule_.patience();
+  deadline_ = start + patience;
+  const bool waits = patience > patience.zero();
+  const int code = checkpoint(waits ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE);
   // What found no room, or was kept out by others, is in the log as before.
   constexpr std::array harmless = {SQLITE_OK, SQLITE_BUSY, SQLITE_LOCKED, SQLITE_FULL};
   if (!is_one_of(harmless, code)) distrust_log();
-  const steady_clock::time_point end = steady_clock::now();
-  checkpoint_interval_ = next_interval(checkpoint_interval_, end - start, end - last_checkpoint_);
-  last_checkpoint_ = end;
-  checkpoint_due_ = log_bytes_ + checkpoint_interval_;
+  schedule_.note_checkpoint(start, steady_clock::now());
 }
 
 // What has been moved is read from the database from then on, so it is synced, even if it is not
@@ -771,10 +745,7 @@ int SqliteStore::wait_while_busy(void* self, int) {
 
 int SqliteStore::note_log_size(void* self, sqlite3*, const char*, int frames) {
   auto* store = static_cast<SqliteStore*>(self);
-  const std::int64_t bytes = std::int64_t{frames} * store->page_bytes_;
-  const bool began_anew = bytes < store->log_bytes_;
-  if (began_anew) store->checkpoint_due_ = store->checkpoint_interval_;
-  store->log_bytes_ = bytes;
+  store->schedule_.note_log(std::int64_t{frames} * store->page_bytes_);
   store->log_grew_ = true;
   return SQLITE_OK;
 }

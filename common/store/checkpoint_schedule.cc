@@ -1,0 +1,40 @@
+#include "common/store/checkpoint_schedule.h"
+
+#include <algorithm>
+
+namespace counterd {
+namespace {
+
+// The growth is doubled each time that checkpoints are quick and yet take a thirtieth of the time
+// or more, as with many counters: a longer log has more changes of the same pages, and gives the
+// disk more of them at once. It is halved when they are slow, because everybody waits for them.
+constexpr int kNotableShare = 30;
+constexpr std::chrono::milliseconds kQuick{40};
+constexpr std::chrono::milliseconds kSlow{100};
+
+// Readers that never pause let the log grow. The longer it has become, the longer it is worth
+// waiting for them: so long for each time that it has this length.
+constexpr std::int64_t kLongBytes = 32 << 20;
+constexpr std::chrono::milliseconds kPatience{20};
+
+}  // namespace
+
+void CheckpointSchedule::note_log(std::int64_t bytes) {
+  if (bytes < bytes_) due_ = interval_;
+  bytes_ = bytes;
+}
+
+std::chrono::milliseconds CheckpointSchedule::patience() const {
+  return kPatience * (bytes_ / kLongBytes);
+}
+
+void CheckpointSchedule::note_checkpoint(Time start, Time end) {
+  const auto took = end - start;
+  if (took < kQuick && took * kNotableShare > end - last_) interval_ *= 2;
+  if (took > kSlow) interval_ /= 2;
+  interval_ = std::clamp(interval_, kLeastBytes, kMostBytes);
+  last_ = end;
+  due_ = bytes_ + interval_;
+}
+
+}  // namespace counterd

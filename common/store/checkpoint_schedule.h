@@ -1,0 +1,36 @@
+// When a checkpoint, which moves the log of an SQLite database into the database, is due.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+namespace counterd {
+
+class CheckpointSchedule {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+
+  // The log has become so long with a commit; shorter than before: it has begun anew.
+  void note_log(std::int64_t bytes);
+  bool is_due() const { return bytes_ >= due_; }
+
+  // How long the checkpoint that is due should wait for readers, so that the log begins anew;
+  // 0: not at all, because the log is not long yet.
+  std::chrono::milliseconds patience() const;
+
+  // It ran from `start` to `end`, and did its work or was kept from it. The next one is due when
+  // the log has grown: by 1 to 16 MiB, the more, the shorter the checkpoints are for their number.
+  void note_checkpoint(Time start, Time end);
+
+ private:
+  // The growth at first, and its limits.
+  static constexpr std::int64_t kLeastBytes = 1 << 20;
+  static constexpr std::int64_t kMostBytes = 16 << 20;
+
+  std::int64_t bytes_ = 0;
+  std::int64_t interval_ = kLeastBytes;
+  std::int64_t due_ = kLeastBytes;
+  Time last_{};
+};
+
+}  // namespace counterd

@@ -1,0 +1,72 @@
+#include "common/store/checkpoint_schedule.h"
+
+#include "tests/catch.h"
+
+namespace counterd {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr std::int64_t kMiB = 1 << 20;
+
+// Lets checkpoints run that take `each`, one after another and `apart`, until the growth of the log
+// to the next one no longer changes; returns it.
+std::int64_t growth_after(CheckpointSchedule& schedule, milliseconds each, milliseconds apart) {
+  constexpr int kMany = 10;
+  CheckpointSchedule::Time now = std::chrono::steady_clock::now();
+  for (int i = 0; i < kMany; ++i) {
+    now += apart;
+    schedule.note_checkpoint(now, now + each);
+    now += each;
+  }
+  schedule.note_log(0);
+  std::int64_t bytes = 0;
+  while (!schedule.is_due()) schedule.note_log(bytes += kMiB / 2);
+  return bytes;
+}
+
+TEST_CASE("a checkpoint is due when the log has grown by a MiB") {
+  CheckpointSchedule schedule;
+  schedule.note_log(kMiB - 1);
+  CHECK_FALSE(schedule.is_due());
+  schedule.note_log(kMiB);
+  CHECK(schedule.is_due());
+  const CheckpointSchedule::Time now = std::chrono::steady_clock::now();
+  schedule.note_checkpoint(now, now);
+  CHECK_FALSE(schedule.is_due());
+  schedule.note_log(2 * kMiB);
+  CHECK(schedule.is_due());
+}
+
+TEST_CASE("a log that begins anew is due when it has grown, however long it was before") {
+  CheckpointSchedule schedule;
+  schedule.note_log(9 * kMiB);
+  const CheckpointSchedule::Time now = std::chrono::steady_clock::now();
+  schedule.note_checkpoint(now, now);
+  schedule.note_log(1'000);
+  CHECK_FALSE(schedule.is_due());
+  schedule.note_log(kMiB);
+  CHECK(schedule.is_due());
+}
+
+TEST_CASE("checkpoints that are quick and frequent become rarer, and slow ones more frequent") {
+  CheckpointSchedule schedule;
+  CHECK(growth_after(schedule, milliseconds(20), seconds(10)) == kMiB);
+  CHECK(growth_after(schedule, milliseconds(20), milliseconds(200)) == 16 * kMiB);
+  CHECK(growth_after(schedule, milliseconds(60), milliseconds(200)) == 16 * kMiB);
+  CHECK(growth_after(schedule, milliseconds(200), milliseconds(200)) == kMiB);
+}
+
+TEST_CASE("a checkpoint waits for readers only of a long log, and longer of a longer one") {
+  CheckpointSchedule schedule;
+  schedule.note_log(31 * kMiB);
+  CHECK(schedule.patience() == milliseconds(0));
+  schedule.note_log(32 * kMiB);
+  CHECK(schedule.patience() == milliseconds(20));
+  schedule.note_log(320 * kMiB);
+  CHECK(schedule.patience() == milliseconds(200));
+}
+
+}  // namespace
+}  // namespace counterd
