@@ -7,11 +7,11 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cerrno>
 #include <charconv>
 #include <memory>
 
+#include "common/ascii.h"
 #include "common/deadline.h"
 #include "common/unix_socket.h"
 
@@ -22,21 +22,15 @@ constexpr std::size_t kMaxHead = 16 * 1024;
 // A batch of 1,000 operations on counters with the longest names has answers of half a MiB.
 constexpr std::size_t kMaxBody = 4 * 1024 * 1024;
 constexpr std::size_t kReadBytes = 16 * 1024;
-constexpr std::string_view kBlanks = " \t";
-
 // The value of a field of `head`, without the blanks around it (RFC 9112, 5); nothing if it has
 // none.
 std::optional<std::string_view> field_of(std::string_view head, std::string_view name) {
-  const auto same = [](unsigned char a, unsigned char b) {
-    return std::tolower(a) == std::tolower(b);
-  };
+  const auto same = [](char a, char b) { return lower_case(a) == lower_case(b); };
   const std::string line = "\r\n" + std::string(name) + ":";
   const auto found = std::search(head.begin(), head.end(), line.begin(), line.end(), same);
   if (found == head.end()) return std::nullopt;
   head.remove_prefix(static_cast<std::size_t>(found - head.begin()) + line.size());
-  const std::string_view value = head.substr(0, head.find('\r'));
-  const std::size_t begin = std::min(value.find_first_not_of(kBlanks), value.size());
-  return value.substr(begin, value.find_last_not_of(kBlanks) + 1 - begin);
+  return trim(head.substr(0, head.find('\r')));
 }
 
 template <class Number>

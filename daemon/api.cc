@@ -6,10 +6,10 @@
 #include <array>
 #include <optional>
 
+#include "common/ascii.h"
 #include "common/counter_name.h"
 #include "common/idempotency_key.h"
 #include "common/json.h"
-#include "common/letter_case.h"
 #include "common/limits.h"
 #include "common/number.h"
 #include "common/outcome_json.h"

@@ -4,18 +4,13 @@
 #include <cerrno>
 #include <fstream>
 
+#include "common/ascii.h"
 #include "common/quote.h"
 
 namespace counterd {
 namespace {
 
 constexpr std::size_t kMaxFileBytes = 64 * 1024;
-constexpr std::string_view kBlanks = " \t\r";
-
-std::string_view trim(std::string_view text) {
-  const std::size_t begin = std::min(text.find_first_not_of(kBlanks), text.size());
-  return text.substr(begin, text.find_last_not_of(kBlanks) + 1 - begin);
-}
 
 // Takes all before the first of the characters `ends` off `text`; all of it if there is none.
 std::string_view take_before(std::string_view& text, std::string_view ends) {
@@ -71,7 +66,7 @@ Result<void> read_line(std::string_view line, std::vector<ConfigSetting>& settin
 Result<std::vector<ConfigSetting>> parse_config(std::string_view text) {
   std::vector<ConfigSetting> settings;
   for (std::size_t number = 1; !text.empty(); ++number) {
-    const std::string_view line = trim(take_before(text, "\n"));
+    const std::string_view line = trim(take_before(text, "\n"), " \t\r");
     if (!text.empty()) text.remove_prefix(1);
     if (line.empty() || line.front() == '#' || line.front() == ';') continue;
     if (const Result<void> read = read_line(line, settings); !read) {

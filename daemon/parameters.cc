@@ -4,8 +4,8 @@
 #include <array>
 #include <charconv>
 
+#include "common/ascii.h"
 #include "common/json.h"
-#include "common/letter_case.h"
 #include "common/limits.h"
 #include "common/quote.h"
 

@@ -5,7 +5,7 @@
 #include <bitset>
 #include <charconv>
 
-#include "common/letter_case.h"
+#include "common/ascii.h"
 #include "common/limits.h"
 
 namespace counterd {
@@ -57,18 +57,11 @@ bool begins_with(std::string_view text, std::string_view start) {
   return text.size() >= start.size() && is_named(text.substr(0, start.size()), start);
 }
 
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view kSpace = " \t";
-  const std::size_t first = text.find_first_not_of(kSpace);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
-}
-
 // Whether the comma-separated list `value` has the element `name`, in lower case.
 bool list_has(std::string_view value, std::string_view name) {
   while (!value.empty()) {
     const std::size_t comma = std::min(value.find(','), value.size());
-    if (is_named(trimmed(value.substr(0, comma)), name)) return true;
+    if (is_named(trim(value.substr(0, comma)), name)) return true;
     value.remove_prefix(std::min(comma + 1, value.size()));
   }
   return false;
@@ -226,7 +219,7 @@ Result<void> read_field(std::string_view line, RequestHead& head, Seen& seen) {
   if (!is_token(line.substr(0, colon))) {
     return malformed("a field name has a space or another character that is not allowed");
   }
-  const std::string_view value = trimmed(line.substr(colon + 1));
+  const std::string_view value = trim(line.substr(colon + 1));
   if (!is_field_value(value)) return malformed("a field value has a control character");
   return read_known_field(line.substr(0, colon), value, head, seen);
 }

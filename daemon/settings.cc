@@ -1,6 +1,6 @@
 #include "daemon/settings.h"
 
-#include "common/letter_case.h"
+#include "common/ascii.h"
 #include "common/limits.h"
 #include "common/number.h"
 #include "common/quote.h"

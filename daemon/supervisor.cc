@@ -13,7 +13,7 @@
 #include <cstring>
 #include <utility>
 
-#include "common/letter_case.h"
+#include "common/ascii.h"
 #include "common/limits.h"
 #include "common/log.h"
 #include "common/number.h"

@@ -1,0 +1,25 @@
+// Characters of ASCII, whatever the locale.
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+
+namespace counterd {
+
+inline char lower_case(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+}
+
+inline std::string lower_case(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](char c) { return lower_case(c); });
+  return text;
+}
+
+// `text` without any of the characters `blanks` before and after it.
+inline std::string_view trim(std::string_view text, std::string_view blanks = " \t") {
+  const std::size_t begin = std::min(text.find_first_not_of(blanks), text.size());
+  return text.substr(begin, text.find_last_not_of(blanks) + 1 - begin);
+}
+
+}  // namespace counterd
