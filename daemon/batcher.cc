@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "common/limits.h"
-#include "common/log.h"
 
 namespace counterd {
 namespace {
@@ -52,11 +51,6 @@ std::size_t steps_that_fit(const std::vector<Step>& steps) {
   return count;
 }
 
-// How many of `all` expected operations to wait for.
-std::size_t most_of(std::size_t all) {
-  return all - all / 8;
-}
-
 // The answer to a question that is not an operation.
 Answer ask(Store& store, const std::variant<ListQuery, Probe>& question, Deadline deadline) {
   if (const auto* list = std::get_if<ListQuery>(&question)) return store.list(*list, deadline);
@@ -91,8 +85,9 @@ Batcher::Batcher(asio::io_context& loop, std::unique_ptr<Store> store,
 void Batcher::run() {
   while (!std::exchange(stopped_, false)) {
     const bool came = handle_some();
-    const Deadline next = due();
-    if (next <= steady_clock::now()) {
+    const Deadline now = steady_clock::now();
+    const Deadline next = due(now);
+    if (next <= now) {
       serve();
     } else if (!came) {
       wait_until(next);
@@ -153,49 +148,31 @@ bool Batcher::submit(Question question, std::shared_ptr<Waiter> waiter, std::uin
 }
 
 // When to ask the store.
-//
-// Clients that were just answered tend to come back at once. Putting them and those that already
-// wait into one batch makes one commit instead of two, so it is worth waiting for most of them, but
-// for no longer than half a commit takes; and if they did not come, not again for a while. Once
-// most are there, the last ones are not far off.
-Deadline Batcher::due() {
+Deadline Batcher::due(Deadline now) {
   if (waiting_.empty()) return Deadline::max();
-  const std::size_t come = waiting_.batch.steps.size();
-  const bool full = unanswered_ >= kMaxBatchOperations;
-  if (full || !waiting_.queries.empty() || come >= expected_) return {};
-  if (come < most_of(expected_)) {
-    if (skip_ > 0) return {};
-    waited_ = waited_ || steady_clock::now() < patience_end_;
-    return patience_end_;
-  }
-  if (!last_ones_end_) {
-    last_ones_end_ = std::min(patience_end_, steady_clock::now() + commit_time_ / 16);
-  }
-  return *last_ones_end_;
+  if (is_full() || !waiting_.queries.empty()) return {};
+  return gathering_.end(waiting_.batch.steps.size(), now);
 }
 
-// If the expected operations were waited for and did not come, the next batches that lack them
-// begin without waiting: twice as many batches each time.
+bool Batcher::is_full() const {
+  return unanswered_ >= kMaxBatchOperations;
+}
+
 void Batcher::learn() {
-  const bool waited = std::exchange(waited_, false);
-  if (!waiting_.queries.empty()) return;
-  const bool came =
-      unanswered_ >= kMaxBatchOperations || waiting_.batch.steps.size() >= most_of(expected_);
-  if (waited) {
-    skipped_ = came ? 0 : std::clamp<std::size_t>(2 * skipped_, 1, 64);
-    skip_ = skipped_;
-  } else if (!came && skip_ > 0) {
-    --skip_;
+  if (!waiting_.queries.empty()) {
+    gathering_.learn_nothing();
+  } else {
+    gathering_.learn(is_full() ? kMaxBatchOperations : waiting_.batch.steps.size());
   }
 }
 
-// From now on, expects `operations` to come.
-void Batcher::expect(std::size_t operations) {
-  expected_ = std::min(operations, kMaxBatchOperations);
-  waiting_.batch.steps.reserve(expected_);
-  waiting_.batch.tickets.reserve(expected_);
-  patience_end_ = steady_clock::now() + commit_time_ / 2;
-  last_ones_end_.reset();
+// From now on, expects so many operations to come; the last commit took `commit`.
+void Batcher::expect(std::size_t operations, steady_clock::duration commit) {
+  const std::size_t expected = std::min(operations, kMaxBatchOperations);
+  waiting_.batch.steps.reserve(expected);
+  waiting_.batch.tickets.reserve(expected);
+  commit = std::min<steady_clock::duration>(commit, kLongestCommit);
+  gathering_.begin(expected, commit, steady_clock::now());
 }
 
 // Serves one batch and one query in turn, so that neither kind waits for all of the other.
@@ -217,7 +194,7 @@ void Batcher::serve_query(std::size_t place) {
   const std::vector<Ticket> others = probes ? take_probes() : std::vector<Ticket>();
   const Deadline deadline = steady_clock::now() + timeout_;
   Answer answer = stand_in_.cover([&] { return ask(*store_, query.question, deadline); });
-  note_look(failure_of(answer));
+  health_.note_look(failure_of(answer));
   for (const Ticket& other : others) deliver(other, answer);
   deliver(query.ticket, std::move(answer));
 }
@@ -243,7 +220,7 @@ void Batcher::serve_batch() {
   if (turn_needed) {
     const Result<void> turn = stand_in_.cover([&] { return store_->take_turn(turn_deadline); });
     if (!turn) {
-      note_health(&turn.error());
+      health_.note_change(&turn.error());
       answer_without_turn(turn.error(), turn_deadline);
       return;
     }
@@ -256,11 +233,11 @@ void Batcher::serve_batch() {
     store_->yield_turn();
     store_->make_durable(batch.steps);
   });
-  commit_time_ = std::min<steady_clock::duration>(steady_clock::now() - start, kLongestCommit);
-  note_health(batch.steps);
+  const steady_clock::duration took = steady_clock::now() - start;
+  health_.note_batch(batch.steps);
   const std::size_t next = turn_needed ? batch.steps.size() + waiting_.batch.steps.size() : 0;
   deliver(std::move(batch));
-  expect(next);
+  expect(next, took);
 }
 
 // Fails the changes that have waited until their deadline, or all of them if waiting would not
@@ -287,33 +264,6 @@ void Batcher::answer_without_turn(const Error& error, Deadline turn_deadline) {
   if (reports.steps.empty()) return;
   stand_in_.cover([&] { store_->apply(reports.steps, now + timeout_); });
   deliver(std::move(reports));
-}
-
-// Logs when the store fails and when it answers again, once each.
-void Batcher::note_health(const Error* failure) {
-  const std::string now = failure == nullptr ? std::string() : failure->message;
-  failure_code_ = failure == nullptr ? Code::kOk : failure->code;
-  if (now == failure_) return;
-  log_line(failure == nullptr ? "the store answers again" : now);
-  failure_ = now;
-}
-
-// Reads go on while there is no room for changes, and say nothing about changes.
-void Batcher::note_look(const Error* failure) {
-  if (failure != nullptr || failure_code_ != Code::kStoreFull) note_health(failure);
-}
-
-// A failing store fails all changes of a batch together.
-void Batcher::note_health(std::span<const Step> batch) {
-  const auto change = std::find_if(batch.begin(), batch.end(), [](const Step& step) {
-    return changes_something(step.operation);
-  });
-  const bool looks = change == batch.end();
-  const Outcome& told = looks ? batch.front().outcome : change->outcome;
-  const bool failed = told.code == Code::kUnavailable || told.code == Code::kUnknown ||
-                      told.code == Code::kStoreFull;
-  const Error failure{told.code, told.detail};
-  looks ? note_look(failed ? &failure : nullptr) : note_health(failed ? &failure : nullptr);
 }
 
 // Takes waiting operations: all of them, unless there are too many.

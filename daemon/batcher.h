@@ -12,12 +12,13 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "common/store/store.h"
 #include "daemon/api.h"
+#include "daemon/gathering.h"
 #include "daemon/stand_in.h"
+#include "daemon/store_health.h"
 
 namespace counterd {
 
@@ -74,7 +75,8 @@ class Batcher {
   };
 
   bool handle_some();
-  Deadline due();
+  Deadline due(Deadline now);
+  bool is_full() const;
   void wait_until(Deadline deadline);
   void set_alarm(Deadline deadline);
   void serve();
@@ -82,12 +84,9 @@ class Batcher {
   void serve_query(std::size_t place);
   void answer_without_turn(const Error& error, Deadline turn_deadline);
   void learn();
-  void expect(std::size_t operations);
+  void expect(std::size_t operations, std::chrono::steady_clock::duration commit);
   Batch take_batch();
   std::vector<Ticket> take_probes();
-  void note_health(const Error* failure);
-  void note_look(const Error* failure);
-  void note_health(std::span<const Step> batch);
   void deliver(Batch batch);
   void deliver(const Ticket& ticket, Answer answer);
 
@@ -104,18 +103,8 @@ class Batcher {
   // are counted again: a list may overtake as many of the steps after them.
   std::uint64_t taken_ = 0;
   std::size_t unanswered_ = 0;  // operations, and other questions, that have no answer yet
-
-  // How many operations may come together for the next batch, and how long to wait for them.
-  std::size_t expected_ = 0;
-  Deadline patience_end_;
-  std::optional<Deadline> last_ones_end_;  // of the wait for the rest; set when most have come
-  bool waited_ = false;                    // whether most of them were waited for
-  std::chrono::steady_clock::duration commit_time_{0};
-  std::size_t skip_ = 0;     // how many of the next batches begin without waiting
-  std::size_t skipped_ = 0;  // what skip_ was last set to, after waiting in vain
-
-  std::string failure_;  // the store's, as logged; empty while it answers
-  Code failure_code_ = Code::kOk;
+  Gathering gathering_;
+  StoreHealth health_;
 };
 
 }  // namespace counterd

@@ -1,0 +1,48 @@
+#include "daemon/gathering.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace counterd {
+namespace {
+
+constexpr std::size_t kMostSkipped = 64;
+
+// How many of `all` expected questions to wait for.
+std::size_t most_of(std::size_t all) {
+  return all - all / 8;
+}
+
+}  // namespace
+
+void Gathering::begin(std::size_t expected, std::chrono::steady_clock::duration commit,
+                      Deadline now) {
+  expected_ = expected;
+  commit_ = commit;
+  patience_end_ = now + commit / 2;
+  last_ones_end_.reset();
+}
+
+Deadline Gathering::end(std::size_t come, Deadline now) {
+  if (come >= expected_) return {};
+  if (come < most_of(expected_)) {
+    if (skip_ > 0) return {};
+    waited_ = waited_ || now < patience_end_;
+    return patience_end_;
+  }
+  if (!last_ones_end_) last_ones_end_ = std::min(patience_end_, now + commit_ / 16);
+  return *last_ones_end_;
+}
+
+void Gathering::learn(std::size_t come) {
+  const bool waited = std::exchange(waited_, false);
+  const bool have_come = come >= most_of(expected_);
+  if (waited) {
+    skipped_ = have_come ? 0 : std::clamp<std::size_t>(2 * skipped_, 1, kMostSkipped);
+    skip_ = skipped_;
+  } else if (!have_come && skip_ > 0) {
+    --skip_;
+  }
+}
+
+}  // namespace counterd
