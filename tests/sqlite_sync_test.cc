@@ -286,14 +286,50 @@ TEST_CASE("a log that has lost what was acknowledged is refused, and left as it 
   CHECK(checkpoint.getColumn(0).getInt() == 1);  // kept from moving what is left
   CHECK(run_one(*store, increment_of("b")).code == Code::kUnavailable);
   if (other) {
-    write_error = EIO;
-    run_one(*other, increment_of("b"));
-    write_error = 0;
     CHECK(run_one(*other, increment_of("b")).code == Code::kUnavailable);
     store.reset();
-    CHECK(run_one(*other, increment_of("b")).code == Code::kUnavailable);
+    CHECK(run_one(*other, report_of("b")).code == Code::kUnavailable);
+    CHECK_FALSE(other->list({"", "", 10}, soon()));
+    CHECK_FALSE(other->probe(soon()));
+    CHECK_THROWS(place.open());
   }
   CHECK(place.log_size() >= size);
+}
+
+TEST_CASE("a database that has a part of what is lost of a log is refused", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
+  const ForgetfulDisk disk(place.path + "-wal");
+  SQLite::Database reader(place.path, SQLite::OPEN_READWRITE);
+  std::vector<Step> batch = {increment_of("c")};
+  apply_unsynced(*store, batch);
+  reader.exec("BEGIN");
+  reader.execAndGet("SELECT count(*) FROM counters");
+  apply_unsynced(*store, increment_of("d"));
+  SQLite::Database(place.path, SQLite::OPEN_READWRITE).execAndGet("PRAGMA wal_checkpoint");
+  reader.exec("COMMIT");
+  failing_syncs = 1;
+  store->make_durable(batch);
+  CHECK(batch[0].outcome.code == Code::kUnknown);
+  disk.forget();
+  CHECK(run_one(*store, increment_of("b")).code == Code::kUnavailable);
+}
+
+TEST_CASE("a log is not discarded for a database whose sync fails", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
+  const ForgetfulDisk disk(place.path + "-wal");
+  failing_syncs = 2;  // the second one is that of the recovery
+  CHECK(run_one(*store, increment_of("b")).code == Code::kUnknown);
+  SQLite::Database(place.path, SQLite::OPEN_READWRITE).execAndGet("PRAGMA wal_checkpoint");
+  disk.forget();
+  failing_syncs = 1;
+  CHECK(run_one(*store, increment_of("b")).code == Code::kUnavailable);
+  CHECK(failing_syncs == 0);
+  CHECK(run_one(*store, increment_of("b")).code == Code::kUnavailable);
+  CHECK(place.log_size() > 0);
 }
 
 TEST_CASE("what is lost of a log is dropped only when nobody reads it", "[sqlite]") {

@@ -155,7 +155,9 @@ class SqliteStore final : public Store {
   Result<void> check_log_of_others();
   Result<void> check_log();
   Result<void> write_log_again();
+  Result<void> check_files() const;
   Error cannot(std::string_view what) const;
+  Error damaged() const;
   void distrust_log();
   bool stays_in_doubt();
   void close();
@@ -184,8 +186,7 @@ class SqliteStore final : public Store {
   const StoreOptions options_;
   FileTurn turn_;
   std::unique_ptr<Connection> connection_;   // there is one as soon as the store is open
-  std::optional<Error> damage_;              // of the log; nothing mends it
-  std::unique_ptr<ShmLock> no_checkpoints_;  // of a damaged log
+  std::unique_ptr<ShmLock> no_checkpoints_;  // of a log that this store has found damaged
   bool must_recover_ = false;                // see distrust_log()
   bool knows_log_ = false;                   // all that was in it when it was opened is on the disk
   std::optional<std::uint32_t> synced_version_;  // the data_version() known to be on the disk
@@ -326,6 +327,8 @@ Result<void> SqliteStore::check_log_of_others() {
   if (code != SQLITE_OK) {
     checked = Error{Code::kUnavailable,
                     "cannot open the database " + file_.path() + ": " + sqlite3_errstr(code)};
+  } else if (is_damaged(handle)) {
+    checked = damaged();
   } else if (is_in_doubt(handle)) {
     checked = check_log();
   }
@@ -339,7 +342,6 @@ Result<void> SqliteStore::check_log_of_others() {
 // REQUIRES: the turn is held
 Result<void> SqliteStore::check_log() {
   using State = LogCheck::State;
-  if (damage_) return *damage_;
   sqlite3* const handle = connection_->database.getHandle();
   const UniqueFd log(::open(file_.log_path().c_str(), O_RDWR | O_CLOEXEC));
   if (!log) return cannot("check the log of");
@@ -362,11 +364,22 @@ Result<void> SqliteStore::check_log() {
                                          ": another program uses it (lslocks shows which)"};
   }
   no_checkpoints_ = std::move(check.no_checkpoints);
-  damage_ = Error{Code::kUnavailable,
-                  what +
-                      ", perhaps of what was acknowledged: copy the database with its -wal and "
-                      "-shm, then end all that use it"};
-  return *damage_;
+  log_line(what);
+  return damaged();
+}
+
+Error SqliteStore::damaged() const {
+  return {Code::kUnavailable,
+          "the log of " + file_.path() +
+              " has lost a part, perhaps of what was acknowledged: copy the database with its -wal "
+              "and -shm, end all that use it, and check it (PRAGMA integrity_check) before it is "
+              "used again"};
+}
+
+// kUnavailable: what the files hold must not be used.
+Result<void> SqliteStore::check_files() const {
+  if (is_damaged(connection_->database.getHandle())) return damaged();
+  return file_.check();
 }
 
 // Writes the log as it is, and syncs it.
@@ -425,7 +438,7 @@ bool SqliteStore::stays_in_doubt() {
 void SqliteStore::close() {
   if (!connection_) return;
   if (must_recover_ && take_turn(steady_clock::now() + kEndPatience)) turn_.yield();
-  if (must_recover_) return;
+  if (must_recover_ || is_damaged(connection_->database.getHandle())) return;
   options_.empty_log ? empty_log() : seal();
 }
 
@@ -450,7 +463,7 @@ void SqliteStore::seal() {
   try {
     run(*connection_->write_begin);  // another program may not know of the turn
     const bool ends_with_ours = ours_ == data_version();
-    if (ends_with_ours && is_synced() && !is_in_doubt(handle) && file_.check()) {
+    if (ends_with_ours && is_synced() && !is_in_doubt(handle) && check_files()) {
       seal_log(file_.log_path(), end_of_log(handle).frames, kLongestSealedBytes);
     }
   } catch (const std::exception&) {
@@ -464,7 +477,7 @@ Result<void> SqliteStore::take_turn(Deadline deadline) {
   deadline_ = deadline;
   if (const Result<void> turn = turn_.take(deadline); !turn) return turn.error();
   if (!must_recover_) return {};
-  Result<void> recovered = file_.check();
+  Result<void> recovered = check_files();
   if (recovered) recovered = check_log();
   if (recovered) recovered = connect();
   if (!recovered) turn_.yield();
@@ -483,7 +496,7 @@ void SqliteStore::tidy() {
     next_tidy_ = now + kTidyPause;
     return;
   }
-  if (schedule_.is_due() && file_.check()) run_due_checkpoint();
+  if (schedule_.is_due() && check_files()) run_due_checkpoint();
   turn_.yield();
 }
 
@@ -520,7 +533,7 @@ Result<void> SqliteStore::make_readable(Deadline deadline) {
     turn_.yield();
   }
   deadline_ = deadline;
-  return file_.check();
+  return check_files();
 }
 
 // REQUIRES: a transaction is open
@@ -557,7 +570,7 @@ void SqliteStore::report_unchanged(std::span<Step> batch) {
 }
 
 Result<void> SqliteStore::change_counters(std::span<Step> batch) {
-  if (const Result<void> file = file_.check(); !file) return file.error();
+  if (const Result<void> usable = check_files(); !usable) return usable.error();
   SqliteCounters& counters = *connection_->counters;
   SqliteKeys& keys = *connection_->keys;
   try {

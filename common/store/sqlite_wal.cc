@@ -26,12 +26,14 @@ constexpr std::size_t kSalts = 32;
 constexpr std::size_t kOtherHeader = 48;
 constexpr std::size_t kMovedFrames = 96;
 constexpr std::size_t kTriedFrames = 128;  // to move, by a checkpoint that may not have ended
-// "Unused space reserved for further expansion": the doubt. The lower half counts; the upper half
-// changes each time that the log is trusted, so that a sync which began before does not end one
-// that began since.
+// "Unused space reserved for further expansion": the doubt. The lower half counts; the upper half,
+// but for its highest bit, changes each time that the log is trusted, so that a sync which began
+// before does not end one that began since.
 constexpr std::size_t kDoubt = 132;
 constexpr std::uint32_t kCountMask = 0xffff;
 constexpr std::uint32_t kGeneration = 0x10000;
+constexpr std::uint32_t kGenerationMask = 0x7fff0000;
+constexpr std::uint32_t kDamagedBit = 0x80000000;
 
 sqlite3_file* database_file(sqlite3* connection) {
   sqlite3_file* file = nullptr;
@@ -50,6 +52,10 @@ std::atomic_ref<Number> number_at(sqlite3_file* file, std::size_t offset) {
   return std::atomic_ref<Number>(*reinterpret_cast<Number*>(bytes + offset));
 }
 
+int change_locks(sqlite3_file* file, int first, int count, int how) {
+  return file->pMethods->xShmLock(file, first, count, how | SQLITE_SHM_EXCLUSIVE);
+}
+
 std::atomic_ref<std::uint32_t> doubt_of(sqlite3_file* file) {
   return number_at<std::uint32_t>(file, kDoubt);
 }
@@ -60,22 +66,23 @@ void forget_index(sqlite3_file* file) {
   number_at<unsigned char>(file, kValid + kOtherHeader) = 0;
 }
 
-// Leaves of the log its first `whole` frames. If the database has more of it already, they would
-// cover newer pages: then the log goes, and the database is what is left.
+// Leaves of the log its first `whole` frames. Not if the database has more of it: they would cover
+// newer pages. And what a checkpoint has moved in part needs the rest of the log, because it skips
+// pages that have changed again since. So either no lost frame has been moved, or all of the log
+// has: then the log goes, and the database is what is left.
 // REQUIRES: nobody writes, nobody makes a checkpoint
-LogCheck::State shorten_log(sqlite3* connection, int log, std::uint32_t told, std::uint32_t whole) {
+LogCheck::State shorten_log(sqlite3* connection, int log, std::uint32_t told,
+                            const LogCheck& check) {
   sqlite3_file* file = database_file(connection);
-  const ShmLock read(file, SQLITE_SHM_EXCLUSIVE, kReadLocks, kReadLockCount);
+  const ShmLock read(file, kReadLocks, kReadLockCount);
   if (read.code() != SQLITE_OK) return LogCheck::State::kBusy;
   const std::uint32_t moved = number_at<std::uint32_t>(file, kMovedFrames);
   const std::uint32_t tried = number_at<std::uint32_t>(file, kTriedFrames);
-  if (whole < std::max(moved, tried)) {
-    if (tried > moved || told > moved) return LogCheck::State::kDamaged;
-    const bool discarded =
-        sync_database(connection) == SQLITE_OK && ftruncate(log, 0) == 0 && fdatasync(log) == 0;
-    if (!discarded) return LogCheck::State::kFailed;
-  } else if (told > whole) {
-    return LogCheck::State::kDamaged;
+  if (check.whole < std::max({moved, tried, told})) {
+    // A sync of the database that has failed is not asked again: it would be believed.
+    const bool has_all = moved == check.frames && sync_database(connection) == SQLITE_OK;
+    if (!has_all) return LogCheck::State::kDamaged;
+    if (ftruncate(log, 0) != 0 || fdatasync(log) != 0) return LogCheck::State::kFailed;
   }
   forget_index(file);
   return LogCheck::State::kShortened;
@@ -83,16 +90,14 @@ LogCheck::State shorten_log(sqlite3* connection, int log, std::uint32_t told, st
 
 }  // namespace
 
-ShmLock::ShmLock(sqlite3_file* file, int kind, int first, int count)
+ShmLock::ShmLock(sqlite3_file* file, int first, int count)
     : file_(file),
-      kind_(kind),
       first_(first),
       count_(count),
-      code_(file->pMethods->xShmLock(file, first, count, SQLITE_SHM_LOCK | kind)) {}
+      code_(change_locks(file, first, count, SQLITE_SHM_LOCK)) {}
 
 ShmLock::~ShmLock() {
-  if (code_ != SQLITE_OK) return;
-  file_->pMethods->xShmLock(file_, first_, count_, SQLITE_SHM_UNLOCK | kind_);
+  if (code_ == SQLITE_OK) change_locks(file_, first_, count_, SQLITE_SHM_UNLOCK);
 }
 
 int open_shared_memory(sqlite3* connection) {
@@ -129,14 +134,8 @@ LogEnd end_of_log(sqlite3* connection) {
 LogCheck check_log(sqlite3* connection, int log, const std::optional<LogEnd>& told) {
   using State = LogCheck::State;
   sqlite3_file* file = database_file(connection);
-  const ShmLock write(file, SQLITE_SHM_EXCLUSIVE, kWriteLock);
-  auto checkpoint = std::make_unique<ShmLock>(file, SQLITE_SHM_EXCLUSIVE, kCheckpointLock);
-  const auto share = [&] {
-    checkpoint.reset();
-    checkpoint = std::make_unique<ShmLock>(file, SQLITE_SHM_SHARED, kCheckpointLock);
-  };
-  const bool is_refused = checkpoint->code() != SQLITE_OK;  // by one that shares it, or else busy
-  if (is_refused) share();
+  const ShmLock write(file, kWriteLock);
+  auto checkpoint = std::make_unique<ShmLock>(file, kCheckpointLock);
   if (write.code() != SQLITE_OK || checkpoint->code() != SQLITE_OK) return {State::kBusy};
   const LogIndex index = read_log_index(connection);
   const LogReading read = read_log(log, index, [](std::string_view, off_t) { return true; });
@@ -144,11 +143,10 @@ LogCheck check_log(sqlite3* connection, int log, const std::optional<LogEnd>& to
   if (read.result == LogReading::Result::kFailed) check.state = State::kFailed;
   if (read.result == LogReading::Result::kLost) {
     const bool is_known = told && told->salts == end_of_log(connection).salts;
-    check.state = is_known && !is_refused ? shorten_log(connection, log, told->frames, read.whole)
-                                          : State::kDamaged;
+    check.state = is_known ? shorten_log(connection, log, told->frames, check) : State::kDamaged;
   }
   if (check.state == State::kDamaged) {
-    share();
+    doubt_of(file) |= kDamagedBit;
     check.no_checkpoints = std::move(checkpoint);
   }
   return check;
@@ -156,7 +154,7 @@ LogCheck check_log(sqlite3* connection, int log, const std::optional<LogEnd>& to
 
 int move_again(sqlite3* connection) {
   sqlite3_file* file = database_file(connection);
-  const ShmLock lock(file, SQLITE_SHM_EXCLUSIVE, kCheckpointLock);
+  const ShmLock lock(file, kCheckpointLock);
   if (lock.code() == SQLITE_OK) number_at<std::uint32_t>(file, kMovedFrames) = 0;
   return lock.code();
 }
@@ -172,15 +170,19 @@ std::uint32_t begin_sync(sqlite3_file* database) {
   do {
     if ((before & kCountMask) == kCountMask) break;  // as many as can be counted have failed
   } while (!doubt.compare_exchange_weak(before, before + 1));
-  return before & ~kCountMask;
+  return before & kGenerationMask;
 }
 
 void end_sync(sqlite3_file* database, std::uint32_t begun) {
   const auto doubt = doubt_of(database);
   std::uint32_t before = doubt;
   do {
-    if ((before & ~kCountMask) != begun || (before & kCountMask) == 0) return;
+    if ((before & kGenerationMask) != begun || (before & kCountMask) == 0) return;
   } while (!doubt.compare_exchange_weak(before, before - 1));
+}
+
+bool is_damaged(sqlite3* connection) {
+  return (doubt_of(database_file(connection)) & kDamagedBit) != 0;
 }
 
 bool is_in_doubt(sqlite3* connection) {
@@ -194,8 +196,10 @@ void doubt_log(sqlite3* connection) {
 void trust_log(sqlite3* connection) {
   const auto doubt = doubt_of(database_file(connection));
   std::uint32_t before = doubt;
-  while (!doubt.compare_exchange_weak(before, (before & ~kCountMask) + kGeneration)) {
-  }
+  std::uint32_t after = 0;
+  do {
+    after = ((before & kGenerationMask) + kGeneration) & kGenerationMask;
+  } while (!doubt.compare_exchange_weak(before, after | (before & kDamagedBit)));
 }
 
 }  // namespace counterd

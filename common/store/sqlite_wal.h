@@ -3,8 +3,9 @@
 // of them does.
 //
 // Also the doubt about the log, which they share there, in 4 bytes that the format leaves unused:
-// how many syncs are under way or have failed. So whoever opens the database sees it, even if those
-// that caused it have died, in the middle of a sync or right after one.
+// how many syncs are under way or have failed, and whether the log is damaged. So whoever opens the
+// database sees it, even if those that caused it have died, in the middle of a sync or right after
+// one.
 //
 // REQUIRES, for all but open_shared_memory(): that was called, or the connection has read the
 // database, in WAL mode.
@@ -20,11 +21,11 @@
 
 namespace counterd {
 
-// Locks of the shared memory that are next to each other, from `first` on (2.2), as long as this
-// lives, if code() is SQLITE_OK. `kind` is SQLITE_SHM_EXCLUSIVE, or SQLITE_SHM_SHARED for one lock.
+// Locks of the shared memory that are next to each other, for nobody else, from `first` on (2.2);
+// as long as this lives, if code() is SQLITE_OK.
 class ShmLock {
  public:
-  ShmLock(sqlite3_file* file, int kind, int first, int count = 1);
+  ShmLock(sqlite3_file* file, int first, int count = 1);
   ShmLock(const ShmLock&) = delete;
   ShmLock& operator=(const ShmLock&) = delete;
   ~ShmLock();
@@ -32,7 +33,6 @@ class ShmLock {
 
  private:
   sqlite3_file* const file_;
-  const int kind_;
   const int first_;
   const int count_;
   const int code_;
@@ -62,23 +62,21 @@ struct LogCheck {
   enum class State : unsigned char {
     kWhole,
     kShortened,  // only what nobody was told of is lost; it goes on without that
-    kDamaged,    // more is lost, or may be; nothing was changed
+    kDamaged,    // more is lost, or may be; is_damaged() from now on, and else nothing was changed
     kBusy,       // another program writes or makes a checkpoint, or reads what is lost
     kFailed,     // a system call failed; errno
   };
   State state;
   std::uint32_t frames = 0;  // that it should have
   std::uint32_t whole = 0;   // how many of them, from the first one on, it has
-  // Of kDamaged: keeps all from moving what is left of the log into the database, and from
-  // shortening the log. Several connections can have it.
+  // Of kDamaged: keeps others from moving what is left of the log into the database.
   std::unique_ptr<ShmLock> no_checkpoints = nullptr;
 };
 
 // Compares the log's file, open as `log` to be read and written, with what the shared memory says.
-// If frames are lost, and those up to `told`, which have been acknowledged, are still there, in the
-// log or in the database, makes the next one to read find out what is there. The log is discarded
-// if the database is newer than what is left of it. `told` unknown, or of another log, or
-// a connection that holds no_checkpoints: kDamaged.
+// If frames are lost, but neither of those up to `told`, which have been acknowledged, nor of those
+// that have been moved, makes the next one to read find out what is there. If the database has all
+// that the log had, the log is discarded. `told` unknown, or of another log: kDamaged.
 LogCheck check_log(sqlite3* connection, int log, const std::optional<LogEnd>& told);
 
 // Makes the next checkpoint move all of the log, even what an earlier one has already moved.
@@ -93,6 +91,10 @@ int sync_database(sqlite3* connection);
 // called with what this returned. If the sync fails, it is not called.
 std::uint32_t begin_sync(sqlite3_file* database);
 void end_sync(sqlite3_file* database, std::uint32_t begun);
+
+// Whether somebody has found the log to be kDamaged. It stays so as long as anybody has the
+// database open.
+bool is_damaged(sqlite3* connection);
 
 // Whether a sync is under way, or one that failed or never ended has not been mended.
 bool is_in_doubt(sqlite3* connection);
