@@ -15,8 +15,8 @@
 #include <thread>
 
 #include "common/store/engines.h"
-#include "common/store/sqlite_log.h"
-#include "common/store/sqlite_wal.h"
+#include "common/store/sqlite_shm.h"
+#include "common/store/sqlite_vfs.h"
 #include "tests/catch.h"
 #include "tests/steps.h"
 #include "tests/temporary_directory.h"

@@ -11,15 +11,13 @@
 //
 // A failed sync leaves pages that look written. The kernel reports it to each open file once (Linux
 // 4.13, errseq_t), so all that have the log open meet it at their next sync, and then move what
-// they see to the database before they go on; not what is no longer as it was written (read_log()
-// of sqlite_frames.h), because the kernel may give up the memory of such pages, and the file then
-// has what the disk has. Those that open the log later learn of it from the doubt shared by all
-// that have it open (sqlite_wal.h); and the first to open it doubts all of it, unless it was sealed
-// (sqlite_seal.h) by one that knew it to be on the disk.
+// they see to the database before they go on; not what is no longer as it was written, because the
+// kernel may give up the memory of such pages (sqlite_repair.h). Those that open the log later
+// learn of it from the doubt shared by all that have it open (sqlite_shm.h); and the first to open
+// it doubts all of it, unless it was sealed (sqlite_seal.h) by one that knew it to be on the disk.
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fcntl.h>
 #include <sqlite3.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -34,10 +32,11 @@
 #include "common/store/sqlite_counters.h"
 #include "common/store/sqlite_file.h"
 #include "common/store/sqlite_keys.h"
-#include "common/store/sqlite_log.h"
+#include "common/store/sqlite_repair.h"
 #include "common/store/sqlite_schema.h"
 #include "common/store/sqlite_seal.h"
-#include "common/store/sqlite_wal.h"
+#include "common/store/sqlite_shm.h"
+#include "common/store/sqlite_vfs.h"
 
 namespace counterd {
 namespace {
@@ -109,17 +108,6 @@ struct Connection {
   std::optional<SqliteCounters> counters;
   std::optional<SqliteKeys> keys;
 };
-
-// False, and errno: not all of it is written.
-bool write_all(int file, std::string_view bytes, off_t at) {
-  while (!bytes.empty()) {
-    const ssize_t done = pwrite(file, bytes.data(), bytes.size(), at);
-    if (done <= 0) return false;
-    bytes.remove_prefix(static_cast<std::size_t>(done));
-    at += done;
-  }
-  return true;
-}
 
 // Runs a statement that returns no rows; throws SQLite::Exception.
 void run(SQLite::Statement& statement) {
@@ -389,13 +377,10 @@ Result<void> SqliteStore::write_log_again() {
   if (!log) return cannot("write again the log of");
   connection_->database.exec("BEGIN IMMEDIATE");  // another program may not know of the turn
   const LogReading::Result written =
-      read_log(log.get(), read_log_index(connection_->database.getHandle()),
-               [&](std::string_view bytes, off_t at) { return write_all(log.get(), bytes, at); })
-          .result;
-  const bool synced = written == LogReading::Result::kWhole && fdatasync(log.get()) == 0;
+      counterd::write_log_again(connection_->database.getHandle(), log.get());
   const int error = errno;
   connection_->database.exec("ROLLBACK");
-  if (synced) return {};
+  if (written == LogReading::Result::kWhole) return {};
   if (written == LogReading::Result::kLost) {
     return Error{Code::kUnavailable, "the log of " + file_.path() +
                                          " is no longer as it was written; what is left of it is "

@@ -38,11 +38,12 @@ std::optional<FileIdentity> identify(const std::string& path) {
 
 // What to say if a file that SQLite keeps beside the database is not the one in use.
 Error part_is_lost(const std::string& path) {
-  return {Code::kUnavailable,
-          "the file " + path +
-              ", a part of the database, was removed or replaced while it was in use; end all that "
-              "use the database in good order (counterctl stop), which saves what was in it, unless "
-              "another file is in its place or the disk has failed; then start again"};
+  return {
+      Code::kUnavailable,
+      "the file " + path +
+          ", a part of the database, was removed or replaced while it was in use; end all that "
+          "use the database in good order (counterctl stop), which saves what was in it, unless "
+          "another file is in its place or the disk has failed; then start again"};
 }
 
 // The file's path without symbolic links, even if the file is yet to be created.

@@ -1,296 +1,114 @@
 #include "common/store/sqlite_log.h"
 
-#include <sqlite3.h>
+#include <endian.h>
+#include <unistd.h>
 
-#include <cerrno>
-#include <cstddef>
-#include <cstdint>
-#include <new>
-#include <vector>
-
-#include "common/store/sqlite_wal.h"
+#include <algorithm>
+#include <cstring>
 
 namespace counterd {
 namespace {
 
-// How many bytes are gathered, at most, before they are written ahead of the transaction's end. The
-// system VFS cannot write more than 131,071 at once: it takes the size modulo 131,072 (os_unix.c).
-constexpr std::size_t kMostGathered = 64 << 10;
+constexpr std::size_t kPieceBytes = 1 << 20;
 
-// The lock of the log's writer, among those of the shared memory (sqlite.org/walformat.html, 2.2).
-constexpr int kWriteLock = 0;
-
-// What sqlite3_file_control() can ask of the database (numbers from 100 on are free for a VFS).
-enum Control : int { kLeaveUnsynced = 0x63746400, kSyncLog };
-
-struct Log;
-
-// SQLite provides the memory; in it the system's file follows each of these.
-struct Database : sqlite3_file {
-  Log* log = nullptr;  // while it is open
-  bool leaves_unsynced = false;
-};
-
-struct Log : sqlite3_file {
-  Database* database = nullptr;
-  std::vector<char> gathered;
-  sqlite3_int64 offset = 0;  // of the first byte gathered
-  bool begins_anew = false;  // its first bytes were written and are not synced
-  // Of a write that SQLite believes succeeded: what the transaction writes after it is refused, and
-  // so is its commit.
-  int failure = SQLITE_OK;
-};
-
-template <class File>
-sqlite3_file* system_file(sqlite3_file* file) {
-  return reinterpret_cast<sqlite3_file*>(static_cast<File*>(file) + 1);
+std::uint32_t word_at(std::string_view bytes, std::size_t at) {
+  std::uint32_t word = 0;
+  std::memcpy(&word, bytes.data() + at, sizeof word);
+  return word;
 }
 
-// A method that does what the system's does.
-template <class File, auto Method>
-struct Forward;
-template <class File, class Returned, class... Arguments,
-          Returned (*sqlite3_io_methods::*Method)(sqlite3_file*, Arguments...)>
-struct Forward<File, Method> {
-  static Returned call(sqlite3_file* file, Arguments... arguments) {
-    sqlite3_file* system = system_file<File>(file);
-    return (system->pMethods->*Method)(system, arguments...);
+using Result = LogReading::Result;
+
+// Fills `bytes`; kLost: the file ends before that.
+Result read_at(int file, off_t at, std::string& bytes) {
+  for (std::size_t done = 0; done < bytes.size();) {
+    const ssize_t size =
+        pread(file, bytes.data() + done, bytes.size() - done, at + static_cast<off_t>(done));
+    if (size < 0) return Result::kFailed;
+    if (size == 0) return Result::kLost;
+    done += static_cast<std::size_t>(size);
   }
-};
-
-// The system VFS reports a full disk as SQLITE_FULL, but an exhausted quota as an I/O error.
-template <class File>
-int write(sqlite3_file* file, const void* data, int size, sqlite3_int64 offset) {
-  const int code = Forward<File, &sqlite3_io_methods::xWrite>::call(file, data, size, offset);
-  return code == SQLITE_IOERR_WRITE && errno == EDQUOT ? SQLITE_FULL : code;
+  return Result::kWhole;
 }
 
-int write_gathered(Log& log) {
-  if (log.gathered.empty()) return SQLITE_OK;
-  const int code =
-      write<Log>(&log, log.gathered.data(), static_cast<int>(log.gathered.size()), log.offset);
-  log.gathered.clear();
-  if (code != SQLITE_OK) log.failure = code;
-  return code;
+// Whether `log` is the header of the log that the index tells of.
+bool is_its_header(const LogChecksum& checksum, const LogIndex& index, std::string_view log) {
+  return big_endian_at(log, kPageSizeOfLog) == index.page_bytes &&
+         log.substr(kSaltsOfLog, kPair) == index.salts && checksum.is_at(log, kChecksumOfLog);
 }
 
-// A method that first writes what was gathered.
-template <auto Method>
-struct WriteThen;
-template <class... Arguments, int (*sqlite3_io_methods::*Method)(sqlite3_file*, Arguments...)>
-struct WriteThen<Method> {
-  static int call(sqlite3_file* file, Arguments... arguments) {
-    const int code = write_gathered(*static_cast<Log*>(file));
-    return code == SQLITE_OK ? Forward<Log, Method>::call(file, arguments...) : code;
+// Adds the frames that `bytes` consists of, and counts them, up to one that is not of this log, or
+// not as it was written.
+std::uint32_t add_frames(LogChecksum& checksum, const LogIndex& index, std::string_view bytes) {
+  const std::size_t size = kFrameHeader + index.page_bytes;
+  std::uint32_t count = 0;
+  for (; bytes.size() >= size; bytes.remove_prefix(size), ++count) {
+    const std::string_view frame = bytes.substr(0, size);
+    if (frame.substr(kSaltsOfFrame, kPair) != index.salts) break;
+    checksum.add_frame(frame);
+    if (!checksum.is_at(frame, kChecksumOfFrame)) break;
   }
-};
-
-int write_log(sqlite3_file* file, const void* data, int size, sqlite3_int64 offset) {
-  Log& log = *static_cast<Log*>(file);
-  const auto* bytes = static_cast<const char*>(data);
-  const auto end = log.offset + static_cast<sqlite3_int64>(log.gathered.size());
-  if (offset != end || log.gathered.size() + static_cast<std::size_t>(size) > kMostGathered) {
-    write_gathered(log);
-  }
-  if (log.failure != SQLITE_OK) return log.failure;
-  if (log.gathered.empty()) log.offset = offset;
-  if (offset == 0) log.begins_anew = true;
-  try {
-    log.gathered.insert(log.gathered.end(), bytes, bytes + size);
-  } catch (const std::bad_alloc&) {
-    return SQLITE_IOERR_NOMEM;
-  }
-  return SQLITE_OK;
-}
-
-// The log is in doubt while the sync is under way, and if it fails.
-template <class File>
-int sync_in_doubt(Database& database, File& file, int flags) {
-  const std::uint32_t begun = begin_sync(&database);
-  const int code = Forward<File, &sqlite3_io_methods::xSync>::call(&file, flags);
-  if (code == SQLITE_OK) end_sync(&database, begun);
-  return code;
-}
-
-int sync(Log& log, int flags) {
-  const int code = sync_in_doubt(*log.database, log, flags);
-  if (code == SQLITE_OK) log.begins_anew = false;
-  return code;
-}
-
-int sync_database_file(sqlite3_file* file, int flags) {
-  Database& database = *static_cast<Database*>(file);
-  if (database.log != nullptr) return sync_in_doubt(database, database, flags);
-  return Forward<Database, &sqlite3_io_methods::xSync>::call(file, flags);
-}
-
-int write_and_sync(sqlite3_file* file, int flags) {
-  Log& log = *static_cast<Log*>(file);
-  write_gathered(log);
-  if (log.failure != SQLITE_OK) return log.failure;
-  const bool later = log.database->leaves_unsynced && !log.begins_anew;
-  return later ? SQLITE_OK : sync(log, flags);
-}
-
-int close_log(sqlite3_file* file) {
-  Log& log = *static_cast<Log*>(file);
-  write_gathered(log);
-  log.database->log = nullptr;
-  const int code = Forward<Log, &sqlite3_io_methods::xClose>::call(file);
-  log.~Log();
-  return code;
-}
-
-int lock_shared_memory(sqlite3_file* file, int first, int count, int flags) {
-  constexpr int kRelease = SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE;
-  Log* log = static_cast<Database*>(file)->log;
-  if (log != nullptr && first == kWriteLock && flags == kRelease) {
-    write_gathered(*log);  // what a transaction that was rolled back has left: nobody reads it
-    log->failure = SQLITE_OK;
-  }
-  return Forward<Database, &sqlite3_io_methods::xShmLock>::call(file, first, count, flags);
-}
-
-int control_database(sqlite3_file* file, int operation, void* argument) {
-  Database& database = *static_cast<Database*>(file);
-  switch (operation) {
-    case kLeaveUnsynced:
-      database.leaves_unsynced = *static_cast<bool*>(argument);
-      return SQLITE_OK;
-    case kSyncLog:
-      return database.log == nullptr ? SQLITE_OK : sync(*database.log, SQLITE_SYNC_NORMAL);
-    default:
-      return Forward<Database, &sqlite3_io_methods::xFileControl>::call(file, operation, argument);
-  }
-}
-
-template <auto Method>
-constexpr auto of_log = &Forward<Log, Method>::call;
-template <auto Method>
-constexpr auto of_database = &Forward<Database, Method>::call;
-template <auto Method>
-constexpr auto write_then = &WriteThen<Method>::call;
-
-using Methods = sqlite3_io_methods;
-
-const Methods log_methods = {
-    .iVersion = 1,
-    .xClose = &close_log,
-    .xRead = write_then<&Methods::xRead>,
-    .xWrite = &write_log,
-    .xTruncate = write_then<&Methods::xTruncate>,
-    .xSync = &write_and_sync,
-    .xFileSize = write_then<&Methods::xFileSize>,
-    .xLock = of_log<&Methods::xLock>,
-    .xUnlock = of_log<&Methods::xUnlock>,
-    .xCheckReservedLock = of_log<&Methods::xCheckReservedLock>,
-    .xFileControl = of_log<&Methods::xFileControl>,
-    .xSectorSize = of_log<&Methods::xSectorSize>,
-    .xDeviceCharacteristics = of_log<&Methods::xDeviceCharacteristics>,
-    .xShmMap = nullptr,
-    .xShmLock = nullptr,
-    .xShmBarrier = nullptr,
-    .xShmUnmap = nullptr,
-    .xFetch = nullptr,
-    .xUnfetch = nullptr,
-};
-
-const Methods database_methods = {
-    .iVersion = 3,  // that of the system's files (os_unix.c)
-    .xClose = of_database<&Methods::xClose>,
-    .xRead = of_database<&Methods::xRead>,
-    .xWrite = &write<Database>,
-    .xTruncate = of_database<&Methods::xTruncate>,
-    .xSync = &sync_database_file,
-    .xFileSize = of_database<&Methods::xFileSize>,
-    .xLock = of_database<&Methods::xLock>,
-    .xUnlock = of_database<&Methods::xUnlock>,
-    .xCheckReservedLock = of_database<&Methods::xCheckReservedLock>,
-    .xFileControl = &control_database,
-    .xSectorSize = of_database<&Methods::xSectorSize>,
-    .xDeviceCharacteristics = of_database<&Methods::xDeviceCharacteristics>,
-    .xShmMap = of_database<&Methods::xShmMap>,
-    .xShmLock = &lock_shared_memory,
-    .xShmBarrier = of_database<&Methods::xShmBarrier>,
-    .xShmUnmap = of_database<&Methods::xShmUnmap>,
-    .xFetch = of_database<&Methods::xFetch>,
-    .xUnfetch = of_database<&Methods::xUnfetch>,
-};
-
-template <class File>
-int open_as(sqlite3_vfs* system, const char* name, sqlite3_file* memory, const Methods& methods,
-            int flags, int* opened_flags) {
-  auto* file = new (memory) File{};
-  const int code = system->xOpen(system, name, system_file<File>(memory), flags, opened_flags);
-  if (code == SQLITE_OK) file->pMethods = &methods;
-  return code;
-}
-
-int open_file(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int* opened) {
-  auto* system = static_cast<sqlite3_vfs*>(vfs->pAppData);
-  if ((flags & SQLITE_OPEN_MAIN_DB) != 0) {
-    return open_as<Database>(system, name, file, database_methods, flags, opened);
-  }
-  if ((flags & SQLITE_OPEN_WAL) == 0) return system->xOpen(system, name, file, flags, opened);
-  const int code = open_as<Log>(system, name, file, log_methods, flags, opened);
-  if (code != SQLITE_OK) return code;
-  auto* log = static_cast<Log*>(file);
-  log->database = static_cast<Database*>(sqlite3_database_file_object(name));
-  log->database->log = log;
-  return code;
-}
-
-// What the system's VFS does.
-template <auto Method>
-struct ForwardVfs;
-template <class Returned, class... Arguments,
-          Returned (*sqlite3_vfs::*Method)(sqlite3_vfs*, Arguments...)>
-struct ForwardVfs<Method> {
-  static Returned call(sqlite3_vfs* vfs, Arguments... arguments) {
-    auto* system = static_cast<sqlite3_vfs*>(vfs->pAppData);
-    return (system->*Method)(system, arguments...);
-  }
-};
-template <auto Method>
-constexpr auto of_vfs = &ForwardVfs<Method>::call;
-
-sqlite3_vfs around(sqlite3_vfs& system) {
-  sqlite3_vfs vfs{};
-  vfs.iVersion = 1;
-  vfs.szOsFile = static_cast<int>(sizeof(Log)) + system.szOsFile;
-  vfs.mxPathname = system.mxPathname;
-  vfs.zName = "counterd";
-  vfs.pAppData = &system;
-  vfs.xOpen = &open_file;
-  vfs.xDelete = of_vfs<&sqlite3_vfs::xDelete>;
-  vfs.xAccess = of_vfs<&sqlite3_vfs::xAccess>;
-  vfs.xFullPathname = of_vfs<&sqlite3_vfs::xFullPathname>;
-  vfs.xDlOpen = of_vfs<&sqlite3_vfs::xDlOpen>;
-  vfs.xDlError = of_vfs<&sqlite3_vfs::xDlError>;
-  vfs.xDlSym = of_vfs<&sqlite3_vfs::xDlSym>;
-  vfs.xDlClose = of_vfs<&sqlite3_vfs::xDlClose>;
-  vfs.xRandomness = of_vfs<&sqlite3_vfs::xRandomness>;
-  vfs.xSleep = of_vfs<&sqlite3_vfs::xSleep>;
-  vfs.xCurrentTime = of_vfs<&sqlite3_vfs::xCurrentTime>;
-  vfs.xGetLastError = of_vfs<&sqlite3_vfs::xGetLastError>;
-  return vfs;
+  return count;
 }
 
 }  // namespace
 
-const char* gathering_vfs() {
-  static sqlite3_vfs vfs = around(*sqlite3_vfs_find(nullptr));
-  static const int registered = sqlite3_vfs_register(&vfs, 0);
-  static_cast<void>(registered);
-  return vfs.zName;
+std::uint32_t big_endian_at(std::string_view bytes, std::size_t at) {
+  return be32toh(word_at(bytes, at));
 }
 
-void leave_commits_unsynced(sqlite3* connection, bool leave) {
-  sqlite3_file_control(connection, "main", kLeaveUnsynced, &leave);
+// The lowest bit of the log's first number says how words are read.
+LogChecksum::LogChecksum(std::string_view log) : highest_first_((big_endian_at(log, 0) & 1) != 0) {
+  add(log.substr(0, kChecksumOfLog));
 }
 
-int sync_log(sqlite3* connection) {
-  return sqlite3_file_control(connection, "main", kSyncLog, nullptr);
+void LogChecksum::add_frame(std::string_view frame) {
+  add(frame.substr(0, kSaltsOfFrame));
+  add(frame.substr(kFrameHeader));
+}
+
+bool LogChecksum::is_at(std::string_view bytes, std::size_t at) const {
+  return big_endian_at(bytes, at) == halves_[0] && big_endian_at(bytes, at + 4) == halves_[1];
+}
+
+// A multiple of 8 bytes.
+void LogChecksum::add(std::string_view bytes) {
+  auto [first, second] = halves_;
+  for (std::size_t at = 0; at < bytes.size(); at += 8) {
+    first += read(bytes, at) + second;
+    second += read(bytes, at + 4) + first;
+  }
+  halves_ = {first, second};
+}
+
+std::uint32_t LogChecksum::read(std::string_view bytes, std::size_t at) const {
+  const std::uint32_t word = word_at(bytes, at);
+  return highest_first_ ? be32toh(word) : le32toh(word);
+}
+
+LogReading read_log(int file, const LogIndex& index,
+                    const std::function<bool(std::string_view bytes, off_t at)>& take) {
+  if (index.frames == 0) return {Result::kWhole};
+  std::string piece(kLogHeader, '\0');
+  if (const Result read = read_at(file, 0, piece); read != Result::kWhole) return {read};
+  LogChecksum checksum(piece);
+  if (!is_its_header(checksum, index, piece)) return {Result::kLost};
+  if (!take(piece, 0)) return {Result::kFailed};
+  const std::size_t frame = kFrameHeader + index.page_bytes;
+  const auto most = static_cast<std::uint32_t>(std::max<std::size_t>(kPieceBytes / frame, 1));
+  for (std::uint32_t done = 0; done < index.frames;) {
+    const std::uint32_t count = std::min(most, index.frames - done);
+    piece.assign(count * frame, '\0');
+    const auto at = static_cast<off_t>(kLogHeader + done * frame);
+    const Result read = read_at(file, at, piece);
+    if (read == Result::kFailed) return {read, done};
+    const std::uint32_t whole = add_frames(checksum, index, piece);
+    if (whole < count) return {Result::kLost, done + whole};
+    if (!take(piece, at)) return {Result::kFailed, done};
+    done += count;
+  }
+  if (checksum == index.checksum) return {Result::kWhole, index.frames};
+  return {Result::kLost, 0};
 }
 
 }  // namespace counterd

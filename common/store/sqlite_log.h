@@ -1,30 +1,75 @@
-// A VFS for SQLite (sqlite.org/vfs.html): the system's own, except that what a transaction adds to
-// the log goes to the file in one system call. SQLite itself writes each of its pages in two.
-//
-// Writes are gathered until SQLite syncs the log, and at the latest until it releases the lock
-// under which the log is written; so nobody else ever writes where something is still gathered.
-// SQLite announces a commit to others after its sync, so they find all of it in the file.
-//
-// The sync of a commit can be left until later, when another has the turn to write: the disk then
-// gets what several have committed at once.
+// The file of an SQLite write-ahead log (sqlite.org/fileformat2.html, section 4): a header, then
+// frames, each of them a header and a page of the database. Its numbers are big-endian.
 #pragma once
 
-#include <sqlite3.h>
+#include <sys/types.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
 
 namespace counterd {
 
-// The name of the VFS.
-// REQUIRES, of each connection that uses it: PRAGMA synchronous is FULL. Without the sync, others
-// would be told of a commit that is not in the file yet.
-const char* gathering_vfs();
+// Where things are, in bytes.
+inline constexpr std::size_t kLogHeader = 32;
+inline constexpr std::size_t kPageSizeOfLog = 8;
+inline constexpr std::size_t kSaltsOfLog = 16;  // which tell its frames from those of an older log
+inline constexpr std::size_t kChecksumOfLog = 24;
 
-// Whether commits of the connection, from now on, write their changes but leave them unsynced, for
-// sync_log(). The first bytes of a log that restarts are synced all the same: if the disk kept the
-// old ones, what is written next could not be told from what it overwrites. REQUIRES: no checkpoint
-// runs while commits are left unsynced
-void leave_commits_unsynced(sqlite3* connection, bool leave);
+inline constexpr std::size_t kFrameHeader = 24;
+inline constexpr std::size_t kPagesOfFrame = 4;  // of the database after a commit; 0: no commit
+inline constexpr std::size_t kSaltsOfFrame = 8;
+inline constexpr std::size_t kChecksumOfFrame = 16;
 
-// Syncs the log: all that anybody committed before is then on the disk. SQLITE_OK, or why not.
-int sync_log(sqlite3* connection);
+inline constexpr std::size_t kPair = 8;  // the salts, and the two halves of a checksum
+
+// REQUIRES: there are 4 bytes at `at`
+std::uint32_t big_endian_at(std::string_view bytes, std::size_t at);
+
+// The checksum of a log's header and of the frames that have been added.
+class LogChecksum {
+ public:
+  // REQUIRES: `log` has a header
+  explicit LogChecksum(std::string_view log);
+  // REQUIRES: `frame` is a header and a page
+  void add_frame(std::string_view frame);
+  // Whether it is what `bytes` has at `at`.
+  bool is_at(std::string_view bytes, std::size_t at) const;
+  bool operator==(const std::array<std::uint32_t, 2>& halves) const { return halves_ == halves; }
+
+ private:
+  void add(std::string_view bytes);
+  std::uint32_t read(std::string_view bytes, std::size_t at) const;
+
+  bool highest_first_;  // the bytes of a word
+  std::array<std::uint32_t, 2> halves_{};
+};
+
+// What the shared memory says that the log holds.
+struct LogIndex {
+  std::uint32_t frames = 0;
+  std::uint32_t page_bytes = 0;
+  std::string salts;
+  std::array<std::uint32_t, 2> checksum{};  // of all frames
+};
+
+struct LogReading {
+  enum class Result : unsigned char {
+    kWhole,   // the file holds what the index says
+    kLost,    // it does not
+    kFailed,  // it cannot be read, or `take` has failed; errno
+  };
+  Result result;
+  std::uint32_t whole = 0;  // how many frames, from the first one on, are as they were written
+};
+
+// Reads from `file` all that `index` says the log holds, and gives it to `take`, one piece after
+// another: the bytes and where they are; only those that are as they were written. `take` returns
+// whether to go on.
+LogReading read_log(int file, const LogIndex& index,
+                    const std::function<bool(std::string_view bytes, off_t at)>& take);
 
 }  // namespace counterd

@@ -9,7 +9,7 @@
 #include <optional>
 #include <string_view>
 
-#include "common/store/sqlite_frames.h"
+#include "common/store/sqlite_log.h"
 #include "common/unique_fd.h"
 
 namespace counterd {

@@ -1,4 +1,4 @@
-#include "common/store/sqlite_log.h"
+#include "common/store/sqlite_vfs.h"
 
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <sqlite3.h>

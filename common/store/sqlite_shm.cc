@@ -1,18 +1,10 @@
-#include "common/store/sqlite_wal.h"
+#include "common/store/sqlite_shm.h"
 
-#include <unistd.h>
-
-#include <algorithm>
+#include <array>
 #include <atomic>
 
 namespace counterd {
 namespace {
-
-// The locks of whoever writes, of whoever makes a checkpoint, and of those that read (2.2).
-constexpr int kWriteLock = 0;
-constexpr int kCheckpointLock = 1;
-constexpr int kReadLocks = 3;
-constexpr int kReadLockCount = 5;
 
 // The size of the shared memory's region, and where it has (2.1) two copies of a header: whether it
 // is valid, the size of the log's pages (1: 65,536), how many frames the log has, and their
@@ -52,7 +44,13 @@ std::atomic_ref<Number> number_at(sqlite3_file* file, std::size_t offset) {
   return std::atomic_ref<Number>(*reinterpret_cast<Number*>(bytes + offset));
 }
 
-int change_locks(sqlite3_file* file, int first, int count, int how) {
+int change(sqlite3_file* file, ShmLocks locks, int how) {
+  struct Places {
+    int first;
+    int count;
+  };
+  constexpr std::array kPlaces = {Places{0, 1}, Places{1, 1}, Places{3, 5}};
+  const auto& [first, count] = kPlaces.at(static_cast<std::size_t>(locks));
   return file->pMethods->xShmLock(file, first, count, how | SQLITE_SHM_EXCLUSIVE);
 }
 
@@ -60,44 +58,15 @@ std::atomic_ref<std::uint32_t> doubt_of(sqlite3_file* file) {
   return number_at<std::uint32_t>(file, kDoubt);
 }
 
-// Makes the next one to read find out what the log holds, as after a crash.
-void forget_index(sqlite3_file* file) {
-  number_at<unsigned char>(file, kValid) = 0;
-  number_at<unsigned char>(file, kValid + kOtherHeader) = 0;
-}
-
-// Leaves of the log its first `whole` frames. Not if the database has more of it: they would cover
-// newer pages. And what a checkpoint has moved in part needs the rest of the log, because it skips
-// pages that have changed again since. So either no lost frame has been moved, or all of the log
-// has: then the log goes, and the database is what is left.
-// REQUIRES: nobody writes, nobody makes a checkpoint
-LogCheck::State shorten_log(sqlite3* connection, int log, std::uint32_t told,
-                            const LogCheck& check) {
-  sqlite3_file* file = database_file(connection);
-  const ShmLock read(file, kReadLocks, kReadLockCount);
-  if (read.code() != SQLITE_OK) return LogCheck::State::kBusy;
-  const std::uint32_t moved = number_at<std::uint32_t>(file, kMovedFrames);
-  const std::uint32_t tried = number_at<std::uint32_t>(file, kTriedFrames);
-  if (check.whole < std::max({moved, tried, told})) {
-    // A sync of the database that has failed is not asked again: it would be believed.
-    const bool has_all = moved == check.frames && sync_database(connection) == SQLITE_OK;
-    if (!has_all) return LogCheck::State::kDamaged;
-    if (ftruncate(log, 0) != 0 || fdatasync(log) != 0) return LogCheck::State::kFailed;
-  }
-  forget_index(file);
-  return LogCheck::State::kShortened;
-}
-
 }  // namespace
 
-ShmLock::ShmLock(sqlite3_file* file, int first, int count)
-    : file_(file),
-      first_(first),
-      count_(count),
-      code_(change_locks(file, first, count, SQLITE_SHM_LOCK)) {}
+ShmLock::ShmLock(sqlite3* connection, ShmLocks locks)
+    : file_(database_file(connection)),
+      locks_(locks),
+      code_(change(file_, locks, SQLITE_SHM_LOCK)) {}
 
 ShmLock::~ShmLock() {
-  if (code_ == SQLITE_OK) change_locks(file_, first_, count_, SQLITE_SHM_UNLOCK);
+  if (code_ == SQLITE_OK) change(file_, locks_, SQLITE_SHM_UNLOCK);
 }
 
 int open_shared_memory(sqlite3* connection) {
@@ -131,37 +100,23 @@ LogEnd end_of_log(sqlite3* connection) {
   return {number_at<std::uint64_t>(file, kSalts), number_at<std::uint32_t>(file, kFrames)};
 }
 
-LogCheck check_log(sqlite3* connection, int log, const std::optional<LogEnd>& told) {
-  using State = LogCheck::State;
+MovedFrames moved_frames(sqlite3* connection) {
   sqlite3_file* file = database_file(connection);
-  const ShmLock write(file, kWriteLock);
-  auto checkpoint = std::make_unique<ShmLock>(file, kCheckpointLock);
-  if (write.code() != SQLITE_OK || checkpoint->code() != SQLITE_OK) return {State::kBusy};
-  const LogIndex index = read_log_index(connection);
-  const LogReading read = read_log(log, index, [](std::string_view, off_t) { return true; });
-  LogCheck check{State::kWhole, index.frames, read.whole};
-  if (read.result == LogReading::Result::kFailed) check.state = State::kFailed;
-  if (read.result == LogReading::Result::kLost) {
-    const bool is_known = told && told->salts == end_of_log(connection).salts;
-    check.state = is_known ? shorten_log(connection, log, told->frames, check) : State::kDamaged;
-  }
-  if (check.state == State::kDamaged) {
-    doubt_of(file) |= kDamagedBit;
-    check.no_checkpoints = std::move(checkpoint);
-  }
-  return check;
+  return {number_at<std::uint32_t>(file, kMovedFrames),
+          number_at<std::uint32_t>(file, kTriedFrames)};
+}
+
+void forget_index(sqlite3* connection) {
+  sqlite3_file* file = database_file(connection);
+  number_at<unsigned char>(file, kValid) = 0;
+  number_at<unsigned char>(file, kValid + kOtherHeader) = 0;
 }
 
 int move_again(sqlite3* connection) {
-  sqlite3_file* file = database_file(connection);
-  const ShmLock lock(file, kCheckpointLock);
-  if (lock.code() == SQLITE_OK) number_at<std::uint32_t>(file, kMovedFrames) = 0;
-  return lock.code();
-}
-
-int sync_database(sqlite3* connection) {
-  sqlite3_file* file = database_file(connection);
-  return file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+  const ShmLock lock(connection, ShmLocks::kCheckpoint);
+  if (lock.code() != SQLITE_OK) return lock.code();
+  number_at<std::uint32_t>(database_file(connection), kMovedFrames) = 0;
+  return SQLITE_OK;
 }
 
 std::uint32_t begin_sync(sqlite3_file* database) {
@@ -183,6 +138,10 @@ void end_sync(sqlite3_file* database, std::uint32_t begun) {
 
 bool is_damaged(sqlite3* connection) {
   return (doubt_of(database_file(connection)) & kDamagedBit) != 0;
+}
+
+void mark_damaged(sqlite3* connection) {
+  doubt_of(database_file(connection)) |= kDamagedBit;
 }
 
 bool is_in_doubt(sqlite3* connection) {

@@ -1,6 +1,5 @@
-// What SQLite's interface does not offer for its write-ahead log: reading and changing the memory
-// shared by all that have the database open (sqlite.org/walformat.html, 2). It lives as long as any
-// of them does.
+// The memory shared by all that have an SQLite database open (sqlite.org/walformat.html, 2), which
+// SQLite's interface gives nobody to read or change. It lives as long as any of them does.
 //
 // Also the doubt about the log, which they share there, in 4 bytes that the format leaves unused:
 // how many syncs are under way or have failed, and whether the log is damaged. So whoever opens the
@@ -14,18 +13,18 @@
 #include <sqlite3.h>
 
 #include <cstdint>
-#include <memory>
-#include <optional>
 
-#include "common/store/sqlite_frames.h"
+#include "common/store/sqlite_log.h"
 
 namespace counterd {
 
-// Locks of the shared memory that are next to each other, for nobody else, from `first` on (2.2);
-// as long as this lives, if code() is SQLITE_OK.
+// The lock of whoever writes, of whoever makes a checkpoint, and all those of readers (2.2).
+enum class ShmLocks : unsigned char { kWrite, kCheckpoint, kReaders };
+
+// They are for nobody else as long as this lives, if code() is SQLITE_OK.
 class ShmLock {
  public:
-  ShmLock(sqlite3_file* file, int first, int count = 1);
+  ShmLock(sqlite3* connection, ShmLocks locks);
   ShmLock(const ShmLock&) = delete;
   ShmLock& operator=(const ShmLock&) = delete;
   ~ShmLock();
@@ -33,8 +32,7 @@ class ShmLock {
 
  private:
   sqlite3_file* const file_;
-  const int first_;
-  const int count_;
+  const ShmLocks locks_;
   const int code_;
 };
 
@@ -57,44 +55,31 @@ struct LogEnd {
 // Where the log ends now. REQUIRES: the connection has read the database
 LogEnd end_of_log(sqlite3* connection);
 
-// What has become of a log, which the kernel may no longer have as it was written.
-struct LogCheck {
-  enum class State : unsigned char {
-    kWhole,
-    kShortened,  // only what nobody was told of is lost; it goes on without that
-    kDamaged,    // more is lost, or may be; is_damaged() from now on, and else nothing was changed
-    kBusy,       // another program writes or makes a checkpoint, or reads what is lost
-    kFailed,     // a system call failed; errno
-  };
-  State state;
-  std::uint32_t frames = 0;  // that it should have
-  std::uint32_t whole = 0;   // how many of them, from the first one on, it has
-  // Of kDamaged: keeps others from moving what is left of the log into the database.
-  std::unique_ptr<ShmLock> no_checkpoints = nullptr;
+// How many of the log's frames have been moved into the database; by a checkpoint that may not have
+// ended, or may not have begun: at most `tried`.
+struct MovedFrames {
+  std::uint32_t moved = 0;
+  std::uint32_t tried = 0;
 };
+MovedFrames moved_frames(sqlite3* connection);
 
-// Compares the log's file, open as `log` to be read and written, with what the shared memory says.
-// If frames are lost, but neither of those up to `told`, which have been acknowledged, nor of those
-// that have been moved, makes the next one to read find out what is there. If the database has all
-// that the log had, the log is discarded. `told` unknown, or of another log: kDamaged.
-LogCheck check_log(sqlite3* connection, int log, const std::optional<LogEnd>& told);
+// Makes the next one to read find out what the log holds, as after a crash.
+// REQUIRES: nobody reads or writes it, or makes a checkpoint
+void forget_index(sqlite3* connection);
 
 // Makes the next checkpoint move all of the log, even what an earlier one has already moved.
 // SQLITE_OK, or why not: SQLITE_BUSY while another program makes a checkpoint.
 int move_again(sqlite3* connection);
-
-// Syncs the database: a checkpoint does so only if it has moved all of the log. SQLITE_OK, or why
-// not.
-int sync_database(sqlite3* connection);
 
 // A sync of the log or the database begins: from now on the log is in doubt, until end_sync() is
 // called with what this returned. If the sync fails, it is not called.
 std::uint32_t begin_sync(sqlite3_file* database);
 void end_sync(sqlite3_file* database, std::uint32_t begun);
 
-// Whether somebody has found the log to be kDamaged. It stays so as long as anybody has the
-// database open.
+// Whether somebody has found the log to be damaged (sqlite_repair.h). It stays so as long as
+// anybody has the database open.
 bool is_damaged(sqlite3* connection);
+void mark_damaged(sqlite3* connection);
 
 // Whether a sync is under way, or one that failed or never ended has not been mended.
 bool is_in_doubt(sqlite3* connection);

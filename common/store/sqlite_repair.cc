@@ -1,0 +1,73 @@
+#include "common/store/sqlite_repair.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "common/store/sqlite_vfs.h"
+
+namespace counterd {
+namespace {
+
+// False, and errno: not all of it is written.
+bool write_all(int file, std::string_view bytes, off_t at) {
+  while (!bytes.empty()) {
+    const ssize_t done = pwrite(file, bytes.data(), bytes.size(), at);
+    if (done <= 0) return false;
+    bytes.remove_prefix(static_cast<std::size_t>(done));
+    at += done;
+  }
+  return true;
+}
+
+// Leaves of the log its first frames, those that are whole. Not if the database has more of it:
+// they would cover newer pages. And what a checkpoint has moved in part needs the rest of the log,
+// because it skips pages that have changed again since. So either no lost frame has been moved, or
+// all of the log has: then the log goes, and the database is what is left. REQUIRES: nobody writes,
+// nobody makes a checkpoint
+LogCheck::State shorten_log(sqlite3* connection, int log, std::uint32_t told,
+                            const LogCheck& check) {
+  const ShmLock readers(connection, ShmLocks::kReaders);
+  if (readers.code() != SQLITE_OK) return LogCheck::State::kBusy;
+  const auto [moved, tried] = moved_frames(connection);
+  if (check.whole < std::max({moved, tried, told})) {
+    // A sync of the database that has failed is not asked again: it would be believed.
+    const bool has_all = moved == check.frames && sync_database(connection) == SQLITE_OK;
+    if (!has_all) return LogCheck::State::kDamaged;
+    if (ftruncate(log, 0) != 0 || fdatasync(log) != 0) return LogCheck::State::kFailed;
+  }
+  forget_index(connection);
+  return LogCheck::State::kShortened;
+}
+
+}  // namespace
+
+LogCheck check_log(sqlite3* connection, int log, const std::optional<LogEnd>& told) {
+  using State = LogCheck::State;
+  const ShmLock write(connection, ShmLocks::kWrite);
+  auto checkpoint = std::make_unique<ShmLock>(connection, ShmLocks::kCheckpoint);
+  if (write.code() != SQLITE_OK || checkpoint->code() != SQLITE_OK) return {State::kBusy};
+  const LogIndex index = read_log_index(connection);
+  const LogReading read = read_log(log, index, [](std::string_view, off_t) { return true; });
+  LogCheck check{State::kWhole, index.frames, read.whole};
+  if (read.result == LogReading::Result::kFailed) check.state = State::kFailed;
+  if (read.result == LogReading::Result::kLost) {
+    const bool is_known = told && told->salts == end_of_log(connection).salts;
+    check.state = is_known ? shorten_log(connection, log, told->frames, check) : State::kDamaged;
+  }
+  if (check.state == State::kDamaged) {
+    mark_damaged(connection);
+    check.no_checkpoints = std::move(checkpoint);
+  }
+  return check;
+}
+
+LogReading::Result write_log_again(sqlite3* connection, int log) {
+  const LogReading written =
+      read_log(log, read_log_index(connection),
+               [log](std::string_view bytes, off_t at) { return write_all(log, bytes, at); });
+  if (written.result != LogReading::Result::kWhole) return written.result;
+  return fdatasync(log) == 0 ? LogReading::Result::kWhole : LogReading::Result::kFailed;
+}
+
+}  // namespace counterd

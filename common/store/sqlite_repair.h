@@ -1,0 +1,42 @@
+// What is left of an SQLite log after a failed sync, found out and written again. The kernel may
+// have given up the memory of what it could not write: the file then has what the disk has.
+#pragma once
+
+#include <sqlite3.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "common/store/sqlite_log.h"
+#include "common/store/sqlite_shm.h"
+
+namespace counterd {
+
+// What has become of a log.
+struct LogCheck {
+  enum class State : unsigned char {
+    kWhole,
+    kShortened,  // only what nobody was told of is lost; it goes on without that
+    kDamaged,    // more is lost, or may be; is_damaged() from now on, and else nothing was changed
+    kBusy,       // another program writes or makes a checkpoint, or reads what is lost
+    kFailed,     // a system call failed; errno
+  };
+  State state;
+  std::uint32_t frames = 0;  // that it should have
+  std::uint32_t whole = 0;   // how many of them, from the first one on, it has
+  // Of kDamaged: keeps others from moving what is left of the log into the database.
+  std::unique_ptr<ShmLock> no_checkpoints = nullptr;
+};
+
+// Compares the log's file, open as `log` to be read and written, with what the shared memory says.
+// If frames are lost, but neither of those up to `told`, which have been acknowledged, nor of those
+// that have been moved, makes the next one to read find out what is there. If the database has all
+// that the log had, the log is discarded. `told` unknown, or of another log: kDamaged.
+LogCheck check_log(sqlite3* connection, int log, const std::optional<LogEnd>& told);
+
+// Writes the log's file as it is, and syncs it. kLost: it no longer is as it was written.
+// REQUIRES: nobody writes to it meanwhile
+LogReading::Result write_log_again(sqlite3* connection, int log);
+
+}  // namespace counterd

@@ -1,0 +1,34 @@
+// A VFS for SQLite (sqlite.org/vfs.html): the system's own, except that what a transaction adds to
+// the log goes to the file in one system call. SQLite itself writes each of its pages in two.
+//
+// Writes are gathered until SQLite syncs the log, and at the latest until it releases the lock
+// under which the log is written; so nobody else ever writes where something is still gathered.
+// SQLite announces a commit to others after its sync, so they find all of it in the file.
+//
+// The sync of a commit can be left until later, when another has the turn to write: the disk then
+// gets what several have committed at once.
+#pragma once
+
+#include <sqlite3.h>
+
+namespace counterd {
+
+// The name of the VFS.
+// REQUIRES, of each connection that uses it: PRAGMA synchronous is FULL. Without the sync, others
+// would be told of a commit that is not in the file yet.
+const char* gathering_vfs();
+
+// Whether commits of the connection, from now on, write their changes but leave them unsynced, for
+// sync_log(). The first bytes of a log that restarts are synced all the same: if the disk kept the
+// old ones, what is written next could not be told from what it overwrites. REQUIRES: no checkpoint
+// runs while commits are left unsynced
+void leave_commits_unsynced(sqlite3* connection, bool leave);
+
+// Syncs the log: all that anybody committed before is then on the disk. SQLITE_OK, or why not.
+int sync_log(sqlite3* connection);
+
+// Syncs the database: a checkpoint does so only if it has moved all of the log. SQLITE_OK, or why
+// not.
+int sync_database(sqlite3* connection);
+
+}  // namespace counterd
