@@ -320,7 +320,6 @@ Result<void> SqliteStore::check_log_of_others() {
   } else if (is_in_doubt(handle)) {
     checked = check_log();
   }
-  no_checkpoints_.reset();  // those that have the database open already see to that
   if (!checked) close_shared_memory(handle);
   return checked;
 }
@@ -351,6 +350,12 @@ Result<void> SqliteStore::check_log() {
     return Error{Code::kUnavailable, "cannot check the log of " + file_.path() +
                                          ": another program uses it (lslocks shows which)"};
   }
+  if (check.state == State::kUnknown) {
+    return Error{Code::kUnavailable,
+                 what +
+                     ", and this process has not acknowledged anything in it: ask another one, or "
+                     "end all that use it, if it stays so"};
+  }
   no_checkpoints_ = std::move(check.no_checkpoints);
   log_line(what);
   return damaged();
@@ -359,7 +364,7 @@ Result<void> SqliteStore::check_log() {
 Error SqliteStore::damaged() const {
   return {Code::kUnavailable,
           "the log of " + file_.path() +
-              " has lost a part, perhaps of what was acknowledged: copy the database with its -wal "
+              " has lost a part of what was acknowledged: copy the database with its -wal "
               "and -shm, end all that use it, and check it (PRAGMA integrity_check) before it is "
               "used again"};
 }

@@ -53,7 +53,7 @@ LogCheck check_log(sqlite3* connection, int log, const std::optional<LogEnd>& to
   if (read.result == LogReading::Result::kFailed) check.state = State::kFailed;
   if (read.result == LogReading::Result::kLost) {
     const bool is_known = told && told->salts == end_of_log(connection).salts;
-    check.state = is_known ? shorten_log(connection, log, told->frames, check) : State::kDamaged;
+    check.state = is_known ? shorten_log(connection, log, told->frames, check) : State::kUnknown;
   }
   if (check.state == State::kDamaged) {
     mark_damaged(connection);
