@@ -1,7 +1,5 @@
 #include "daemon/api.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
 #include <array>
 #include <optional>
@@ -13,7 +11,6 @@
 #include "common/limits.h"
 #include "common/number.h"
 #include "common/outcome_json.h"
-#include "common/quote.h"
 #include "common/version.h"
 #include "daemon/parameters.h"
 
@@ -355,33 +352,6 @@ Found find_route(std::string_view method, std::string_view path, const ApiOption
   return found;
 }
 
-bool is_address(const std::string& host) {
-  in6_addr unused{};
-  const std::string v6 = host.substr(0, host.find('%'));  // without its scope
-  return inet_pton(AF_INET, host.c_str(), &unused) == 1 ||
-         inet_pton(AF_INET6, v6.c_str(), &unused) == 1;
-}
-
-// Keeps other sites' pages in a browser of this host from reaching us: by a name that they point
-// at our address (Host), or by a request that they send here (Origin, Sec-Fetch-Site).
-Result<void> check_sender(const RequestHead& head, const ApiOptions& options,
-                          bool changes_something) {
-  const std::string host = host_of(head.host);
-  const bool known =
-      std::find(options.hosts.begin(), options.hosts.end(), host) != options.hosts.end() ||
-      (options.any_address && is_address(host));
-  if (!known) {
-    return Error{Code::kForbidden, "Host " + quote_for_people(host) +
-                                       " is no address of this daemon; --allow-host allows a name"};
-  }
-  if (!changes_something) return {};
-  const std::string_view site = head.sec_fetch_site;
-  if (head.has_origin || site == "cross-site" || site == "same-site") {
-    return Error{Code::kForbidden, "requests that a browser sends for a site change nothing here"};
-  }
-  return {};
-}
-
 bool wants_plain_text(std::string_view accept) {
   if (accept.empty()) return false;
   const std::string types = lower_case(std::string(accept));
@@ -420,22 +390,6 @@ Result<Question> decode_for(const Found& found, const RequestHead& head, std::st
 
 }  // namespace
 
-std::string host_of(std::string_view field_value) {
-  const bool has_brackets = field_value.starts_with('[');
-  const std::size_t end = std::min(field_value.find(has_brackets ? ']' : ':'), field_value.size());
-  std::string_view host = field_value.substr(0, end);
-  std::string_view port = field_value.substr(end);
-  if (has_brackets) {
-    if (!port.starts_with(']')) return {};
-    host.remove_prefix(1);
-    port.remove_prefix(1);
-  }
-  if (!port.empty() && port.front() != ':') return {};
-  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
-  if (!std::all_of(port.begin() + (port.empty() ? 0 : 1), port.end(), is_digit)) return {};
-  return lower_case(std::string(host));
-}
-
 Decoded decode(const RequestHead& head, std::string_view body, const ApiOptions& options) {
   Decoded decoded{{nullptr, wants_plain_text(head.accept), head.method == "HEAD"},
                   Question(Nothing{})};
@@ -444,7 +398,7 @@ Decoded decode(const RequestHead& head, std::string_view body, const ApiOptions&
   const Found found = find_route(head.method, path, options);
   const bool changes = head.method == "POST" || head.method == "DELETE" ||
                        (found.route != nullptr && found.route->gets_may_write);
-  if (const Result<void> sender = check_sender(head, options, changes); !sender) {
+  if (const Result<void> sender = check_sender(head, options.senders, changes); !sender) {
     decoded.result = problem_response(sender.error());
   } else if (found.route == nullptr && found.allowed.empty()) {
     decoded.result = problem_response({Code::kNoRoute, "there is nothing at this path"});

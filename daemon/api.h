@@ -15,6 +15,7 @@
 #include "common/store/store.h"
 #include "daemon/request_head.h"
 #include "daemon/response.h"
+#include "daemon/sender.h"
 
 namespace counterd {
 
@@ -28,9 +29,8 @@ struct Figures {
 };
 
 struct ApiOptions {
-  std::vector<std::string> hosts;  // names allowed in Host: lower case, without a port
-  bool any_address = false;        // Host may also name any IP address
-  bool allow_get_writes = false;   // the seed's GET /increment and GET /reset
+  SenderRules senders;
+  bool allow_get_writes = false;  // the seed's GET /increment and GET /reset
 };
 
 struct Probe {};    // does the store answer?
@@ -57,8 +57,5 @@ struct Decoded {
 Decoded decode(const RequestHead& head, std::string_view body, const ApiOptions& options);
 
 Response encode(const Call& call, const Answer& answer, const Figures& figures);
-
-// The host part of a Host field's value in lower case, without brackets; empty if malformed.
-std::string host_of(std::string_view field_value);
 
 }  // namespace counterd

@@ -67,19 +67,17 @@ void add_address(std::vector<std::string>& hosts, const std::string& address) {
   if (scope != std::string::npos) hosts.push_back(address.substr(0, scope));
 }
 
-ApiOptions api_options(const DaemonOptions& options, const std::vector<Endpoint>& endpoints) {
-  ApiOptions api;
-  api.allow_get_writes = options.allow_get_writes;
-  api.hosts = options.allowed_hosts;
-  api.hosts.emplace_back("localhost");
+SenderRules sender_rules(const DaemonOptions& options, const std::vector<Endpoint>& endpoints) {
+  SenderRules rules{options.allowed_hosts};
+  rules.hosts.emplace_back("localhost");
   for (const Endpoint& endpoint : options.listen) {  // as they were named
-    if (!endpoint.is_unix()) api.hosts.push_back(lower_case(endpoint.host));
+    if (!endpoint.is_unix()) rules.hosts.push_back(lower_case(endpoint.host));
   }
   for (const Endpoint& endpoint : endpoints) {  // as they were resolved
-    if (!endpoint.is_unix()) add_address(api.hosts, endpoint.host);
-    api.any_address = api.any_address || is_wildcard(endpoint);
+    if (!endpoint.is_unix()) add_address(rules.hosts, endpoint.host);
+    rules.any_address = rules.any_address || is_wildcard(endpoint);
   }
-  return api;
+  return rules;
 }
 
 std::string text_of(const std::vector<Endpoint>& endpoints) {
@@ -128,7 +126,7 @@ Result<void> Supervisor::write_worker_setup(bool create_store) {
   setup.store = options_.store;
   setup.store.create = create_store;
   setup.store.empty_log = true;
-  setup.api = api_options(options_, listeners_.endpoints());
+  setup.api = {sender_rules(options_, listeners_.endpoints()), options_.allow_get_writes};
   setup.max_connections = static_cast<std::size_t>(options_.max_connections);
   setup.drain_timeout = options_.drain_timeout;
   Result<UniqueFd> file = write_setup(setup);

@@ -36,7 +36,8 @@ namespace counterd {
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StoreOptions, url, sync, create, redis_prefix,
                                    redis_password_file, require_durable, key_lifetime, max_keys,
                                    timeout, empty_log)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ApiOptions, hosts, any_address, allow_get_writes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SenderRules, hosts, any_address)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ApiOptions, senders, allow_get_writes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WorkerSetup, store, api, max_connections, drain_timeout)
 
 namespace {
@@ -46,8 +47,11 @@ namespace {
 [[maybe_unused]] void all_fields_are_named(const StoreOptions& options) {
   [[maybe_unused]] const auto& [a, b, c, d, e, f, g, h, i, j] = options;
 }
+[[maybe_unused]] void all_fields_are_named(const SenderRules& rules) {
+  [[maybe_unused]] const auto& [a, b] = rules;
+}
 [[maybe_unused]] void all_fields_are_named(const ApiOptions& options) {
-  [[maybe_unused]] const auto& [a, b, c] = options;
+  [[maybe_unused]] const auto& [a, b] = options;
 }
 [[maybe_unused]] void all_fields_are_named(const WorkerSetup& setup) {
   [[maybe_unused]] const auto& [a, b, c, d] = setup;

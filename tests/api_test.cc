@@ -10,7 +10,7 @@ namespace {
 
 ApiOptions local() {
   ApiOptions options;
-  options.hosts = {"localhost", "127.0.0.1"};
+  options.senders.hosts = {"localhost", "127.0.0.1"};
   return options;
 }
 
@@ -191,13 +191,13 @@ TEST_CASE("only addresses of ours are a Host") {
           "403 forbidden");
   }
   ApiOptions anywhere = local();
-  anywhere.any_address = true;
+  anywhere.senders.any_address = true;
   operation_of(decode_request("GET /report", "", "Host: [2001:db8::1]:80\r\n", anywhere));
   operation_of(decode_request("GET /report", "", "Host: [fe80::1%eth0]:80\r\n", anywhere));
   CHECK(refusal_of(decode_request("GET /report", "", "Host: evil.example\r\n", anywhere)) ==
         "403 forbidden");
   ApiOptions named = local();
-  named.hosts.emplace_back("counter.example");
+  named.senders.hosts.emplace_back("counter.example");
   operation_of(decode_request("GET /report", "", "Host: Counter.example:80\r\n", named));
 }
 

@@ -12,6 +12,7 @@
 #include "common/number.h"
 #include "common/operation_text.h"
 #include "daemon/api.h"
+#include "daemon/sender.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/other_parser.h"
 
@@ -145,7 +146,7 @@ void expect_same_when_written(const Operation& operation) {
   text += "\r\n";
   const auto head = read_request_head(text);
   EXPECT(head.ok() && head->has_value());
-  const Decoded decoded = decode(**head, body, {{"localhost"}, false, false});
+  const Decoded decoded = decode(**head, body, {{{"localhost"}, false}, false});
   const auto* question = std::get_if<Question>(&decoded.result);
   EXPECT(question != nullptr);
   const auto* again = std::get_if<Operation>(question);
@@ -288,8 +289,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   } else if (head->has_value()) {
     // A body that is shorter than it says is not waited for: no seed would survive a mutation.
     const std::string_view body = input.substr((*head)->size).substr(0, (*head)->body_size);
-    try_request(**head, body, {{"localhost"}, false, false});
-    try_request(**head, body, {{"localhost"}, false, true});
+    try_request(**head, body, {{{"localhost"}, false}, false});
+    try_request(**head, body, {{{"localhost"}, false}, true});
   }
   return 0;
 }

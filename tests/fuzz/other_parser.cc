@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <string>
 
-#include "common/letter_case.h"
+#include "common/ascii.h"
 #include "common/limits.h"
 
 namespace counterd {

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "common/letter_case.h"
+#include "common/ascii.h"
 #include "common/limits.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/other_parser.h"

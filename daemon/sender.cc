@@ -1,0 +1,55 @@
+#include "daemon/sender.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+
+#include "common/ascii.h"
+#include "common/quote.h"
+
+namespace counterd {
+namespace {
+
+bool is_address(const std::string& host) {
+  in6_addr unused{};
+  const std::string v6 = host.substr(0, host.find('%'));  // without its scope
+  return inet_pton(AF_INET, host.c_str(), &unused) == 1 ||
+         inet_pton(AF_INET6, v6.c_str(), &unused) == 1;
+}
+
+}  // namespace
+
+Result<void> check_sender(const RequestHead& head, const SenderRules& rules,
+                          bool changes_something) {
+  const std::string host = host_of(head.host);
+  const bool known = std::find(rules.hosts.begin(), rules.hosts.end(), host) != rules.hosts.end() ||
+                     (rules.any_address && is_address(host));
+  if (!known) {
+    return Error{Code::kForbidden, "Host " + quote_for_people(host) +
+                                       " is no address of this daemon; --allow-host allows a name"};
+  }
+  if (!changes_something) return {};
+  const std::string_view site = head.sec_fetch_site;
+  if (head.has_origin || site == "cross-site" || site == "same-site") {
+    return Error{Code::kForbidden, "requests that a browser sends for a site change nothing here"};
+  }
+  return {};
+}
+
+std::string host_of(std::string_view field_value) {
+  const bool has_brackets = field_value.starts_with('[');
+  const std::size_t end = std::min(field_value.find(has_brackets ? ']' : ':'), field_value.size());
+  std::string_view host = field_value.substr(0, end);
+  std::string_view port = field_value.substr(end);
+  if (has_brackets) {
+    if (!port.starts_with(']')) return {};
+    host.remove_prefix(1);
+    port.remove_prefix(1);
+  }
+  if (!port.empty() && port.front() != ':') return {};
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  if (!std::all_of(port.begin() + (port.empty() ? 0 : 1), port.end(), is_digit)) return {};
+  return lower_case(std::string(host));
+}
+
+}  // namespace counterd
