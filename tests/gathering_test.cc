@@ -1,5 +1,7 @@
 #include "daemon/gathering.h"
 
+#include <algorithm>
+
 #include "tests/catch.h"
 
 namespace counterd {

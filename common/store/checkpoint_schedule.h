@@ -19,7 +19,8 @@ class CheckpointSchedule {
   std::chrono::milliseconds patience() const;
 
   // It ran from `start` to `end`, and did its work or was kept from it. The next one is due when
-  // the log has grown: by 1 to 16 MiB, the more, the shorter the checkpoints are for their number.
+  // the log has grown by 1 to 16 MiB: by more while checkpoints are quick and frequent, by less
+  // while they are slow.
   void note_checkpoint(Time start, Time end);
 
  private:

@@ -69,6 +69,11 @@ constexpr int kSyncPatience = 4;
 constexpr std::chrono::milliseconds kShortestSync{1};
 constexpr std::chrono::microseconds kSyncPause{200};
 
+// What to do about a log that has lost a part.
+constexpr std::string_view kSaveDatabase =
+    "copy the database with its -wal and -shm, end all that use it, and check it (PRAGMA "
+    "integrity_check) before it is used again";
+
 // Keeps SQLite from accounting for its memory, under a lock. If SQLite was in use in this process
 // before, it still does.
 void configure_sqlite() {
@@ -104,6 +109,7 @@ struct Connection {
   }
 
   SQLite::Database database;
+  std::unique_ptr<ShmLock> no_checkpoints;  // of a log that was found damaged
   std::optional<SQLite::Statement> read_begin, write_begin, commit, version;
   std::optional<SqliteCounters> counters;
   std::optional<SqliteKeys> keys;
@@ -173,10 +179,9 @@ class SqliteStore final : public Store {
   SqliteFile file_;
   const StoreOptions options_;
   FileTurn turn_;
-  std::unique_ptr<Connection> connection_;   // there is one as soon as the store is open
-  std::unique_ptr<ShmLock> no_checkpoints_;  // of a log that this store has found damaged
-  bool must_recover_ = false;                // see distrust_log()
-  bool knows_log_ = false;                   // all that was in it when it was opened is on the disk
+  std::unique_ptr<Connection> connection_;  // there is one as soon as the store is open
+  bool must_recover_ = false;               // see distrust_log()
+  bool knows_log_ = false;                  // all that was in it when it was opened is on the disk
   std::optional<std::uint32_t> synced_version_;  // the data_version() known to be on the disk
   std::optional<std::uint32_t> ours_;            // the data_version() whose latest commit is ours
   std::optional<LogEnd> told_;  // how far this store has acknowledged; nothing: not known
@@ -193,7 +198,10 @@ Result<void> SqliteStore::open(Deadline deadline) {
   if (const Result<void> turn = turn_.take(deadline); !turn) return turn.error();
   Result<void> opened = file_.check_others();
   if (opened) opened = connect();
-  if (opened) file_.be_present();  // only now: others trust a log that somebody uses
+  if (opened) {
+    file_.remember_companions();
+    file_.be_present();  // only now: others trust a log that somebody uses
+  }
   turn_.yield();
   return opened;
 }
@@ -226,7 +234,6 @@ Result<void> SqliteStore::try_to_connect() {
     connection_->set_sync(options_.sync);
     if (const Result<void> ours = check_application(); !ours) return ours.error();
     connection_->prepare(options_);
-    file_.remember_companions();
     // After the log is opened: the kernel reports what fails from then on.
     const bool is_first = !file_.is_another_present();
     const bool sealed = is_first && is_sealed(file_.log_path(), kLongestSealedBytes);
@@ -353,10 +360,11 @@ Result<void> SqliteStore::check_log() {
   if (check.state == State::kUnknown) {
     return Error{Code::kUnavailable,
                  what +
-                     ", and this process has not acknowledged anything in it: ask another one, or "
-                     "end all that use it, if it stays so"};
+                     ", and this process has not acknowledged anything in it: ask another one; if "
+                     "it stays so, " +
+                     std::string(kSaveDatabase)};
   }
-  no_checkpoints_ = std::move(check.no_checkpoints);
+  connection_->no_checkpoints = std::move(check.no_checkpoints);
   log_line(what);
   return damaged();
 }
@@ -364,9 +372,7 @@ Result<void> SqliteStore::check_log() {
 Error SqliteStore::damaged() const {
   return {Code::kUnavailable,
           "the log of " + file_.path() +
-              " has lost a part of what was acknowledged: copy the database with its -wal "
-              "and -shm, end all that use it, and check it (PRAGMA integrity_check) before it is "
-              "used again"};
+              " may have lost a part of what was acknowledged: " + std::string(kSaveDatabase)};
 }
 
 // kUnavailable: what the files hold must not be used.
@@ -502,10 +508,15 @@ void SqliteStore::run_due_checkpoint() {
   schedule_.note_checkpoint(start, steady_clock::now());
 }
 
-// What has been moved is read from the database from then on, so it is synced, even if it is not
-// all of the log and SQLite does not sync it. REQUIRES: the turn is held
+// The log is synced before SQLite does so: if that fails, nothing looks as if it were being moved,
+// which a log that loses a part could not be told from. What has been moved is read from the
+// database from then on, so that is synced, even if it is not all of the log and SQLite does not
+// sync it. REQUIRES: the turn is held
 int SqliteStore::checkpoint(int mode) {
   sqlite3* const handle = connection_->database.getHandle();
+  if (options_.sync == Sync::kFull) {
+    if (const int synced = sync_log(handle); synced != SQLITE_OK) return synced;
+  }
   int frames = 0;
   int moved = 0;
   const int code = sqlite3_wal_checkpoint_v2(handle, nullptr, mode, &frames, &moved);
