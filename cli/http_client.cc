@@ -22,6 +22,7 @@ constexpr std::size_t kMaxHead = 16 * 1024;
 // A batch of 1,000 operations on counters with the longest names has answers of half a MiB.
 constexpr std::size_t kMaxBody = 4 * 1024 * 1024;
 constexpr std::size_t kReadBytes = 16 * 1024;
+
 // The value of a field of `head`, without the blanks around it (RFC 9112, 5); nothing if it has
 // none.
 std::optional<std::string_view> field_of(std::string_view head, std::string_view name) {
