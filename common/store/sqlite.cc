@@ -246,11 +246,13 @@ Result<void> SqliteStore::try_to_connect() {
     }
     if (knows_log_) told_ = end_of_log(handle);
   } catch (const SQLite::Exception& exception) {
-    // What may pass by itself. SQLite also says that the database is malformed when the disk has
-    // failed a read.
+    // What may pass by itself. SQLite also says that the database is malformed, or none, when the
+    // disk has failed a read, or has lost what is read.
     constexpr std::array passing = {SQLITE_BUSY,    SQLITE_IOERR,    SQLITE_FULL,    SQLITE_NOMEM,
                                     SQLITE_CORRUPT, SQLITE_CANTOPEN, SQLITE_PROTOCOL};
-    const bool passes = is_one_of(passing, exception.getErrorCode());
+    const bool is_lost =
+        connection_ && !was_empty && is_in_doubt(connection_->database.getHandle());
+    const bool passes = is_lost || is_one_of(passing, exception.getErrorCode());
     return Error{passes ? Code::kUnavailable : Code::kConfig,
                  "cannot open the database " + file_.path() + ": " + exception.what()};
   }

@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sqlite3.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -130,6 +131,22 @@ bool journaling() {
   return control()->journaling.load(std::memory_order_relaxed) != 0;
 }
 
+// As long as it lives, the harness does not change the files (PowerSupply::forget()). A process
+// changes them on one thread at a time.
+class HarnessWaits {
+ public:
+  HarnessWaits() {
+    if (journaling()) flock(journal_file(), LOCK_SH);
+  }
+  HarnessWaits(const HarnessWaits&) = delete;
+  HarnessWaits& operator=(const HarnessWaits&) = delete;
+  ~HarnessWaits() {
+    const int error = errno;
+    if (journaling()) flock(journal_file(), LOCK_UN);
+    errno = error;
+  }
+};
+
 bool would_grow(int fd, std::int64_t end) {
   struct stat found {};
   return control()->full.load(std::memory_order_relaxed) != 0 && fstat(fd, &found) == 0 &&
@@ -140,6 +157,7 @@ template <class Sync>
 int sync_file(Sync* sync, int fd) {
   const int file = file_of(fd);
   if (file == kNoFile) return sync(fd);
+  const HarnessWaits waits;
   struct stat journal {};
   if (journaling()) fstat(journal_file(), &journal);
   const bool failed = fails(Call::kSync);
@@ -164,6 +182,7 @@ ssize_t write_at(int fd, const void* data, std::size_t size, off64_t offset) {
     errno = ENOSPC;
     return -1;
   }
+  const HarnessWaits waits;
   if (journaling()) write_record(Entry::kWrite, file, offset, data, size);
   return real_pwrite64(fd, data, size, offset);
 }
@@ -171,10 +190,10 @@ ssize_t write_at(int fd, const void* data, std::size_t size, off64_t offset) {
 int truncate_to(int fd, off64_t size) {
   REAL(ftruncate64);
   const int file = file_of(fd);
-  if (file != kNoFile) {
-    if (fails(Call::kWrite)) return -1;
-    if (journaling()) write_record(Entry::kTruncate, file, size, nullptr, 0);
-  }
+  if (file == kNoFile) return real_ftruncate64(fd, size);
+  if (fails(Call::kWrite)) return -1;
+  const HarnessWaits waits;
+  if (journaling()) write_record(Entry::kTruncate, file, size, nullptr, 0);
   return real_ftruncate64(fd, size);
 }
 

@@ -25,13 +25,11 @@ using std::chrono::steady_clock;
 
 constexpr Counters kCounters{.plain = 6, .resettable = 3};
 
-// How long to go on asking again at the end for what is unknown, at most.
-constexpr std::chrono::seconds kLastPatience{60};
-
 struct Options {
   std::uint64_t seed = 0;
   double minutes = 1;
   int clients = 16;
+  int patience_s = 60;  // the longest to go on asking again at the end for what is unknown
   std::string engine = "sqlite";
   std::vector<std::string> only;
   std::string counterd = COUNTERD_BINARY;
@@ -80,7 +78,7 @@ class Run {
   void set_up_sqlite();
   void set_up_redis();
   void ask_while_faults_happen();
-  std::int64_t value_of(int counter) const;
+  Result<std::int64_t> value_of(int counter) const;
   int judge();
 
   const Options options_;
@@ -192,7 +190,7 @@ void Run::ask_while_faults_happen() {
     while (steady_clock::now() < end) nemesis_->act();
     nemesis_->heal();
     more = false;
-    const auto last = steady_clock::now() + kLastPatience;
+    const auto last = steady_clock::now() + std::chrono::seconds(options_.patience_s);
     while (running > 0 && steady_clock::now() < last) {
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
@@ -206,12 +204,14 @@ void Run::ask_while_faults_happen() {
   if (failure) std::rethrow_exception(failure);
 }
 
-std::int64_t Run::value_of(int counter) const {
+// An Error: it cannot be reported, although everything runs.
+Result<std::int64_t> Run::value_of(int counter) const {
   HttpSocket client(first_->endpoint());
   const auto reply = client.ask(
       request("GET", "/v1/counters/" + kCounters.name(counter), {}, "Accept: text/plain\r\n"));
   if (reply && reply->status == 404) return 0;
-  if (!reply || reply->status != 200) throw std::runtime_error("the last report failed");
+  if (!reply) return Error{Code::kUnavailable, "no answer"};
+  if (reply->status != 200) return Error{Code::kUnavailable, reply->body};
   return std::stoll(reply->body);
 }
 
@@ -237,8 +237,14 @@ int Run::judge() {
     sum.checks += tally.checks;
   }
   for (int counter = 0; counter < kCounters.all(); ++counter) {
-    check_counter(kCounters.name(counter), std::move(events[static_cast<std::size_t>(counter)]),
-                  value_of(counter), verdict);
+    const std::string name = kCounters.name(counter);
+    const Result<std::int64_t> last = value_of(counter);
+    if (!last) {
+      ++verdict.lost;
+      verdict.findings.push_back(name + " cannot be reported: " + last.error().message);
+      continue;
+    }
+    check_counter(name, std::move(events[static_cast<std::size_t>(counter)]), *last, verdict);
   }
   std::int64_t faults = 0;
   std::string kinds;
@@ -276,6 +282,8 @@ int main(int argc, char** argv) {
   app.add_option("--seed", options.seed, "What chance follows from");
   app.add_option("--minutes", options.minutes, "How long")->check(CLI::PositiveNumber);
   app.add_option("--clients", options.clients, "How many ask over HTTP")->check(CLI::Range(1, 200));
+  app.add_option("--patience", options.patience_s, "Seconds to wait for answers at the end")
+      ->check(CLI::Range(1, 600));
   app.add_option("--engine", options.engine, "sqlite or redis")
       ->check(CLI::IsMember({"sqlite", "redis"}));
   app.add_option("--only", options.only, "Faults to choose from, of " + names_of_faults())

@@ -8,6 +8,7 @@
 
 #include "common/control.h"
 #include "tests/faults/clock.h"
+#include "tests/http_socket.h"
 
 namespace counterd::faults {
 namespace {
@@ -51,6 +52,7 @@ const std::vector<Nemesis::Fault>& Nemesis::all_faults() {
       {"read-error", 4, &Nemesis::fail_read, Where::kSqlite},
       {"write-error", 6, &Nemesis::fail_write, Where::kSqlite},
       {"sync-error", 6, &Nemesis::fail_sync, Where::kSqlite},
+      {"lost-pages", 4, &Nemesis::lose_pages, Where::kSqlite},
       {"read-only", 3, &Nemesis::refuse_writes, Where::kSqlite},
       {"full-disk", 3, &Nemesis::fill_disk, Where::kSqlite},
       {"slow-checkpoint", 3, &Nemesis::slow_checkpoint, Where::kSqlite},
@@ -282,6 +284,40 @@ void Nemesis::fail_sync() {
   if (!in_order && random_.one_in(2)) return start_all();
   ++counts_["power-loss"];
   lose_power();
+}
+
+// Fails syncs for a while, and has the kernel forget what they were to write. If a daemon refuses
+// to go on after that, all are ended, which is what it asks for.
+void Nemesis::lose_pages() {
+  fail_calls(Call::kSync, EIO, random_.one_in(2) ? kForever : 1);
+  for (int i = 0; i < 3; ++i) {
+    sleep_ms(random_.between(1, 20));
+    world_.power->forget(random_);
+  }
+  world_.disk->call = Call::kNone;
+  if (serves(*world_.first) && (world_.second->pid() == 0 || serves(*world_.second))) return;
+  ++counts_["lost-pages-refused"];
+  const auto no_tool = world_.tool->forbid();
+  heal();
+  stop_all();
+  start_all();
+}
+
+// Whether its workers come to answer for their stores: so many connections meet all of them.
+bool Nemesis::serves(const DaemonProcess& daemon) {
+  constexpr int kConnections = 8;
+  const std::int64_t end = now_ns() + 5'000 * kMs;
+  for (int ready = 0; ready < kConnections;) {
+    end_what_is_due();  // a stopped worker, for one
+    HttpSocket socket(daemon.endpoint());
+    const auto reply = socket.is_open() && socket.send(request("GET", "/readyz"))
+                           ? socket.receive(std::chrono::milliseconds(500))
+                           : std::nullopt;
+    ready = reply && reply->status == 200 ? ready + 1 : 0;
+    if (ready == 0 && now_ns() > end) return false;
+    if (ready == 0) sleep_ms(20);
+  }
+  return true;
 }
 
 void Nemesis::fill_disk() {

@@ -83,6 +83,8 @@ class Nemesis {
   void fail_write();
   void refuse_writes();
   void fail_sync();
+  void lose_pages();
+  bool serves(const DaemonProcess& daemon);
   void fill_disk();
   void slow_checkpoint();
   void lose_power();

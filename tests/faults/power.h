@@ -4,7 +4,7 @@
 // Of each file the disk holds what was written before its last successful sync began. Of what was
 // written later it holds any part: whole sectors, in any order. What a failed sync was to make
 // durable counts as written by the kernel from then on: a later sync does not bring it to the disk,
-// only another write does.
+// only another write does. The kernel may also forget it, while the power stays on.
 #pragma once
 
 #include <array>
@@ -26,11 +26,14 @@ class PowerSupply {
   // Replaces the files by what the disk holds; starts a new journal. REQUIRES: no process uses them
   void fail(Random& random);
 
+  // The files have, of what failed syncs were to make durable, what the disk has.
+  void forget(Random& random);
+
  private:
   struct Change {
     Entry entry;
     std::int64_t offset;
-    std::string_view data;
+    std::string data;
     std::size_t position;  // in the journal
   };
   struct File {
@@ -40,15 +43,17 @@ class PowerSupply {
     std::vector<std::pair<std::size_t, std::size_t>> touched;  // may differ from the file itself
   };
 
-  void replay(std::string_view journal, Random& random);
+  void replay(Random& random);
   void note(const Record& record, std::string_view data, std::size_t position, Random& random);
   static void apply(File& file, const Change& change);
   static void apply_some(File& file, const Change& change, int percent, Random& random);
   static void lose(File& file, int percent, Random& random);
   static void write_back(File& file);
+  static void restore(const File& file);
 
   std::array<File, 2> files_;
   const std::string journal_;
+  std::size_t replayed_ = 0;  // how much of it
 };
 
 }  // namespace counterd::faults
