@@ -289,6 +289,7 @@ void Nemesis::fail_sync() {
 // Fails syncs for a while, and has the kernel forget what they were to write. If a daemon refuses
 // to go on after that, all are ended, which is what it asks for.
 void Nemesis::lose_pages() {
+  heal();  // one that is stopped in the middle of a write would not let the files be changed
   fail_calls(Call::kSync, EIO, random_.one_in(2) ? kForever : 1);
   for (int i = 0; i < 3; ++i) {
     sleep_ms(random_.between(1, 20));

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <set>
 #include <stdexcept>
+#include <thread>
 
 #include "common/unique_fd.h"
 
@@ -17,6 +18,7 @@ namespace counterd::faults {
 namespace {
 
 constexpr std::size_t kSector = 512;
+constexpr int kPatienceMs = 10'000;
 
 // What the file has from `begin` on.
 std::string read_from(const std::string& path, std::size_t begin) {
@@ -64,7 +66,10 @@ void PowerSupply::fail(Random& random) {
 
 void PowerSupply::forget(Random& random) {
   const UniqueFd journal = open_to_write(journal_);
-  flock(journal.get(), LOCK_EX);  // nobody writes, truncates or syncs meanwhile
+  for (int i = 0; flock(journal.get(), LOCK_EX | LOCK_NB) != 0; ++i) {  // see disk.cc
+    if (i == kPatienceMs) throw std::runtime_error("a process that is stopped is writing");
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
   replay(random);
   for (const File& file : files_) restore(file);
 }

@@ -26,7 +26,8 @@ class PowerSupply {
   // Replaces the files by what the disk holds; starts a new journal. REQUIRES: no process uses them
   void fail(Random& random);
 
-  // The files have, of what failed syncs were to make durable, what the disk has.
+  // The files have, of what failed syncs were to make durable, what the disk has. REQUIRES: no
+  // process that uses them is stopped
   void forget(Random& random);
 
  private:
