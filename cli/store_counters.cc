@@ -13,6 +13,11 @@ class StoreCounters : public Counters {
     const Result<void> resolved = resolve_timezones(step.operation);
     if (!resolved) return failed(resolved.error());
     run_batch(*store_, {&step, 1}, deadline);
+    // An outcome does not say whether only another configuration helps.
+    if (step.outcome.code == Code::kUnavailable) {
+      const Result<void> answers = store_->probe(deadline);
+      if (!answers && answers.error().code == Code::kConfig) return failed(answers.error());
+    }
     return std::move(step.outcome);
   }
 

@@ -80,6 +80,7 @@ class Proxy {
     kHoldRequest,        // the connection is lost, the batch is stuck until release_held()
     kSwallow,            // the batch vanishes, the connection seems to live
     kTellWhenForwarded,  // nothing happens to it
+    kBreakOff,           // the answer says that it was broken off in the middle
   };
 
   // `latency`: how much later each reply comes.
@@ -138,7 +139,7 @@ class Proxy {
  private:
   struct Pair {
     UniqueFd client, server;
-    bool cut_at_reply = false;
+    Fault at_reply = Fault::kNone;
   };
 
   [[noreturn]] static void fail(const char* what) {
@@ -206,15 +207,16 @@ class Proxy {
     const bool forwards = fault != Fault::kCutBeforeRequest && fault != Fault::kHoldRequest;
     if (forwards) send_all(pair.server.get(), request);
     if (fault != Fault::kNone) note_fault();
-    pair.cut_at_reply = fault == Fault::kCutBeforeReply;
+    pair.at_reply = fault;
     return forwards && fault != Fault::kCutAfterRequest;
   }
 
   bool forward_reply(Pair& pair) {
     const std::string reply = read_some(pair.server.get());
-    if (reply.empty() || pair.cut_at_reply) return false;
+    if (reply.empty() || pair.at_reply == Fault::kCutBeforeReply) return false;
     std::this_thread::sleep_for(latency_);
-    send_all(pair.client.get(), reply);
+    const bool breaks_off = std::exchange(pair.at_reply, Fault::kNone) == Fault::kBreakOff;
+    send_all(pair.client.get(), breaks_off ? "-PARTIAL no memory\r\n" : reply);
     return true;
   }
 
@@ -358,16 +360,12 @@ TEST_CASE("where Redis denies an end, nothing is changed", "[redis]") {
   StoreOptions options;
   options.url = "redis+unix://alice@" + server.socket_path();
   options.redis_password_file = directory / "password";
-  for (const std::string denied : {"-pexpireat", "-persist", "-hdel"}) {
-    CAPTURE(denied);
-    server.command({"FLUSHALL"});
-    server.command({"ACL", "SETUSER", "alice", "reset", "on", ">correct", "~*", "+@all", denied});
-    const auto store = open_or_throw(options);
-    const Outcome outcome = run_one(*store, ending_in(std::chrono::hours(1), increment_of("a")));
-    CHECK(outcome.code == Code::kUnavailable);
-    CHECK(server.command({"EXISTS", "counterd:c:a"}) == "0");
-    CHECK(run_one(*store, increment_of("a")).value == 1);
-  }
+  server.command({"ACL", "SETUSER", "alice", "on", ">correct", "~*", "+@all", "-pexpireat"});
+  const auto store = open_or_throw(options);
+  const Outcome outcome = run_one(*store, ending_in(std::chrono::hours(1), increment_of("a")));
+  CHECK(outcome.code == Code::kUnavailable);
+  CHECK(server.command({"EXISTS", "counterd:c:a"}) == "0");
+  CHECK(run_one(*store, increment_of("a")).value == 1);
 }
 
 TEST_CASE("a user of the server's ACL logs in with name and password", "[redis]") {
@@ -414,13 +412,13 @@ TEST_CASE("a key of another type refuses the batch before any of it", "[redis]")
 
 TEST_CASE("a batch of which the user may not do all is refused before any of it", "[redis]") {
   const RedisServer server;
-  const std::vector<Step> steps = {increment_of("a"), keyed(increment_of("a"), "key"),
-                                   ending_in(milliseconds(60'000), increment_of("a")),
+  const std::vector<Step> steps = {increment_of("b"), keyed(increment_of("a"), "key"),
+                                   ending_in(milliseconds(60'000), increment_of("b")),
                                    delete_of("a")};
   const std::vector<std::vector<const char*>> needs = {
       {"-hset", "-zadd", "-set"},
-      {"-hset", "-zadd", "-set", "-zrem", "-zrangebyscore"},
-      {"-hset", "-zadd", "-set", "-zrem", "-hdel", "-pexpireat", "-persist", "-zrangebyscore"},
+      {"-hset", "-zadd", "-set", "-zrangebyscore"},
+      {"-hset", "-zadd", "-set", "-pexpireat", "-zrangebyscore"},
       {"-zrem", "-del", "-set"}};
   StoreOptions options = options_for("redis+unix://alice@" + server.socket_path());
   options.redis_password_file = password_file(server, "correct\n");
@@ -434,10 +432,88 @@ TEST_CASE("a batch of which the user may not do all is refused before any of it"
       server.command({"ACL", "SETUSER", "alice", denied});
       const Outcome outcome = run_one(*store, steps[i]);
       CHECK(outcome.code == Code::kUnavailable);
-      CHECK(server.command({"HGETALL", "counterd:c:a"}).find("e\n") == std::string::npos);
+      CHECK(server.command({"EXISTS", "counterd:c:b"}) == "0");
       CHECK(server.command({"HGET", "counterd:c:a", "v"}) == "1");
     }
   }
+}
+
+TEST_CASE("a batch that may not touch one of its keys is refused before any of it", "[redis]") {
+  const RedisServer server;
+  const std::vector<const char*> keys = {"~counterd:scratch", "~counterd:c:b",   "~counterd:names",
+                                         "~counterd:s:*",     "~counterd:k:b/*", "~counterd:keys",
+                                         "~counterd:ends"};
+  StoreOptions options = options_for("redis+unix://alice@" + server.socket_path());
+  options.redis_password_file = password_file(server, "correct\n");
+  for (const std::string denied : keys) {
+    CAPTURE(denied);
+    std::vector<std::string> user = {"ACL", "SETUSER",  "alice", "reset",
+                                     "on",  ">correct", "+@all", "%R~*"};
+    for (const char* key : keys) {
+      if (key != denied) user.emplace_back(key);
+    }
+    server.command(user);
+    const Step step = ending_in(milliseconds(60'000), increment_of("b", kBeyondDoubles));
+    const auto store = open_or_throw(options);
+    CHECK(run_one(*store, keyed(step, "key")).code == Code::kUnavailable);
+    CHECK(server.command({"EXISTS", "counterd:c:b", "counterd:names", "counterd:k:b/key",
+                          "counterd:keys", "counterd:ends"}) == "0");
+  }
+}
+
+TEST_CASE("times that are none refuse the batch before any of it", "[redis]") {
+  const RedisServer server;
+  server.command({"HSET", "counterd:c:bad", "v", "1", "c", "yesterday"});
+  const auto store = open_or_throw(options_for(server.url()));
+  const auto outcomes = run(*store, [] {
+    std::vector<Step> steps;
+    steps.push_back(increment_of("good"));
+    steps.push_back(report_of("bad"));
+    return steps;
+  }());
+  CHECK(outcomes[0].code == Code::kUnavailable);
+  CHECK(contains(outcomes[0].detail, "times of bad"));
+  CHECK(server.command({"EXISTS", "counterd:c:good"}) == "0");
+}
+
+TEST_CASE("a name that is none is not listed", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  server.command({"ZADD", "counterd:names", "0", "web:e\nfake"});
+  server.command({"HSET", "counterd:c:web:e\nfake", "v", "1"});
+  const Result<ListPage> page = store->list({"", "", 10}, patiently());
+  REQUIRE_FALSE(page);
+  CHECK(page.error().code == Code::kUnavailable);
+}
+
+TEST_CASE("a server that refuses changes as a replica is connected to anew", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  REQUIRE(run_one(*store, increment_of("a")).value == 1);
+  const auto connection = [&] { return server.command({"CLIENT", "LIST", "TYPE", "NORMAL"}); };
+  CHECK(contains(connection(), "cmd=evalsha"));
+  server.command({"REPLICAOF", "127.0.0.1", "1"});
+  CHECK(run_one(*store, increment_of("a")).code == Code::kUnavailable);
+  CHECK(becomes_true([&] { return !contains(connection(), "cmd=evalsha"); }));
+  server.command({"REPLICAOF", "NO", "ONE"});
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+}
+
+TEST_CASE("a password is not repeated, whatever the server says of it", "[redis]") {
+  const RedisServer server({"--rename-command", "AUTH", ""});
+  StoreOptions options = options_for("redis+unix://alice@" + server.socket_path());
+  options.redis_password_file = password_file(server, "hunter2\n");
+  const Error error = probe_error(*open_or_throw(options));
+  CHECK(error.code == Code::kConfig);
+  CHECK(contains(error.message, "password"));
+  CHECK_FALSE(contains(error.message, "hunter2"));
+}
+
+TEST_CASE("a password file may have line ends of another system", "[redis]") {
+  const RedisServer server({"--requirepass", "correct"});
+  StoreOptions options = options_for(server.url());
+  options.redis_password_file = password_file(server, "correct\r\n");
+  CHECK(open_or_throw(options)->probe(patiently()));
 }
 
 TEST_CASE("a key that is kept again when it has ended is counted among those that are known",
@@ -530,14 +606,40 @@ TEST_CASE("a change is made over a link on which to connect takes longer than an
 
 TEST_CASE("a batch that the server broke off in the middle is unknown", "[redis]") {
   const RedisServer server;
-  server.command({"ACL", "SETUSER", "alice", "reset", "on", ">correct", "+@all", "%R~*",
-                  "~counterd:c:*", "~counterd:scratch"});
-  StoreOptions options = options_for("redis+unix://alice@" + server.socket_path());
-  options.redis_password_file = password_file(server, "correct\n");
-  const Outcome outcome = run_one(*open_or_throw(options), increment_of("a"));
-  CHECK(server.command({"HGET", "counterd:c:a", "v"}) == "1");
+  Proxy proxy(server);
+  const auto store = open_or_throw(options_for(proxy.url()));
+  proxy.arm(Proxy::Fault::kBreakOff);
+  const Outcome outcome = run_one(*store, increment_of("a"));
   CHECK(outcome.code == Code::kUnknown);
   CHECK(contains(outcome.detail, "PARTIAL"));
+  CHECK(proxy.faults_seen() == 1);
+}
+
+TEST_CASE("a batch whose session the server has forgotten is unknown, and not applied again",
+          "[redis]") {
+  const RedisServer server;
+  Proxy proxy(server);
+  const auto store = open_or_throw(options_for(proxy.url()));
+  proxy.arm(Proxy::Fault::kCutBeforeReply, 1'000);
+  std::thread clock([&] {  // as if it were set forward by hours
+    if (!proxy.wait_for_faults()) return;
+    server.command({"DEL", server.command({"KEYS", "counterd:s:*"})});
+    proxy.arm(Proxy::Fault::kNone);
+  });
+  const Outcome outcome = run_one(*store, increment_of("a"));
+  clock.join();
+  CHECK(outcome.code == Code::kUnknown);
+  CHECK(contains(outcome.detail, "FORGOTTEN"));
+  CHECK(server.command({"HGET", "counterd:c:a", "v"}) == "1");
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+}
+
+TEST_CASE("the first batch of a session is applied by its copy if it never arrived", "[redis]") {
+  const RedisServer server;
+  Proxy proxy(server);
+  const auto store = open_or_throw(options_for(proxy.url()));
+  proxy.arm(Proxy::Fault::kCutBeforeRequest);
+  CHECK(run_one(*store, increment_of("a")).value == 1);
 }
 
 TEST_CASE("a user without a password, and a password file without one, are refused", "[redis]") {
@@ -632,6 +734,20 @@ TEST_CASE("status says what the server's settings make durable", "[redis]") {
     CHECK(contains(probed.error().message, "--require-durable"));
     CHECK(server.command({"EXISTS", "counterd:c:a"}) == "0");
   }
+}
+
+TEST_CASE("a server that has not written its log yet is not durable enough for now", "[redis]") {
+  const RedisServer server({"--appendfsync", "always", "--rdb-key-save-delay", "100000"});
+  StoreOptions options = options_for(server.url());
+  options.require_durable = true;
+  for (int i = 0; i < 10; ++i) {
+    run_one(*open_or_throw(options_for(server.url())), increment_of("c" + std::to_string(i)));
+  }
+  server.command({"CONFIG", "SET", "appendonly", "yes"});
+  const auto store = open_or_throw(options);
+  CHECK(probe_error(*store).code == Code::kUnavailable);
+  CHECK(contains(store->status().durability, "until it has written its log"));
+  CHECK(becomes_true([&] { return store->probe(patiently()).ok(); }));
 }
 
 TEST_CASE("where CONFIG is denied the durability is unverified and not enough", "[redis]") {

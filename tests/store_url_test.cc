@@ -176,6 +176,11 @@ TEST_CASE("a URL with a password is refused and the password is not repeated", "
         std::string::npos);
 }
 
+TEST_CASE("a socket's path is as long as an address holds at most", "[store_url]") {
+  CHECK(parse_store_url("redis+unix:///" + std::string(106, 'a')));
+  CHECK_FALSE(parse_store_url("redis+unix:///" + std::string(107, 'a')));
+}
+
 TEST_CASE("a refused URL is shown without what could forge a line", "[store_url]") {
   const Result<StoreLocation> location = parse_store_url("x:\nroot\x1b[0m");
   REQUIRE_FALSE(location);

@@ -5,7 +5,8 @@
 // again under the same id, and the script repeats its earlier answer, or applies the batch now. An
 // id is a session (this Store) and a sequence number: the server keeps the latest outcomes of each
 // session, one key however many batches, and refuses an older number, so that a copy that was stuck
-// on the way cannot be applied late.
+// on the way cannot be applied late. If it does not know the session of a copy, it has forgotten
+// it, and refuses the copy; so a session is made known before its first batch is sent.
 //
 // Keys, each after the prefix: "c:NAME", a hash of v (value), c (created at), u (updated at) and,
 // if it has an end, e (all Unix ms), when Redis itself deletes it, and perhaps w (its window);
@@ -17,6 +18,7 @@
 #include <fstream>
 #include <thread>
 
+#include "common/counter_name.h"
 #include "common/limits.h"
 #include "common/number.h"
 #include "common/quote.h"
@@ -32,8 +34,13 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-// How long the server knows the latest batch of a session.
+// How long the server knows the latest batch of a session; and for how long after it the session
+// need not be made known again, so that enough is left for the copies of the next one.
 constexpr milliseconds kSessionLifetime = 4 * kMaxStoreTimeout;
+constexpr milliseconds kSessionIsKnown = kSessionLifetime / 2;
+
+// Where the arguments of the script say whether a copy of the batch has been sent before.
+constexpr std::size_t kIsCopy = 7;
 
 // How far apart the server's clock and ours may be when calendar windows are counted.
 constexpr std::chrono::minutes kMaxClockDifference{1};
@@ -66,16 +73,18 @@ class RedisStore : public Store {
  private:
   template <typename Ask>
   Result<RedisReply> read(Deadline deadline, Ask ask);
+  Result<void> make_session_known(Deadline deadline);
   Result<RedisReply> run_once(const RedisArguments& arguments, Deadline deadline, bool& sent);
-  Result<RedisReply> run_until_known(const RedisArguments& arguments, Deadline deadline,
-                                     bool& sent);
+  Result<RedisReply> run_until_known(RedisArguments& arguments, Deadline deadline, bool& sent);
   Deadline patience() const { return steady_clock::now() + options_.timeout / kAttempts; }
   RedisArguments script_arguments(const RedisBatch& batch, bool changes) const;
+  std::string session_key() const { return options_.redis_prefix + "s:" + session_; }
   void forget_session();
 
   RedisConnection connection_;
   const StoreOptions options_;
   const std::string session_;
+  Deadline session_is_known_until_;
   std::uint64_t sequence_ = 0;    // of the latest batch with changes
   bool copies_may_wait_ = false;  // a copy of a batch may still be on its way
 };
@@ -92,6 +101,18 @@ Result<RedisReply> RedisStore::read(Deadline deadline, Ask ask) {
   return reply;
 }
 
+// Not if the server knows it, even if by a batch whose answer was lost.
+Result<void> RedisStore::make_session_known(Deadline deadline) {
+  if (steady_clock::now() < session_is_known_until_) return {};
+  const RedisArguments set = {"SET", session_key(), "0\n",
+                              "NX",  "PX",          std::to_string(kSessionLifetime.count())};
+  const Result<RedisReply> reply =
+      read(deadline, [&](Deadline until) { return connection_.command(set, until); });
+  if (!reply) return reply.error();
+  session_is_known_until_ = steady_clock::now() + kSessionIsKnown;
+  return {};
+}
+
 // Sends a batch with changes. Connecting may take longer than getting an answer: it takes several
 // exchanges.
 Result<RedisReply> RedisStore::run_once(const RedisArguments& arguments, Deadline deadline,
@@ -104,16 +125,21 @@ Result<RedisReply> RedisStore::run_once(const RedisArguments& arguments, Deadlin
 
 // Sends a batch with changes until its outcomes are known or `deadline` has passed. An error reply
 // to the only copy means that it was not applied, except for PARTIAL: the script raises errors only
-// before it writes. A missing answer is not waited for until the deadline: where packets vanish,
-// only another connection gets one.
-Result<RedisReply> RedisStore::run_until_known(const RedisArguments& arguments, Deadline deadline,
+// before it writes. FORGOTTEN answers a later copy, and no copy would get another answer. A missing
+// answer is not waited for until the deadline: where packets vanish, only another connection gets
+// one.
+Result<RedisReply> RedisStore::run_until_known(RedisArguments& arguments, Deadline deadline,
                                                bool& sent) {
+  if (const Result<void> known = make_session_known(deadline); !known) return known.error();
   milliseconds pause = kFirstPause;
   for (;;) {
     const bool resent = sent;
+    arguments[kIsCopy] = resent ? "1" : "0";
     Result<RedisReply> reply = run_once(arguments, deadline, sent);
     if (reply && !is_error(*reply)) return reply;
-    if (reply && is_error(*reply, "PARTIAL")) return connection_.unavailable(text_of(**reply));
+    if (reply && (is_error(*reply, "PARTIAL") || is_error(*reply, "FORGOTTEN"))) {
+      return connection_.unavailable(text_of(**reply));
+    }
     if (reply && !resent) {
       sent = false;
       return connection_.unavailable(text_of(**reply));
@@ -139,7 +165,8 @@ RedisArguments RedisStore::script_arguments(const RedisBatch& batch, bool change
       std::to_string(kSessionLifetime.count()),
       std::to_string(now_ms),
       std::to_string(options_.max_keys),
-      batch.list_windows(now_ms - kApart, now_ms + options_.timeout.count() + kApart)};
+      batch.list_windows(now_ms - kApart, now_ms + options_.timeout.count() + kApart),
+      "0"};
   batch.append_arguments(options_.key_lifetime, arguments);
   return arguments;
 }
@@ -150,7 +177,7 @@ void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
   if (changes) ++sequence_;
   bool sent = false;
   const RedisBatch alike(batch);
-  const RedisArguments arguments = script_arguments(alike, changes);
+  RedisArguments arguments = script_arguments(alike, changes);
   const auto run = [&](Deadline until) {
     return connection_.run(RedisScript::kApply, arguments, until);
   };
@@ -159,7 +186,10 @@ void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
   if (!reply) {
     copies_may_wait_ = copies_may_wait_ || sent;
     fail_batch(batch, {sent ? Code::kUnknown : Code::kUnavailable, reply.error().message});
-  } else if (!alike.read_outcomes(text_of(**reply))) {
+    return;
+  }
+  if (changes) session_is_known_until_ = steady_clock::now() + kSessionIsKnown;
+  if (!alike.read_outcomes(text_of(**reply))) {
     fail_batch(batch, {Code::kUnknown, connection_.unavailable(kNonsense).message});
   }
 }
@@ -179,7 +209,7 @@ Result<ListPage> RedisStore::list(const ListQuery& query, Deadline deadline) {
   if (rows.elements > 0) page.next = text_of(*rows.element[0]);
   for (std::size_t i = 1; i + 1 < rows.elements; i += 2) {
     ListPage::Row row{std::string(text_of(*rows.element[i])), 0};
-    if (!read_int64(text_of(*rows.element[i + 1]), row.value)) {
+    if (!check_counter_name(row.name) || !read_int64(text_of(*rows.element[i + 1]), row.value)) {
       return connection_.unavailable(kNonsense);
     }
     page.rows.push_back(std::move(row));
@@ -200,8 +230,8 @@ Result<void> RedisStore::probe(Deadline deadline) {
 void RedisStore::forget_session() {
   if (!connection_.is_open() || connection_.was_closed() || sequence_ == 0 || copies_may_wait_)
     return;
-  static_cast<void>(connection_.command({"DEL", options_.redis_prefix + "s:" + session_},
-                                        steady_clock::now() + milliseconds(100)));
+  static_cast<void>(
+      connection_.command({"DEL", session_key()}, steady_clock::now() + milliseconds(100)));
 }
 
 Result<std::string> read_password(const std::string& path) {
@@ -213,6 +243,7 @@ Result<std::string> read_password(const std::string& path) {
   if (!file) return system_error(Code::kConfig, what, errno);
   std::getline(file, password);
   if (errno != 0) return system_error(Code::kConfig, what, errno);  // a folder can be opened too
+  if (password.ends_with('\r')) password.pop_back();
   if (password.empty()) return Error{Code::kConfig, what + ": its first line is empty"};
   return password;
 }

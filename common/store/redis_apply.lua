@@ -2,8 +2,8 @@
 -- refuses the first write (a replica, a server that cannot save or has no memory to spare) is
 -- reported as it is; a later write that fails all the same is reported as PARTIAL. Lua's numbers
 -- are doubles, exact to 2^53; beyond that the server's own INCRBY adds.
-local prefix, session, sequence, session_lifetime, now, max_keys =
-  ARGV[1], ARGV[1] .. 's:' .. ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], tonumber(ARGV[6])
+local prefix, session, sequence, session_lifetime, now, max_keys, windows, is_copy =
+  ARGV[1], ARGV[1] .. 's:' .. ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8] == '1'
 if sequence > 0 then
   local latest = redis.call('GET', session)
   if latest then
@@ -11,6 +11,8 @@ if sequence > 0 then
     number = tonumber(number)
     if number == sequence then return outcomes end
     if number > sequence then return redis.error_reply('STALE batch ' .. ARGV[3]) end
+  elseif is_copy then
+    return redis.error_reply('FORGOTTEN whether this batch was applied: the data was emptied, or the clock set forward')
   end
 end
 
@@ -22,10 +24,15 @@ local function counter_value(text)
   return digits == '0' and digits or sign .. digits
 end
 
+-- Whether a time, if there is one, is milliseconds since 1970.
+local function is_time(text)
+  return not text or #text < 19 and text:find('^%d+$')
+end
+
 -- The operations, as redis_batch.h describes them.
-local steps, rows, keyed, deletes, lifetimes, has_ends = {}, {}, false, false, 0, false
+local steps, rows, keyed, lifetimes, has_ends = {}, {}, false, 0, false
 redis.call('ZCARD', prefix .. 'names')
-local at = 8
+local at = 9
 while at <= #ARGV do
   local kind, name, operand = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local step = { kind = kind:lower(), name = name, operand = operand, conditions = '', at = #steps + 1 }
@@ -52,11 +59,13 @@ while at <= #ARGV do
     at = at + 4
   end
   steps[#steps + 1] = step
-  deletes = deletes or step.kind == 'd'
   if not step.size and not rows[name] then
     local fields = redis.call('HMGET', prefix .. 'c:' .. name, 'v', 'c', 'u', 'e', 'w')
     local value = fields[1] and counter_value(fields[1])
     if fields[1] and not value then return redis.error_reply('CORRUPT value of ' .. name) end
+    if not (is_time(fields[2]) and is_time(fields[3]) and is_time(fields[4])) then
+      return redis.error_reply('CORRUPT times of ' .. name)
+    end
     rows[name] = { stored = value and true, value = value, created = fields[2] or now,
                    updated = fields[3] or now, ends = fields[4], stored_ends = fields[4],
                    window = fields[5], stored_window = fields[5] }
@@ -77,7 +86,7 @@ end
 
 -- When the windows that we are in end, by our own clock; nothing: it is too far from theirs.
 local window_ends = {}
-for line in ARGV[7]:gmatch('[^\n]+') do
+for line in windows:gmatch('[^\n]+') do
   local times, window = line:match('^([%d ]+) (%a+ %S+)$')
   local begun
   for moment in times:gmatch('%d+') do
@@ -92,7 +101,7 @@ end
 -- Whether that is so for a window of the step or of one of its members: then nothing of the step is
 -- applied, or kept under its key.
 local function is_unclear(step)
-  if ARGV[7] == '' then return false end
+  if windows == '' then return false end
   for i = step.at, step.at + (step.size or 0) do
     local window = steps[i].window
     if window and not window_ends[window] then return true end
@@ -315,30 +324,8 @@ while at <= #steps do
 end
 local answer = table.concat(outcomes)
 
--- If the user lacks a permission, all is refused before anything is done (Redis 7).
-if sequence > 0 and redis.acl_check_cmd then
-  local key = prefix .. 'scratch'
-  local commands = { { 'HSET', key, 'v', '0' }, { 'ZADD', key, '0', 'name' }, { 'SET', key, '', 'PX', '1' } }
-  local function need(...) commands[#commands + 1] = { ... } end
-  if deletes or keyed or lifetimes > 0 or has_ends then need('ZREM', key, 'name') end
-  if deletes then need('DEL', key) end
-  if lifetimes > 0 or has_ends then
-    need('HDEL', key, 'e')
-    need('PEXPIREAT', key, '1')
-    need('PERSIST', key)
-  end
-  for _, command in ipairs(commands) do
-    if not redis.acl_check_cmd(unpack(command)) then
-      return redis.error_reply('NOPERM the user has no permissions to run ' .. command[1] .. ' on keys that begin with ' .. prefix)
-    end
-  end
-end
-
-local writes = 0
-local function write(...)
-  redis.call(...)
-  writes = writes + 1
-end
+local commands = {}
+local function write(...) commands[#commands + 1] = { ... } end
 local function write_end(key, name, row)
   if row.window then
     write('HSET', key, 'w', row.window)
@@ -355,38 +342,47 @@ local function write_end(key, name, row)
     write('ZREM', end_index, name)
   end
 end
-local function sweep()
-  for _, name in ipairs(ended) do
-    local row = rows[name] or { value = is_there[name] }
-    if not row.value then write('ZREM', prefix .. 'names', name) end
-    if not row.ends then write('ZREM', end_index, name) end
-  end
-end
-local function write_all()
-  for name, row in pairs(rows) do
-    if row.changed then
-      local key = prefix .. 'c:' .. name
-      if row.value then
-        write('HSET', key, 'v', row.value, 'c', row.created, 'u', row.updated)
-        if not row.stored then write('ZADD', prefix .. 'names', 0, name) end
-        if row.ends ~= row.stored_ends or row.window ~= row.stored_window then write_end(key, name, row) end
-      elseif row.stored then
-        write('DEL', key)
-        write('ZREM', prefix .. 'names', name)
-        if row.stored_ends then write('ZREM', end_index, name) end
-      end
+for name, row in pairs(rows) do
+  if row.changed then
+    local key = prefix .. 'c:' .. name
+    if row.value then
+      write('HSET', key, 'v', row.value, 'c', row.created, 'u', row.updated)
+      if not row.stored then write('ZADD', prefix .. 'names', 0, name) end
+      if row.ends ~= row.stored_ends or row.window ~= row.stored_window then write_end(key, name, row) end
+    elseif row.stored then
+      write('DEL', key)
+      write('ZREM', prefix .. 'names', name)
+      if row.stored_ends then write('ZREM', end_index, name) end
     end
   end
-  -- Before adding those that are kept, some of which may have ended before.
-  if #ended_keys > 0 then write('ZREM', key_index, unpack(ended_keys)) end
-  for _, step in ipairs(kept) do
-    write('SET', step.key, kept[step.key], 'PX', step.lifetime)
-    write('ZADD', key_index, clock + tonumber(step.lifetime), step.key)
-  end
-  sweep()
-  if sequence > 0 then write('SET', session, ARGV[3] .. '\n' .. answer, 'PX', session_lifetime) end
 end
-local written, failure = pcall(write_all)
+-- Before adding those that are kept, some of which may have ended before.
+if #ended_keys > 0 then write('ZREM', key_index, unpack(ended_keys)) end
+for _, step in ipairs(kept) do
+  write('SET', step.key, kept[step.key], 'PX', step.lifetime)
+  write('ZADD', key_index, clock + tonumber(step.lifetime), step.key)
+end
+for _, name in ipairs(ended) do
+  local row = rows[name] or { value = is_there[name] }
+  if not row.value then write('ZREM', prefix .. 'names', name) end
+  if not row.ends then write('ZREM', end_index, name) end
+end
+if sequence > 0 then write('SET', session, ARGV[3] .. '\n' .. answer, 'PX', session_lifetime) end
+
+-- If the user lacks a permission, all is refused before anything is done (Redis 7).
+for _, command in ipairs(redis.acl_check_cmd and commands or {}) do
+  if not redis.acl_check_cmd(unpack(command)) then
+    return redis.error_reply('NOPERM the user has no permissions to run ' .. command[1] .. ' on all keys that begin with ' .. prefix)
+  end
+end
+
+local done = 0
+local written, failure = pcall(function()
+  for _, command in ipairs(commands) do
+    redis.call(unpack(command))
+    done = done + 1
+  end
+end)
 if written then return answer end
 local text = type(failure) == 'table' and failure.err or tostring(failure)
-return redis.error_reply(writes == 0 and text or 'PARTIAL ' .. text)
+return redis.error_reply(done == 0 and text or 'PARTIAL ' .. text)

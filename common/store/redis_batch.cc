@@ -47,7 +47,7 @@ std::string describe_conditions(const Operation& operation) {
 }
 
 // Whether the group is sent as such: it means more than its members alone.
-bool is_told(const Operation& group) {
+bool is_sent(const Operation& group) {
   return group.kind == OperationKind::kAll || is_keyed(group);
 }
 
@@ -107,7 +107,7 @@ class RedisBatch::Reader {
  private:
   std::optional<Outcome> read_group(const Operation& group) {
     Outcome outcome;
-    if (is_told(group)) outcome = next_run().outcome;
+    if (is_sent(group)) outcome = next_run().outcome;
     const std::size_t end = position_ + group.members.size();
     for (const Operation& member : group.members) {
       if (outcome.code != Code::kOk) break;
@@ -151,15 +151,15 @@ void RedisBatch::add(const Operation& operation, LatestRuns& latest) {
 }
 
 void RedisBatch::add_group(const Operation& group, LatestRuns& latest) {
-  const bool told = is_told(group);
+  const bool sent = is_sent(group);
   const std::size_t place = runs_.size();
-  if (told) {
+  if (sent) {
     latest.clear();  // no run is partly in the group
     run_of_.push_back(static_cast<std::uint32_t>(place));
     runs_.push_back({&group, 0});
   }
   for (const Operation& member : group.members) add(member, latest);
-  if (!told) return;
+  if (!sent) return;
   latest.clear();
   runs_[place].count = static_cast<std::uint32_t>(runs_.size() - place - 1);
 }
@@ -186,12 +186,12 @@ void RedisBatch::append_arguments(milliseconds key_lifetime,
 }
 
 std::string RedisBatch::list_windows(std::int64_t from_ms, std::int64_t until_ms) const {
-  std::vector<Window> told;
+  std::vector<Window> listed;
   std::string text;
   for (const Run& run : runs_) {
     const std::optional<Window>& window = run.operation->lifetime.window;
-    if (!window || std::find(told.begin(), told.end(), *window) != told.end()) continue;
-    told.push_back(*window);
+    if (!window || std::find(listed.begin(), listed.end(), *window) != listed.end()) continue;
+    listed.push_back(*window);
     text += std::to_string(from_ms);
     std::int64_t end = from_ms;
     do {

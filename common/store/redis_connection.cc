@@ -19,7 +19,8 @@ timeval remaining(Deadline deadline) {
   return {.tv_sec = left.count() / 1'000'000, .tv_usec = left.count() % 1'000'000};
 }
 
-// Whether the answer to AUTH or SELECT means that only another configuration helps.
+// Whether the answer to AUTH, SELECT or PING means that only another configuration helps. Others
+// pass: the server is loading, it has too many clients.
 bool refuses_login(const RedisReply& reply) {
   constexpr std::array kinds = {"WRONGPASS",
                                 "NOAUTH",
@@ -28,11 +29,24 @@ bool refuses_login(const RedisReply& reply) {
                                 "ERR AUTH",
                                 "ERR Client sent AUTH",
                                 "ERR invalid password",
+                                "ERR unknown command",
                                 "ERR DB index",
                                 "ERR invalid DB index",
                                 "ERR SELECT"};
   return std::any_of(kinds.begin(), kinds.end(),
                      [&](const char* kind) { return is_error(reply, kind); });
+}
+
+// Without what the server repeats of the command: that has the password in it.
+std::string refusal_of_password(const RedisReply& reply) {
+  const std::string_view text = text_of(*reply);
+  return "it refuses the password (" + std::string(text.substr(0, text.find(' '))) + ")";
+}
+
+// Whether the server that answers is not, or no longer, the one that takes changes: another may be
+// at its address by now.
+bool is_replica(const RedisReply& reply) {
+  return is_error(reply, "READONLY") || is_error(reply, "MASTERDOWN");
 }
 
 }  // namespace
@@ -65,9 +79,13 @@ Result<RedisReply> RedisConnection::run(RedisScript script, const RedisArguments
     words[1] = loaded;
     const bool was_sent = sent != nullptr && *sent;
     Result<RedisReply> reply = exchange(words, deadline, sent);
-    if (!reply || !is_error(*reply, "NOSCRIPT")) return reply;
-    if (sent != nullptr) *sent = was_sent;  // this one has not been run
-    loaded.clear();
+    if (reply && is_error(*reply, "NOSCRIPT")) {
+      if (sent != nullptr) *sent = was_sent;  // this one has not been run
+      loaded.clear();
+      continue;
+    }
+    if (reply && is_replica(*reply)) context_.reset();
+    return reply;
   }
 }
 
@@ -120,11 +138,9 @@ Result<void> RedisConnection::log_in(Deadline deadline) {
     const Result<RedisReply> reply = exchange(step, deadline);
     if (!reply) return reply.error();
     if (!is_error(*reply)) continue;
-    const Error error = unavailable(text_of(**reply));
-    if (step[0] == "PING" ? !is_error(*reply, "NOAUTH") && !is_error(*reply, "NOPERM")
-                          : !refuses_login(*reply)) {
-      return error;  // loading, too many clients and the like pass
-    }
+    const Error error = unavailable(step[0] == "AUTH" ? refusal_of_password(*reply)
+                                                      : std::string(text_of(**reply)));
+    if (!refuses_login(*reply)) return error;
     return Error{Code::kConfig,
                  error.message + (step[0] == "SELECT"
                                       ? "; choose a database that the server has"
@@ -146,6 +162,21 @@ Result<std::optional<std::string>> RedisConnection::read_setting(std::string_vie
   return std::optional<std::string>(text_of(*found.element[1]));
 }
 
+// Whether the server writes its log to a place where no restart looks for it: since that was turned
+// on (CONFIG SET appendonly yes), no rewrite of it has ended yet. Nothing if INFO is denied.
+Result<std::optional<bool>> RedisConnection::waits_for_first_log(Deadline deadline) {
+  const Result<RedisReply> reply = exchange({"INFO", "persistence"}, deadline);
+  if (!reply) return reply.error();
+  if (is_error(*reply, "NOPERM") || is_error(*reply, "ERR unknown command")) {
+    return std::optional<bool>();
+  }
+  if (is_error(*reply)) return unavailable(text_of(**reply));
+  const std::string_view text = text_of(**reply);
+  const auto has = [text](std::string_view line) { return text.find(line) != text.npos; };
+  return std::optional<bool>(has("\naof_base_size:0\r") && (has("\naof_rewrite_in_progress:1\r") ||
+                                                            has("\naof_rewrite_scheduled:1\r")));
+}
+
 Result<void> RedisConnection::read_durability(Deadline deadline) {
   std::array<std::string, 4> settings = {"appendonly", "appendfsync", "no-appendfsync-on-rewrite",
                                          "maxmemory-policy"};
@@ -156,15 +187,23 @@ Result<void> RedisConnection::read_durability(Deadline deadline) {
     verified = verified && value->has_value();
     setting = value->value_or("");
   }
+  const Result<std::optional<bool>> first_log = waits_for_first_log(deadline);
+  if (!first_log) return first_log.error();
+  verified = verified && first_log->has_value();
+  const bool has_log = !first_log->value_or(false);
   const auto& [append_only, fsync, no_fsync_on_rewrite, eviction] = settings;
   const bool evicts = eviction != "noeviction";
   const bool evicts_expiring = eviction.starts_with("volatile-");
-  const bool durable = verified && append_only == "yes" && fsync == "always" &&
+  const bool durable = verified && append_only == "yes" && has_log && fsync == "always" &&
                        no_fsync_on_rewrite == "no" && !evicts;
   if (!verified) {
-    durability_ = "unverified: the server does not allow CONFIG GET";
+    durability_ = "unverified: the server does not allow CONFIG GET or INFO";
   } else if (append_only != "yes") {
     durability_ = "a crash or restart of Redis loses what its last snapshot lacks (appendonly no)";
+  } else if (!has_log) {
+    durability_ =
+        "a crash or restart of Redis loses what its last snapshot lacks, until it has written its "
+        "log for the first time (appendonly was no)";
   } else if (fsync != "always") {
     durability_ = "a crash of the system loses the latest changes (appendfsync " + fsync + ")";
   } else if (no_fsync_on_rewrite != "no") {
@@ -184,8 +223,9 @@ Result<void> RedisConnection::read_durability(Deadline deadline) {
   }
   if (!require_durable_ || durable) return {};
   context_.reset();  // so that nothing is asked of it before the settings are read again
-  return Error{Code::kConfig, "Redis at " + place() +
-                                  " is not durable, as --require-durable asks: " + durability_};
+  return Error{
+      has_log ? Code::kConfig : Code::kUnavailable,  // a first log will be written
+      "Redis at " + place() + " is not durable, as --require-durable asks: " + durability_};
 }
 
 Error RedisConnection::lose(std::string_view why) {

@@ -5,6 +5,7 @@
 #include "common/number.h"
 #include "common/quote.h"
 #include "common/state_directory.h"
+#include "common/unix_socket.h"
 
 namespace counterd {
 namespace {
@@ -119,6 +120,9 @@ Result<StoreLocation> parse_redis_unix(std::string_view url, std::string_view re
   const std::size_t query = rest.find('?');
   location.socket_path = rest.substr(0, query);
   if (!location.socket_path.starts_with('/')) return bad_url(url, "the path is not absolute");
+  if (location.socket_path.size() > kMaxSocketPath) {
+    return bad_url(url, "the path is longer than " + std::to_string(kMaxSocketPath) + " bytes");
+  }
   if (query == std::string_view::npos) return StoreLocation(location);
   const std::string_view parameter = rest.substr(query + 1);
   if (!parameter.starts_with("db=")) return bad_url(url, "the only parameter is 'db'");
