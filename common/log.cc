@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>  // program_invocation_short_name
 #include <string>
 
 #include "common/number.h"
@@ -30,7 +31,7 @@ bool is_kept() {
 
 void log_line(std::string_view message) {
   std::string line = is_kept() ? format_timestamp(unix_now_ms()) + " " : "";
-  line += "counterd[" + std::to_string(getpid()) + "]: ";
+  line += std::string(program_invocation_short_name) + "[" + std::to_string(getpid()) + "]: ";
   const std::size_t start = line.size();
   line += message;
   std::replace_if(

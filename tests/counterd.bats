@@ -1560,7 +1560,7 @@ start_receiver() {
   mv "$dir/counts.db" "$dir/away"
   try "$counterctl" --store "sqlite:$dir/counts.db" increment
   assert_refused 78
-  assert_stderr_has 'put the database back'
+  assert_stderr_has 'put that very database back'
   try "$counterd" --listen "unix:$dir/daemon.sock" --store "sqlite:$dir/counts.db"
   assert_refused 78
   mv "$dir/away" "$dir/counts.db"

@@ -625,7 +625,7 @@ TEST_CASE("a database that is missing or empty, whose log is not, is not begun a
   const auto check_refused = [&] {
     const Error error = place.refusal();
     CHECK(error.code == Code::kConfig);
-    CHECK(contains(error.message, "put the database back"));
+    CHECK(contains(error.message, "put that very database back"));
     CHECK(contents_of(place.log_path()) == log);
   };
   check_refused();
@@ -1009,24 +1009,42 @@ TEST_CASE("the log of a database that was replaced is moved into it at the end, 
   CHECK(value_of(*place.open(), "a") == 50);
 }
 
-TEST_CASE("the log is left at the end where the database is deleted or another log is there",
-          "[sqlite]") {
+TEST_CASE("the log is left at the end where another log is there", "[sqlite]") {
   const Place place;
   auto store = open_to_empty(place);
+  const std::string before = contents_of(place.path());
+  fs::remove(place.log_path());
+  write_file(place.log_path(), "another one");
+  store.reset();
+  CHECK(contents_of(place.log_path()) == "another one");
+  CHECK(contents_of(place.path()) == before);
+}
+
+TEST_CASE("the log of a deleted database is kept at the end, and spoils no other database",
+          "[sqlite]") {
+  const Place place;
+  const Place backup;
+  run_one(*open_to_empty(backup), increment_of("a", 49));
+  auto store = open_to_empty(place);
+  auto other = place.open();
+  const std::string log = contents_of(place.log_path());
+  REQUIRE_FALSE(log.empty());
+  struct stat found {};
+  REQUIRE(stat(place.path().c_str(), &found) == 0);
   SECTION("deleted") {
-    const std::string log = contents_of(place.log_path());
     fs::remove(place.path());
-    store.reset();
-    CHECK(contents_of(place.log_path()) == log);
   }
-  SECTION("another log") {
-    const std::string before = contents_of(place.path());
-    fs::remove(place.log_path());
-    write_file(place.log_path(), "another one");
-    store.reset();
-    CHECK(contents_of(place.log_path()) == "another one");
-    CHECK(contents_of(place.path()) == before);
+  SECTION("replaced") {
+    fs::rename(backup.path(), place.path());
   }
+  other.reset();
+  CHECK(fs::exists(place.log_path()));
+  store.reset();
+  CHECK_FALSE(fs::exists(place.log_path()));
+  CHECK_FALSE(fs::exists(place.path() + "-shm"));
+  CHECK(contents_of(place.log_path() + ".of-deleted-" + std::to_string(found.st_ino)) == log);
+  if (fs::exists(backup.path())) fs::rename(backup.path(), place.path());
+  CHECK(value_of(*place.open(), "a") == 50);
 }
 
 TEST_CASE("a log that cannot be emptied at the end keeps nobody waiting, and all it holds",

@@ -69,6 +69,11 @@ constexpr int kSyncPatience = 4;
 constexpr std::chrono::milliseconds kShortestSync{1};
 constexpr std::chrono::microseconds kSyncPause{200};
 
+// What to do about a database that SQLite cannot make sense of, if that does not pass by itself.
+constexpr std::string_view kCheckDatabase =
+    "; if it stays so, check it (PRAGMA integrity_check), and put a backup in its place if it is "
+    "damaged: see FILES in counterd(8)";
+
 // What to do about a log that has lost a part.
 constexpr std::string_view kSaveDatabase =
     "copy the database with its -wal and -shm, end all that use it, and check it (PRAGMA "
@@ -170,11 +175,10 @@ class SqliteStore final : public Store {
   std::uint32_t data_version();
   void roll_back();
   void run_due_checkpoint();
-  int checkpoint(int mode);
+  int checkpoint(int mode, Deadline deadline);
   Error full() const;
   Error failure(const SQLite::Exception& exception, std::string_view doing);
   static int wait_while_busy(void* self, int tries);
-  static int note_log_size(void* self, sqlite3*, const char*, int frames);
 
   SqliteFile file_;
   const StoreOptions options_;
@@ -184,9 +188,8 @@ class SqliteStore final : public Store {
   bool knows_log_ = false;                  // all that was in it when it was opened is on the disk
   std::optional<std::uint32_t> synced_version_;  // the data_version() known to be on the disk
   std::optional<std::uint32_t> ours_;            // the data_version() whose latest commit is ours
-  std::optional<LogEnd> told_;  // how far this store has acknowledged; nothing: not known
-  bool log_grew_ = false;       // by our latest commit
-  bool applied_ = false;        // the latest batch was, as a whole
+  std::optional<LogEnd> acknowledged_;           // as far as this store knows; nothing: it does not
+  bool applied_ = false;                         // the latest batch was, as a whole
   int page_bytes_ = kPageBytes;
   CheckpointSchedule schedule_;
   steady_clock::time_point next_tidy_;
@@ -226,7 +229,6 @@ Result<void> SqliteStore::try_to_connect() {
     sqlite3* handle = connection_->database.getHandle();
     sqlite3_busy_handler(handle, &wait_while_busy, this);
     sqlite3_wal_autocheckpoint(handle, 0);
-    sqlite3_wal_hook(handle, &note_log_size, this);  // after it: both set the one hook
     sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
     if (!must_recover_ && !was_empty) {
       if (const Result<void> checked = check_log_of_others(); !checked) return checked.error();
@@ -244,7 +246,7 @@ Result<void> SqliteStore::try_to_connect() {
       knows_log_ = sealed || was_empty;
       if (sealed) synced_version_ = data_version();
     }
-    if (knows_log_) told_ = end_of_log(handle);
+    if (knows_log_) acknowledged_ = end_of_log(handle);
   } catch (const SQLite::Exception& exception) {
     // What may pass by itself. SQLite also says that the database is malformed, or none, when the
     // disk has failed a read, or has lost what is read.
@@ -254,7 +256,8 @@ Result<void> SqliteStore::try_to_connect() {
         connection_ && !was_empty && is_in_doubt(connection_->database.getHandle());
     const bool passes = is_lost || is_one_of(passing, exception.getErrorCode());
     return Error{passes ? Code::kUnavailable : Code::kConfig,
-                 "cannot open the database " + file_.path() + ": " + exception.what()};
+                 "cannot open the database " + file_.path() + ": " + exception.what() +
+                     std::string(exception.getErrorCode() == SQLITE_CORRUPT ? kCheckDatabase : "")};
   }
   return {};
 }
@@ -299,14 +302,15 @@ Result<void> SqliteStore::recover() {
   }
   int code = move_again(connection_->database.getHandle());
   if (code == SQLITE_OK) {
-    deadline_ = std::min(deadline_, steady_clock::now() + kRecoveryPatience);
-    code = checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
+    const Deadline deadline = std::min(deadline_, steady_clock::now() + kRecoveryPatience);
+    code = checkpoint(SQLITE_CHECKPOINT_TRUNCATE, deadline);
     if (code == SQLITE_BUSY || code == SQLITE_FULL) code = SQLITE_OK;
   }
   if (code != SQLITE_OK) {
     distrust_log();
-    return Error{Code::kUnavailable,
-                 "cannot recover the database " + file_.path() + ": " + sqlite3_errstr(code)};
+    return Error{Code::kUnavailable, "cannot recover the database " + file_.path() + ": " +
+                                         sqlite3_errstr(code) +
+                                         std::string(code == SQLITE_CORRUPT ? kCheckDatabase : "")};
   }
   must_recover_ = false;
   knows_log_ = true;
@@ -341,9 +345,9 @@ Result<void> SqliteStore::check_log() {
   sqlite3* const handle = connection_->database.getHandle();
   const UniqueFd log(::open(file_.log_path().c_str(), O_RDWR | O_CLOEXEC));
   if (!log) return cannot("check the log of");
-  LogCheck check = counterd::check_log(handle, log.get(), told_);
+  LogCheck check = examine_log(handle, log.get(), acknowledged_);
   while (check.state == State::kBusy && wait_while_busy(this, 0) != 0) {
-    check = counterd::check_log(handle, log.get(), told_);
+    check = examine_log(handle, log.get(), acknowledged_);
   }
   if (check.state == State::kWhole) return {};
   if (check.state == State::kFailed) return cannot("check the log of");
@@ -367,8 +371,7 @@ Result<void> SqliteStore::check_log() {
                      std::string(kSaveDatabase)};
   }
   connection_->no_checkpoints = std::move(check.no_checkpoints);
-  log_line(what);
-  return damaged();
+  return Error{Code::kUnavailable, what + "; " + damaged().message};
 }
 
 Error SqliteStore::damaged() const {
@@ -389,12 +392,11 @@ Result<void> SqliteStore::write_log_again() {
   const UniqueFd log(::open(file_.log_path().c_str(), O_RDWR | O_CLOEXEC));
   if (!log) return cannot("write again the log of");
   connection_->database.exec("BEGIN IMMEDIATE");  // another program may not know of the turn
-  const LogReading::Result written =
-      counterd::write_log_again(connection_->database.getHandle(), log.get());
+  const LogReading::State written = rewrite_log(connection_->database.getHandle(), log.get());
   const int error = errno;
   connection_->database.exec("ROLLBACK");
-  if (written == LogReading::Result::kWhole) return {};
-  if (written == LogReading::Result::kLost) {
+  if (written == LogReading::State::kWhole) return {};
+  if (written == LogReading::State::kLost) {
     return Error{Code::kUnavailable, "the log of " + file_.path() +
                                          " is no longer as it was written; what is left of it is "
                                          "checked next"};
@@ -440,13 +442,18 @@ void SqliteStore::close() {
   options_.empty_log ? empty_log() : seal();
 }
 
-// Only the last one to close does this: others would have to wait. What fails here is in the log,
-// which the next one to open it doubts.
+// Only the last one to close does this: it would keep others waiting. If it fails, the log is still
+// there, and the next one to open it recovers it.
 void SqliteStore::empty_log() {
-  deadline_ = steady_clock::now() + kEndPatience;
-  if (!turn_.take(deadline_)) return;
+  const Deadline deadline = steady_clock::now() + kEndPatience;
+  if (!turn_.take(deadline)) return;
   file_.leave();
-  if (!file_.is_another_present() && file_.may_empty_log()) checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
+  if (!file_.is_another_present()) {
+    const std::string aside = file_.set_log_of_deleted_aside();
+    if (!aside.empty())
+      log_line("the log of the deleted database " + file_.path() + " is now " + aside);
+    if (file_.may_empty_log()) checkpoint(SQLITE_CHECKPOINT_TRUNCATE, deadline);
+  }
   turn_.yield();
 }
 
@@ -501,20 +508,21 @@ void SqliteStore::tidy() {
 void SqliteStore::run_due_checkpoint() {
   const steady_clock::time_point start = steady_clock::now();
   const auto patience = schedule_.patience();
-  deadline_ = start + patience;
   const bool waits = patience > patience.zero();
-  const int code = checkpoint(waits ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE);
+  const int code =
+      checkpoint(waits ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE, start + patience);
   // What found no room, or was kept out by others, is in the log as before.
   constexpr std::array harmless = {SQLITE_OK, SQLITE_BUSY, SQLITE_LOCKED, SQLITE_FULL};
   if (!is_one_of(harmless, code)) distrust_log();
   schedule_.note_checkpoint(start, steady_clock::now());
 }
 
-// The log is synced before SQLite does so: if that fails, nothing looks as if it were being moved,
-// which a log that loses a part could not be told from. What has been moved is read from the
-// database from then on, so that is synced, even if it is not all of the log and SQLite does not
-// sync it. REQUIRES: the turn is held
-int SqliteStore::checkpoint(int mode) {
+// Syncs the log first: SQLite would note in the shared memory how much it is about to move, and
+// only then sync; if that failed and the log lost frames, nobody could tell whether those had been
+// moved. Syncs the database even if only a part of the log was moved, which SQLite does not: that
+// part is read from the database from then on. REQUIRES: the turn is held
+int SqliteStore::checkpoint(int mode, Deadline deadline) {
+  deadline_ = deadline;
   sqlite3* const handle = connection_->database.getHandle();
   if (options_.sync == Sync::kFull) {
     if (const int synced = sync_log(handle); synced != SQLITE_OK) return synced;
@@ -539,7 +547,7 @@ Result<void> SqliteStore::make_readable(Deadline deadline) {
   return check_files();
 }
 
-// REQUIRES: a transaction is open
+// Another program may have migrated the database.
 Result<void> SqliteStore::check_version() {
   SQLite::Statement& version = *connection_->version;
   version.executeStep();
@@ -634,17 +642,19 @@ Result<void> SqliteStore::commit() {
   const bool was_synced = is_synced();
   const bool was_ours = ours_ == data_version();
   const LogEnd before = end_of_log(handle);
-  log_grew_ = false;
   leave_commits_unsynced(handle, true);
   const int code = connection_->commit->tryExecuteStep();
   connection_->commit->tryReset();
   leave_commits_unsynced(handle, false);
   if (code == SQLITE_DONE) {
     const LogEnd end = end_of_log(handle);
-    if (end.salts != before.salts) told_ = LogEnd{end.salts, 0};  // it began with this commit
-    if (options_.sync != Sync::kFull) told_ = end;
-    if (was_synced && !log_grew_) synced_version_ = data_version();
-    if (was_ours || log_grew_) ours_ = data_version();
+    const bool grew = end != before;
+    if (grew) schedule_.note_log(std::int64_t{end.frames} * page_bytes_);
+    if (end.salts != before.salts)
+      acknowledged_ = LogEnd{end.salts, 0};  // it began with this commit
+    if (options_.sync != Sync::kFull) acknowledged_ = end;
+    if (was_synced && !grew) synced_version_ = data_version();
+    if (was_ours || grew) ours_ = data_version();
     return {};
   }
   if (code == SQLITE_FULL) return full();
@@ -666,7 +676,7 @@ Result<void> SqliteStore::sync_if_needed() {
   const int code = sync_log(handle);
   if (code == SQLITE_OK) {
     synced_version_ = data_version();
-    told_ = end;
+    acknowledged_ = end;
     return {};
   }
   distrust_log();
@@ -712,8 +722,9 @@ Error SqliteStore::failure(const SQLite::Exception& exception, std::string_view 
   const int code = exception.getErrorCode();
   if (code == SQLITE_FULL) return full();
   if (code == SQLITE_IOERR || code == SQLITE_CORRUPT || code == SQLITE_NOTADB) distrust_log();
-  const char* const hint =
-      code == SQLITE_BUSY ? " by another program that uses it (lslocks shows which)" : "";
+  std::string hint;
+  if (code == SQLITE_BUSY) hint = " by another program that uses it (lslocks shows which)";
+  if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) hint = kCheckDatabase;
   return {Code::kUnavailable, std::string(doing) + file_.path() + ": " + exception.what() + hint};
 }
 
@@ -721,6 +732,7 @@ Result<ListPage> SqliteStore::list(const ListQuery& query, Deadline deadline) {
   if (const Result<void> readable = make_readable(deadline); !readable) return readable.error();
   ListPage page;
   try {
+    if (const Result<void> known = check_version(); !known) return known.error();
     page = connection_->counters->list(query, unix_now_ms());
   } catch (const SQLite::Exception& exception) {
     const Error error = failure(exception, "cannot read the database ");
@@ -757,13 +769,6 @@ int SqliteStore::wait_while_busy(void* self, int) {
   if (steady_clock::now() >= static_cast<SqliteStore*>(self)->deadline_) return 0;
   std::this_thread::sleep_for(std::chrono::milliseconds(1));
   return 1;
-}
-
-int SqliteStore::note_log_size(void* self, sqlite3*, const char*, int frames) {
-  auto* store = static_cast<SqliteStore*>(self);
-  store->schedule_.note_log(std::int64_t{frames} * store->page_bytes_);
-  store->log_grew_ = true;
-  return SQLITE_OK;
 }
 
 }  // namespace

@@ -5,10 +5,12 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <filesystem>
 
 namespace counterd {
@@ -77,8 +79,8 @@ Result<void> check_not_lost(const std::string& path) {
   if (database.st_size > 0) return {};
   return Error{Code::kConfig,
                "the database " + path + " is missing or empty, but its log " + log_path +
-                   " is there, with changes of its own: put the database back, or move the log "
-                   "away to begin anew"};
+                   " is there, with changes of its own: put that very database back; or, to begin "
+                   "anew or with a backup, move the log away first"};
 }
 
 // What a failed system call on the database means: some failures pass by themselves.
@@ -160,7 +162,8 @@ Result<void> SqliteFile::check_database() const {
                  "the database " + path_ +
                      " was replaced by another file while it was in use; put the first one back, "
                      "or, to use the other one, end all that use the first in good order "
-                     "(counterctl stop), then start again"};
+                     "(counterctl stop), then start again; after any other end move " +
+                     log_path() + " away first, which the other one must not be read with"};
   }
   if (now->links != 1) {
     return Error{Code::kUnavailable,
@@ -220,6 +223,20 @@ bool SqliteFile::may_empty_log() const {
     const std::optional<FileIdentity> found = identify(companion.path);
     return !found ? errno == ENOENT : found == companion.identity;
   });
+}
+
+std::string SqliteFile::set_log_of_deleted_aside() const {
+  struct stat database {};
+  if (fstat(descriptor(), &database) != 0 || database.st_nlink != 0) return {};
+  const auto is_ours = [](const Companion& companion) {
+    return companion.identity && identify(companion.path) == companion.identity;
+  };
+  const auto& [log, memory] = companions_;
+  if (!is_ours(log)) return {};
+  std::string aside = log.path + ".of-deleted-" + std::to_string(identity_.inode);
+  if (rename(log.path.c_str(), aside.c_str()) != 0) return {};
+  if (is_ours(memory)) unlink(memory.path.c_str());
+  return aside;
 }
 
 Result<SqliteFile> open_sqlite_file(const std::string& path, bool create) {

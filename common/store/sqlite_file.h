@@ -64,6 +64,11 @@ class SqliteFile {
   // not be in its place, nor they in theirs: the connection has them open.
   bool may_empty_log() const;
 
+  // If the database is deleted, gives its log another name: else it would be taken for that of the
+  // next database in this place, such as a backup, and spoil it. The name; empty: nothing was done.
+  // REQUIRES: nobody else uses the database
+  std::string set_log_of_deleted_aside() const;
+
  private:
   // A file that SQLite keeps beside a database in use.
   struct Companion {

@@ -53,7 +53,7 @@ SqliteKeys::SqliteKeys(SQLite::Database& database, const StoreOptions& options)
               "SELECT operation, value, previous, expires_at, members FROM keys "
               "WHERE key = ?1 AND name = ?2"),
       insert_(database,
-              "INSERT OR REPLACE INTO keys (key, name, operation, value, previous, expires_at, "
+              "INSERT INTO keys (key, name, operation, value, previous, expires_at, "
               "members) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"),
       next_(database,
             "SELECT key, name, expires_at FROM keys WHERE (key, name) > (?1, ?2) "
@@ -95,48 +95,49 @@ void SqliteKeys::sweep(std::size_t rows) {
   next_.reset();
   if (seen < rows) last = {};  // the end: start over
   std::tie(at_key_, at_name_) = last;
-  for (const auto& [key, name] : expired) {
-    erase_.bindNoCopy(1, key);
-    erase_.bindNoCopy(2, name);
-    erase_.exec();
-    erase_.reset();
-  }
-  count_ -= static_cast<std::int64_t>(expired.size());
+  for (const auto& [key, name] : expired) erase(key, name);
+}
+
+void SqliteKeys::erase(const std::string& key, const std::string& name) {
+  erase_.bindNoCopy(1, key);
+  erase_.bindNoCopy(2, name);
+  erase_.exec();
+  erase_.reset();
+  --count_;
 }
 
 std::optional<Outcome> SqliteKeys::find(const Operation& operation) {
   select_.bindNoCopy(1, operation.key);
   select_.bindNoCopy(2, operation.name);
   const bool found = select_.executeStep();
-  replaces_ = found && select_.getColumn(3).getInt64() <= now_ms_;
+  const bool expired = found && select_.getColumn(3).getInt64() <= now_ms_;
   std::optional<Outcome> outcome;
-  if (found && !replaces_) {
+  if (found && !expired) {
     outcome.emplace();
     outcome->value = select_.getColumn(1).getInt64();
     if (!select_.getColumn(2).isNull()) outcome->previous = select_.getColumn(2).getInt64();
     const bool same = select_.getColumn(0).getString() == identity_of(operation);
     outcome->replayed = same;
     if (same && has_more(operation)) {
-      const std::size_t count = is_group(operation) ? operation.members.size() : 1;
-      std::vector<Outcome> told = read_outcomes(select_.getColumn(4).getString(), count);
+      std::vector<Outcome> members =
+          read_outcomes(select_.getColumn(4).getString(), size_of(operation));
       if (is_group(operation)) {
-        outcome->members = std::move(told);
+        outcome->members = std::move(members);
       } else {
-        outcome->updated_at_ms = told.front().updated_at_ms;
-        outcome->expires_at_ms = told.front().expires_at_ms;
+        outcome->updated_at_ms = members.front().updated_at_ms;
+        outcome->expires_at_ms = members.front().expires_at_ms;
       }
     }
     if (!same) outcome->code = Code::kKeyReused;
-  } else if (!found && count_ >= max_keys_) {
-    outcome.emplace().code = Code::kTooManyKeys;
   }
   select_.reset();
+  if (expired) erase(operation.key, operation.name);
+  if (!outcome && count_ >= max_keys_) outcome.emplace().code = Code::kTooManyKeys;
   return outcome;
 }
 
 void SqliteKeys::keep(const Operation& operation, const Outcome& outcome) {
   const std::string text = identity_of(operation);
-  const std::string more = write_more(operation, outcome);
   insert_.bindNoCopy(1, operation.key);
   insert_.bindNoCopy(2, operation.name);
   insert_.bindNoCopy(3, text);
@@ -147,14 +148,16 @@ void SqliteKeys::keep(const Operation& operation, const Outcome& outcome) {
     insert_.bind(5);
   }
   insert_.bind(6, now_ms_ + key_lifetime_of(operation, lifetime_).count());
+  std::string more;
   if (has_more(operation)) {
+    more = write_more(operation, outcome);
     insert_.bindNoCopy(7, more);
   } else {
     insert_.bind(7);
   }
   insert_.exec();
   insert_.reset();
-  if (!replaces_) ++count_;
+  ++count_;
 }
 
 void SqliteKeys::finish() {

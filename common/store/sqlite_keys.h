@@ -40,18 +40,19 @@ class SqliteKeys {
  private:
   void recount();
   void sweep(std::size_t rows);
+  void erase(const std::string& key, const std::string& name);
 
   const std::chrono::milliseconds lifetime_;
   const std::int64_t max_keys_;
   SQLite::Statement count_all_, read_state_, write_state_, select_, insert_, next_, erase_;
 
+  std::int64_t next_recount_ms_ = 0;
+
   // Of the batch.
   std::int64_t now_ms_ = 0;
-  std::int64_t next_recount_ms_ = 0;
   std::int64_t count_ = 0;  // keys in the table
   std::string at_key_;      // where the sweep continues
   std::string at_name_;
-  bool replaces_ = false;  // find() met an expired row of the same key
 };
 
 }  // namespace counterd

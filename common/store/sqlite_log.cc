@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string>
 
 namespace counterd {
 namespace {
@@ -17,24 +18,28 @@ std::uint32_t word_at(std::string_view bytes, std::size_t at) {
   return word;
 }
 
-using Result = LogReading::Result;
+using State = LogReading::State;
 
 // Fills `bytes`; kLost: the file ends before that.
-Result read_at(int file, off_t at, std::string& bytes) {
+State read_at(int file, off_t at, std::string& bytes) {
   for (std::size_t done = 0; done < bytes.size();) {
     const ssize_t size =
         pread(file, bytes.data() + done, bytes.size() - done, at + static_cast<off_t>(done));
-    if (size < 0) return Result::kFailed;
-    if (size == 0) return Result::kLost;
+    if (size < 0) return State::kFailed;
+    if (size == 0) return State::kLost;
     done += static_cast<std::size_t>(size);
   }
-  return Result::kWhole;
+  return State::kWhole;
+}
+
+bool has_salts(std::string_view bytes, std::size_t at, const LogIndex& index) {
+  return std::memcmp(bytes.data() + at, &index.end.salts, kPair) == 0;
 }
 
 // Whether `log` is the header of the log that the index tells of.
 bool is_its_header(const LogChecksum& checksum, const LogIndex& index, std::string_view log) {
   return big_endian_at(log, kPageSizeOfLog) == index.page_bytes &&
-         log.substr(kSaltsOfLog, kPair) == index.salts && checksum.is_at(log, kChecksumOfLog);
+         has_salts(log, kSaltsOfLog, index) && checksum.is_at(log, kChecksumOfLog);
 }
 
 // Adds the frames that `bytes` consists of, and counts them, up to one that is not of this log, or
@@ -44,7 +49,7 @@ std::uint32_t add_frames(LogChecksum& checksum, const LogIndex& index, std::stri
   std::uint32_t count = 0;
   for (; bytes.size() >= size; bytes.remove_prefix(size), ++count) {
     const std::string_view frame = bytes.substr(0, size);
-    if (frame.substr(kSaltsOfFrame, kPair) != index.salts) break;
+    if (!has_salts(frame, kSaltsOfFrame, index)) break;
     checksum.add_frame(frame);
     if (!checksum.is_at(frame, kChecksumOfFrame)) break;
   }
@@ -88,27 +93,27 @@ std::uint32_t LogChecksum::read(std::string_view bytes, std::size_t at) const {
 
 LogReading read_log(int file, const LogIndex& index,
                     const std::function<bool(std::string_view bytes, off_t at)>& take) {
-  if (index.frames == 0) return {Result::kWhole};
+  if (index.end.frames == 0) return {State::kWhole};
   std::string piece(kLogHeader, '\0');
-  if (const Result read = read_at(file, 0, piece); read != Result::kWhole) return {read};
+  if (const State read = read_at(file, 0, piece); read != State::kWhole) return {read};
   LogChecksum checksum(piece);
-  if (!is_its_header(checksum, index, piece)) return {Result::kLost};
-  if (!take(piece, 0)) return {Result::kFailed};
+  if (!is_its_header(checksum, index, piece)) return {State::kLost};
+  if (!take(piece, 0)) return {State::kFailed};
   const std::size_t frame = kFrameHeader + index.page_bytes;
   const auto most = static_cast<std::uint32_t>(std::max<std::size_t>(kPieceBytes / frame, 1));
-  for (std::uint32_t done = 0; done < index.frames;) {
-    const std::uint32_t count = std::min(most, index.frames - done);
+  for (std::uint32_t done = 0; done < index.end.frames;) {
+    const std::uint32_t count = std::min(most, index.end.frames - done);
     piece.assign(count * frame, '\0');
     const auto at = static_cast<off_t>(kLogHeader + done * frame);
-    const Result read = read_at(file, at, piece);
-    if (read == Result::kFailed) return {read, done};
+    const State read = read_at(file, at, piece);
+    if (read == State::kFailed) return {read, done};
     const std::uint32_t whole = add_frames(checksum, index, piece);
-    if (whole < count) return {Result::kLost, done + whole};
-    if (!take(piece, at)) return {Result::kFailed, done};
+    if (whole < count) return {State::kLost, done + whole};
+    if (!take(piece, at)) return {State::kFailed, done};
     done += count;
   }
-  if (checksum == index.checksum) return {Result::kWhole, index.frames};
-  return {Result::kLost, 0};
+  if (checksum == index.checksum) return {State::kWhole, index.end.frames};
+  return {State::kLost, 0};
 }
 
 }  // namespace counterd

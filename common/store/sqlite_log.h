@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <string>
 #include <string_view>
 
 namespace counterd {
@@ -48,21 +47,28 @@ class LogChecksum {
   std::array<std::uint32_t, 2> halves_{};
 };
 
+// How far a log goes.
+struct LogEnd {
+  std::uint64_t salts = 0;  // its 8 bytes; they tell it from the log that begins after a checkpoint
+  std::uint32_t frames = 0;
+
+  bool operator==(const LogEnd&) const = default;
+};
+
 // What the shared memory says that the log holds.
 struct LogIndex {
-  std::uint32_t frames = 0;
+  LogEnd end;
   std::uint32_t page_bytes = 0;
-  std::string salts;
   std::array<std::uint32_t, 2> checksum{};  // of all frames
 };
 
 struct LogReading {
-  enum class Result : unsigned char {
+  enum class State : unsigned char {
     kWhole,   // the file holds what the index says
     kLost,    // it does not
     kFailed,  // it cannot be read, or `take` has failed; errno
   };
-  Result result;
+  State state;
   std::uint32_t whole = 0;  // how many frames, from the first one on, are as they were written
 };
 

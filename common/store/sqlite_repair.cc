@@ -20,17 +20,17 @@ bool write_all(int file, std::string_view bytes, off_t at) {
   return true;
 }
 
-// Leaves of the log its first frames, those that are whole. Not if the database has more of it:
-// they would cover newer pages. And what a checkpoint has moved in part needs the rest of the log,
-// because it skips pages that have changed again since. So either no lost frame has been moved, or
-// all of the log has: then the log goes, and the database is what is left. REQUIRES: nobody writes,
+// Shortens the log to the frames that are whole. Only if no lost frame has been moved into the
+// database: else what is left of the log would cover newer pages there, and the database needs what
+// is lost, because a checkpoint skips pages that change again later in the log. If all of the log
+// has been moved, the database has everything, and the log is dropped. REQUIRES: nobody writes,
 // nobody makes a checkpoint
-LogCheck::State shorten_log(sqlite3* connection, int log, std::uint32_t told,
+LogCheck::State shorten_log(sqlite3* connection, int log, std::uint32_t acknowledged,
                             const LogCheck& check) {
   const ShmLock readers(connection, ShmLocks::kReaders);
   if (readers.code() != SQLITE_OK) return LogCheck::State::kBusy;
   const auto [moved, tried] = moved_frames(connection);
-  if (check.whole < std::max({moved, tried, told})) {
+  if (check.whole < std::max({moved, tried, acknowledged})) {
     // A sync of the database that has failed is not asked again: it would be believed.
     const bool has_all = moved == check.frames && sync_database(connection) == SQLITE_OK;
     if (!has_all) return LogCheck::State::kDamaged;
@@ -42,18 +42,19 @@ LogCheck::State shorten_log(sqlite3* connection, int log, std::uint32_t told,
 
 }  // namespace
 
-LogCheck check_log(sqlite3* connection, int log, const std::optional<LogEnd>& told) {
+LogCheck examine_log(sqlite3* connection, int log, const std::optional<LogEnd>& acknowledged) {
   using State = LogCheck::State;
   const ShmLock write(connection, ShmLocks::kWrite);
   auto checkpoint = std::make_unique<ShmLock>(connection, ShmLocks::kCheckpoint);
   if (write.code() != SQLITE_OK || checkpoint->code() != SQLITE_OK) return {State::kBusy};
   const LogIndex index = read_log_index(connection);
   const LogReading read = read_log(log, index, [](std::string_view, off_t) { return true; });
-  LogCheck check{State::kWhole, index.frames, read.whole};
-  if (read.result == LogReading::Result::kFailed) check.state = State::kFailed;
-  if (read.result == LogReading::Result::kLost) {
-    const bool is_known = told && told->salts == end_of_log(connection).salts;
-    check.state = is_known ? shorten_log(connection, log, told->frames, check) : State::kUnknown;
+  LogCheck check{State::kWhole, index.end.frames, read.whole};
+  if (read.state == LogReading::State::kFailed) check.state = State::kFailed;
+  if (read.state == LogReading::State::kLost) {
+    const bool is_known = acknowledged && acknowledged->salts == index.end.salts;
+    check.state =
+        is_known ? shorten_log(connection, log, acknowledged->frames, check) : State::kUnknown;
   }
   if (check.state == State::kDamaged) {
     mark_damaged(connection);
@@ -62,12 +63,12 @@ LogCheck check_log(sqlite3* connection, int log, const std::optional<LogEnd>& to
   return check;
 }
 
-LogReading::Result write_log_again(sqlite3* connection, int log) {
+LogReading::State rewrite_log(sqlite3* connection, int log) {
   const LogReading written =
       read_log(log, read_log_index(connection),
                [log](std::string_view bytes, off_t at) { return write_all(log, bytes, at); });
-  if (written.result != LogReading::Result::kWhole) return written.result;
-  return fdatasync(log) == 0 ? LogReading::Result::kWhole : LogReading::Result::kFailed;
+  if (written.state != LogReading::State::kWhole) return written.state;
+  return fdatasync(log) == 0 ? LogReading::State::kWhole : LogReading::State::kFailed;
 }
 
 }  // namespace counterd

@@ -19,7 +19,7 @@ struct LogCheck {
     kWhole,
     kShortened,  // only what nobody was told of is lost; it goes on without that
     kDamaged,    // more may be lost; is_damaged() from now on, and else nothing was changed
-    kUnknown,    // frames are lost, and `told` says nothing about them; nothing was changed
+    kUnknown,    // frames are lost, and `acknowledged` says nothing about them; nothing was changed
     kBusy,       // another program writes or makes a checkpoint, or reads what is lost
     kFailed,     // a system call failed; errno
   };
@@ -31,15 +31,15 @@ struct LogCheck {
 };
 
 // Compares the log's file, open as `log` to be read and written, with what the shared memory says.
-// If frames are lost, but neither of those up to `told`, which have been acknowledged, nor of those
-// that have been moved, makes the next one to read find out what is there. If the database has all
-// that the log had, the log is discarded. kUnknown: `told` is unknown, or of another log. kDamaged
-// also if a lost frame may be one that a checkpoint was moving when it failed, or the database that
-// has all of the log cannot be synced.
-LogCheck check_log(sqlite3* connection, int log, const std::optional<LogEnd>& told);
+// If frames are lost, but neither of those up to `acknowledged` nor of those that have been moved,
+// makes the next one to read find out what is there. If the database has all that the log had, the
+// log is discarded. kUnknown: `acknowledged` is unknown, or of another log. kDamaged also if a lost
+// frame may be one that a checkpoint was moving when it failed, or the database that has all of the
+// log cannot be synced.
+LogCheck examine_log(sqlite3* connection, int log, const std::optional<LogEnd>& acknowledged);
 
 // Writes the log's file as it is, and syncs it. kLost: it no longer is as it was written.
 // REQUIRES: nobody writes to it meanwhile
-LogReading::Result write_log_again(sqlite3* connection, int log);
+LogReading::State rewrite_log(sqlite3* connection, int log);
 
 }  // namespace counterd

@@ -33,13 +33,22 @@ sqlite3_file* database_file(sqlite3* connection) {
   return file;
 }
 
-// A number in the shared memory, which a database in WAL mode has.
+// `region` is null if nobody has written to the shared memory yet. SQLITE_OK, or why not.
+int map(sqlite3_file* file, volatile void*& region) {
+  region = nullptr;
+  return file->pMethods->xShmMap(file, 0, kRegionBytes, 0, &region);
+}
+
+// A number in the shared memory; 0, for a moment, where there is none.
 template <class Number>
 std::atomic_ref<Number> number_at(sqlite3_file* file, std::size_t offset) {
-  static Number none{};
+  static Number none;
   volatile void* region = nullptr;
-  file->pMethods->xShmMap(file, 0, kRegionBytes, 0, &region);
-  if (region == nullptr) return std::atomic_ref<Number>(none);
+  map(file, region);
+  if (region == nullptr) {
+    none = 0;
+    return std::atomic_ref<Number>(none);
+  }
   auto* bytes = const_cast<char*>(static_cast<volatile char*>(region));
   return std::atomic_ref<Number>(*reinterpret_cast<Number*>(bytes + offset));
 }
@@ -72,8 +81,8 @@ ShmLock::~ShmLock() {
 int open_shared_memory(sqlite3* connection) {
   sqlite3_file* file = database_file(connection);
   const int code = file->pMethods->xLock(file, SQLITE_LOCK_SHARED);
-  if (code == SQLITE_OK) number_at<std::uint32_t>(file, kFrames);
-  return code;
+  volatile void* region = nullptr;
+  return code == SQLITE_OK ? map(file, region) : code;
 }
 
 void close_shared_memory(sqlite3* connection) {
@@ -85,13 +94,12 @@ LogIndex read_log_index(sqlite3* connection) {
   sqlite3_file* file = database_file(connection);
   LogIndex index;
   if (number_at<unsigned char>(file, kValid) == 0) return index;
-  index.frames = number_at<std::uint32_t>(file, kFrames);
+  index.end = end_of_log(connection);
   const std::uint16_t page_size = number_at<std::uint16_t>(file, kPageSize);
   index.page_bytes = page_size == 1 ? 65'536 : page_size;
   for (std::size_t i = 0; i < index.checksum.size(); ++i) {
     index.checksum[i] = number_at<std::uint32_t>(file, kChecksum + i * sizeof(std::uint32_t));
   }
-  for (std::size_t i = 0; i < kPair; ++i) index.salts += number_at<char>(file, kSalts + i);
   return index;
 }
 

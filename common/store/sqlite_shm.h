@@ -46,12 +46,6 @@ void close_shared_memory(sqlite3* connection);
 // read is yet to find it out. REQUIRES: nobody writes to it meanwhile
 LogIndex read_log_index(sqlite3* connection);
 
-// How far a log goes. Its salts tell it from the one that begins after a checkpoint.
-struct LogEnd {
-  std::uint64_t salts = 0;
-  std::uint32_t frames = 0;
-};
-
 // Where the log ends now. REQUIRES: the connection has read the database
 LogEnd end_of_log(sqlite3* connection);
 

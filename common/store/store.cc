@@ -12,9 +12,7 @@ void change(Store& store, std::span<Step> batch, Deadline deadline) {
     fail_batch(batch, turn.error());
     return;
   }
-  store.apply(batch, deadline);
-  store.yield_turn();
-  store.make_durable(batch);
+  apply_in_turn(store, batch, deadline);
 }
 
 }  // namespace
@@ -31,6 +29,12 @@ Result<std::unique_ptr<Store>> open_store(const StoreOptions& options) {
 bool needs_turn(std::span<const Step> batch) {
   return std::any_of(batch.begin(), batch.end(),
                      [](const Step& step) { return changes_something(step.operation); });
+}
+
+void apply_in_turn(Store& store, std::span<Step> batch, Deadline deadline) {
+  store.apply(batch, deadline);
+  store.yield_turn();
+  store.make_durable(batch);
 }
 
 void run_batch(Store& store, std::span<Step> batch, Deadline deadline) {

@@ -134,8 +134,8 @@ class Store {
   virtual ~Store() = default;
 
   // Waits until `deadline` at the latest for the right to change the store, which one Store has at
-  // a time, and mends what a failure has left in doubt. kUnavailable: the turn was not obtained. If
-  // a process dies, its turn is free again.
+  // a time, and mends what a failure has left in doubt. kUnavailable, or kConfig as open_store():
+  // the turn is not held. If a process dies, its turn is free again.
   virtual Result<void> take_turn(Deadline deadline) = 0;
 
   // Gives the turn back. REQUIRES: the turn is held
@@ -159,7 +159,7 @@ class Store {
   // held
   virtual void tidy() = 0;
 
-  // One page of counters, one snapshot. kUnavailable otherwise.
+  // One page of counters, one snapshot. Errors as of probe().
   virtual Result<ListPage> list(const ListQuery& query, Deadline deadline) = 0;
 
   // Whether the store answers now. kUnavailable, or kConfig if only another configuration can
@@ -181,8 +181,12 @@ Result<void> check_redis_prefix(std::string_view prefix);
 // Whether any step of `batch` changes something, so that it needs the turn.
 bool needs_turn(std::span<const Step> batch);
 
-// Applies the batch and does all that belongs to it: the turn and settling, if it changes
-// something, and tidying.
+// Applies the batch, gives the turn back, and only then makes the changes durable: others change
+// the store during the sync. REQUIRES: the turn is held, and the batch changes something
+void apply_in_turn(Store& store, std::span<Step> batch, Deadline deadline);
+
+// Applies the batch and does all that belongs to it: the turn and make_durable(), if it changes
+// something, and tidy().
 void run_batch(Store& store, std::span<Step> batch, Deadline deadline);
 
 // Gives every change of `batch` the outcome `error` if that is kUnknown or kStoreFull; all others
