@@ -105,6 +105,17 @@ Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, co
   return {};
 }
 
+// The daemon that serves there, once one that is ending has ended.
+Result<DaemonInfo> daemon_that_stays(const Endpoint& endpoint, Deadline deadline) {
+  const Result<UniqueFd> daemon = find_daemon(endpoint, deadline);
+  if (!daemon) return daemon.error();
+  Result<DaemonInfo> info = ask_daemon(*daemon, {ControlCommand::kWorkers}, deadline);
+  if (!info || !info->stopping) return info;
+  if (wait_for_end(*daemon, deadline)) return daemon_that_stays(endpoint, deadline);
+  return Error{Code::kOverloaded, "the daemon (pid " + std::to_string(info->pid) +
+                                      ") is ending and has not ended yet"};
+}
+
 // `workers` is 0 for as many as counterd would start, or for one more.
 Result<void> spawn(Globals globals, const Words& given, int workers, bool unless_running) {
   std::signal(SIGCHLD, SIG_DFL);  // left ignored by a caller, it loses how a child ended
@@ -120,7 +131,7 @@ Result<void> spawn(Globals globals, const Words& given, int workers, bool unless
   if (!lock) return lock.error();
   globals.server = *endpoint;
   if (endpoint->is_unix() || endpoint->port != 0) {
-    const auto daemon = ask_daemon(*endpoint, {ControlCommand::kWorkers}, globals.deadline);
+    const auto daemon = daemon_that_stays(*endpoint, globals.deadline);
     const int more = unless_running ? 0 : std::max(workers, 1);
     if (daemon) return add_workers_to(globals, *daemon, *settings, more);
     if (daemon.error().code == Code::kOverloaded) return daemon.error();

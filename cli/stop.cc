@@ -9,13 +9,9 @@ Run add_stop(CLI::App&) {
     constexpr std::chrono::seconds kPatience{30};
     const Result<UniqueFd> daemon = connect_to_daemon(globals);
     if (!daemon) return daemon.error();
-    const Result<DaemonInfo> info = ask_daemon(*daemon, {ControlCommand::kStop}, globals.deadline);
-    if (!info) return info.error();
-    const Deadline end =
-        globals.timeout_given ? globals.deadline : std::chrono::steady_clock::now() + kPatience;
-    if (wait_for_end(*daemon, end)) return {};
-    return Error{Code::kUnknown, "the daemon (pid " + std::to_string(info->pid) +
-                                     ") has been told to end and has not ended yet"};
+    return stop_daemon(
+        *daemon, globals.deadline,
+        globals.timeout_given ? globals.deadline : std::chrono::steady_clock::now() + kPatience);
   };
 }
 

@@ -52,7 +52,8 @@ void from_json(const Json& json, WorkerState& state) {
 }
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WorkerInfo, pid, slot, state, since_ms)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DaemonInfo, pid, ready, settings, addresses, wanted, workers)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DaemonInfo, pid, ready, stopping, settings, addresses, wanted,
+                                   workers)
 
 namespace {
 
@@ -247,16 +248,14 @@ Result<DaemonInfo> ask_daemon(const UniqueFd& daemon, const ControlRequest& requ
   std::string reply;
   const bool sent = send(daemon.get(), line.data(), line.size(), MSG_NOSIGNAL) ==
                     static_cast<ssize_t>(line.size());
-  bool whole = sent;
-  while (whole && !reply.ends_with('\n')) {
+  while (sent && !reply.ends_with('\n') && reply.size() < kMaxControlReplyBytes) {
+    if (!wait_ready(daemon.get(), POLLIN, deadline)) break;
     std::array<char, 4096> portion{};
-    const ssize_t size = wait_ready(daemon.get(), POLLIN, deadline)
-                             ? recv(daemon.get(), portion.data(), portion.size(), 0)
-                             : 0;
-    whole = size > 0 && reply.size() < kMaxControlReplyBytes;
-    if (whole) reply.append(portion.data(), static_cast<std::size_t>(size));
+    const ssize_t size = recv(daemon.get(), portion.data(), portion.size(), 0);
+    if (size <= 0) return Error{Code::kUnavailable, "the daemon has ended; its log says why"};
+    reply.append(portion.data(), static_cast<std::size_t>(size));
   }
-  if (whole) return decode_control_reply(reply);
+  if (reply.ends_with('\n')) return decode_control_reply(reply);
   Error error = no_answer();
   if (sent && request.command != ControlCommand::kWorkers) error.code = Code::kUnknown;
   return error;

@@ -2,11 +2,12 @@
 //
 // A Unix stream socket of the supervisor, for its own user and root (by the peer's credentials).
 // One request and one reply per connection, each one JSON object on one line:
-//   {"command":"workers"}            {"pid":…,"ready":…,"settings":[…],"addresses":[…],
-//                                     "wanted":…,"workers":[{"pid":…,"slot":…,"state":…,
-//                                     "since_ms":…}]}
+//   {"command":"workers"}            {"pid":…,"ready":…,"stopping":…,"settings":[…],
+//                                     "addresses":[…],"wanted":…,"workers":[{"pid":…,
+//                                     "slot":…,"state":…,"since_ms":…}]}
 //   {"command":"scale","workers":4}  the same, once the number is adopted
-//   {"command":"stop"}               the same; the connection is closed when the daemon has ended
+//   {"command":"stop"}               the same
+// The connection is closed then, but by a daemon that is stopping only when it has ended.
 // A refused request is answered by {"error":{"code":…,"message":…}}, whose code is the problem's
 // type (error.h).
 #pragma once
@@ -44,6 +45,7 @@ struct WorkerInfo {
 struct DaemonInfo {
   int pid = 0;
   bool ready = false;                  // every worker serves and the store answers
+  bool stopping = false;               // it ends, and takes no more connections
   std::vector<std::string> settings;   // how it serves, as `counterd --check-config` prints it
   std::vector<std::string> addresses;  // as to_url() gives them; at least one
   int wanted = 0;                      // number of workers it is to have
@@ -78,9 +80,9 @@ std::string control_socket_name(const Endpoint& endpoint);
 // no connection in time; kForbidden: only another user's is there.
 Result<UniqueFd> find_daemon(const Endpoint& endpoint, Deadline deadline);
 
-// Asks one question over the connection, which then ends when the daemon does. kOverloaded: it does
-// not answer, and was not told to do anything; kUnknown: it does not answer, and may do what it was
-// told; or the daemon's own refusal.
+// Asks one question over the connection. kUnavailable: the daemon has ended; kOverloaded: it does
+// not answer, and was not told to do anything; kUnknown: the same, and it may do what it was told;
+// or the daemon's own refusal.
 Result<DaemonInfo> ask_daemon(const UniqueFd& daemon, const ControlRequest& request,
                               Deadline deadline);
 
@@ -88,7 +90,8 @@ Result<DaemonInfo> ask_daemon(const UniqueFd& daemon, const ControlRequest& requ
 Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& request,
                               Deadline deadline);
 
-// Waits until the other side closes `connection`; false: not by `deadline`.
+// Waits until the other side closes `connection`, as a daemon that has answered that it is stopping
+// does when it ends; false: not by `deadline`.
 bool wait_for_end(const UniqueFd& connection, Deadline deadline);
 
 }  // namespace counterd

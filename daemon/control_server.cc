@@ -62,7 +62,7 @@ void ControlServer::add_to(std::vector<pollfd>& polled) const {
     if (room) polled.push_back({listening.socket.get(), POLLIN, 0});
   }
   for (const Connection& connection : connections_) {
-    if (!connection.kept) polled.push_back({connection.socket.get(), POLLIN, 0});
+    polled.push_back({connection.socket.get(), POLLIN, 0});
   }
 }
 
@@ -92,7 +92,7 @@ bool ControlServer::serve_connection(Connection& connection, const Handler& hand
   std::array<char, kMaxControlRequestBytes> portion{};
   const ssize_t size = recv(connection.socket.get(), portion.data(), portion.size(), 0);
   if (size < 0) return errno == EAGAIN || errno == EINTR;
-  if (size == 0) return false;
+  if (size == 0 || connection.kept) return false;
   connection.input.append(portion.data(), static_cast<std::size_t>(size));
   const std::size_t end = connection.input.find('\n');
   if (end == std::string::npos) return connection.input.size() < kMaxControlRequestBytes;
@@ -100,7 +100,7 @@ bool ControlServer::serve_connection(Connection& connection, const Handler& hand
   const Result<DaemonInfo> answer = request ? handler(*request) : request.error();
   const std::string reply = answer ? encode(*answer) : encode(answer.error());
   send(connection.socket.get(), reply.data(), reply.size(), MSG_NOSIGNAL);
-  connection.kept = answer.ok() && request->command == ControlCommand::kStop;
+  connection.kept = answer.ok() && answer->stopping;
   return connection.kept;
 }
 

@@ -25,8 +25,8 @@ class ControlServer {
   // Opens a control socket named for each of `endpoints`. kConfig.
   static Result<ControlServer> open(const std::vector<Endpoint>& endpoints);
 
-  // Adds what to wait for, and then serves what is ready. The answer to "stop" is sent at once and
-  // its connection kept open: its end tells the client that the daemon has ended.
+  // Adds what to wait for, and then serves what is ready. The connection of an answer that says
+  // that the daemon is stopping is kept open: its end tells the client that the daemon has ended.
   void add_to(std::vector<pollfd>& polled) const;
   void serve(const std::vector<pollfd>& polled, const Handler& handler);
   // Closes connections that say nothing.

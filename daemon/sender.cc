@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "common/ascii.h"
 #include "common/quote.h"
@@ -17,7 +18,32 @@ bool is_address(const std::string& host) {
          inet_pton(AF_INET6, v6.c_str(), &unused) == 1;
 }
 
+bool is_wildcard(const Endpoint& endpoint) {
+  return endpoint.host == "0.0.0.0" || endpoint.host == "::";
+}
+
+// A URL includes the scope of an IPv6 address, but the Host of a request may lack it (RFC 6874, 4).
+void add_address(std::vector<std::string>& hosts, const std::string& address) {
+  const std::size_t scope = address.find('%');
+  hosts.push_back(lower_case(address));
+  if (scope != std::string::npos) hosts.push_back(lower_case(address.substr(0, scope)));
+}
+
 }  // namespace
+
+SenderRules sender_rules(std::vector<std::string> allowed, const std::vector<Endpoint>& named,
+                         const std::vector<Endpoint>& resolved) {
+  SenderRules rules{std::move(allowed)};
+  rules.hosts.emplace_back("localhost");
+  for (const Endpoint& endpoint : named) {
+    if (!endpoint.is_unix()) add_address(rules.hosts, endpoint.host);
+  }
+  for (const Endpoint& endpoint : resolved) {
+    if (!endpoint.is_unix()) add_address(rules.hosts, endpoint.host);
+    rules.any_address = rules.any_address || is_wildcard(endpoint);
+  }
+  return rules;
+}
 
 Result<void> check_sender(const RequestHead& head, const SenderRules& rules,
                           bool changes_something) {

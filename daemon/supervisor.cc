@@ -13,7 +13,6 @@
 #include <cstring>
 #include <utility>
 
-#include "common/ascii.h"
 #include "common/limits.h"
 #include "common/log.h"
 #include "common/number.h"
@@ -56,30 +55,6 @@ Result<UniqueFd> take_over_descriptor(int fd) {
   return UniqueFd(fd);
 }
 
-bool is_wildcard(const Endpoint& endpoint) {
-  return endpoint.host == "0.0.0.0" || endpoint.host == "::";
-}
-
-// A URL includes the scope of an IPv6 address, but the Host of a request may lack it (RFC 6874, 4).
-void add_address(std::vector<std::string>& hosts, const std::string& address) {
-  const std::size_t scope = address.find('%');
-  hosts.push_back(address);
-  if (scope != std::string::npos) hosts.push_back(address.substr(0, scope));
-}
-
-SenderRules sender_rules(const DaemonOptions& options, const std::vector<Endpoint>& endpoints) {
-  SenderRules rules{options.allowed_hosts};
-  rules.hosts.emplace_back("localhost");
-  for (const Endpoint& endpoint : options.listen) {  // as they were named
-    if (!endpoint.is_unix()) rules.hosts.push_back(lower_case(endpoint.host));
-  }
-  for (const Endpoint& endpoint : endpoints) {  // as they were resolved
-    if (!endpoint.is_unix()) add_address(rules.hosts, endpoint.host);
-    rules.any_address = rules.any_address || is_wildcard(endpoint);
-  }
-  return rules;
-}
-
 std::string text_of(const std::vector<Endpoint>& endpoints) {
   std::string text;
   for (const Endpoint& endpoint : endpoints) text += (text.empty() ? "" : ", ") + to_url(endpoint);
@@ -114,19 +89,21 @@ Result<Supervisor> Supervisor::open(DaemonOptions options) {
   if (!control) return control.error();
   supervisor.control_ = std::move(*control);
   supervisor.wanted_ = static_cast<std::size_t>(supervisor.options_.workers);
-  const Result<void> written = supervisor.write_worker_setup(true);
-  if (!written) return written.error();
+  if (const Result<void> written = supervisor.write_worker_setup(); !written) {
+    return written.error();
+  }
   // It must remain possible to remove the caller's folder and to unmount its disk.
   if (chdir("/") != 0) return system_error(Code::kIo, "cannot change to the folder /", errno);
   return supervisor;
 }
 
-Result<void> Supervisor::write_worker_setup(bool create_store) {
+Result<void> Supervisor::write_worker_setup() {
   WorkerSetup setup;
   setup.store = options_.store;
-  setup.store.create = create_store;
+  setup.store.create = !was_ready_;  // then a missing one has been lost
   setup.store.empty_log = true;
-  setup.api = {sender_rules(options_, listeners_.endpoints()), options_.allow_get_writes};
+  setup.api = {sender_rules(options_.allowed_hosts, options_.listen, listeners_.endpoints()),
+               options_.allow_get_writes};
   setup.max_connections = static_cast<std::size_t>(options_.max_connections);
   setup.drain_timeout = options_.drain_timeout;
   Result<UniqueFd> file = write_setup(setup);
@@ -297,8 +274,7 @@ bool Supervisor::all_ready() const {
 
 void Supervisor::say_ready() {
   was_ready_ = true;
-  // From here on a missing database has been lost, not just not created yet.
-  if (const Result<void> written = write_worker_setup(false); !written) {
+  if (const Result<void> written = write_worker_setup(); !written) {
     log_line(written.error().message);
   }
   log_line("version " + std::string(kVersion) + " serves " + text_of(listeners_.endpoints()) +
@@ -469,6 +445,7 @@ DaemonInfo Supervisor::info() const {
   DaemonInfo info;
   info.pid = getpid();
   info.ready = !stopping_ && all_ready();
+  info.stopping = stopping_;
   info.settings = options_.settings;
   for (const Endpoint& endpoint : listeners_.endpoints())
     info.addresses.push_back(to_url(endpoint));

@@ -58,7 +58,7 @@ class Supervisor {
 
   explicit Supervisor(DaemonOptions options) : options_(std::move(options)) {}
 
-  Result<void> write_worker_setup(bool create_store);
+  Result<void> write_worker_setup();
   void wait();
   int milliseconds_to_wait() const;
   void take_signals();

@@ -375,3 +375,39 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_stderr_has "$dir/nothing.sock"
   assert_succeeds grep -qE '^20[0-9-]+T[0-9:.]+Z counterd\[[0-9]+\]: ' <<<"$stderr"
 }
+
+@test "spawn --unless-running starts a daemon where another one is ending" {
+  local held
+  start_daemon --drain-timeout 2s
+  exec {held}<>"/dev/tcp/127.0.0.1/${url##*:}"
+  printf 'POST /incr' >&"$held"
+  "$counterctl" --server "$url" increment
+  kill -TERM "$daemon_pid"
+  await 5 is_stopping
+  try "$counterctl" --server "$url" --timeout 10s spawn --unless-running -- --drain-timeout 2s
+  exec {held}>&-
+  assert_status 0
+  assert_equal "$("$counterctl" --server "$url" increment)" 2
+  "$counterctl" --server "$url" stop
+}
+
+is_stopping() {
+  "$counterctl" --server "$url" workers | grep -q draining
+}
+
+@test "all who stop one daemon at once are told when it has ended" {
+  local pids_of_stops=() pid stopped=0 held
+  start_daemon --drain-timeout 1s
+  exec {held}<>"/dev/tcp/127.0.0.1/${url##*:}"
+  printf 'POST /incr' >&"$held"
+  "$counterctl" --server "$url" increment
+  for _ in {1..24}; do
+    "$counterctl" --server "$url" stop &
+    pids_of_stops+=("$!")
+  done
+  for pid in "${pids_of_stops[@]}"; do
+    if wait "$pid"; then stopped=$((stopped + 1)); fi
+  done
+  exec {held}>&-
+  assert_equal "$stopped" 24
+}
