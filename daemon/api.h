@@ -44,7 +44,7 @@ struct Route;
 
 // What is kept of a request until its answer arrives.
 struct Call {
-  const Route* route = nullptr;  // null: the request was refused before a route was found
+  const Route* route = nullptr;  // null: the request was refused
   bool plain_text = false;       // the client wants the bare value (Accept: text/plain)
   bool head_only = false;        // the method is HEAD
 };

@@ -3,9 +3,11 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <unordered_set>
 #include <utility>
 
 #include "common/limits.h"
+#include "common/log.h"
 
 namespace counterd {
 namespace {
@@ -18,6 +20,9 @@ constexpr std::chrono::milliseconds kHandlingTime{5};
 
 // A longer commit counts as this long: a stall is no reason to wait just as long for clients.
 constexpr std::chrono::milliseconds kLongestCommit{100};
+
+// How long what only reads waits for the turn of changes that are before it.
+constexpr std::chrono::milliseconds kTurnPatience{50};
 
 // Roughly what falling asleep and waking up takes: for a shorter wait, sleeping would take longer.
 constexpr std::chrono::microseconds kWorthSleeping{50};
@@ -158,6 +163,7 @@ bool Batcher::is_full() const {
   return unanswered_ >= kMaxBatchOperations;
 }
 
+// A full batch lacks nobody, however few its steps are.
 void Batcher::learn() {
   if (!waiting_.queries.empty()) {
     gathering_.learn_nothing();
@@ -166,9 +172,9 @@ void Batcher::learn() {
   }
 }
 
-// From now on, expects so many operations to come; the last commit took `commit`.
-void Batcher::expect(std::size_t operations, steady_clock::duration commit) {
-  const std::size_t expected = std::min(operations, kMaxBatchOperations);
+// From now on, expects so many steps to come; the last commit took `commit`.
+void Batcher::expect(std::size_t steps, steady_clock::duration commit) {
+  const std::size_t expected = std::min(steps, kMaxBatchOperations);
   waiting_.batch.steps.reserve(expected);
   waiting_.batch.tickets.reserve(expected);
   commit = std::min<steady_clock::duration>(commit, kLongestCommit);
@@ -180,9 +186,19 @@ void Batcher::serve() {
   if (!waiting_.batch.steps.empty()) serve_batch();
   const std::deque<Query>& queries = waiting_.queries;
   const auto next = std::find_if(queries.begin(), queries.end(),
-                                 [this](const Query& query) { return query.not_before <= taken_; });
+                                 [this](const Query& query) { return is_due(query); });
   if (next != queries.end()) serve_query(static_cast<std::size_t>(next - queries.begin()));
   stand_in_.cover([this] { store_->tidy(); });
+}
+
+// Not while it would miss what was submitted before it, unless that does not get the turn and is of
+// other clients.
+bool Batcher::is_due(const Query& query) const {
+  if (query.not_before > taken_) return false;
+  const std::vector<Ticket>& tickets = waiting_.batch.tickets;
+  return std::holds_alternative<Probe>(query.question) ||
+         std::none_of(tickets.begin(), tickets.end(),
+                      [&](const Ticket& ticket) { return ticket.waiter == query.ticket.waiter; });
 }
 
 void Batcher::serve_query(std::size_t place) {
@@ -194,7 +210,7 @@ void Batcher::serve_query(std::size_t place) {
   const std::vector<Ticket> others = probes ? take_probes() : std::vector<Ticket>();
   const Deadline deadline = steady_clock::now() + timeout_;
   Answer answer = stand_in_.cover([&] { return ask(*store_, query.question, deadline); });
-  health_.note_look(failure_of(answer));
+  log(health_.note_read(failure_of(answer), steady_clock::now()));
   for (const Ticket& other : others) deliver(other, answer);
   deliver(query.ticket, std::move(answer));
 }
@@ -216,49 +232,59 @@ std::vector<Batcher::Ticket> Batcher::take_probes() {
 void Batcher::serve_batch() {
   learn();
   const bool turn_needed = needs_turn(waiting_.batch.steps);
-  const Deadline turn_deadline = waiting_.batch.tickets.front().deadline;
-  if (turn_needed) {
-    const Result<void> turn = stand_in_.cover([&] { return store_->take_turn(turn_deadline); });
-    if (!turn) {
-      health_.note_change(&turn.error());
-      answer_without_turn(turn.error(), turn_deadline);
-      return;
-    }
-  }
+  if (turn_needed && !take_turn()) return;
   Batch batch = take_batch();
   const Deadline start = steady_clock::now();
   stand_in_.cover([&] {
-    store_->apply(batch.steps, start + timeout_);
-    if (!turn_needed) return;
-    store_->yield_turn();
-    store_->make_durable(batch.steps);
+    if (turn_needed) {
+      apply_in_turn(*store_, batch.steps, start + timeout_);
+    } else {
+      store_->apply(batch.steps, start + timeout_);
+    }
   });
   const steady_clock::duration took = steady_clock::now() - start;
-  health_.note_batch(batch.steps);
+  log(health_.note_batch(batch.steps, steady_clock::now()));
   const std::size_t next = turn_needed ? batch.steps.size() + waiting_.batch.steps.size() : 0;
   deliver(std::move(batch));
   expect(next, took);
 }
 
-// Fails the changes that have waited until their deadline, or all of them if waiting would not
-// help. Applies the reports among them, which need no turn.
-void Batcher::answer_without_turn(const Error& error, Deadline turn_deadline) {
+// Waits for the turn, but not for long at once: what only reads goes on meanwhile. False: it was
+// not obtained, and what need not wait for it, or cannot wait any longer, is answered.
+bool Batcher::take_turn() {
+  const Deadline until =
+      std::min(steady_clock::now() + kTurnPatience, waiting_.batch.tickets.front().deadline);
+  const Result<void> turn = stand_in_.cover([&] { return store_->take_turn(until); });
+  if (turn) return true;
   const Deadline now = steady_clock::now();
+  const bool helps_to_wait = now >= until;
+  answer_without_turn(turn.error(), helps_to_wait, now);
+  return false;
+}
+
+// Fails the changes that have waited until their deadline, or all of them if waiting would not
+// help. Applies the reports among them, which need no turn; but one that was asked for after a
+// change, by the same client, must see it.
+void Batcher::answer_without_turn(const Error& error, bool helps_to_wait, Deadline now) {
   Batch taken = take_batch();
   Batch changes;
   Batch reports;
   Batch patient;
+  std::unordered_set<const Waiter*> waiting;
   for (std::size_t i = 0; i < taken.steps.size(); ++i) {
-    const bool fails = now < turn_deadline || taken.tickets[i].deadline <= now;
-    Batch& part = !changes_something(taken.steps[i].operation) ? reports
-                  : fails                                      ? changes
-                                                               : patient;
+    const Waiter* const waiter = taken.tickets[i].waiter.get();
+    const bool needs_turn = changes_something(taken.steps[i].operation);
+    const bool fails = needs_turn && (!helps_to_wait || taken.tickets[i].deadline <= now);
+    const bool waits = !fails && (needs_turn || waiting.contains(waiter));
+    if (waits) waiting.insert(waiter);
+    Batch& part = fails ? changes : waits ? patient : reports;
     part.steps.push_back(std::move(taken.steps[i]));
     part.tickets.push_back(std::move(taken.tickets[i]));
   }
   append(patient.steps, std::move(waiting_.batch.steps));
   append(patient.tickets, std::move(waiting_.batch.tickets));
   waiting_.batch = std::move(patient);
+  if (!changes.steps.empty()) log(health_.note_change(&error, now));
   fail_batch(changes.steps, error);
   deliver(std::move(changes));
   if (reports.steps.empty()) return;
@@ -271,6 +297,10 @@ Batcher::Batch Batcher::take_batch() {
   const std::size_t size = steps_that_fit(waiting_.batch.steps);
   taken_ += size;
   return {take_front(waiting_.batch.steps, size), take_front(waiting_.batch.tickets, size)};
+}
+
+void Batcher::log(const std::optional<std::string>& message) {
+  if (message) log_line(*message);
 }
 
 void Batcher::deliver(Batch batch) {

@@ -48,8 +48,9 @@ class Batcher {
 
   // Asks the store; the answer goes to waiter->finish(number, …). Operations are applied in the
   // order submitted; a list sees those submitted before it. But reports, lists and probes do not
-  // wait for changes that do not get the turn. Returns false, without taking the question, if it
-  // would bring the unanswered operations above kMaxWaitingOperations. Called on the event loop.
+  // wait for long for other waiters' changes that do not get the turn. Returns false, without
+  // taking the question, if it would bring the unanswered operations above kMaxWaitingOperations.
+  // Called on the event loop. REQUIRES: it is not Nothing
   bool submit(Question question, std::shared_ptr<Waiter> waiter, std::uint64_t number);
 
  private:
@@ -81,12 +82,15 @@ class Batcher {
   void set_alarm(Deadline deadline);
   void serve();
   void serve_batch();
+  bool is_due(const Query& query) const;
   void serve_query(std::size_t place);
-  void answer_without_turn(const Error& error, Deadline turn_deadline);
+  bool take_turn();
+  void answer_without_turn(const Error& error, bool helps_to_wait, Deadline now);
   void learn();
-  void expect(std::size_t operations, std::chrono::steady_clock::duration commit);
+  void expect(std::size_t steps, std::chrono::steady_clock::duration commit);
   Batch take_batch();
   std::vector<Ticket> take_probes();
+  static void log(const std::optional<std::string>& message);
   void deliver(Batch batch);
   void deliver(const Ticket& ticket, Answer answer);
 

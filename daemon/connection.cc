@@ -92,12 +92,12 @@ void Connection::serve_input(std::string_view fresh) {
     input_.erase(0, serve_requests(input_));
   }
   if (phase_ == Phase::kLingering) return;
+  release_if_large(input_);
   if (!exchanges_.empty()) {
     enter(Phase::kServing);
     send_when_answered();
     return;
   }
-  release_if_large(input_);
   if (input_.empty()) {
     enter(Phase::kIdle);
   } else if (phase_ != Phase::kReceiving) {
@@ -125,7 +125,7 @@ std::size_t Connection::serve_requests(std::string_view input) {
 std::size_t Connection::serve_request(std::string_view input) {
   const Result<std::optional<RequestHead>> read = read_request_head(input);
   if (!read) {
-    refuse(read.error());
+    refuse(read.error(), input);
     return 0;
   }
   if (!*read) return 0;
@@ -166,8 +166,8 @@ void Connection::ask(Question question, std::uint64_t number) {
   }
   // A page of a list is large, as is a batch: one at a time for each connection.
   const auto* operation = std::get_if<Operation>(&question);
-  const bool is_batch = operation != nullptr && is_group(*operation);
-  if (is_batch || std::holds_alternative<ListQuery>(question)) round_ended_ = true;
+  const bool is_group_operation = operation != nullptr && is_group(*operation);
+  if (is_group_operation || std::holds_alternative<ListQuery>(question)) round_ended_ = true;
   if (std::holds_alternative<Probe>(question)) {
     exchange.patience = std::make_unique<asio::steady_timer>(server_.loop(), kReadyTimeout);
     exchange.patience->async_wait([self = shared_from_this(), number](const auto& cancelled) {
@@ -199,21 +199,20 @@ void Connection::complete(Exchange& exchange, Response response) {
 }
 
 // The head cannot be trusted, nor can where the next request begins: this is the last response.
-void Connection::refuse(const Error& error) {
+void Connection::refuse(const Error& error, std::string_view request) {
   closing_ = true;
   Exchange& exchange = exchanges_.emplace_back();
   exchange.done = true;
+  exchange.call.head_only = request.starts_with("HEAD ");
   exchange.response = problem_response(error);
 }
 
 void Connection::send_continue() {
   if (!std::exchange(continue_due_, false)) return;
-  continue_sent_ = true;
   constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-  // Nothing else is unwritten, so a socket that does not take this much takes nothing.
-  if (send(socket_.get(), kContinue.data(), kContinue.size(), MSG_NOSIGNAL) < 0) {
-    closing_ = true;
-  }
+  // Nothing else is unwritten, so a socket that does not take this much takes nothing. The client
+  // sends the body all the same, after a while (RFC 9110, 10.1.1).
+  continue_sent_ = send(socket_.get(), kContinue.data(), kContinue.size(), MSG_NOSIGNAL) >= 0;
 }
 
 void Connection::send_when_answered() {
@@ -275,13 +274,14 @@ void Connection::linger() {
 void Connection::time_out() {
   if (phase_ != Phase::kReceiving) return close();
   refuse({Code::kRequestTimeout, "the request did not come within " +
-                                     std::to_string(kReceiveTimeout.count()) + " seconds"});
+                                     std::to_string(kReceiveTimeout.count()) + " seconds"},
+         input_);
   send_when_answered();
 }
 
 void Connection::cut_off() {
   if (phase_ != Phase::kReceiving) return close();
-  refuse({Code::kOverloaded, "too much of other requests is on its way"});
+  refuse({Code::kOverloaded, "too much of other requests is on its way"}, input_);
   send_when_answered();
 }
 

@@ -73,7 +73,7 @@ class Connection : public Waiter,
   std::size_t serve_request(std::string_view input);
   void answer_request(const RequestHead& head, std::string_view body);
   void send_continue();
-  void refuse(const Error& error);
+  void refuse(const Error& error, std::string_view request);
   std::size_t buffered() const { return input_.capacity() + output_.capacity(); }
   void ask(Question question, std::uint64_t number);
   void complete(Exchange& exchange, Response response);

@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::size_t kMostSkipped = 64;
 
-// How many of `all` expected questions to wait for.
+// How many of `all` expected steps to wait for.
 std::size_t most_of(std::size_t all) {
   return all - all / 8;
 }

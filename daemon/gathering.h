@@ -1,4 +1,4 @@
-// How long to gather questions for one batch before it is put to the store.
+// How long to gather steps for one batch before it is put to the store.
 //
 // Clients that were just answered tend to come back at once. Putting them and those that already
 // wait into one batch makes one commit instead of two, so it is worth waiting for most of them, but
@@ -16,7 +16,7 @@ namespace counterd {
 
 class Gathering {
  public:
-  // Expects so many questions, now that a commit which took `commit` is over.
+  // Expects so many steps, now that a commit which took `commit` is over.
   void begin(std::size_t expected, std::chrono::steady_clock::duration commit, Deadline now);
 
   // Until when to wait for more when so many have come; in the past: not at all.

@@ -75,14 +75,15 @@ Error malformed(std::string_view why) {
 }
 
 // The host of a target in absolute form, as for a proxy, goes before the field Host (RFC 9112,
-// 3.2.2). Leaves the path.
+// 3.2.2). Leaves the path; where there is none, no route is meant, whatever the query.
 void take_host_from_target(RequestHead& head) {
   constexpr std::string_view kScheme = "http://";
   if (!begins_with(head.target, kScheme)) return;
-  const std::size_t path = head.target.find('/', kScheme.size());
-  if (path == std::string_view::npos || path == kScheme.size()) return;
-  head.host = head.target.substr(kScheme.size(), path - kScheme.size());
-  head.target.remove_prefix(path);
+  const std::string_view rest = head.target.substr(kScheme.size());
+  const std::size_t end = std::min(rest.find_first_of("/?"), rest.size());
+  if (end == 0) return;
+  head.host = rest.substr(0, end);
+  head.target = end < rest.size() && rest[end] == '/' ? rest.substr(end) : "/";
 }
 
 Result<void> read_request_line(std::string_view line, RequestHead& head) {

@@ -24,8 +24,8 @@ constexpr std::size_t kAcceptedAtOnce = 64;
 // When descriptors or memory have run out, accept() keeps failing at once: pause for a while.
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
-// The log says so at most this often.
-constexpr std::chrono::minutes kFullLogPause{1};
+// The log says at most this often why connections wait.
+constexpr std::chrono::minutes kLogPause{1};
 
 // How long a drain waits for the first request of a connection that has only just been made.
 constexpr std::chrono::milliseconds kDrainPatience{1'000};
@@ -52,6 +52,10 @@ Server::Server(asio::io_context& loop, Batcher& batcher, ApiOptions api_options,
       pause_(loop) {}
 
 void Server::listen(UniqueFd socket) {
+  // For the connections that come by it. The kernel would take megabytes for one whose client does
+  // not read, beside what is counted here.
+  constexpr int kKernelBuffer = 128 << 10;
+  setsockopt(socket.get(), SOL_SOCKET, SO_SNDBUF, &kKernelBuffer, sizeof kKernelBuffer);
   wait_to_accept(listeners_.emplace_back(loop_, socket.release()));
 }
 
@@ -69,7 +73,8 @@ void Server::wait_to_accept(Listener& listener) {
 bool Server::accept_queued(Listener& listener, std::size_t most) {
   for (std::size_t accepted = 0; accepted < most; ++accepted) {
     if (figures_.connections >= max_connections_) {
-      log_full();
+      log_rarely("serves as many connections as it can, " + std::to_string(max_connections_) +
+                 "; others wait until one ends");
       return false;
     }
     UniqueFd socket(
@@ -77,7 +82,7 @@ bool Server::accept_queued(Listener& listener, std::size_t most) {
     if (!socket) {
       if (errno == EAGAIN || errno == EWOULDBLOCK) return true;
       if (errno == ECONNABORTED || errno == EINTR || errno == EPROTO) continue;
-      log_line(system_error(Code::kIo, "cannot accept connections for now", errno).message);
+      log_rarely(system_error(Code::kIo, "cannot accept connections for now", errno).message);
       return false;
     }
     const int yes = 1;
@@ -92,12 +97,12 @@ bool Server::accept_queued(Listener& listener, std::size_t most) {
   return true;
 }
 
-void Server::log_full() {
+// Why connections have to wait; not each time that it is tried anew.
+void Server::log_rarely(std::string_view message) {
   const Deadline now = steady_clock::now();
-  if (now < next_full_log_) return;
-  next_full_log_ = now + kFullLogPause;
-  log_line("serves as many connections as it can, " + std::to_string(max_connections_) +
-           "; others wait until one ends");
+  if (now < next_log_) return;
+  next_log_ = now + kLogPause;
+  log_line(message);
 }
 
 void Server::pause_accepting() {

@@ -60,7 +60,7 @@ class Server {
   void wait_to_accept(Listener& listener);
   // Accepts what is queued, at most `most`. False: accepting must pause.
   bool accept_queued(Listener& listener, std::size_t most);
-  void log_full();
+  void log_rarely(std::string_view message);
   void pause_accepting();
   void resume_accepting();
   void drain_idle();
@@ -83,7 +83,7 @@ class Server {
   bool makes_room_ = false;
   asio::steady_timer pause_;
   bool paused_ = false;
-  Deadline next_full_log_;
+  Deadline next_log_;
   bool draining_ = false;
   bool drain_is_late_ = false;
   std::function<void()> drained_;

@@ -1,9 +1,12 @@
-// Logs when the store fails and when it answers again, once each.
+// What the log says of the store: that it fails, and that it answers again; each once, however
+// often it does so by turns.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 
+#include "common/deadline.h"
 #include "common/error.h"
 #include "common/store/store.h"
 
@@ -11,16 +14,22 @@ namespace counterd {
 
 class StoreHealth {
  public:
-  // How a change went, or getting the turn for it. `failure`: null, if it worked.
-  void note_change(const Error* failure);
-  // How reading went. While there is no room for changes it goes on, and says nothing about them.
-  void note_look(const Error* failure);
+  // Each returns what to log, if anything. `failure` is null if it worked.
+
+  // How a change went, or getting the turn for it.
+  std::optional<std::string> note_change(const Error* failure, Deadline now);
+  // How reading went. That it works says nothing about changes that have failed.
+  std::optional<std::string> note_read(const Error* failure, Deadline now);
   // How a batch went, which has steps. A failing store fails all changes in it together.
-  void note_batch(std::span<const Step> batch);
+  std::optional<std::string> note_batch(std::span<const Step> batch, Deadline now);
 
  private:
-  std::string failure_;  // as logged; empty while the store answers
-  Code code_ = Code::kOk;
+  std::optional<std::string> note_failure(const Error& failure, Deadline now);
+  std::optional<std::string> note_success(Deadline now);
+
+  std::string failure_;          // as logged; empty while the store answers
+  bool changes_failed_ = false;  // and not only reading
+  Deadline logged_, latest_;     // when it was logged, and the latest of its kind was met
 };
 
 }  // namespace counterd

@@ -346,7 +346,41 @@ TEST_CASE("who waits in vain for the turn is told so at its deadline, and the re
   });
   fixture.run(3);
   CHECK(late->codes == std::vector{Code::kOk});
-  CHECK(fixture.notes.turns_refused == 1);
+}
+
+TEST_CASE("reading goes on while changes wait for the turn, and they are applied when it comes") {
+  Fixture fixture(milliseconds(0), milliseconds(10'000));
+  fixture.notes.turn_is_free = false;
+  const auto change = fixture.client();
+  change->ask(increment_of("a").operation);
+  for (int round = 0; round < 3; ++round) {
+    const auto begun = steady_clock::now();
+    const std::size_t before = fixture.come();
+    fixture.client()->ask(report_of("b").operation);
+    fixture.client()->ask(ListQuery{});
+    fixture.client()->ask(Probe{});
+    fixture.run(before + 3);
+    CHECK(steady_clock::now() - begun < milliseconds(1'000));
+  }
+  CHECK(change->answers == 0);
+  fixture.notes.turn_is_free = true;
+  fixture.run(fixture.come() + 1);
+  CHECK(change->codes == std::vector{Code::kOk});
+}
+
+TEST_CASE("what a client asks after a change of its own sees it, however long that waits") {
+  Fixture fixture(milliseconds(0), milliseconds(10'000));
+  fixture.notes.turn_is_free = false;
+  const auto client = fixture.client();
+  client->ask(increment_of("a").operation);
+  client->ask(report_of("b").operation);
+  client->ask(ListQuery{});
+  fixture.after(milliseconds(300), [&] {
+    CHECK(client->answers == 0);
+    fixture.notes.turn_is_free = true;
+  });
+  fixture.run(3);
+  CHECK(fixture.notes.order == std::vector<std::string>{"a", "b", "list"});
 }
 
 TEST_CASE("the event loop goes on while the store is closed") {

@@ -1,0 +1,75 @@
+#include "daemon/store_health.h"
+
+#include "tests/catch.h"
+#include "tests/steps.h"
+
+namespace counterd {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr seconds kQuiet{10};
+
+const Error kGone{Code::kUnavailable, "gone"};
+const Error kOther{Code::kUnavailable, "other"};
+const std::optional<std::string> kNothing;
+const std::optional<std::string> kAgain = "the store answers again";
+
+TEST_CASE("a failure is logged when it comes, and once however often") {
+  StoreHealth health;
+  const Deadline now{};
+  CHECK(health.note_change(nullptr, now) == kNothing);
+  CHECK(health.note_change(&kGone, now) == kGone.message);
+  for (int i = 1; i < 100; ++i) CHECK(health.note_change(&kGone, now + seconds(i)) == kNothing);
+}
+
+TEST_CASE("that the store answers again is logged once no failure has come for a while") {
+  StoreHealth health;
+  const Deadline now{};
+  health.note_change(&kGone, now);
+  health.note_change(&kGone, now + seconds(5));
+  CHECK(health.note_change(nullptr, now + seconds(5) + kQuiet - seconds(1)) == kNothing);
+  CHECK(health.note_change(nullptr, now + seconds(5) + kQuiet) == kAgain);
+  CHECK(health.note_change(nullptr, now + seconds(30)) == kNothing);
+  CHECK(health.note_change(&kGone, now + seconds(31)) == kGone.message);
+}
+
+TEST_CASE("failures that alternate with successes, or with each other, do not flood the log") {
+  StoreHealth health;
+  const Deadline now{};
+  int lines = 0;
+  for (int i = 0; i < 1'000; ++i) {
+    lines += health.note_change(&kGone, now).has_value() ? 1 : 0;
+    lines += health.note_change(nullptr, now).has_value() ? 1 : 0;
+    lines += health.note_change(&kOther, now).has_value() ? 1 : 0;
+  }
+  CHECK(lines == 1);
+  CHECK(health.note_change(&kOther, now + kQuiet) == kOther.message);
+}
+
+TEST_CASE("that reading works says nothing about changes that have failed") {
+  StoreHealth health;
+  const Deadline now{};
+  const Deadline later = now + 2 * kQuiet;
+  health.note_change(&kGone, now);
+  CHECK(health.note_read(nullptr, later) == kNothing);
+  CHECK(health.note_change(nullptr, later) == kAgain);
+  CHECK(health.note_read(&kGone, later) == kGone.message);
+  CHECK(health.note_read(nullptr, later + kQuiet) == kAgain);
+}
+
+TEST_CASE("a batch with a change went as the change did") {
+  StoreHealth health;
+  const Deadline now{};
+  std::vector<Step> batch = {report_of("a"), increment_of("a")};
+  batch[1].outcome.code = Code::kStoreFull;
+  batch[1].outcome.detail = "full";
+  CHECK(health.note_batch(batch, now) == "full");
+  const std::vector<Step> reads = {report_of("a")};
+  CHECK(health.note_batch(reads, now + 2 * kQuiet) == kNothing);
+  batch[1].outcome = {};
+  CHECK(health.note_batch(batch, now + 2 * kQuiet) == kAgain);
+}
+
+}  // namespace
+}  // namespace counterd
