@@ -98,6 +98,7 @@ Result<std::string> check_config(Words flags, Deadline deadline) {
     return Error{Code::kUnavailable, "counterd has not read its settings within --timeout"};
   }
   if (status == 0) return text;
+  if (text.ends_with('\n')) text.pop_back();
   return Error{code_of_end(status), "counterd refuses its settings:\n" + text};
 }
 

@@ -23,10 +23,10 @@ class Counters {
 
   // Applies the operation by `deadline`; never fails but in the outcome.
   virtual Outcome apply(const Operation& operation, Deadline deadline) = 0;
-  // kUnavailable.
+  // Errors: as Store::probe(), or what a daemon answers.
   virtual Result<ListPage> list(const ListQuery& query, Deadline deadline) = 0;
-  // kUnavailable. If a daemon answers whose store does not, only the `store` of the result is an
-  // Error.
+  // Errors: as list(). If a daemon answers whose store does not, only the `store` of the result is
+  // an Error.
   virtual Result<CountersStatus> status(Deadline deadline) = 0;
 };
 

@@ -44,7 +44,8 @@ struct Words {
   std::optional<std::string> server, store, timeout, sync, redis_prefix, redis_password_file;
   bool require_durable = false;
   // Where these come from: the option, or the variable of the environment.
-  std::string server_name = "--server", timeout_name = "--timeout", sync_name = "--sync";
+  std::string server_name = "--server", store_name = "--store", timeout_name = "--timeout",
+              sync_name = "--sync";
 };
 
 void add_globals(CLI::App& app, Words& words, Globals& globals) {
@@ -87,7 +88,9 @@ void read_environment(Words& words, bool asks_daemon) {
     if (taken) word = value;
     return taken;
   };
-  if (!words.server && !asks_daemon) take(words.store, "COUNTERCTL_STORE");
+  if (!words.server && !asks_daemon && take(words.store, "COUNTERCTL_STORE")) {
+    words.store_name = "COUNTERCTL_STORE";
+  }
   if (!words.store && take(words.server, "COUNTERCTL_SERVER")) {
     words.server_name = "COUNTERCTL_SERVER";
   }
@@ -108,7 +111,7 @@ Result<void> check_store(const Words& words, Globals& globals) {
   }
   if (!words.store) return {};
   if (const auto location = parse_store_url(*words.store); !location) {
-    return Error{Code::kUsage, location.error().message};
+    return Error{Code::kUsage, words.store_name + ": " + location.error().message};
   }
   globals.store.url = *words.store;
   if (words.sync == "normal") globals.store.sync = Sync::kNormal;

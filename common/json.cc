@@ -74,8 +74,11 @@ class ObjectReader : public nlohmann::json_sax<Json> {
     return true;
   }
   bool parse_error(std::size_t position, const std::string&,
-                   const nlohmann::detail::exception&) override {
-    return refuse("not JSON at byte " + std::to_string(position));
+                   const nlohmann::detail::exception& failure) override {
+    constexpr int kNumberOverflow = 406;  // of the library
+    return refuse(
+        (failure.id == kNumberOverflow ? "a number out of range at byte " : "not JSON at byte ") +
+        std::to_string(position));
   }
 
  private:

@@ -1,4 +1,5 @@
-// Every limit of the program, with its reason. Nothing from outside grows beyond one of these.
+// The limits on what clients send and on what a process holds, with their reasons. Nothing from
+// outside grows beyond one of these.
 #pragma once
 
 #include <chrono>

@@ -132,8 +132,8 @@ std::string identity_of(const Operation& operation);
 
 // The answer to one operation.
 struct Outcome {
-  // kOk, kMissing, kOutOfRange, kBeyondBound, kOtherWindow, kClocksApart, kKeyReused, kTooManyKeys,
-  // kStoreFull, kUnavailable, kUnknown
+  // Of a store: kOk, kMissing, kOutOfRange, kBeyondBound, kOtherWindow, kClocksApart, kKeyReused,
+  // kTooManyKeys, kStoreFull, kUnavailable, kUnknown. Of a daemon that was asked: any.
   Code code = Code::kOk;
   bool replayed = false;  // kOk: of an operation with the same key, applied before
   std::string detail;     // why, for people; empty where the code says it all
