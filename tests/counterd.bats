@@ -1107,7 +1107,7 @@ while True:
     connection = listener.accept()[0]
     try:
         connection.recv(4096)
-        connection.sendall(json.dumps({"pid": os.getpid(), "ready": True, "settings": [],
+        connection.sendall(json.dumps({"pid": os.getpid(), "ready": True, "stopping": False, "settings": [],
             "addresses": ["http://192.0.2.1:1"], "wanted": 1, "workers": []}).encode() + b"\n")
     except ConnectionError:
         pass
@@ -1241,7 +1241,7 @@ os.execve(program, sys.argv[2:], os.environ)'
   assert_equal "$("$counterctl" --server "$url" increment)" 1
 }
 
-@test "what needs no store is answered while a change waits for it" {
+@test "reading goes on while a change waits for the turn" {
   local begin
   start_daemon --workers 1
   hold_store
@@ -1249,7 +1249,9 @@ os.execve(program, sys.argv[2:], os.environ)'
   begin=$(milliseconds)
   try curl -s --max-time 5 "$url/livez"
   assert_status 0
-  assert_equal "$(curl -s --max-time 5 -o /dev/null -w '%{http_code}' "$url/readyz")" 503
+  assert_equal "$(curl -s --max-time 5 -o /dev/null -w '%{http_code}' "$url/readyz")" 200
+  assert_equal "$("$counterctl" --server "$url" list)" ""
+  assert_equal "$("$counterctl" --server "$url" report)" 0
   (($(milliseconds) - begin < 3000)) || fail "it has lasted too long"
   let_go
   wait "$late_pid"

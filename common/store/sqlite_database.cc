@@ -1,0 +1,529 @@
+#include "common/store/sqlite_database.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <thread>
+
+#include "common/log.h"
+#include "common/store/sqlite_repair.h"
+#include "common/store/sqlite_schema.h"
+#include "common/store/sqlite_seal.h"
+#include "common/store/sqlite_vfs.h"
+
+namespace counterd {
+namespace {
+
+using std::chrono::steady_clock;
+
+// Of a new database. A change of a counter writes its whole page, to the log and later to the
+// database: with SQLite's own 4,096, four times as much where there are many counters. Rows of up
+// to 231 bytes, those of the longest names, need no overflow page (sqlite.org/fileformat2.html).
+constexpr int kPageBytes = 1'024;
+
+// The longest log that the first to open the database takes as it is: moving a longer one into the
+// database takes less time than SQLite needs to read it again each time the database is opened.
+constexpr std::size_t kLongestSealedBytes = 128 << 10;
+
+// How long a recovery waits for readers, which only keep it from emptying the log.
+constexpr std::chrono::milliseconds kRecoveryPatience{20};
+
+// How long opening the store waits for others' syncs to end, as a multiple of what one of its own
+// takes, which counts as this long at least; and how often it looks.
+constexpr int kSyncPatience = 4;
+constexpr std::chrono::milliseconds kShortestSync{1};
+constexpr std::chrono::microseconds kSyncPause{200};
+
+// What to do about a database that SQLite cannot make sense of, if that does not pass by itself.
+constexpr std::string_view kCheckDatabase =
+    "; if it stays so, check it (PRAGMA integrity_check), and put a backup in its place if it is "
+    "damaged: see FILES in counterd(8)";
+
+// What to do about a log that has lost a part.
+constexpr std::string_view kSaveDatabase =
+    "copy the database with its -wal and -shm, end all that use it, and check it (PRAGMA "
+    "integrity_check) before it is used again";
+
+// Keeps SQLite from accounting for its memory, under a lock. If SQLite was in use in this process
+// before, it still does.
+void configure_sqlite() {
+  static const int configured = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+  static_cast<void>(configured);
+}
+
+template <std::size_t size>
+bool is_one_of(const std::array<int, size>& numbers, int number) {
+  return std::find(numbers.begin(), numbers.end(), number) != numbers.end();
+}
+
+// Runs a statement that returns no rows; throws SQLite::Exception.
+void run(SQLite::Statement& statement) {
+  statement.exec();
+  statement.reset();
+}
+
+}  // namespace
+
+// With its prepared statements, and what is known of the log as this connection sees it; another
+// one takes its place after an error. It has no locks of its own, because one thread at a time has
+// a store.
+struct SqliteDatabase::Connection {
+  Connection(const std::string& path, Sync sync)
+      : database(path, SQLite::OPEN_READWRITE | SQLite::OPEN_NOMUTEX, 0,
+                 sync == Sync::kFull ? gathering_vfs() : "") {}
+
+  // Reads the database, as everything does from here on.
+  void set_sync(Sync sync) {
+    database.exec(sync == Sync::kFull ? "PRAGMA synchronous = FULL"
+                                      : "PRAGMA synchronous = NORMAL");
+  }
+
+  void prepare(const StoreOptions& options) {
+    read_begin.emplace(database, "BEGIN");
+    write_begin.emplace(database, "BEGIN IMMEDIATE");
+    commit.emplace(database, "COMMIT");
+    version.emplace(database, "PRAGMA user_version");
+    counters.emplace(database);
+    keys.emplace(database, options);
+  }
+
+  SQLite::Database database;
+  std::unique_ptr<ShmLock> no_checkpoints;  // of a log that was found damaged
+  std::optional<SQLite::Statement> read_begin, write_begin, commit, version;
+  std::optional<SqliteCounters> counters;
+  std::optional<SqliteKeys> keys;
+
+  int page_bytes = kPageBytes;
+  bool knows_log = false;  // all that was in the log when it was opened is on the disk
+  std::optional<std::uint32_t> synced_version;  // the data_version() known to be on the disk
+  std::optional<std::uint32_t> our_version;     // the data_version() whose latest commit is ours
+};
+
+SqliteDatabase::SqliteDatabase(SqliteFile file, const StoreOptions& options)
+    : file_(std::move(file)), options_(options) {}
+
+SqliteDatabase::~SqliteDatabase() = default;
+
+sqlite3* SqliteDatabase::handle() const {
+  return connection_->database.getHandle();
+}
+
+SqliteCounters& SqliteDatabase::counters() {
+  return *connection_->counters;
+}
+
+SqliteKeys& SqliteDatabase::keys() {
+  return *connection_->keys;
+}
+
+Result<void> SqliteDatabase::open(Deadline deadline) {
+  deadline_ = deadline;
+  if (const Result<void> alike = file_.check_others(); !alike) return alike.error();
+  if (const Result<void> connected = connect(); !connected) return connected.error();
+  file_.remember_companions();
+  file_.be_present();  // only now: others trust a log that somebody uses
+  return {};
+}
+
+Result<void> SqliteDatabase::recover(Deadline deadline) {
+  deadline_ = deadline;
+  if (const Result<void> usable = check_files(); !usable) return usable.error();
+  if (const Result<void> whole = check_log(); !whole) return whole.error();
+  return connect();
+}
+
+// The connection before, if any, stays until the new one is ready: the last one to close takes with
+// it what is known of the log.
+Result<void> SqliteDatabase::connect() {
+  std::unique_ptr<Connection> before = std::move(connection_);
+  Result<void> connected = try_to_connect();
+  if (!connected) connection_ = std::move(before);
+  return connected;
+}
+
+Result<void> SqliteDatabase::try_to_connect() {
+  const bool was_empty = file_.log_is_empty();
+  configure_sqlite();
+  try {
+    connection_ = std::make_unique<Connection>(file_.path(), options_.sync);
+    sqlite3_busy_handler(handle(), &wait_while_busy, this);
+    sqlite3_wal_autocheckpoint(handle(), 0);
+    sqlite3_db_config(handle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+    if (!must_recover_ && !was_empty) {
+      if (const Result<void> checked = check_log_of_others(); !checked) return checked.error();
+    }
+    connection_->set_sync(options_.sync);
+    if (const Result<void> ours = check_application(); !ours) return ours.error();
+    connection_->prepare(options_);
+    // After the log is opened: the kernel reports what fails from then on.
+    const bool is_first = !file_.is_another_present();
+    const bool sealed = is_first && is_sealed(file_.log_path(), kLongestSealedBytes);
+    const bool in_doubt = is_first && !was_empty && !sealed;
+    if (must_recover_ || in_doubt || stays_in_doubt()) {
+      if (const Result<void> recovered = move_log_again(); !recovered) return recovered.error();
+    } else {
+      connection_->knows_log = sealed || was_empty;
+      if (sealed) connection_->synced_version = data_version();
+    }
+    if (connection_->knows_log) acknowledged_ = end_of_log(handle());
+  } catch (const SQLite::Exception& exception) {
+    // What may pass by itself. SQLite also says that the database is malformed, or none, when the
+    // disk has failed a read, or has lost what is read.
+    constexpr std::array passing = {SQLITE_BUSY,    SQLITE_IOERR,    SQLITE_FULL,    SQLITE_NOMEM,
+                                    SQLITE_CORRUPT, SQLITE_CANTOPEN, SQLITE_PROTOCOL};
+    const bool is_lost = connection_ && !was_empty && is_in_doubt(handle());
+    const bool passes = is_lost || is_one_of(passing, exception.getErrorCode());
+    return Error{passes ? Code::kUnavailable : Code::kConfig,
+                 "cannot open the database " + file_.path() + ": " + exception.what() +
+                     std::string(exception.getErrorCode() == SQLITE_CORRUPT ? kCheckDatabase : "")};
+  }
+  return {};
+}
+
+// Refuses a database that is not ours or newer than this program; creates or migrates the schema.
+Result<void> SqliteDatabase::check_application() {
+  SQLite::Database& database = connection_->database;
+  const int application = database.execAndGet("PRAGMA application_id").getInt();
+  const int version = database.execAndGet("PRAGMA user_version").getInt();
+  const bool blank = application == 0 && version == 0 &&
+                     database.execAndGet("SELECT count(*) FROM sqlite_schema").getInt() == 0;
+  if (!blank && application != kApplicationId) {
+    return Error{Code::kConfig, "the database " + file_.path() +
+                                    " belongs to another application; name another file with "
+                                    "--store sqlite:PATH"};
+  }
+  if (version > kSchemaVersion) {
+    return Error{Code::kConfig, "the database " + file_.path() + " has version " +
+                                    std::to_string(version) + ", this program knows versions to " +
+                                    std::to_string(kSchemaVersion) + "; install a newer counterd"};
+  }
+  if (blank) database.exec("PRAGMA page_size = " + std::to_string(kPageBytes));
+  connection_->page_bytes = database.execAndGet("PRAGMA page_size").getInt();
+  // Not inside a transaction: SQLite changes the journal mode only outside of one.
+  const std::string mode = database.execAndGet("PRAGMA journal_mode = WAL").getString();
+  if (mode != "wal") {
+    return Error{Code::kConfig, "the database " + file_.path() + " cannot use a write-ahead log"};
+  }
+  migrate(database, version);
+  return {};
+}
+
+// Makes the log whole on the disk, then moves it into the database, synced, and empties it. What a
+// failed fsync has left in the page cache looks written, and a later fsync says it is: only writing
+// it again makes it so. The log itself comes first: if the power fails during the move, what the
+// database already has must not be newer than the log that is found. If another program is reading,
+// or the database has no room to grow, the log stays as it is now, on the disk.
+Result<void> SqliteDatabase::move_log_again() {
+  if (const Result<void> whole = write_log_again(); !whole) {
+    distrust_log();
+    return whole.error();
+  }
+  int code = move_again(handle());
+  if (code == SQLITE_OK) {
+    const Deadline deadline = std::min(deadline_, steady_clock::now() + kRecoveryPatience);
+    code = try_checkpoint(SQLITE_CHECKPOINT_TRUNCATE, deadline);
+    if (code == SQLITE_BUSY || code == SQLITE_FULL) code = SQLITE_OK;
+  }
+  if (code != SQLITE_OK) {
+    distrust_log();
+    return Error{Code::kUnavailable, "cannot recover the database " + file_.path() + ": " +
+                                         sqlite3_errstr(code) +
+                                         std::string(code == SQLITE_CORRUPT ? kCheckDatabase : "")};
+  }
+  must_recover_ = false;
+  connection_->knows_log = true;
+  trust_log(handle());
+  return {};
+}
+
+// Before this store reads anything: others' syncs may have failed.
+// REQUIRES: the turn is held
+Result<void> SqliteDatabase::check_log_of_others() {
+  int code = open_shared_memory(handle());
+  while (code == SQLITE_BUSY && wait_while_busy(this, 0) != 0) code = open_shared_memory(handle());
+  Result<void> checked;
+  if (code != SQLITE_OK) {
+    checked = Error{Code::kUnavailable,
+                    "cannot open the database " + file_.path() + ": " + sqlite3_errstr(code)};
+  } else if (is_damaged(handle())) {
+    checked = damaged();
+  } else if (is_in_doubt(handle())) {
+    checked = check_log();
+  }
+  if (!checked) close_shared_memory(handle());
+  return checked;
+}
+
+// After a failed sync, before anything more is read: the kernel may have given up the memory of
+// what it could not write, and the file then has what the disk has.
+// REQUIRES: the turn is held
+Result<void> SqliteDatabase::check_log() {
+  using State = LogCheck::State;
+  const UniqueFd log(::open(file_.log_path().c_str(), O_RDWR | O_CLOEXEC));
+  if (!log) return cannot("check the log of");
+  LogCheck check = examine_log(handle(), log.get(), acknowledged_);
+  while (check.state == State::kBusy && wait_while_busy(this, 0) != 0) {
+    check = examine_log(handle(), log.get(), acknowledged_);
+  }
+  if (check.state == State::kWhole) return {};
+  if (check.state == State::kFailed) return cannot("check the log of");
+  const std::string what = "the log of " + file_.path() + " has lost " +
+                           std::to_string(check.frames - check.whole) + " of " +
+                           std::to_string(check.frames) + " frames";
+  if (check.state == State::kShortened) {
+    log_line(what +
+             ": this process told nobody of them, or the database has them already; it goes on");
+    return {};
+  }
+  if (check.state == State::kBusy) {
+    return Error{Code::kUnavailable, "cannot check the log of " + file_.path() +
+                                         ": another program uses it (lslocks shows which)"};
+  }
+  if (check.state == State::kUnknown) {
+    return Error{Code::kUnavailable,
+                 what +
+                     ", and this process has not acknowledged anything in it: ask another one; if "
+                     "it stays so, " +
+                     std::string(kSaveDatabase)};
+  }
+  connection_->no_checkpoints = std::move(check.no_checkpoints);
+  return Error{Code::kUnavailable, what + "; " + damaged().message};
+}
+
+// Writes the log as it is, and syncs it.
+// REQUIRES: the turn is held
+Result<void> SqliteDatabase::write_log_again() {
+  const UniqueFd log(::open(file_.log_path().c_str(), O_RDWR | O_CLOEXEC));
+  if (!log) return cannot("write again the log of");
+  connection_->database.exec("BEGIN IMMEDIATE");  // another program may not know of the turn
+  const LogReading::State written = rewrite_log(handle(), log.get());
+  const int error = errno;
+  connection_->database.exec("ROLLBACK");
+  if (written == LogReading::State::kWhole) return {};
+  if (written == LogReading::State::kLost) {
+    return Error{Code::kUnavailable, "the log of " + file_.path() +
+                                         " is no longer as it was written; what is left of it is "
+                                         "checked next"};
+  }
+  errno = error;
+  return cannot("write again the log of");
+}
+
+// After an I/O error: what is shown may not be on the disk, until recover().
+void SqliteDatabase::distrust_log() {
+  must_recover_ = true;
+  doubt_log(handle());
+}
+
+// Whether somebody's sync has failed or does not end. Waits for one that is under way: while this
+// store has the turn nobody has more to sync.
+bool SqliteDatabase::stays_in_doubt() {
+  if (!is_in_doubt(handle())) return false;
+  const steady_clock::time_point start = steady_clock::now();
+  sync_log(handle());
+  const steady_clock::time_point synced = steady_clock::now();
+  const auto one = std::max<steady_clock::duration>(synced - start, kShortestSync);
+  const Deadline end = std::min(deadline_, synced + kSyncPatience * one);
+  while (is_in_doubt(handle())) {
+    if (steady_clock::now() >= end) return true;
+    std::this_thread::sleep_for(kSyncPause);
+  }
+  return false;
+}
+
+// Syncs the log first: SQLite would note in the shared memory how much it is about to move, and
+// only then sync; if that failed and the log lost frames, nobody could tell whether those had been
+// moved. Syncs the database even if only a part of the log was moved, which SQLite does not: that
+// part is read from the database from then on. REQUIRES: the turn is held
+int SqliteDatabase::try_checkpoint(int mode, Deadline deadline) {
+  deadline_ = deadline;
+  if (options_.sync == Sync::kFull) {
+    if (const int synced = sync_log(handle()); synced != SQLITE_OK) return synced;
+  }
+  int frames = 0;
+  int moved = 0;
+  const int code = sqlite3_wal_checkpoint_v2(handle(), nullptr, mode, &frames, &moved);
+  if (moved <= 0 || moved == frames) return code;
+  const int synced = sync_database(handle());
+  if (synced == SQLITE_OK) return code;
+  move_again(handle());
+  return synced;
+}
+
+void SqliteDatabase::checkpoint(int mode, Deadline deadline) {
+  // What found no room, or was kept out by others, is in the log as before.
+  constexpr std::array harmless = {SQLITE_OK, SQLITE_BUSY, SQLITE_LOCKED, SQLITE_FULL};
+  if (!is_one_of(harmless, try_checkpoint(mode, deadline))) distrust_log();
+}
+
+Result<void> SqliteDatabase::check_files() const {
+  if (is_log_damaged()) return damaged();
+  return file_.check();
+}
+
+// Another program may have migrated the database.
+Result<void> SqliteDatabase::check_version() {
+  SQLite::Statement& version = *connection_->version;
+  version.executeStep();
+  const int found = version.getColumn(0).getInt();
+  version.reset();
+  if (found == kSchemaVersion) return {};
+  return Error{Code::kUnavailable, "the database " + file_.path() + " was changed to version " +
+                                       std::to_string(found) + " while it was in use; restart"};
+}
+
+// Begins a transaction.
+Result<void> SqliteDatabase::begin(SQLite::Statement& statement) {
+  run(statement);
+  return check_version();
+}
+
+Result<void> SqliteDatabase::begin_to_write() {
+  return begin(*connection_->write_begin);
+}
+
+Result<void> SqliteDatabase::begin_to_read() {
+  return begin(*connection_->read_begin);
+}
+
+void SqliteDatabase::end_reading() {
+  run(*connection_->commit);
+}
+
+Result<void> SqliteDatabase::commit() {
+  const bool was_synced = is_synced();
+  const bool was_ours = connection_->our_version == data_version();
+  const LogEnd before = end_of_log(handle());
+  leave_commits_unsynced(handle(), true);
+  const int code = connection_->commit->tryExecuteStep();
+  connection_->commit->tryReset();
+  leave_commits_unsynced(handle(), false);
+  if (code == SQLITE_DONE) {
+    const LogEnd end = end_of_log(handle());
+    const bool grew = end != before;
+    const bool began = end.salts != before.salts;  // the log, with this commit
+    if (began) acknowledged_ = LogEnd{end.salts, 0};
+    if (options_.sync != Sync::kFull) acknowledged_ = end;
+    if (was_synced && !grew) connection_->synced_version = data_version();
+    if (was_ours || grew) connection_->our_version = data_version();
+    return {};
+  }
+  if (code == SQLITE_FULL) return full();
+  distrust_log();
+  return Error{Code::kUnknown,
+               "the commit to " + file_.path() + " failed: " + sqlite3_errstr(code)};
+}
+
+Result<void> SqliteDatabase::sync_if_needed() {
+  if (options_.sync != Sync::kFull || is_synced()) return {};
+  const LogEnd end = end_of_log(handle());
+  const int code = sync_log(handle());
+  if (code == SQLITE_OK) {
+    connection_->synced_version = data_version();
+    acknowledged_ = end;
+    return {};
+  }
+  distrust_log();
+  return Error{Code::kUnknown,
+               "the sync of the log of " + file_.path() + " failed: " + sqlite3_errstr(code)};
+}
+
+bool SqliteDatabase::is_synced() {
+  return connection_->synced_version == data_version();
+}
+
+std::uint32_t SqliteDatabase::data_version() {
+  std::uint32_t version = 0;
+  sqlite3_file_control(handle(), "main", SQLITE_FCNTL_DATA_VERSION, &version);
+  return version;
+}
+
+std::int64_t SqliteDatabase::log_bytes() {
+  return std::int64_t{end_of_log(handle()).frames} * connection_->page_bytes;
+}
+
+// Leaves no transaction open. A ROLLBACK that fails leaves none either
+// (sqlite.org/lang_transaction).
+void SqliteDatabase::roll_back() {
+  connection_->our_version.reset();
+  for (auto* statement : {&connection_->read_begin, &connection_->write_begin, &connection_->commit,
+                          &connection_->version}) {
+    (*statement)->tryReset();
+  }
+  connection_->counters->forget();
+  connection_->keys->reset();
+  if (sqlite3_get_autocommit(handle()) == 0) {
+    sqlite3_exec(handle(), "ROLLBACK", nullptr, nullptr, nullptr);
+  }
+}
+
+void SqliteDatabase::empty_log(Deadline deadline) {
+  file_.leave();
+  if (file_.is_another_present()) return;  // it would be kept waiting
+  const std::string aside = file_.set_log_of_deleted_aside();
+  if (!aside.empty()) {
+    log_line("the log of the deleted database " + file_.path() + " is now " + aside);
+  }
+  // If it fails, the log is still there, and the next one to open it recovers it.
+  if (file_.may_empty_log()) try_checkpoint(SQLITE_CHECKPOINT_TRUNCATE, deadline);
+}
+
+// Spares the next one the recovery, if all that it would find in the log is known to be on the
+// disk: also what others wrote before this store opened it, whose failures were reported to them;
+// and nothing after our latest commit, as left by a process that ends before reporting its own.
+void SqliteDatabase::seal() {
+  if (!connection_->knows_log) return;
+  deadline_ = steady_clock::now();  // whoever is in the way goes on with the log
+  try {
+    run(*connection_->write_begin);  // another program may not know of the turn
+    const bool ends_with_ours = connection_->our_version == data_version();
+    if (ends_with_ours && is_synced() && !is_in_doubt(handle()) && check_files()) {
+      seal_log(file_.log_path(), end_of_log(handle()).frames, kLongestSealedBytes);
+    }
+  } catch (const std::exception&) {
+    // The next one recovers.
+  }
+  roll_back();
+}
+
+bool SqliteDatabase::is_log_damaged() const {
+  return is_damaged(handle());
+}
+
+// With the text of errno.
+Error SqliteDatabase::cannot(std::string_view what) const {
+  return system_error(Code::kUnavailable, "cannot " + std::string(what) + " " + file_.path(),
+                      errno);
+}
+
+Error SqliteDatabase::damaged() const {
+  return {Code::kUnavailable,
+          "the log of " + file_.path() +
+              " may have lost a part of what was acknowledged: " + std::string(kSaveDatabase)};
+}
+
+Error SqliteDatabase::full() const {
+  return {Code::kStoreFull, "no room for the change on the disk of the database " + file_.path() +
+                                "; make room, then ask again"};
+}
+
+Error SqliteDatabase::failure(const SQLite::Exception& exception, std::string_view doing) {
+  const int code = exception.getErrorCode();
+  if (code == SQLITE_FULL) return full();
+  if (code == SQLITE_IOERR || code == SQLITE_CORRUPT || code == SQLITE_NOTADB) distrust_log();
+  std::string hint;
+  if (code == SQLITE_BUSY) hint = " by another program that uses it (lslocks shows which)";
+  if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) hint = kCheckDatabase;
+  return {Code::kUnavailable, std::string(doing) + file_.path() + ": " + exception.what() + hint};
+}
+
+// Another program may use the file without taking the turn: a shell that looks, a backup.
+int SqliteDatabase::wait_while_busy(void* self, int) {
+  if (steady_clock::now() >= static_cast<SqliteDatabase*>(self)->deadline_) return 0;
+  std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  return 1;
+}
+
+}  // namespace counterd

@@ -1,0 +1,134 @@
+// The SQLite database of one store: its connection, and what is known of what is on the disk.
+//
+// With Sync::kFull a commit is written under the turn and synced after it: others commit meanwhile,
+// and their syncs overlap. So everybody sees commits that are not on the disk yet, and syncs the
+// log before reporting anything that is not known to be there.
+//
+// A failed sync leaves pages that look written. The kernel reports it to each open file once (Linux
+// 4.13, errseq_t), so all that have the log open meet it at their next sync, and then move what
+// they see to the database before they go on; not what is no longer as it was written, because the
+// kernel may give up the memory of such pages (sqlite_repair.h). Those that open the log later
+// learn of it from the doubt shared by all that have it open (sqlite_shm.h); and the first to open
+// it doubts all of it, unless it was sealed (sqlite_seal.h) by one that knew it to be on the disk.
+//
+// REQUIRES, for all that says so here: the store has the turn (file_turn.h).
+#pragma once
+
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <sqlite3.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "common/deadline.h"
+#include "common/error.h"
+#include "common/store/sqlite_counters.h"
+#include "common/store/sqlite_file.h"
+#include "common/store/sqlite_keys.h"
+#include "common/store/sqlite_shm.h"
+#include "common/store/store.h"
+
+namespace counterd {
+
+class SqliteDatabase {
+ public:
+  SqliteDatabase(SqliteFile file, const StoreOptions& options);
+  SqliteDatabase(const SqliteDatabase&) = delete;
+  SqliteDatabase& operator=(const SqliteDatabase&) = delete;
+  ~SqliteDatabase();
+
+  // Connects, creates or migrates the schema, and recovers if the log is in doubt. kConfig: the
+  // database cannot be used as it is; kUnavailable: try again.
+  // REQUIRES: the turn is held, and nothing is open yet
+  Result<void> open(Deadline deadline);
+  // The rest is for a database that is open.
+  bool is_open() const { return connection_ != nullptr; }
+
+  const std::string& path() const { return file_.path(); }
+  SqliteCounters& counters();
+  SqliteKeys& keys();
+
+  // Whether an error has left in doubt what is shown, so that recover() is due before anything
+  // else.
+  bool must_recover() const { return must_recover_; }
+  // Errors as of open(). REQUIRES: the turn is held
+  Result<void> recover(Deadline deadline);
+  // kUnavailable: what the files hold must not be used.
+  Result<void> check_files() const;
+  // kUnavailable: another program has migrated the database. Throws SQLite::Exception.
+  Result<void> check_version();
+
+  // Until when what follows waits for programs that do not know of the turn.
+  void wait_until(Deadline deadline) { deadline_ = deadline; }
+
+  // Begin a transaction. Errors as of check_version(). REQUIRES, to write: the turn is held
+  Result<void> begin_to_write();
+  Result<void> begin_to_read();
+  // Ends a transaction that has only read. Throws SQLite::Exception.
+  void end_reading();
+  // Whatever stops it, the next start may find the transaction in the log and complete it
+  // (kUnknown), unless a write found no room (kStoreFull): it is the last frame that makes a
+  // commit, and that has not been written.
+  Result<void> commit();
+  // Leaves no transaction open.
+  void roll_back();
+
+  // Syncs the log, unless what the connection has changed and seen is known to be on the disk.
+  // kUnknown: it failed.
+  Result<void> sync_if_needed();
+
+  // SQLite's own number (SQLITE_FCNTL_DATA_VERSION): changes after each commit of ours, and when a
+  // transaction has found a commit by others.
+  std::uint32_t data_version();
+  // How long the log is, in bytes.
+  std::int64_t log_bytes();
+
+  // Moves the log into the database; `mode` is one of sqlite3_wal_checkpoint_v2(). Nothing is lost
+  // where others or the disk are in the way. REQUIRES: the turn is held
+  void checkpoint(int mode, Deadline deadline);
+
+  // The end, in good order: the last one to use the database moves the log into it and empties it,
+  // as far as others let it by `deadline`. REQUIRES: the turn is held, must_recover() is false
+  void empty_log(Deadline deadline);
+  // Or the log stays, sealed if all that it holds is on the disk. REQUIRES: the same
+  void seal();
+  // Whether the log has been found damaged, so that it is to stay as it is.
+  bool is_log_damaged() const;
+
+  // What `exception`, met before a commit, means: nothing has happened. `doing` goes before the
+  // path in its message.
+  Error failure(const SQLite::Exception& exception, std::string_view doing);
+
+ private:
+  struct Connection;
+
+  Result<void> connect();
+  Result<void> try_to_connect();
+  Result<void> check_application();
+  Result<void> move_log_again();
+  Result<void> check_log_of_others();
+  Result<void> check_log();
+  Result<void> write_log_again();
+  Result<void> begin(SQLite::Statement& statement);
+  int try_checkpoint(int mode, Deadline deadline);
+  void distrust_log();
+  bool stays_in_doubt();
+  bool is_synced();
+  sqlite3* handle() const;
+  Error cannot(std::string_view what) const;
+  Error damaged() const;
+  Error full() const;
+  static int wait_while_busy(void* self, int tries);
+
+  SqliteFile file_;
+  const StoreOptions options_;
+  std::unique_ptr<Connection> connection_;
+  bool must_recover_ = false;           // see distrust_log()
+  std::optional<LogEnd> acknowledged_;  // as far as this store knows; nothing: it does not
+  Deadline deadline_;                   // see wait_until()
+};
+
+}  // namespace counterd
