@@ -52,8 +52,9 @@ void from_json(const Json& json, WorkerState& state) {
 }
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WorkerInfo, pid, slot, state, since_ms)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DaemonInfo, pid, ready, stopping, settings, addresses, wanted,
-                                   workers)
+// A daemon of another version may say less.
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(DaemonInfo, pid, ready, stopping, settings,
+                                                addresses, wanted, workers)
 
 namespace {
 
@@ -246,13 +247,15 @@ Result<DaemonInfo> ask_daemon(const UniqueFd& daemon, const ControlRequest& requ
                               Deadline deadline) {
   const std::string line = encode(request);
   std::string reply;
+  const Error ended{Code::kUnavailable, "the daemon has ended; its log says why"};
   const bool sent = send(daemon.get(), line.data(), line.size(), MSG_NOSIGNAL) ==
                     static_cast<ssize_t>(line.size());
+  if (!sent && (errno == EPIPE || errno == ECONNRESET)) return ended;
   while (sent && !reply.ends_with('\n') && reply.size() < kMaxControlReplyBytes) {
     if (!wait_ready(daemon.get(), POLLIN, deadline)) break;
     std::array<char, 4096> portion{};
     const ssize_t size = recv(daemon.get(), portion.data(), portion.size(), 0);
-    if (size <= 0) return Error{Code::kUnavailable, "the daemon has ended; its log says why"};
+    if (size <= 0) return ended;
     reply.append(portion.data(), static_cast<std::size_t>(size));
   }
   if (reply.ends_with('\n')) return decode_control_reply(reply);

@@ -95,8 +95,10 @@ inline constexpr std::size_t kMaxLingerBytes = 4 * 1024 * 1024;
 // readyz answers within a second, whatever the store does.
 inline constexpr std::chrono::milliseconds kReadyTimeout{800};
 
-// The control socket: requests are a few words, replies list the workers.
+// The control socket: requests are a few words, replies list the workers. Those who wait for the
+// daemon's end are counted apart.
 inline constexpr std::size_t kMaxControlConnections = 16;
+inline constexpr std::size_t kMaxControlWaiters = 256;
 inline constexpr std::size_t kMaxControlRequestBytes = 4 * 1024;
 inline constexpr std::size_t kMaxControlReplyBytes = 256 * 1024;
 inline constexpr std::chrono::seconds kControlTimeout{5};

@@ -233,7 +233,8 @@ void Batcher::serve_batch() {
   learn();
   const bool turn_needed = needs_turn(waiting_.batch.steps);
   if (turn_needed && !take_turn()) return;
-  Batch batch = take_batch();
+  Batch batch = take_front(waiting_.batch);
+  taken_ += batch.steps.size();
   const Deadline start = steady_clock::now();
   stand_in_.cover([&] {
     if (turn_needed) {
@@ -252,21 +253,21 @@ void Batcher::serve_batch() {
 // Waits for the turn, but not for long at once: what only reads goes on meanwhile. False: it was
 // not obtained, and what need not wait for it, or cannot wait any longer, is answered.
 bool Batcher::take_turn() {
-  const Deadline until =
-      std::min(steady_clock::now() + kTurnPatience, waiting_.batch.tickets.front().deadline);
-  const Result<void> turn = stand_in_.cover([&] { return store_->take_turn(until); });
-  if (turn) return true;
-  const Deadline now = steady_clock::now();
-  const bool helps_to_wait = now >= until;
-  answer_without_turn(turn.error(), helps_to_wait, now);
-  return false;
+  const Deadline deadline = waiting_.batch.tickets.front().deadline;
+  const Deadline until = std::min(steady_clock::now() + kTurnPatience, deadline);
+  const Result<void> turn = stand_in_.cover([&] { return store_->take_turn(until, deadline); });
+  if (!turn) answer_without_turn(turn.error());
+  return turn.ok();
 }
 
 // Fails the changes that have waited until their deadline, or all of them if waiting would not
 // help. Applies the reports among them, which need no turn; but one that was asked for after a
 // change, by the same client, must see it.
-void Batcher::answer_without_turn(const Error& error, bool helps_to_wait, Deadline now) {
-  Batch taken = take_batch();
+void Batcher::answer_without_turn(const Error& error) {
+  const bool helps_to_wait = error.code == Code::kOverloaded;
+  const Deadline now = steady_clock::now();
+  Batch taken = std::exchange(waiting_.batch, {});
+  taken_ += taken.steps.size();
   Batch changes;
   Batch reports;
   Batch patient;
@@ -281,22 +282,22 @@ void Batcher::answer_without_turn(const Error& error, bool helps_to_wait, Deadli
     part.steps.push_back(std::move(taken.steps[i]));
     part.tickets.push_back(std::move(taken.tickets[i]));
   }
-  append(patient.steps, std::move(waiting_.batch.steps));
-  append(patient.tickets, std::move(waiting_.batch.tickets));
   waiting_.batch = std::move(patient);
   if (!changes.steps.empty()) log(health_.note_change(&error, now));
   fail_batch(changes.steps, error);
   deliver(std::move(changes));
-  if (reports.steps.empty()) return;
-  stand_in_.cover([&] { store_->apply(reports.steps, now + timeout_); });
-  deliver(std::move(reports));
+  while (!reports.steps.empty()) {
+    Batch portion = take_front(reports);
+    stand_in_.cover([&] { store_->apply(portion.steps, steady_clock::now() + timeout_); });
+    log(health_.note_batch(portion.steps, steady_clock::now()));
+    deliver(std::move(portion));
+  }
 }
 
-// Takes waiting operations: all of them, unless there are too many.
-Batcher::Batch Batcher::take_batch() {
-  const std::size_t size = steps_that_fit(waiting_.batch.steps);
-  taken_ += size;
-  return {take_front(waiting_.batch.steps, size), take_front(waiting_.batch.tickets, size)};
+// Takes out what a batch can hold: all of it, unless it is too much.
+Batcher::Batch Batcher::take_front(Batch& from) {
+  const std::size_t size = steps_that_fit(from.steps);
+  return {counterd::take_front(from.steps, size), counterd::take_front(from.tickets, size)};
 }
 
 void Batcher::log(const std::optional<std::string>& message) {

@@ -85,10 +85,10 @@ class Batcher {
   bool is_due(const Query& query) const;
   void serve_query(std::size_t place);
   bool take_turn();
-  void answer_without_turn(const Error& error, bool helps_to_wait, Deadline now);
+  void answer_without_turn(const Error& error);
   void learn();
   void expect(std::size_t steps, std::chrono::steady_clock::duration commit);
-  Batch take_batch();
+  static Batch take_front(Batch& from);
   std::vector<Ticket> take_probes();
   static void log(const std::optional<std::string>& message);
   void deliver(Batch batch);

@@ -57,12 +57,18 @@ Result<ControlServer> ControlServer::open(const std::vector<Endpoint>& endpoints
 }
 
 void ControlServer::add_to(std::vector<pollfd>& polled) const {
+  const auto kept = static_cast<std::size_t>(
+      std::count_if(connections_.begin(), connections_.end(),
+                    [](const Connection& connection) { return connection.kept; }));
+  const bool room =
+      connections_.size() - kept < kMaxControlConnections && kept < kMaxControlWaiters;
   for (const Listening& listening : listening_) {
-    const bool room = connections_.size() < kMaxControlConnections;
     if (room) polled.push_back({listening.socket.get(), POLLIN, 0});
   }
   for (const Connection& connection : connections_) {
-    polled.push_back({connection.socket.get(), POLLIN, 0});
+    // Of one that is kept only the end matters, which poll() reports unasked.
+    const short events = connection.kept ? 0 : POLLIN;
+    polled.push_back({connection.socket.get(), events, 0});
   }
 }
 

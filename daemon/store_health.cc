@@ -6,10 +6,11 @@
 namespace counterd {
 namespace {
 
-// How long after a failure the store must have answered to be well again, and how long another
-// failure is not told from the one that was logged: where one counter fails and others do not, both
-// alternate as fast as they are asked for.
+// How long after a failure the store must have answered to be well again: where one counter fails
+// and others do not, both alternate as fast as they are asked for. And how many failures are logged
+// until then at once, before others have to wait so long as well.
 constexpr std::chrono::seconds kQuietTime{10};
+constexpr std::size_t kMostFailures = 8;
 
 }  // namespace
 
@@ -39,17 +40,20 @@ std::optional<std::string> StoreHealth::note_batch(std::span<const Step> batch, 
 
 std::optional<std::string> StoreHealth::note_failure(const Error& failure, Deadline now) {
   latest_ = now;
-  const bool is_new =
-      failure_.empty() || (failure.message != failure_ && now - logged_ >= kQuietTime);
-  if (!is_new) return std::nullopt;
-  failure_ = failure.message;
+  const bool known =
+      std::find(failures_.begin(), failures_.end(), failure.message) != failures_.end();
+  const bool too_many = failures_.size() >= kMostFailures && now - logged_ < kQuietTime;
+  // A wrong configuration ends the daemon.
+  if (known || (too_many && failure.code != Code::kConfig)) return std::nullopt;
+  if (failures_.size() >= kMostFailures) failures_.erase(failures_.begin());
+  failures_.push_back(failure.message);
   logged_ = now;
-  return failure_;
+  return failure.message;
 }
 
 std::optional<std::string> StoreHealth::note_success(Deadline now) {
-  if (failure_.empty() || now - latest_ < kQuietTime) return std::nullopt;
-  failure_.clear();
+  if (failures_.empty() || now - latest_ < kQuietTime) return std::nullopt;
+  failures_.clear();
   changes_failed_ = false;
   return "the store answers again";
 }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "common/deadline.h"
 #include "common/error.h"
@@ -27,9 +28,9 @@ class StoreHealth {
   std::optional<std::string> note_failure(const Error& failure, Deadline now);
   std::optional<std::string> note_success(Deadline now);
 
-  std::string failure_;          // as logged; empty while the store answers
-  bool changes_failed_ = false;  // and not only reading
-  Deadline logged_, latest_;     // when it was logged, and the latest of its kind was met
+  std::vector<std::string> failures_;  // as logged; none while the store answers
+  bool changes_failed_ = false;        // and not only reading
+  Deadline logged_, latest_;           // when one was logged, and when one was met
 };
 
 }  // namespace counterd

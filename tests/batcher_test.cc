@@ -26,6 +26,7 @@ class SlowStore : public Store {
     int batches = 0;
     int turns_refused = 0;
     std::atomic<bool> turn_is_free{true};  // told by whoever has the loop
+    bool is_broken = false;
     int probes = 0;
     std::vector<std::string> order;
     std::string calls;
@@ -36,11 +37,15 @@ class SlowStore : public Store {
   SlowStore(Notes& notes, milliseconds commit) : notes_(notes), commit_(commit) {}
   ~SlowStore() override { std::this_thread::sleep_for(commit_); }
 
-  Result<void> take_turn(Deadline deadline) override {
+  Result<void> take_turn(Deadline deadline, Deadline) override {
+    if (notes_.is_broken) {
+      std::this_thread::sleep_for(milliseconds(100));
+      return Error{Code::kUnavailable, "broken"};
+    }
     while (!notes_.turn_is_free) {
       if (steady_clock::now() >= deadline) {
         ++notes_.turns_refused;
-        return Error{Code::kUnavailable, "held"};
+        return Error{Code::kOverloaded, "held"};
       }
       std::this_thread::sleep_for(milliseconds(1));
     }
@@ -352,7 +357,7 @@ TEST_CASE("reading goes on while changes wait for the turn, and they are applied
   Fixture fixture(milliseconds(0), milliseconds(10'000));
   fixture.notes.turn_is_free = false;
   const auto change = fixture.client();
-  change->ask(increment_of("a").operation);
+  change->ask(each_of(std::vector<Step>(kMaxBatchOperations, increment_of("a"))).operation);
   for (int round = 0; round < 3; ++round) {
     const auto begun = steady_clock::now();
     const std::size_t before = fixture.come();
@@ -366,6 +371,17 @@ TEST_CASE("reading goes on while changes wait for the turn, and they are applied
   fixture.notes.turn_is_free = true;
   fixture.run(fixture.come() + 1);
   CHECK(change->codes == std::vector{Code::kOk});
+}
+
+TEST_CASE("changes are not kept waiting where the turn is not what is missing") {
+  Fixture fixture(milliseconds(0), milliseconds(10'000));
+  fixture.notes.is_broken = true;
+  const auto begun = steady_clock::now();
+  const auto client = fixture.client();
+  client->ask(increment_of("a").operation);
+  fixture.run(1);
+  CHECK(client->codes == std::vector{Code::kUnavailable});
+  CHECK(steady_clock::now() - begun < milliseconds(2'000));
 }
 
 TEST_CASE("what a client asks after a change of its own sees it, however long that waits") {

@@ -120,7 +120,7 @@ TEST_CASE("one store at a time has the turn", "[sqlite]") {
   REQUIRE(first->take_turn(patiently()));
   const Result<void> refused = second->take_turn(after(milliseconds(30)));
   REQUIRE_FALSE(refused);
-  CHECK(refused.error().code == Code::kUnavailable);
+  CHECK(refused.error().code == Code::kOverloaded);
   CHECK(run_one(*second, increment_of("a"), after(milliseconds(30))).code == Code::kUnavailable);
   first->yield_turn();
   REQUIRE(second->take_turn(patiently()));

@@ -43,8 +43,22 @@ TEST_CASE("failures that alternate with successes, or with each other, do not fl
     lines += health.note_change(nullptr, now).has_value() ? 1 : 0;
     lines += health.note_change(&kOther, now).has_value() ? 1 : 0;
   }
-  CHECK(lines == 1);
-  CHECK(health.note_change(&kOther, now + kQuiet) == kOther.message);
+  CHECK(lines == 2);
+}
+
+TEST_CASE("many different failures do not flood the log, unless they end the daemon") {
+  StoreHealth health;
+  const Deadline now{};
+  int lines = 0;
+  Error error{Code::kUnavailable, ""};
+  for (int i = 0; i < 1'000; ++i) {
+    error.message = std::to_string(i);
+    lines += health.note_change(&error, now).has_value() ? 1 : 0;
+  }
+  CHECK(lines == 8);
+  CHECK(health.note_change(&error, now + kQuiet) == error.message);
+  error = {Code::kConfig, "not durable"};
+  CHECK(health.note_change(&error, now + kQuiet) == error.message);
 }
 
 TEST_CASE("that reading works says nothing about changes that have failed") {

@@ -50,7 +50,7 @@ Result<void> FileTurn::wait(Deadline deadline) {
   disarm();
   if (failure == 0) return {};
   if (failure == EINTR) {
-    return Error{Code::kUnavailable,
+    return Error{Code::kOverloaded,
                  "another process has held the database for too long; it may be stopped (see "
                  "lslocks)"};
   }

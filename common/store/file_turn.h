@@ -21,7 +21,8 @@ class FileTurn {
   FileTurn& operator=(const FileTurn&) = delete;
   ~FileTurn();
 
-  // Waits until `deadline` at the latest, asleep in the kernel. kUnavailable: not obtained by then.
+  // Waits until `deadline` at the latest, asleep in the kernel. kOverloaded: not obtained by then;
+  // kUnavailable: it cannot be waited for.
   Result<void> take(Deadline deadline);
   void yield();
 

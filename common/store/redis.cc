@@ -59,7 +59,8 @@ class RedisStore : public Store {
       : connection_(std::move(connection)), options_(options), session_(std::move(session)) {}
   ~RedisStore() override { forget_session(); }
 
-  Result<void> take_turn(Deadline) override { return {}; }  // the server runs one script at a time
+  // The server runs one script at a time.
+  Result<void> take_turn(Deadline, Deadline) override { return {}; }
   void yield_turn() override {}
   void make_durable(std::span<Step>) override {}  // the script's answer has said it all
   void tidy() override {}
@@ -138,6 +139,7 @@ Result<RedisReply> RedisStore::run_until_known(RedisArguments& arguments, Deadli
     Result<RedisReply> reply = run_once(arguments, deadline, sent);
     if (reply && !is_error(*reply)) return reply;
     if (reply && (is_error(*reply, "PARTIAL") || is_error(*reply, "FORGOTTEN"))) {
+      session_is_known_until_ = {};
       return connection_.unavailable(text_of(**reply));
     }
     if (reply && !resent) {

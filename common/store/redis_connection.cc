@@ -37,16 +37,13 @@ bool refuses_login(const RedisReply& reply) {
                      [&](const char* kind) { return is_error(reply, kind); });
 }
 
-// Without what the server repeats of the command: that has the password in it.
-std::string refusal_of_password(const RedisReply& reply) {
+// What the server says, unless it repeats the password, or could do so in part, as with a command
+// that it does not know.
+std::string refusal(const RedisReply& reply, std::string_view password) {
   const std::string_view text = text_of(*reply);
-  return "it refuses the password (" + std::string(text.substr(0, text.find(' '))) + ")";
-}
-
-// Whether the server that answers is not, or no longer, the one that takes changes: another may be
-// at its address by now.
-bool is_replica(const RedisReply& reply) {
-  return is_error(reply, "READONLY") || is_error(reply, "MASTERDOWN");
+  const bool repeats = is_error(reply, "ERR unknown command") ||
+                       (!password.empty() && text.find(password) != std::string_view::npos);
+  return repeats ? "it refuses the password" : std::string(text);
 }
 
 }  // namespace
@@ -61,7 +58,15 @@ bool is_error(const RedisReply& reply, std::string_view beginning) {
 
 Result<RedisReply> RedisConnection::command(const RedisArguments& arguments, Deadline deadline) {
   if (const Result<void> connected = connect(deadline); !connected) return connected.error();
-  return exchange({arguments.begin(), arguments.end()}, deadline);
+  return leave_replica(exchange({arguments.begin(), arguments.end()}, deadline));
+}
+
+// Gives up the connection if the answer is that of a replica: the one that takes changes may be at
+// the same address by now.
+Result<RedisReply> RedisConnection::leave_replica(Result<RedisReply> reply) {
+  const bool is_replica = reply && (is_error(*reply, "READONLY") || is_error(*reply, "MASTERDOWN"));
+  if (is_replica) context_.reset();
+  return reply;
 }
 
 Result<RedisReply> RedisConnection::run(RedisScript script, const RedisArguments& arguments,
@@ -79,13 +84,9 @@ Result<RedisReply> RedisConnection::run(RedisScript script, const RedisArguments
     words[1] = loaded;
     const bool was_sent = sent != nullptr && *sent;
     Result<RedisReply> reply = exchange(words, deadline, sent);
-    if (reply && is_error(*reply, "NOSCRIPT")) {
-      if (sent != nullptr) *sent = was_sent;  // this one has not been run
-      loaded.clear();
-      continue;
-    }
-    if (reply && is_replica(*reply)) context_.reset();
-    return reply;
+    if (!reply || !is_error(*reply, "NOSCRIPT")) return leave_replica(std::move(reply));
+    if (sent != nullptr) *sent = was_sent;  // this one has not been run
+    loaded.clear();
   }
 }
 
@@ -138,8 +139,7 @@ Result<void> RedisConnection::log_in(Deadline deadline) {
     const Result<RedisReply> reply = exchange(step, deadline);
     if (!reply) return reply.error();
     if (!is_error(*reply)) continue;
-    const Error error = unavailable(step[0] == "AUTH" ? refusal_of_password(*reply)
-                                                      : std::string(text_of(**reply)));
+    const Error error = unavailable(refusal(*reply, password_));
     if (!refuses_login(*reply)) return error;
     return Error{Code::kConfig,
                  error.message + (step[0] == "SELECT"
@@ -162,21 +162,6 @@ Result<std::optional<std::string>> RedisConnection::read_setting(std::string_vie
   return std::optional<std::string>(text_of(*found.element[1]));
 }
 
-// Whether the server writes its log to a place where no restart looks for it: since that was turned
-// on (CONFIG SET appendonly yes), no rewrite of it has ended yet. Nothing if INFO is denied.
-Result<std::optional<bool>> RedisConnection::waits_for_first_log(Deadline deadline) {
-  const Result<RedisReply> reply = exchange({"INFO", "persistence"}, deadline);
-  if (!reply) return reply.error();
-  if (is_error(*reply, "NOPERM") || is_error(*reply, "ERR unknown command")) {
-    return std::optional<bool>();
-  }
-  if (is_error(*reply)) return unavailable(text_of(**reply));
-  const std::string_view text = text_of(**reply);
-  const auto has = [text](std::string_view line) { return text.find(line) != text.npos; };
-  return std::optional<bool>(has("\naof_base_size:0\r") && (has("\naof_rewrite_in_progress:1\r") ||
-                                                            has("\naof_rewrite_scheduled:1\r")));
-}
-
 Result<void> RedisConnection::read_durability(Deadline deadline) {
   std::array<std::string, 4> settings = {"appendonly", "appendfsync", "no-appendfsync-on-rewrite",
                                          "maxmemory-policy"};
@@ -187,23 +172,15 @@ Result<void> RedisConnection::read_durability(Deadline deadline) {
     verified = verified && value->has_value();
     setting = value->value_or("");
   }
-  const Result<std::optional<bool>> first_log = waits_for_first_log(deadline);
-  if (!first_log) return first_log.error();
-  verified = verified && first_log->has_value();
-  const bool has_log = !first_log->value_or(false);
   const auto& [append_only, fsync, no_fsync_on_rewrite, eviction] = settings;
   const bool evicts = eviction != "noeviction";
   const bool evicts_expiring = eviction.starts_with("volatile-");
-  const bool durable = verified && append_only == "yes" && has_log && fsync == "always" &&
+  const bool durable = verified && append_only == "yes" && fsync == "always" &&
                        no_fsync_on_rewrite == "no" && !evicts;
   if (!verified) {
-    durability_ = "unverified: the server does not allow CONFIG GET or INFO";
+    durability_ = "unverified: the server does not allow CONFIG GET";
   } else if (append_only != "yes") {
     durability_ = "a crash or restart of Redis loses what its last snapshot lacks (appendonly no)";
-  } else if (!has_log) {
-    durability_ =
-        "a crash or restart of Redis loses what its last snapshot lacks, until it has written its "
-        "log for the first time (appendonly was no)";
   } else if (fsync != "always") {
     durability_ = "a crash of the system loses the latest changes (appendfsync " + fsync + ")";
   } else if (no_fsync_on_rewrite != "no") {
@@ -223,9 +200,8 @@ Result<void> RedisConnection::read_durability(Deadline deadline) {
   }
   if (!require_durable_ || durable) return {};
   context_.reset();  // so that nothing is asked of it before the settings are read again
-  return Error{
-      has_log ? Code::kConfig : Code::kUnavailable,  // a first log will be written
-      "Redis at " + place() + " is not durable, as --require-durable asks: " + durability_};
+  return Error{Code::kConfig, "Redis at " + place() +
+                                  " is not durable, as --require-durable asks: " + durability_};
 }
 
 Error RedisConnection::lose(std::string_view why) {

@@ -59,8 +59,7 @@ class RedisConnection {
   bool was_closed() const;
 
   // Asks the server for the settings that say what a crash can lose, as connect() does too.
-  // kConfig: it is not as durable as it must be, or kUnavailable: not yet; the connection is given
-  // up.
+  // kConfig: it is not as durable as it must be; the connection is given up.
   Result<void> read_durability(Deadline deadline);
   // For people: what they said the last time.
   const std::string& durability() const { return durability_; }
@@ -73,7 +72,7 @@ class RedisConnection {
 
   Result<void> log_in(Deadline deadline);
   Result<std::optional<std::string>> read_setting(std::string_view name, Deadline deadline);
-  Result<std::optional<bool>> waits_for_first_log(Deadline deadline);
+  Result<RedisReply> leave_replica(Result<RedisReply> reply);
   Result<RedisReply> exchange(const Words& words, Deadline deadline, bool* sent = nullptr);
   Error lose(std::string_view why);
 

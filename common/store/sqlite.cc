@@ -41,7 +41,7 @@ class SqliteStore final : public Store {
   // Errors as of SqliteDatabase::open(). REQUIRES: nothing is open yet
   Result<void> open(Deadline deadline);
 
-  Result<void> take_turn(Deadline deadline) override;
+  Result<void> take_turn(Deadline deadline, Deadline mended) override;
   void yield_turn() override;
   void apply(std::span<Step> batch, Deadline deadline) override;
   void make_durable(std::span<Step> batch) override;
@@ -67,7 +67,9 @@ class SqliteStore final : public Store {
 };
 
 Result<void> SqliteStore::open(Deadline deadline) {
-  if (const Result<void> turn = turn_.take(deadline); !turn) return turn.error();
+  if (const Result<void> turn = turn_.take(deadline); !turn) {
+    return Error{Code::kUnavailable, turn.error().message};
+  }
   Result<void> opened = database_.open(deadline);
   turn_.yield();
   return opened;
@@ -77,18 +79,20 @@ Result<void> SqliteStore::open(Deadline deadline) {
 SqliteStore::~SqliteStore() {
   if (!database_.is_open()) return;
   const auto end = [] { return steady_clock::now() + kEndPatience; };
-  if (database_.must_recover() && take_turn(end())) turn_.yield();
+  if (database_.must_recover() && take_turn(end(), end())) turn_.yield();
   if (database_.must_recover() || database_.is_log_damaged()) return;
   // A seal is not worth waiting for.
   if (!turn_.take(options_.empty_log ? end() : steady_clock::now())) return;
+  database_.set_log_of_deleted_aside();
   options_.empty_log ? database_.empty_log(end()) : database_.seal();
+  database_.leave();  // last: whoever would take our log for that of another database is refused
   turn_.yield();
 }
 
-Result<void> SqliteStore::take_turn(Deadline deadline) {
+Result<void> SqliteStore::take_turn(Deadline deadline, Deadline mended) {
   if (const Result<void> turn = turn_.take(deadline); !turn) return turn.error();
   if (!database_.must_recover()) return {};
-  Result<void> recovered = database_.recover(deadline);
+  Result<void> recovered = database_.recover(mended);
   if (!recovered) turn_.yield();
   return recovered;
 }
@@ -101,7 +105,8 @@ void SqliteStore::tidy() {
   if (!schedule_.is_due() && !database_.must_recover()) return;
   const steady_clock::time_point now = steady_clock::now();
   if (now < next_tidy_ && !database_.must_recover()) return;
-  if (!take_turn(now + kTidyPatience)) {
+  const Deadline deadline = now + kTidyPatience;
+  if (!take_turn(deadline, deadline)) {
     next_tidy_ = now + kTidyPause;
     return;
   }
@@ -121,7 +126,11 @@ void SqliteStore::run_due_checkpoint() {
 // What a store that only reads must do first: recover, if that is due.
 Result<void> SqliteStore::make_readable(Deadline deadline) {
   if (database_.must_recover()) {
-    if (const Result<void> turn = take_turn(deadline); !turn) return turn.error();
+    const Result<void> turn = take_turn(deadline, deadline);
+    if (!turn && turn.error().code == Code::kOverloaded) {
+      return Error{Code::kUnavailable, turn.error().message};
+    }
+    if (!turn) return turn.error();
     turn_.yield();
   }
   database_.wait_until(deadline);

@@ -459,15 +459,18 @@ void SqliteDatabase::roll_back() {
   }
 }
 
-void SqliteDatabase::empty_log(Deadline deadline) {
-  file_.leave();
-  if (file_.is_another_present()) return;  // it would be kept waiting
+void SqliteDatabase::set_log_of_deleted_aside() {
+  if (file_.is_another_present()) return;
   const std::string aside = file_.set_log_of_deleted_aside();
-  if (!aside.empty()) {
-    log_line("the log of the deleted database " + file_.path() + " is now " + aside);
-  }
-  // If it fails, the log is still there, and the next one to open it recovers it.
-  if (file_.may_empty_log()) try_checkpoint(SQLITE_CHECKPOINT_TRUNCATE, deadline);
+  if (aside.empty()) return;
+  log_line("the log of the deleted database " + file_.path() + " is now " + aside);
+}
+
+void SqliteDatabase::empty_log(Deadline deadline) {
+  // Others would be kept waiting. If it fails, the log is still there, and the next one to open it
+  // recovers it.
+  if (file_.is_another_present() || !file_.may_empty_log()) return;
+  try_checkpoint(SQLITE_CHECKPOINT_TRUNCATE, deadline);
 }
 
 // Spares the next one the recovery, if all that it would find in the log is known to be on the

@@ -90,11 +90,16 @@ class SqliteDatabase {
   // where others or the disk are in the way. REQUIRES: the turn is held
   void checkpoint(int mode, Deadline deadline);
 
-  // The end, in good order: the last one to use the database moves the log into it and empties it,
-  // as far as others let it by `deadline`. REQUIRES: the turn is held, must_recover() is false
+  // The end, in good order. The last one to use a database that is deleted gives its log another
+  // name (sqlite_file.h). REQUIRES: the turn is held
+  void set_log_of_deleted_aside();
+  // The last one to use the database moves the log into it and empties it, as far as others let it
+  // by `deadline`. REQUIRES: the turn is held, must_recover() is false
   void empty_log(Deadline deadline);
   // Or the log stays, sealed if all that it holds is on the disk. REQUIRES: the same
   void seal();
+  // From now on others do not see that the database is in use here. REQUIRES: the turn is held
+  void leave() { file_.leave(); }
   // Whether the log has been found damaged, so that it is to stay as it is.
   bool is_log_damaged() const;
 

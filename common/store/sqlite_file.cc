@@ -235,6 +235,10 @@ std::string SqliteFile::set_log_of_deleted_aside() const {
   if (!is_ours(log)) return {};
   std::string aside = log.path + ".of-deleted-" + std::to_string(identity_.inode);
   if (rename(log.path.c_str(), aside.c_str()) != 0) return {};
+  if (identify(aside) != log.identity) {  // somebody has just put another one there
+    rename(aside.c_str(), log.path.c_str());
+    return {};
+  }
   if (is_ours(memory)) unlink(memory.path.c_str());
   return aside;
 }

@@ -134,9 +134,11 @@ class Store {
   virtual ~Store() = default;
 
   // Waits until `deadline` at the latest for the right to change the store, which one Store has at
-  // a time, and mends what a failure has left in doubt. kUnavailable, or kConfig as open_store():
-  // the turn is not held. If a process dies, its turn is free again.
-  virtual Result<void> take_turn(Deadline deadline) = 0;
+  // a time, and then mends what a failure has left in doubt, until `mended` at the latest. The turn
+  // is not held on kOverloaded: another one has it; and on the errors of open_store(): it cannot be
+  // mended. If a process dies, its turn is free again.
+  virtual Result<void> take_turn(Deadline deadline, Deadline mended) = 0;
+  Result<void> take_turn(Deadline deadline) { return take_turn(deadline, deadline); }
 
   // Gives the turn back. REQUIRES: the turn is held
   virtual void yield_turn() = 0;
