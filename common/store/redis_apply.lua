@@ -24,11 +24,6 @@ local function counter_value(text)
   return digits == '0' and digits or sign .. digits
 end
 
--- Whether a time, if there is one, is milliseconds since 1970.
-local function is_time(text)
-  return not text or #text < 19 and text:find('^%d+$')
-end
-
 -- The operations, as redis_batch.h describes them.
 local steps, rows, keyed, lifetimes, has_ends = {}, {}, false, 0, false
 redis.call('ZCARD', prefix .. 'names')
@@ -63,9 +58,6 @@ while at <= #ARGV do
     local fields = redis.call('HMGET', prefix .. 'c:' .. name, 'v', 'c', 'u', 'e', 'w')
     local value = fields[1] and counter_value(fields[1])
     if fields[1] and not value then return redis.error_reply('CORRUPT value of ' .. name) end
-    if not (is_time(fields[2]) and is_time(fields[3]) and is_time(fields[4])) then
-      return redis.error_reply('CORRUPT times of ' .. name)
-    end
     rows[name] = { stored = value and true, value = value, created = fields[2] or now,
                    updated = fields[3] or now, ends = fields[4], stored_ends = fields[4],
                    window = fields[5], stored_window = fields[5] }
@@ -215,6 +207,8 @@ local function has_other_window(row, step)
   return step.renew and row.window
 end
 
+local corrupt  -- the name of a counter whose times are none; they may have been written by hand
+
 -- What redis_batch.h reads, the letter and the rest of the line; and whether all of it was applied.
 local function apply(step)
   local row = rows[step.name]
@@ -259,6 +253,7 @@ local function apply(step)
   local times = '0 0 0'
   if step.kind == 'r' and row.value then
     times = row.created .. ' ' .. row.updated .. ' ' .. (row.ends or '0')
+    if not times:find('^%d+ %d+ %d+$') or #times > 58 then corrupt = step.name end
   elseif step.window then
     times = '0 ' .. string.format('%.0f', clock) .. ' ' .. (row.value and row.ends or window_ends[step.window])
   end
@@ -323,65 +318,69 @@ while at <= #steps do
   at = at + 1 + (step.size or 0)
 end
 local answer = table.concat(outcomes)
+if corrupt then return redis.error_reply('CORRUPT times of ' .. corrupt) end
 
-local commands = {}
-local function write(...) commands[#commands + 1] = { ... } end
-local function write_end(key, name, row)
+-- These give `run` what is to be written, one command after another.
+local function write_end(run, key, name, row)
   if row.window then
-    write('HSET', key, 'w', row.window)
+    run('HSET', key, 'w', row.window)
   elseif row.stored_window then
-    write('HDEL', key, 'w')
+    run('HDEL', key, 'w')
   end
   if row.ends then
-    write('HSET', key, 'e', row.ends)
-    write('PEXPIREAT', key, row.ends)  -- last: it may end now
-    write('ZADD', end_index, row.ends, name)
+    run('HSET', key, 'e', row.ends)
+    run('PEXPIREAT', key, row.ends)  -- last: it may end now
+    run('ZADD', end_index, row.ends, name)
   else
-    write('HDEL', key, 'e')
-    write('PERSIST', key)
-    write('ZREM', end_index, name)
+    run('HDEL', key, 'e')
+    run('PERSIST', key)
+    run('ZREM', end_index, name)
   end
 end
-for name, row in pairs(rows) do
-  if row.changed then
-    local key = prefix .. 'c:' .. name
-    if row.value then
-      write('HSET', key, 'v', row.value, 'c', row.created, 'u', row.updated)
-      if not row.stored then write('ZADD', prefix .. 'names', 0, name) end
-      if row.ends ~= row.stored_ends or row.window ~= row.stored_window then write_end(key, name, row) end
-    elseif row.stored then
-      write('DEL', key)
-      write('ZREM', prefix .. 'names', name)
-      if row.stored_ends then write('ZREM', end_index, name) end
+local function each_write(run)
+  for name, row in pairs(rows) do
+    if row.changed then
+      local key = prefix .. 'c:' .. name
+      if row.value then
+        run('HSET', key, 'v', row.value, 'c', row.created, 'u', row.updated)
+        if not row.stored then run('ZADD', prefix .. 'names', 0, name) end
+        if row.ends ~= row.stored_ends or row.window ~= row.stored_window then write_end(run, key, name, row) end
+      elseif row.stored then
+        run('DEL', key)
+        run('ZREM', prefix .. 'names', name)
+        if row.stored_ends then run('ZREM', end_index, name) end
+      end
     end
   end
+  -- Before adding those that are kept, some of which may have ended before.
+  if #ended_keys > 0 then run('ZREM', key_index, unpack(ended_keys)) end
+  for _, step in ipairs(kept) do
+    run('SET', step.key, kept[step.key], 'PX', step.lifetime)
+    run('ZADD', key_index, clock + tonumber(step.lifetime), step.key)
+  end
+  for _, name in ipairs(ended) do
+    local row = rows[name] or { value = is_there[name] }
+    if not row.value then run('ZREM', prefix .. 'names', name) end
+    if not row.ends then run('ZREM', end_index, name) end
+  end
+  if sequence > 0 then run('SET', session, ARGV[3] .. '\n' .. answer, 'PX', session_lifetime) end
 end
--- Before adding those that are kept, some of which may have ended before.
-if #ended_keys > 0 then write('ZREM', key_index, unpack(ended_keys)) end
-for _, step in ipairs(kept) do
-  write('SET', step.key, kept[step.key], 'PX', step.lifetime)
-  write('ZADD', key_index, clock + tonumber(step.lifetime), step.key)
-end
-for _, name in ipairs(ended) do
-  local row = rows[name] or { value = is_there[name] }
-  if not row.value then write('ZREM', prefix .. 'names', name) end
-  if not row.ends then write('ZREM', end_index, name) end
-end
-if sequence > 0 then write('SET', session, ARGV[3] .. '\n' .. answer, 'PX', session_lifetime) end
 
 -- If the user lacks a permission, all is refused before anything is done (Redis 7).
-for _, command in ipairs(redis.acl_check_cmd and commands or {}) do
-  if not redis.acl_check_cmd(unpack(command)) then
-    return redis.error_reply('NOPERM the user has no permissions to run ' .. command[1] .. ' on all keys that begin with ' .. prefix)
-  end
+local denied
+if redis.acl_check_cmd then
+  each_write(function(...)
+    if not redis.acl_check_cmd(...) then denied = (...) end
+  end)
+end
+if denied then
+  return redis.error_reply('NOPERM the user has no permissions to run ' .. denied .. ' on all keys that begin with ' .. prefix)
 end
 
 local done = 0
-local written, failure = pcall(function()
-  for _, command in ipairs(commands) do
-    redis.call(unpack(command))
-    done = done + 1
-  end
+local written, failure = pcall(each_write, function(...)
+  redis.call(...)
+  done = done + 1
 end)
 if written then return answer end
 local text = type(failure) == 'table' and failure.err or tostring(failure)
