@@ -103,9 +103,7 @@ class Batch {
   // What an error means after what was applied so far.
   Error stopped_by(const Error& error) const {
     if (last_line_ == 0) return {error.code, error.message + "; nothing was applied"};
-    // The exit status of such an error says that nothing was applied, which would not be true.
-    const bool is_away = code_info(error.code).exit_status == kNothingApplied;
-    return {is_away ? Code::kIo : error.code,
+    return {code_after_changes(error.code),
             error.message + "; the lines up to " + std::to_string(last_line_) +
                 " were applied, none after them: go on with" + go_on_from(last_line_ + 1)};
   }

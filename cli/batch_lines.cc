@@ -94,8 +94,8 @@ BatchLines::BatchLines(std::istream& input, std::string name, std::size_t from)
     : input_(input), name_(std::move(name)), from_(from), buffer_(kMaxLineBytes + 1) {
   add("increment", add_increment_words);
   add("reset", add_reset_words);
-  add("delete", [](CLI::App& app) { return OperationWords(app, OperationKind::kDelete, true); });
-  add("report", [](CLI::App& app) { return OperationWords(app, OperationKind::kReport, true); });
+  add("delete", [](CLI::App& app) { return OperationWords(app, OperationKind::kDelete); });
+  add("report", [](CLI::App& app) { return OperationWords(app, OperationKind::kReport); });
 }
 
 void BatchLines::add(const std::string& word, OperationWords (*add_words)(CLI::App& app)) {

@@ -75,9 +75,7 @@ class PrefixChange {
     const std::string count = std::to_string(count_);
     if (!changed) {
       const auto& [code, message] = changed.error();
-      // If some were changed, the status must not say that nothing was.
-      const bool says_nothing_was = code_info(code).exit_status == kNothingApplied && count_ > 0;
-      return Error{says_nothing_was ? Code::kIo : code,
+      return Error{count_ > 0 ? code_after_changes(code) : code,
                    message + "; before that, " + count +
                        " counters were changed; run it again for the rest"};
     }
@@ -126,9 +124,8 @@ Result<void> change_below(const Globals& globals, const Options& options, const 
 Run run_one_or_prefix(CLI::App& app, Run one, std::function<Result<Operation>()> read) {
   auto options = std::make_shared<Options>();
   CLI::Option* prefix =
-      app.add_option_function<std::string>(
-             "--prefix", [options](const std::string& value) { options->prefix = value; },
-             "all counters of this name and below it: web and web:de, not webshop")
+      app.add_option("--prefix", options->prefix,
+                     "all counters of this name and below it: web and web:de, not webshop")
           ->type_name("PREFIX")
           ->excludes("name")
           ->excludes("--key");

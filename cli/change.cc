@@ -98,17 +98,19 @@ Result<void> set_key(const Globals& globals, const std::optional<std::string>& g
   return {};
 }
 
+Code code_after_changes(Code code) {
+  return code_info(code).exit_status == kNothingApplied ? Code::kIo : code;
+}
+
 std::string key_option(const std::string& key) {
   const bool looks_quoted = key.starts_with('"');
   return " --key " + quote_for_shell(looks_quoted ? quote_idempotency_key(key) : key);
 }
 
 void add_key_option(CLI::App& app, std::optional<std::string>& key) {
-  // Through a function: CLI11 takes an empty value of an optional as none.
-  app.add_option_function<std::string>(
-         "--key", [&key](const std::string& value) { key = value; },
-         "idempotency key: asked for again with the same one, it is counted once "
-         "(default: a fresh one)")
+  app.add_option("--key", key,
+                 "idempotency key: asked for again with the same one, it is counted once "
+                 "(default: a fresh one)")
       ->type_name("KEY");
 }
 

@@ -32,6 +32,10 @@ class Changer {
 Result<void> set_key(const Globals& globals, const std::optional<std::string>& given,
                      Operation& operation);
 
+// The code of an error that came after some changes: not one whose exit status says that nothing
+// was applied.
+Code code_after_changes(Code code);
+
 // " --key KEY", quoted for a shell.
 std::string key_option(const std::string& key);
 

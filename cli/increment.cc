@@ -4,7 +4,7 @@
 namespace counterd {
 
 OperationWords add_increment_words(CLI::App& app) {
-  OperationWords words(app, OperationKind::kIncrement, false);
+  OperationWords words(app, OperationKind::kIncrement);
   words.add_option("--by", "N", "what to add, may be negative (default: 1)");
   words.add_option("--min", "N", "refuse to leave it below (status 1)");
   words.add_option("--max", "N", "refuse to leave it above (status 1)");

@@ -7,6 +7,13 @@
 #include "common/outcome_json.h"
 
 namespace counterd {
+namespace {
+
+bool needs_name(OperationKind kind) {
+  return kind == OperationKind::kDelete || kind == OperationKind::kReport;
+}
+
+}  // namespace
 
 Result<Operation> operation_on(OperationKind kind, const std::optional<std::string>& given) {
   Result<std::string> name = name_or_default(given);
@@ -17,16 +24,17 @@ Result<Operation> operation_on(OperationKind kind, const std::optional<std::stri
   return operation;
 }
 
-OperationWords::OperationWords(CLI::App& app, OperationKind kind, bool named)
-    : app_(&app), kind_(kind), named_(named), given_(std::make_shared<Given>()) {
-  app.add_option("name", given_->name, named ? "the counter" : "the counter (default: count)")
+OperationWords::OperationWords(CLI::App& app, OperationKind kind)
+    : app_(&app), kind_(kind), given_(std::make_shared<Given>()) {
+  app.add_option("name", given_->name,
+                 needs_name(kind) ? "the counter" : "the counter (default: count)")
       ->type_name("NAME");
 }
 
 void OperationWords::add_option(const std::string& option, const char* type, const char* help) {
   std::string parameter = option.substr(2);
   std::replace(parameter.begin(), parameter.end(), '-', '_');
-  // Through a function: CLI11 takes an empty value as none.
+  // Through a function: all go to one list, in the order given.
   app_->add_option_function<std::string>(
           option,
           [given = given_, parameter](const std::string& value) {
@@ -45,7 +53,8 @@ void OperationWords::add_flag(const std::string& flag, const char* parameter, co
 }
 
 Result<Operation> OperationWords::read() const {
-  if (named_ && !given_->name) return Error{Code::kUsage, "the name of the counter is missing"};
+  if (needs_name(kind_) && !given_->name)
+    return Error{Code::kUsage, "the name of the counter is missing"};
   Result<std::string> name = name_or_default(given_->name);
   if (!name) return name.error();
   Result<Operation> operation =
@@ -62,7 +71,7 @@ std::string outcome_line(const Globals& globals, const Operation& operation, con
                          bool with_name) {
   std::string line;
   if (globals.json) {
-    append_outcome(line, operation, outcome);
+    append_outcome_json(line, operation, outcome);
   } else {
     if (with_name) line.append(operation.name).append("\t");
     append_number(line, plain_value(operation, outcome));

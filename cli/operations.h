@@ -20,9 +20,9 @@ namespace counterd {
 // The words of such a command, as options of an app.
 class OperationWords {
  public:
-  // Adds the counter's name to `app`, which must outlive this object. `named`: the name is
-  // required; otherwise it defaults to kDefaultCounter.
-  OperationWords(CLI::App& app, OperationKind kind, bool named);
+  // Adds the counter's name to `app`, which must outlive this object. A kDelete and a kReport need
+  // it, for others it defaults to kDefaultCounter.
+  OperationWords(CLI::App& app, OperationKind kind);
 
   // Adds an option: its value is that of the parameter with the same name (operation_text.h).
   void add_option(const std::string& option, const char* type, const char* help);
@@ -43,7 +43,6 @@ class OperationWords {
 
   CLI::App* app_;
   OperationKind kind_;
-  bool named_;
   std::shared_ptr<Given> given_;  // what the app writes to
 };
 

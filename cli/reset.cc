@@ -5,7 +5,7 @@
 namespace counterd {
 
 OperationWords add_reset_words(CLI::App& app) {
-  OperationWords words(app, OperationKind::kReset, false);
+  OperationWords words(app, OperationKind::kReset);
   words.add_option("--to", "N", "the new value (default: 0)");
   return words;
 }

@@ -235,7 +235,7 @@ std::optional<std::vector<Outcome>> member_outcomes(const Operation& group, cons
   return outcomes;
 }
 
-std::optional<Outcome> read_outcome(const Operation& operation, const Json& body) {
+std::optional<Outcome> outcome_of_reply(const Operation& operation, const Json& body) {
   if (!is_group(operation)) return applied_outcome(operation, body);
   std::optional<std::vector<Outcome>> members = member_outcomes(operation, body);
   if (!members) return std::nullopt;
@@ -251,7 +251,7 @@ Outcome ServerCounters::apply(const Operation& operation, Deadline deadline) {
     if (is_group(operation)) return refused_group(operation, reply.code, reply.detail, reply.body);
     return refused_outcome(reply.code, reply.detail, reply.body);
   }
-  if (std::optional<Outcome> outcome = read_outcome(operation, reply.body)) return *outcome;
+  if (std::optional<Outcome> outcome = outcome_of_reply(operation, reply.body)) return *outcome;
   return failed({changes ? Code::kUnknown : Code::kUnavailable, strange_answer().message});
 }
 

@@ -160,10 +160,7 @@ Run add_spawn(CLI::App& app) {
     Words flags;
   };
   auto options = std::make_shared<Options>();
-  // Through a function: CLI11 takes an empty value of an optional as none.
-  app.add_option_function<std::string>(
-         "--workers", [options](const std::string& value) { options->workers = value; },
-         "worker processes; or how many more")
+  app.add_option("--workers", options->workers, "worker processes; or how many more")
       ->type_name("N");
   app.add_flag("--unless-running", options->unless_running,
                "leave a daemon that serves already as it is");

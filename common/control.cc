@@ -134,10 +134,8 @@ Error no_answer() {
 // Whether the other side is this user's or root's. Root trusts everybody: it can ask any user's
 // daemon.
 bool is_trusted(const UniqueFd& connection) {
-  ucred peer{};
-  socklen_t size = sizeof peer;
-  return getsockopt(connection.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
-         (geteuid() == 0 || peer.uid == geteuid() || peer.uid == 0);
+  const std::optional<uid_t> user = peer_of(connection.get());
+  return user && (geteuid() == 0 || *user == geteuid() || *user == 0);
 }
 
 }  // namespace

@@ -32,7 +32,7 @@ void append_moment(std::string& out, std::string_view name, std::int64_t ms) {
 
 }  // namespace
 
-void append_outcome(std::string& out, const Operation& operation, const Outcome& outcome) {
+void append_outcome_json(std::string& out, const Operation& operation, const Outcome& outcome) {
   out.append(R"({"name":")").append(operation.name).append("\"");  // a name needs no escaping
   switch (operation.kind) {
     case OperationKind::kIncrement:

@@ -14,7 +14,7 @@ namespace counterd {
 //   delete     name, previous
 //   report     name, value, created_at, updated_at, expires_at
 // `previous` is null where the counter was missing, `expires_at` where it has no end.
-void append_outcome(std::string& out, const Operation& operation, const Outcome& outcome);
+void append_outcome_json(std::string& out, const Operation& operation, const Outcome& outcome);
 
 // Appends, each with a comma before it, the members of an increment that say how much more its
 // bound allows (`remaining`, where there is a bound in its direction) and when its window ends

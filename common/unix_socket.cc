@@ -33,6 +33,13 @@ SocketName::~SocketName() {
   if (is_ours) unlink(path_.c_str());
 }
 
+std::optional<uid_t> peer_of(int connection) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return std::nullopt;
+  return peer.uid;
+}
+
 UnixConnection connect_unix(std::string_view path, Deadline deadline) {
   constexpr std::chrono::milliseconds kPause{1};
   const sockaddr_un address = unix_address(path);

@@ -6,6 +6,7 @@
 #include <sys/un.h>
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -34,6 +35,9 @@ class SocketName {
   dev_t device_ = 0;
   ino_t inode_ = 0;
 };
+
+// The user on the other side of a connection; nothing: it cannot be found out.
+std::optional<uid_t> peer_of(int connection);
 
 // A connection, which does not block, or why there is none (an errno value).
 struct UnixConnection {

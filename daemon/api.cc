@@ -182,7 +182,7 @@ Response encode_operation(const Call& call, const Answer& answer, const Figures&
   if (call.plain_text) return text_response(plain_value(operation, outcome));
   std::string body;
   body.reserve(128);
-  append_outcome(body, operation, outcome);
+  append_outcome_json(body, operation, outcome);
   body += '\n';
   return json_response(std::move(body));
 }
@@ -195,7 +195,7 @@ Response encode_group(const Call&, const Answer& answer, const Figures&) {
   for (std::size_t i = 0; i < outcome.members.size(); ++i) {
     if (i > 0) body += ',';
     if (outcome.members[i].code == Code::kOk) {
-      append_outcome(body, group.members[i], outcome.members[i]);
+      append_outcome_json(body, group.members[i], outcome.members[i]);
     } else {
       body += refused(group.members[i], outcome.members[i]).body;
       body.pop_back();  // its line end

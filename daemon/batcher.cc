@@ -27,17 +27,6 @@ constexpr std::chrono::milliseconds kTurnPatience{50};
 // Roughly what falling asleep and waking up takes: for a shorter wait, sleeping would take longer.
 constexpr std::chrono::microseconds kWorthSleeping{50};
 
-// Appends all of `from` to `to`.
-template <class Sequence>
-void append(Sequence& to, Sequence&& from) {
-  if (to.empty()) {
-    to.swap(from);
-  } else {
-    to.insert(to.end(), std::move_iterator(from.begin()), std::move_iterator(from.end()));
-    from.clear();
-  }
-}
-
 // How many operations on counters a question stands for.
 std::size_t size_of(const Question& question) {
   const auto* operation = std::get_if<Operation>(&question);

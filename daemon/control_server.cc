@@ -16,10 +16,8 @@ namespace {
 using std::chrono::steady_clock;
 
 bool is_allowed(int socket) {
-  ucred peer{};
-  socklen_t size = sizeof peer;
-  return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
-         (peer.uid == geteuid() || peer.uid == 0);
+  const std::optional<uid_t> user = peer_of(socket);
+  return user && (*user == geteuid() || *user == 0);
 }
 
 bool is_ready(const std::vector<pollfd>& polled, int fd) {

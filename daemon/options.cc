@@ -1,5 +1,6 @@
 #include "daemon/options.h"
 
+#include <sched.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -14,11 +15,17 @@
 #include "common/store/store_url.h"
 #include "common/version.h"
 #include "daemon/config_file.h"
-#include "daemon/processors.h"
 #include "daemon/settings.h"
 
 namespace counterd {
 namespace {
+
+// At least 1. According to the affinity of the process, which taskset(1) and the cpuset of a
+// container limit (std::thread::hardware_concurrency gives the number that the machine has).
+int usable_processors() {
+  cpu_set_t set;
+  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
 
 std::string environment_name(const Setting& setting) {
   std::string name = "COUNTERD_" + setting.name;

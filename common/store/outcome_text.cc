@@ -19,7 +19,7 @@ constexpr std::array kLetters = {Letter{'k', Code::kOk},          Letter{'m', Co
 
 }  // namespace
 
-void append_outcome(std::string& text, const Outcome& outcome) {
+void append_outcome_line(std::string& text, const Outcome& outcome) {
   const auto of_code = [&](const Letter& known) { return known.code == outcome.code; };
   text += std::find_if(kLetters.begin(), kLetters.end(), of_code)->letter;
   text.append(" ").append(std::to_string(outcome.value));
@@ -31,7 +31,7 @@ void append_outcome(std::string& text, const Outcome& outcome) {
   text += '\n';
 }
 
-bool read_outcome(std::string_view line, Outcome& outcome) {
+bool read_outcome_line(std::string_view line, Outcome& outcome) {
   const std::string_view letter = take_until(line, ' ');
   const auto found = std::find_if(kLetters.begin(), kLetters.end(), [&](const Letter& known) {
     return letter == std::string_view(&known.letter, 1);
@@ -39,13 +39,13 @@ bool read_outcome(std::string_view line, Outcome& outcome) {
   if (found == kLetters.end()) return false;
   outcome.code = found->code;
   outcome.replayed = letter == "r";
-  if (!read_int64(take_until(line, ' '), outcome.value)) return false;
+  if (!read_lenient_int64(take_until(line, ' '), outcome.value)) return false;
   const std::string_view previous = take_until(line, ' ');
-  if (previous != "-" && !read_int64(previous, outcome.previous.emplace())) return false;
-  if (!read_int64(take_until(line, ' '), outcome.created_at_ms)) return false;
-  if (!read_int64(take_until(line, ' '), outcome.updated_at_ms)) return false;
+  if (previous != "-" && !read_lenient_int64(previous, outcome.previous.emplace())) return false;
+  if (!read_lenient_int64(take_until(line, ' '), outcome.created_at_ms)) return false;
+  if (!read_lenient_int64(take_until(line, ' '), outcome.updated_at_ms)) return false;
   if (line.empty()) return true;  // what was kept before there were ends has none
-  if (!read_int64(take_until(line, ' '), outcome.expires_at_ms)) return false;
+  if (!read_lenient_int64(take_until(line, ' '), outcome.expires_at_ms)) return false;
   outcome.window = line;
   return true;
 }
@@ -57,7 +57,7 @@ std::string_view take_until(std::string_view& text, char end) {
   return taken;
 }
 
-bool read_int64(std::string_view text, std::int64_t& value) {
+bool read_lenient_int64(std::string_view text, std::int64_t& value) {
   const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
   return failure == std::errc() && end == text.data() + text.size();
 }

@@ -15,16 +15,16 @@
 namespace counterd {
 
 // Appends the outcome's line, with its line end. REQUIRES: its code has a letter
-void append_outcome(std::string& text, const Outcome& outcome);
+void append_outcome_line(std::string& text, const Outcome& outcome);
 
 // Reads a line without its end. False: it is not one.
-bool read_outcome(std::string_view line, Outcome& outcome);
+bool read_outcome_line(std::string_view line, Outcome& outcome);
 
 // Takes the text up to `end` off the front.
 std::string_view take_until(std::string_view& text, char end);
 
 // Reads a whole number as found on a Redis server, where people may have written it: 007 is 7.
 // False: it is not one.
-bool read_int64(std::string_view text, std::int64_t& value);
+bool read_lenient_int64(std::string_view text, std::int64_t& value);
 
 }  // namespace counterd

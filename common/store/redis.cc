@@ -211,7 +211,8 @@ Result<ListPage> RedisStore::list(const ListQuery& query, Deadline deadline) {
   if (rows.elements > 0) page.next = text_of(*rows.element[0]);
   for (std::size_t i = 1; i + 1 < rows.elements; i += 2) {
     ListPage::Row row{std::string(text_of(*rows.element[i])), 0};
-    if (!check_counter_name(row.name) || !read_int64(text_of(*rows.element[i + 1]), row.value)) {
+    if (!check_counter_name(row.name) ||
+        !read_lenient_int64(text_of(*rows.element[i + 1]), row.value)) {
       return connection_.unavailable(kNonsense);
     }
     page.rows.push_back(std::move(row));

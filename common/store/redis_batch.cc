@@ -61,10 +61,10 @@ struct RunOutcome {
 
 bool read_run(std::string_view line, RunOutcome& run) {
   run.is_counted = line.starts_with("n ");
-  if (!run.is_counted) return read_outcome(line, run.outcome);
+  if (!run.is_counted) return read_outcome_line(line, run.outcome);
   std::string of_each(line);
   of_each.front() = 'k';
-  if (!read_outcome(of_each, run.outcome) || !run.outcome.previous) return false;
+  if (!read_outcome_line(of_each, run.outcome) || !run.outcome.previous) return false;
   run.applied = *std::exchange(run.outcome.previous, std::nullopt);
   return true;
 }

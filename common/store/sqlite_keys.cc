@@ -28,15 +28,16 @@ bool has_more(const Operation& operation) {
 
 std::string write_more(const Operation& operation, const Outcome& outcome) {
   std::string text;
-  if (!is_group(operation)) append_outcome(text, outcome);
-  for (const Outcome& member : outcome.members) append_outcome(text, member);
+  if (!is_group(operation)) append_outcome_line(text, outcome);
+  for (const Outcome& member : outcome.members) append_outcome_line(text, member);
   return text;
 }
 
 std::vector<Outcome> read_outcomes(std::string_view text, std::size_t count) {
   std::vector<Outcome> outcomes(count);
   bool whole = true;
-  for (Outcome& outcome : outcomes) whole = whole && read_outcome(take_until(text, '\n'), outcome);
+  for (Outcome& outcome : outcomes)
+    whole = whole && read_outcome_line(take_until(text, '\n'), outcome);
   if (whole && text.empty()) return outcomes;
   throw SQLite::Exception("what is kept under a key makes no sense", SQLITE_CORRUPT);
 }
