@@ -32,6 +32,12 @@ bool read_number(std::string_view text, std::int64_t& value) {
   return failure == std::errc();
 }
 
+// Before it there may be what the store has told people.
+std::string_view last_line(std::string_view output) {
+  if (output.ends_with('\n')) output.remove_suffix(1);
+  return output.substr(output.rfind('\n') + 1);
+}
+
 // The number of the member `name`; 0 where it is null.
 bool read_member(std::string_view json, std::string_view name, std::int64_t& value) {
   const std::size_t at = json.find(name);
@@ -128,7 +134,7 @@ Answer ToolAsker::ask(const Request& what) {
   Answer answer{.text = "exit status " + std::to_string(ended.si_status) + " " + text};
   if (ended.si_code != CLD_EXITED || ended.si_status == 75) return answer;
   if (ended.si_status == 0) {
-    answer.code = read_number(text, answer.value) ? Code::kDone : Code::kWrong;
+    answer.code = read_number(last_line(text), answer.value) ? Code::kDone : Code::kWrong;
   } else if (ended.si_status == 2 && what.kind == Kind::kReport) {
     answer.code = Code::kDone;
   } else {
@@ -148,7 +154,7 @@ pid_t ToolAsker::start(std::vector<std::string>& words, int output) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, output, STDERR_FILENO);  // empty if all is well
+  posix_spawn_file_actions_adddup2(&actions, output, STDERR_FILENO);
   const std::lock_guard lock(pid_mutex_);
   const int failure =
       posix_spawn(&pid_, argv[0], &actions, nullptr, argv.data(), environment.data());
