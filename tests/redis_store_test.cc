@@ -463,17 +463,27 @@ TEST_CASE("a batch that may not touch one of its keys is refused before any of i
 
 TEST_CASE("times that are none refuse the batch before any of it", "[redis]") {
   const RedisServer server;
-  server.command({"HSET", "counterd:c:bad", "v", "1", "c", "yesterday"});
   const auto store = open_or_throw(options_for(server.url()));
-  const auto outcomes = run(*store, [] {
-    std::vector<Step> steps;
-    steps.push_back(increment_of("good"));
-    steps.push_back(report_of("bad"));
-    return steps;
-  }());
-  CHECK(outcomes[0].code == Code::kUnavailable);
-  CHECK(contains(outcomes[0].detail, "times of bad"));
-  CHECK(server.command({"EXISTS", "counterd:c:good"}) == "0");
+  Step daily = increment_of("bad");
+  daily.operation.lifetime.window = Window{Period::kDay, "UTC"};
+  struct Case {
+    std::vector<std::string> times;
+    Step step;
+  };
+  for (const auto& [times, step] :
+       {Case{{"c", "yesterday"}, report_of("bad")},
+        Case{{"u", "99999999999999999999"}, report_of("bad")},
+        Case{{"e", "abc", "w", "day UTC"}, daily}, Case{{"e", "abc", "w", "month UTC"}, daily}}) {
+    CAPTURE(times);
+    server.command({"FLUSHALL"});
+    std::vector<std::string> made = {"HSET", "counterd:c:bad", "v", "1"};
+    made.insert(made.end(), times.begin(), times.end());
+    server.command(made);
+    const auto outcomes = run(*store, std::vector<Step>{increment_of("good"), step});
+    CHECK(outcomes[0].code == Code::kUnavailable);
+    CHECK(contains(outcomes[0].detail, "times of bad"));
+    CHECK(server.command({"EXISTS", "counterd:c:good"}) == "0");
+  }
 }
 
 TEST_CASE("a name that is none is not listed", "[redis]") {

@@ -24,6 +24,11 @@ local function counter_value(text)
   return digits == '0' and digits or sign .. digits
 end
 
+-- Whether the text is milliseconds since 1970; people may have written something else.
+local function is_time(text)
+  return #text < 19 and text:find('^%d+$')
+end
+
 -- The operations, as redis_batch.h describes them.
 local steps, rows, keyed, lifetimes, has_ends = {}, {}, false, 0, false
 redis.call('ZCARD', prefix .. 'names')
@@ -58,6 +63,7 @@ while at <= #ARGV do
     local fields = redis.call('HMGET', prefix .. 'c:' .. name, 'v', 'c', 'u', 'e', 'w')
     local value = fields[1] and counter_value(fields[1])
     if fields[1] and not value then return redis.error_reply('CORRUPT value of ' .. name) end
+    if fields[4] and not is_time(fields[4]) then return redis.error_reply('CORRUPT times of ' .. name) end
     rows[name] = { stored = value and true, value = value, created = fields[2] or now,
                    updated = fields[3] or now, ends = fields[4], stored_ends = fields[4],
                    window = fields[5], stored_window = fields[5] }
@@ -207,7 +213,7 @@ local function has_other_window(row, step)
   return step.renew and row.window
 end
 
-local corrupt  -- the name of a counter whose times are none; they may have been written by hand
+local corrupt  -- the name of a counter that is reported, and whose times are none
 
 -- What redis_batch.h reads, the letter and the rest of the line; and whether all of it was applied.
 local function apply(step)
@@ -253,7 +259,7 @@ local function apply(step)
   local times = '0 0 0'
   if step.kind == 'r' and row.value then
     times = row.created .. ' ' .. row.updated .. ' ' .. (row.ends or '0')
-    if not times:find('^%d+ %d+ %d+$') or #times > 58 then corrupt = step.name end
+    if not (is_time(row.created) and is_time(row.updated)) then corrupt = step.name end
   elseif step.window then
     times = '0 ' .. string.format('%.0f', clock) .. ' ' .. (row.value and row.ends or window_ends[step.window])
   end

@@ -37,12 +37,12 @@ bool refuses_login(const RedisReply& reply) {
                      [&](const char* kind) { return is_error(reply, kind); });
 }
 
-// What the server says, unless it repeats the password, or could do so in part, as with a command
-// that it does not know.
+// What the server says to AUTH, unless it repeats the password, or could do so in part, as with a
+// command that it does not know.
 std::string refusal(const RedisReply& reply, std::string_view password) {
   const std::string_view text = text_of(*reply);
-  const bool repeats = is_error(reply, "ERR unknown command") ||
-                       (!password.empty() && text.find(password) != std::string_view::npos);
+  const bool repeats =
+      is_error(reply, "ERR unknown command") || text.find(password) != std::string_view::npos;
   return repeats ? "it refuses the password" : std::string(text);
 }
 
@@ -139,7 +139,8 @@ Result<void> RedisConnection::log_in(Deadline deadline) {
     const Result<RedisReply> reply = exchange(step, deadline);
     if (!reply) return reply.error();
     if (!is_error(*reply)) continue;
-    const Error error = unavailable(refusal(*reply, password_));
+    const Error error =
+        unavailable(step[0] == "AUTH" ? refusal(*reply, password_) : std::string(text_of(**reply)));
     if (!refuses_login(*reply)) return error;
     return Error{Code::kConfig,
                  error.message + (step[0] == "SELECT"
