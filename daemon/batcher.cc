@@ -242,9 +242,10 @@ void Batcher::serve_batch() {
 // Waits for the turn, but not for long at once: what only reads goes on meanwhile. False: it was
 // not obtained, and what need not wait for it, or cannot wait any longer, is answered.
 bool Batcher::take_turn() {
-  const Deadline deadline = waiting_.batch.tickets.front().deadline;
-  const Deadline until = std::min(steady_clock::now() + kTurnPatience, deadline);
-  const Result<void> turn = stand_in_.cover([&] { return store_->take_turn(until, deadline); });
+  const Deadline until =
+      std::min(steady_clock::now() + kTurnPatience, waiting_.batch.tickets.front().deadline);
+  const Deadline mended = steady_clock::now() + timeout_;
+  const Result<void> turn = stand_in_.cover([&] { return store_->take_turn(until, mended); });
   if (!turn) answer_without_turn(turn.error());
   return turn.ok();
 }
@@ -277,7 +278,7 @@ void Batcher::answer_without_turn(const Error& error) {
   deliver(std::move(changes));
   while (!reports.steps.empty()) {
     Batch portion = take_front(reports);
-    stand_in_.cover([&] { store_->apply(portion.steps, steady_clock::now() + timeout_); });
+    stand_in_.cover([&] { store_->apply(portion.steps, now + timeout_); });
     log(health_.note_batch(portion.steps, steady_clock::now()));
     deliver(std::move(portion));
   }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sqlite3.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -1045,6 +1046,22 @@ TEST_CASE("the log of a deleted database is kept at the end, and spoils no other
   CHECK(contents_of(place.log_path() + ".of-deleted-" + std::to_string(found.st_ino)) == log);
   if (fs::exists(backup.path())) fs::rename(backup.path(), place.path());
   CHECK(value_of(*place.open(), "a") == 50);
+}
+
+TEST_CASE("the log of a deleted database is kept also where the last one must wait for the turn",
+          "[sqlite]") {
+  const Place place;
+  auto store = place.open();
+  const UniqueFd holder(open(place.path().c_str(), O_RDONLY | O_CLOEXEC));
+  REQUIRE(flock(holder.get(), LOCK_EX) == 0);
+  fs::remove(place.path());
+  std::thread ending([&] {
+    std::this_thread::sleep_for(milliseconds(100));
+    flock(holder.get(), LOCK_UN);
+  });
+  store.reset();
+  ending.join();
+  CHECK_FALSE(fs::exists(place.log_path()));
 }
 
 TEST_CASE("a log that cannot be emptied at the end keeps nobody waiting, and all it holds",

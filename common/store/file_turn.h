@@ -15,7 +15,7 @@ namespace counterd {
 
 class FileTurn {
  public:
-  // `file` is open while this object lives.
+  // REQUIRES: `file` is open in take() and yield()
   explicit FileTurn(int file) : file_(file) {}
   FileTurn(const FileTurn&) = delete;
   FileTurn& operator=(const FileTurn&) = delete;

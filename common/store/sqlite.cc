@@ -82,7 +82,8 @@ SqliteStore::~SqliteStore() {
   if (database_.must_recover() && take_turn(end(), end())) turn_.yield();
   if (database_.must_recover() || database_.is_log_damaged()) return;
   // A seal is not worth waiting for.
-  if (!turn_.take(options_.empty_log ? end() : steady_clock::now())) return;
+  const bool waits = options_.empty_log || database_.is_deleted();
+  if (!turn_.take(waits ? end() : steady_clock::now())) return;
   database_.set_log_of_deleted_aside();
   options_.empty_log ? database_.empty_log(end()) : database_.seal();
   database_.leave();  // last: whoever would take our log for that of another database is refused

@@ -100,6 +100,7 @@ class SqliteDatabase {
   void seal();
   // From now on others do not see that the database is in use here. REQUIRES: the turn is held
   void leave() { file_.leave(); }
+  bool is_deleted() const { return file_.is_deleted(); }
   // Whether the log has been found damaged, so that it is to stay as it is.
   bool is_log_damaged() const;
 

@@ -216,9 +216,13 @@ bool SqliteFile::is_another_present() const {
   return sign_of_others(descriptor(), Sign::kLog).has_value();
 }
 
-bool SqliteFile::may_empty_log() const {
+bool SqliteFile::is_deleted() const {
   struct stat database {};
-  if (fstat(descriptor(), &database) != 0 || database.st_nlink == 0) return false;
+  return fstat(descriptor(), &database) == 0 && database.st_nlink == 0;
+}
+
+bool SqliteFile::may_empty_log() const {
+  if (is_deleted()) return false;
   return std::all_of(companions_.begin(), companions_.end(), [](const Companion& companion) {
     const std::optional<FileIdentity> found = identify(companion.path);
     return !found ? errno == ENOENT : found == companion.identity;
@@ -226,20 +230,19 @@ bool SqliteFile::may_empty_log() const {
 }
 
 std::string SqliteFile::set_log_of_deleted_aside() const {
-  struct stat database {};
-  if (fstat(descriptor(), &database) != 0 || database.st_nlink != 0) return {};
+  if (!is_deleted()) return {};
   const auto is_ours = [](const Companion& companion) {
     return companion.identity && identify(companion.path) == companion.identity;
   };
   const auto& [log, memory] = companions_;
   if (!is_ours(log)) return {};
+  if (is_ours(memory)) unlink(memory.path.c_str());  // while the log still keeps others out
   std::string aside = log.path + ".of-deleted-" + std::to_string(identity_.inode);
   if (rename(log.path.c_str(), aside.c_str()) != 0) return {};
   if (identify(aside) != log.identity) {  // somebody has just put another one there
     rename(aside.c_str(), log.path.c_str());
     return {};
   }
-  if (is_ours(memory)) unlink(memory.path.c_str());
   return aside;
 }
 

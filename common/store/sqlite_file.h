@@ -59,6 +59,9 @@ class SqliteFile {
   void leave();
   bool is_another_present() const;
 
+  // Whether the database has no name any more.
+  bool is_deleted() const;
+
   // Whether the log may be moved into the database for good: the database is not deleted, and
   // nobody has put other files in the places of the log and the shared memory. The database need
   // not be in its place, nor they in theirs: the connection has them open.
