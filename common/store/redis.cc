@@ -188,6 +188,8 @@ void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
   if (!reply) {
     copies_may_wait_ = copies_may_wait_ || sent;
     fail_batch(batch, {sent ? Code::kUnknown : Code::kUnavailable, reply.error().message});
+    const bool refused = changes && !sent && connection_.is_open();
+    if (refused) apply_reports(*this, batch, deadline);
     return;
   }
   if (changes) session_is_known_until_ = steady_clock::now() + kSessionIsKnown;
@@ -209,6 +211,9 @@ Result<ListPage> RedisStore::list(const ListQuery& query, Deadline deadline) {
   const redisReply& rows = **reply;
   ListPage page;
   if (rows.elements > 0) page.next = text_of(*rows.element[0]);
+  if (!page.next.empty() && !check_counter_name(page.next)) {
+    return connection_.unavailable(kNonsense);
+  }
   for (std::size_t i = 1; i + 1 < rows.elements; i += 2) {
     ListPage::Row row{std::string(text_of(*rows.element[i])), 0};
     if (!check_counter_name(row.name) ||

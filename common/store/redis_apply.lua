@@ -1,7 +1,7 @@
 -- Reads and checks everything before the first write: a script that fails is not rolled back. What
 -- refuses the first write (a replica, a server that cannot save or has no memory to spare) is
--- reported as it is; a later write that fails all the same is reported as PARTIAL. Lua's numbers
--- are doubles, exact to 2^53; beyond that the server's own INCRBY adds.
+-- reported as it is; a later write that fails all the same is reported as PARTIAL. Values are text:
+-- Lua's numbers are doubles, exact to 2^53.
 local prefix, session, sequence, session_lifetime, now, max_keys, windows, is_copy =
   ARGV[1], ARGV[1] .. 's:' .. ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8] == '1'
 if sequence > 0 then
@@ -73,7 +73,7 @@ end
 
 -- Keys by the time of their end, which serves only to count them: each ends by itself.
 local key_index, clock, known, kept, ended_keys = prefix .. 'keys', 0, 0, {}, {}
-if keyed or lifetimes > 0 then
+if keyed or lifetimes > 0 or has_ends then
   local time = redis.call('TIME')
   clock = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
@@ -119,15 +119,23 @@ if sequence > 0 and (lifetimes > 0 or has_ends) then
   end
 end
 
-local function add(value, delta)
-  local scratch = prefix .. 'scratch'
-  redis.call('SET', scratch, value)
-  local added = redis.pcall('INCRBY', scratch, delta)
-  local fits = type(added) == 'number'
-  local result = fits and redis.call('GET', scratch)
-  redis.call('DEL', scratch)
-  if not fits and not added.err:find('overflow', 1, true) then error(added.err, 0) end
-  return result
+-- A number as billions and the rest, both with its sign.
+local BILLION = 1000000000
+local function halves(text)
+  local sign, high, low = text:match('^(%-?)(%d-)(%d?%d?%d?%d?%d?%d?%d?%d?%d)$')
+  local factor = sign == '-' and -1 or 1
+  return factor * (tonumber(high) or 0), factor * tonumber(low)
+end
+
+-- The sum; nothing: it is beyond 64 bits.
+local function add(a, b)
+  local high, low = halves(a)
+  local b_high, b_low = halves(b)
+  high, low = high + b_high, low + b_low
+  local sign = (high < 0 or high == 0 and low < 0) and '-' or ''
+  if sign == '-' then high, low = -high, -low end
+  local carry = math.floor(low / BILLION)
+  return counter_value(sign .. string.format('%.0f%09.0f', high + carry, low - carry * BILLION))
 end
 
 -- Adds up to `count` times; returns how often it could, and the sum.

@@ -54,7 +54,6 @@ class SqliteStore final : public Store {
   Result<void> make_readable(Deadline deadline);
   Result<void> change_counters(std::span<Step> batch);
   Result<void> report_counters(std::span<Step> batch, Deadline deadline);
-  void report_unchanged(std::span<Step> batch, Deadline deadline);
   Outcome apply_once(const Operation& operation);
   void run_due_checkpoint();
 
@@ -146,19 +145,9 @@ void SqliteStore::apply(std::span<Step> batch, Deadline deadline) {
   if (applied_) return;
   database_.roll_back();
   fail_batch(batch, applied.error());
-  if (applied.error().code == Code::kStoreFull) report_unchanged(batch, deadline);
-}
-
-// The reports of a batch whose changes found no room.
-void SqliteStore::report_unchanged(std::span<Step> batch, Deadline deadline) {
-  for (Step& step : batch) {
-    if (changes_something(step.operation)) continue;
-    const Result<void> reported = report_counters({&step, 1}, deadline);
-    if (reported) continue;
-    database_.roll_back();
-    fail_batch({&step, 1}, reported.error());
-    return;  // those after it have failed with the changes
-  }
+  if (applied.error().code != Code::kStoreFull) return;
+  apply_reports(*this, batch, deadline);
+  applied_ = false;
 }
 
 Result<void> SqliteStore::change_counters(std::span<Step> batch) {

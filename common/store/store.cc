@@ -1,6 +1,8 @@
 #include "common/store/store.h"
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "common/store/engines.h"
 
@@ -44,6 +46,19 @@ void run_batch(Store& store, std::span<Step> batch, Deadline deadline) {
     store.apply(batch, deadline);
   }
   store.tidy();
+}
+
+void apply_reports(Store& store, std::span<Step> batch, Deadline deadline) {
+  std::vector<Step*> places;
+  std::vector<Step> reports;
+  for (Step& step : batch) {
+    if (changes_something(step.operation)) continue;
+    places.push_back(&step);
+    reports.push_back(std::move(step));
+  }
+  if (reports.empty()) return;
+  store.apply(reports, deadline);
+  for (std::size_t i = 0; i < places.size(); ++i) *places[i] = std::move(reports[i]);
 }
 
 void fail_batch(std::span<Step> batch, const Error& error) {
