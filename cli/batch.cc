@@ -143,8 +143,7 @@ class Batch {
       if (refusal_ == Code::kOk) refusal_ = outcome.code;
       if (globals_.json) print_line(globals_, refusal_line(operation, outcome));
       if (shows_) std::cerr << kClearLine;
-      std::cerr << "counterctl: " << lines_.place(portion.lines[i]) << ": "
-                << explain(operation, outcome) << '\n';
+      print_message(lines_.place(portion.lines[i]) + ": " + explain(operation, outcome));
     }
   }
 
@@ -184,7 +183,11 @@ Result<void> run_batch(const Options& options, const Globals& globals) {
   std::ifstream file;
   const bool is_file = options.file != "-";
   if (is_file) file.open(options.file);
-  if (!file) return system_error(Code::kIo, "cannot read " + quote_for_people(options.file), errno);
+  if (!file) {
+    const Error error =
+        system_error(Code::kIo, "cannot read " + quote_for_people(options.file), errno);
+    return Error{error.code, error.message + "; nothing was applied"};
+  }
   BatchLines lines(is_file ? file : std::cin, is_file ? options.file : "standard input",
                    static_cast<std::size_t>(*from));
   return Batch(globals, lines, std::move(*plan)).run();

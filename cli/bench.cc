@@ -118,11 +118,14 @@ Run add_bench(CLI::App& app) {
   auto options = std::make_shared<Options>();
   const auto add = [&app](const char* name, std::string& value, const char* help,
                           const char* type) { app.add_option(name, value, help)->type_name(type); };
-  add("--connections", options->connections, "how many ask at the same time (default: 32)", "N");
+  add("--connections", options->connections,
+      "how many ask at the same time, 1 to 10000 (default: 32)", "N");
   add("--duration", options->duration, "how long (default: 10s)", "TIME");
-  add("--counters", options->counters, "how many counters, chosen by chance (default: 1)", "N");
+  add("--counters", options->counters,
+      "how many counters, chosen by chance, 1 to 10000 (default: 1)", "N");
   add("--reports", options->reports, "so many of 100 requests only report (default: 0)", "PERCENT");
-  add("--rate", options->rate, "requests a second; 0: as many as are answered (default: 0)", "N");
+  add("--rate", options->rate,
+      "requests a second, to 10000000; 0: as many as are answered (default: 0)", "N");
   app.add_flag("--keyed", options->keyed, "with an idempotency key for each increment");
   return [options](const Globals& globals) -> Result<void> {
     LoadPlan plan;

@@ -47,13 +47,13 @@ Result<std::int64_t> count_below(const Globals& globals, const std::string& pref
 
 Result<void> confirm(const Globals& globals, const std::string& prefix, const Operation& change) {
   if (isatty(STDIN_FILENO) == 0 || isatty(STDERR_FILENO) == 0) {
-    return Error{Code::kUsage, std::string("to ") + word_of(change) + " all counters below " +
-                                   prefix + ", give --yes"};
+    return Error{Code::kUsage, std::string("to ") + word_of(change) + " " + prefix +
+                                   " and all below it, give --yes"};
   }
   const Result<std::int64_t> count = count_below(globals, prefix);
   if (!count) return count.error();
-  std::cerr << word_of(change) << ' ' << *count
-            << (*count == 1 ? " counter below " : " counters below ") << prefix << "? [y/N] ";
+  std::cerr << word_of(change) << ' ' << *count << (*count == 1 ? " counter, " : " counters, ")
+            << prefix << " and all below it? [y/N] ";
   std::string answer;
   std::getline(std::cin, answer);
   if (answer == "y" || answer == "yes") return {};

@@ -31,6 +31,10 @@ void print_line(const Globals& globals, const std::string& line) {
   if (!globals.quiet) std::cout << line << '\n';
 }
 
+void print_message(const std::string& message) {
+  std::cerr << "counterctl: " + message + '\n';
+}
+
 Result<void> flush_output() {
   if (std::cout.flush()) return {};
   return system_error(Code::kIo, "cannot write to standard output", errno);

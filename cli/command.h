@@ -64,6 +64,10 @@ Error error_of(const Step& step);
 // Writes one line of output, unless -q was given.
 void print_line(const Globals& globals, const std::string& line);
 
+// Writes a line for people to standard error, at once, so that those of several processes stay
+// whole.
+void print_message(const std::string& message);
+
 // Flushes what has been printed so far. kIo: some of it, or of what was printed before, cannot be
 // written; then nothing more ever can, and going on would be in vain.
 Result<void> flush_output();

@@ -15,7 +15,7 @@ OperationWords add_increment_words(CLI::App& app) {
                    "from when it is made, or from each increment (default: create)");
   words.add_option("--per", "PERIOD", "begin anew each minute, hour, day, week, month or year");
   words.add_option("--timezone", "ZONE",
-                   "whose calendar that is, as Europe/Berlin (default: the server's)");
+                   "whose calendar that is, as Europe/Berlin (default: the daemon's)");
   words.add_flag("--check", "check", "true",
                  "only ask whether it would be allowed (status 0 or 1)");
   return words;

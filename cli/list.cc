@@ -3,7 +3,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <string_view>
-#include <vector>
 
 #include "cli/command.h"
 #include "cli/pages.h"

@@ -131,7 +131,10 @@ Result<void> check_globals(Words& words, bool asks_daemon, Globals& globals) {
   const std::string ignored = option_of_store(words);
   read_environment(words, asks_daemon);
   if (!words.store && !ignored.empty()) {
-    return Error{Code::kUsage, ignored + " is for --store alone: a daemon has its own settings"};
+    return Error{Code::kUsage, ignored +
+                                   " is for --store alone: a daemon has its own settings (those of "
+                                   "a new one stand after --, as in: counterctl spawn -- " +
+                                   ignored + ")"};
   }
   globals.server_given = words.server.has_value();
   const Result<Endpoint> server =
@@ -146,6 +149,15 @@ Result<void> check_globals(Words& words, bool asks_daemon, Globals& globals) {
   }
   globals.deadline = std::chrono::steady_clock::now() + globals.timeout;
   return check_store(words, globals);
+}
+
+// CLI11 counts what is missing or too much; people want to know of what.
+std::string words_of(const CLI::ParseError& error) {
+  const std::string text = error.what();
+  if (error.get_name() != "ArgumentMismatch") return text;
+  const bool too_many = text.find("At Most") != text.npos;
+  return text.substr(0, text.find(':')) +
+         (too_many ? " is given more than once" : " needs a value");
 }
 
 // Reports what CLI11 would report as "A subcommand is required" or not at all.
@@ -181,7 +193,7 @@ Result<void> check_brackets(const CLI::App& command, std::span<const char* const
 }
 
 int fail(const Error& error) {
-  if (!error.message.empty()) std::cerr << "counterctl: " << error.message << '\n';
+  if (!error.message.empty()) print_message(error.message);
   return code_info(error.code).exit_status;
 }
 
@@ -220,7 +232,7 @@ int run(int argc, const char* const* argv) {
     app.exit(wish, std::cout, std::cerr);
     return end_with({});
   } catch (const CLI::ParseError& error) {
-    return fail({Code::kUsage, std::string(error.what()) + " (see counterctl --help)"});
+    return fail({Code::kUsage, words_of(error) + " (see counterctl --help)"});
   }
   if (const Result<void> checked = check_words(app); !checked) return end_with(checked);
   std::size_t chosen = 0;
@@ -246,7 +258,7 @@ int main(int argc, char** argv) {
     return counterd::run(argc, argv);
   } catch (const std::exception& exception) {
     // Can only be out of memory: nobody knows what has been done by then.
-    std::cerr << "counterctl: " << exception.what() << '\n';
+    counterd::print_message(exception.what());
     return counterd::code_info(counterd::Code::kUnknown).exit_status;
   }
 }

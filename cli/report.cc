@@ -1,5 +1,4 @@
 #include <CLI/CLI.hpp>
-#include <iostream>
 
 #include "cli/command.h"
 #include "cli/operations.h"
@@ -33,7 +32,7 @@ Result<void> print_all(const Globals& globals, const Operation& group, const Out
     if (outcome.members[i].code == Code::kOk) {
       print_line(globals, outcome_line(globals, group.members[i], outcome.members[i], true));
     } else {
-      std::cerr << "counterctl: " << explain(group.members[i], outcome.members[i]) << '\n';
+      print_message(explain(group.members[i], outcome.members[i]));
       result = outcome.members[i].code;
     }
   }

@@ -7,12 +7,11 @@
 namespace counterd {
 
 Run add_scale(CLI::App& app) {
-  auto number = std::make_shared<std::string>();
-  app.add_option("workers", *number, "how many workers there shall be, 1 to 256")
-      ->type_name("N")
-      ->required();
+  auto number = std::make_shared<std::optional<std::string>>();
+  app.add_option("workers", *number, "how many workers there shall be, 1 to 256")->type_name("N");
   return [number](const Globals& globals) -> Result<void> {
-    const Result<int> workers = parse_workers(*number, "number of workers");
+    if (!*number) return Error{Code::kUsage, "the number of workers is missing"};
+    const Result<int> workers = parse_workers(**number, "number of workers");
     if (!workers) return workers.error();
     const Result<DaemonInfo> info = scale_daemon(globals, *workers);
     if (!info) return info.error();

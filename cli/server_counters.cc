@@ -80,14 +80,23 @@ Error ServerCounters::strange_answer() const {
   return {Code::kUnavailable, to_url(server_) + " does not answer like counterd"};
 }
 
+// The end of a message that nothing answers there: how to start a daemon, if it can be on this
+// host.
+std::string way_to_start(const Endpoint& server) {
+  if (to_string(server) == kDefaultEndpoint) return "; a daemon is started with: counterctl spawn";
+  const bool is_here = server.is_unix() || server.host == "localhost" || server.host == "::1" ||
+                       server.host.starts_with("127.");
+  return is_here ? "; a daemon is started with: counterctl spawn --server " + to_url(server) : "";
+}
+
 Reply ServerCounters::failure(const Error& error, bool changes) const {
   if (error.code == Code::kForbidden) {
     return {error.code, "cannot connect to " + to_url(server_) + " (" + error.message + ")", {}};
   }
   if (error.code == Code::kUnavailable) {
     return {Code::kUnavailable,
-            "nothing answers at " + to_url(server_) + " (" + error.message +
-                "); a daemon is started with: counterctl spawn",
+            "nothing answers at " + to_url(server_) + " (" + error.message + ")" +
+                way_to_start(server_),
             {}};
   }
   const std::string what = error.code == Code::kBadBody

@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -221,8 +220,8 @@ std::string control_socket_name(const Endpoint& endpoint) {
 }
 
 Result<UniqueFd> find_daemon(const Endpoint& endpoint, Deadline deadline) {
-  Error error{Code::kUnavailable, "no counterd of this user serves " + to_string(endpoint) +
-                                      " on this host; start one with: counterctl spawn"};
+  Error error{Code::kUnavailable,
+              "no counterd of this user serves " + to_string(endpoint) + " on this host"};
   const std::vector<Endpoint> names = names_of(endpoint);
   for (const std::string& directory : directories_of_user()) {
     for (const Endpoint& name : names) {

@@ -114,7 +114,8 @@ Result<void> resolve_timezones(Operation& operation) {
   if (!of_system) return of_system.error();
   if (const Result<void> known = check_timezone(*of_system); !known) {
     return Error{known.error().code,
-                 "none is named, and that of the system will not do (TZ, else /etc/localtime): " +
+                 "no time zone is given, and that of the system will not do (TZ, else "
+                 "/etc/localtime): " +
                      known.error().message};
   }
   timezone = *of_system;
@@ -218,7 +219,9 @@ std::string explain(const Operation& operation, const Outcome& outcome) {
       return name +
              " was changed in another way under this idempotency key; nothing was changed now";
     case Code::kTooManyKeys:
-      return name + " was not changed: the store knows as many idempotency keys as it may";
+      return name +
+             " was not changed: the store knows as many idempotency keys as it may (raise "
+             "--max-keys, or shorten --key-lifetime)";
     default:
       return name + ": " + std::string(code_info(outcome.code).title);
   }

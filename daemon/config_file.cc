@@ -44,7 +44,8 @@ Result<std::vector<std::string>> read_values(std::string_view text) {
   }
 }
 
-Result<void> read_line(std::string_view line, std::vector<ConfigSetting>& settings) {
+Result<void> read_line(std::string_view line, std::size_t number,
+                       std::vector<ConfigSetting>& settings) {
   const std::size_t equals = line.find('=');
   if (equals == line.npos) {
     return Error{Code::kConfig, quote_for_people(line) + " is not NAME = VALUE"};
@@ -55,7 +56,7 @@ Result<void> read_line(std::string_view line, std::vector<ConfigSetting>& settin
   auto setting = std::find_if(settings.begin(), settings.end(),
                               [name](const ConfigSetting& other) { return other.name == name; });
   if (setting == settings.end()) {
-    setting = settings.insert(setting, ConfigSetting{std::string(name), {}});
+    setting = settings.insert(setting, ConfigSetting{std::string(name), number, {}});
   }
   std::move(values->begin(), values->end(), std::back_inserter(setting->values));
   return {};
@@ -69,7 +70,7 @@ Result<std::vector<ConfigSetting>> parse_config(std::string_view text) {
     const std::string_view line = trim(take_before(text, "\n"), " \t\r");
     if (!text.empty()) text.remove_prefix(1);
     if (line.empty() || line.front() == '#' || line.front() == ';') continue;
-    if (const Result<void> read = read_line(line, settings); !read) {
+    if (const Result<void> read = read_line(line, number, settings); !read) {
       return Error{Code::kConfig, "line " + std::to_string(number) + ": " + read.error().message};
     }
   }

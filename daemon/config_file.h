@@ -15,6 +15,7 @@ namespace counterd {
 
 struct ConfigSetting {
   std::string name;
+  std::size_t line;                 // the first one with this name, from 1
   std::vector<std::string> values;  // of all lines with this name, in order
 };
 

@@ -54,7 +54,8 @@ Result<void> read_file(const std::string& path, Sources& sources) {
     const auto known = std::find_if(settings().begin(), settings().end(),
                                     [&](const Setting& it) { return it.name == setting.name; });
     if (known == settings().end() || setting.name == "ready-fd") {
-      return Error{Code::kConfig, path + ": unknown setting " + quote_for_people(setting.name)};
+      return Error{Code::kConfig, path + ": line " + std::to_string(setting.line) +
+                                      ": unknown setting " + quote_for_people(setting.name)};
     }
     const std::string source = path + ": " + setting.name;
     sources.try_emplace(setting.name, Source{source, std::move(setting.values)});

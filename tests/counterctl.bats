@@ -1502,7 +1502,7 @@ answer_on_terminal() {
   status=0
   answer_on_terminal n delete --prefix web || status=$?
   assert_status 64
-  grep -q 'delete 5 counters below web? \[y/N\]' "$dir/terminal"
+  grep -q 'delete 5 counters, web and all below it? \[y/N\]' "$dir/terminal"
   assert_prints 3 report web
   answer_on_terminal y delete --prefix web
   try ctl report web
@@ -1595,13 +1595,24 @@ check_snapshot() {
   assert_stderr_has "COUNTERCTL_SYNC is full or normal, not 'often'"
 }
 
+@test "an option that is given twice, or without its value, is named" {
+  assert_usage_error increment hits --max 1 --max 2
+  assert_stderr_has '--max is given more than once'
+  assert_usage_error increment hits --max
+  assert_stderr_has '--max needs a value'
+  assert_usage_error scale
+  assert_stderr_has 'the number of workers is missing'
+}
+
 @test "what is no answer says why" {
   try "$counterctl" --timeout 300ms --server http://nothing.invalid:4747 report
   assert_refused 69
   assert_stderr_has 'nothing answers at http://nothing.invalid:4747 ('
+  assert_equal "$(grep -c spawn <<<"$stderr")" 0 # not on another host
   try "$counterctl" --timeout 300ms --server "unix:$dir/nothing.sock" report
   assert_refused 69
   assert_stderr_has 'No such file or directory'
+  assert_stderr_has "started with: counterctl spawn --server unix:$dir/nothing.sock"
 }
 
 # without STREAMS COMMAND...: a `try` whose standard streams are closed, as "<&- 2>&-" says.

@@ -367,6 +367,21 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_refused 78
 }
 
+@test "spawn --unless-running leaves a daemon also for who could start none, having no home" {
+  start_daemon
+  local without_home=(env -u XDG_STATE_HOME -u STATE_DIRECTORY HOME=/nonexistent)
+  try "${without_home[@]}" "$counterctl" --server "$url" spawn --unless-running
+  assert_status 0
+  assert_output "$url"
+  try "${without_home[@]}" "$counterctl" --server "$url" spawn --unless-running -- --workers=2
+  assert_refused 64
+  try "${without_home[@]}" "$counterctl" --server "$url" spawn --unless-running -- --sync normal
+  assert_refused 78
+  "$counterctl" --server "$url" stop
+  try "${without_home[@]}" "$counterctl" --server "$url" spawn --unless-running
+  assert_refused 78
+}
+
 @test "spawn that gives up shows the log, whose lines have their time" {
   try timeout 20 "$counterctl" --timeout 1s spawn -- --listen "unix:$dir/daemon.sock" \
     --store "redis+unix://$dir/nothing.sock"
