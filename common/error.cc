@@ -1,6 +1,8 @@
 #include "common/error.h"
 
+#include <algorithm>
 #include <array>
+#include <cerrno>
 #include <system_error>
 
 namespace counterd {
@@ -74,6 +76,11 @@ std::optional<Code> code_of_problem_type(std::string_view type) {
     if (info.type == type && info.code != Code::kOk) return info.code;
   }
   return std::nullopt;
+}
+
+bool is_shortage(int number) {
+  constexpr std::array kShortages = {EMFILE, ENFILE, ENOMEM, ENOBUFS, ENOSPC, EDQUOT};
+  return std::find(kShortages.begin(), kShortages.end(), number) != kShortages.end();
 }
 
 Error system_error(Code code, std::string_view what, int number) {

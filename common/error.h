@@ -45,11 +45,15 @@ enum class Code : unsigned char {
   kStoreFull,    // nothing happened: the store has no room for it
   kUnavailable,  // nothing happened: try again
   kUnknown,      // it may or may not have happened
-  // The program was started wrongly, or the system failed it; nothing happened.
+  // The program was started wrongly; nothing happened.
   kUsage,
   kConfig,
-  kIo,
+  kIo,  // the system failed the program; what had been done before, the message says
 };
+
+// Whether the system call that failed with `number`, an errno value, lacked something that may be
+// there again later: descriptors, memory, room on the disk.
+bool is_shortage(int number);
 
 struct Error {
   Code code;

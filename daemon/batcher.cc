@@ -220,7 +220,8 @@ std::vector<Batcher::Ticket> Batcher::take_probes() {
 
 void Batcher::serve_batch() {
   learn();
-  const bool turn_needed = needs_turn(waiting_.batch.steps);
+  const std::span<const Step> steps = waiting_.batch.steps;
+  const bool turn_needed = needs_turn(steps.first(steps_that_fit(waiting_.batch.steps)));
   if (turn_needed && !take_turn()) return;
   Batch batch = take_front(waiting_.batch);
   taken_ += batch.steps.size();

@@ -91,7 +91,6 @@ void Connection::serve_input(std::string_view fresh) {
     input_ += fresh;
     input_.erase(0, serve_requests(input_));
   }
-  if (phase_ == Phase::kLingering) return;
   release_if_large(input_);
   if (!exchanges_.empty()) {
     enter(Phase::kServing);

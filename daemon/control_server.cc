@@ -15,9 +15,18 @@ namespace {
 
 using std::chrono::steady_clock;
 
+// How long nobody is accepted where there are no descriptors for them: the socket stays ready.
+constexpr std::chrono::milliseconds kAcceptPause{100};
+
 bool is_allowed(int socket) {
   const std::optional<uid_t> user = peer_of(socket);
   return user && (*user == geteuid() || *user == 0);
+}
+
+// With the text of errno. A shortage may pass by itself.
+Error cannot_make(const std::string& path) {
+  const Code code = is_shortage(errno) ? Code::kIo : Code::kConfig;
+  return system_error(code, "cannot make the control socket " + path, errno);
 }
 
 bool is_ready(const std::vector<pollfd>& polled, int fd) {
@@ -42,12 +51,13 @@ Result<ControlServer> ControlServer::open(const std::vector<Endpoint>& endpoints
     // The address itself is ours by now, so whoever made this socket is gone.
     unlink(path.c_str());
     UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!socket) return cannot_make(path);
     if (bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-      return system_error(Code::kConfig, "cannot make the control socket " + path, errno);
+      return cannot_make(path);
     }
     SocketName name(path);
     if (listen(socket.get(), static_cast<int>(kMaxControlConnections)) != 0) {
-      return system_error(Code::kConfig, "cannot make the control socket " + path, errno);
+      return cannot_make(path);
     }
     server.listening_.push_back({std::move(socket), std::move(name)});
   }
@@ -58,8 +68,8 @@ void ControlServer::add_to(std::vector<pollfd>& polled) const {
   const auto kept = static_cast<std::size_t>(
       std::count_if(connections_.begin(), connections_.end(),
                     [](const Connection& connection) { return connection.kept; }));
-  const bool room =
-      connections_.size() - kept < kMaxControlConnections && kept < kMaxControlWaiters;
+  const bool room = connections_.size() - kept < kMaxControlConnections &&
+                    kept < kMaxControlWaiters && accepts_from_ <= steady_clock::now();
   for (const Listening& listening : listening_) {
     if (room) polled.push_back({listening.socket.get(), POLLIN, 0});
   }
@@ -82,7 +92,10 @@ void ControlServer::serve(const std::vector<pollfd>& polled, const Handler& hand
 
 void ControlServer::accept(const Listening& listening) {
   UniqueFd socket(accept4(listening.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-  if (!socket) return;
+  if (!socket) {
+    if (is_shortage(errno)) accepts_from_ = steady_clock::now() + kAcceptPause;
+    return;
+  }
   if (!is_allowed(socket.get())) {
     const std::string refusal =
         encode(Error{Code::kForbidden, "the daemon belongs to another user"});
@@ -106,6 +119,15 @@ bool ControlServer::serve_connection(Connection& connection, const Handler& hand
   send(connection.socket.get(), reply.data(), reply.size(), MSG_NOSIGNAL);
   connection.kept = answer.ok() && answer->stopping;
   return connection.kept;
+}
+
+steady_clock::time_point ControlServer::next_deadline() const {
+  const bool pauses = accepts_from_ > steady_clock::now();
+  auto next = pauses ? accepts_from_ : steady_clock::time_point::max();
+  for (const Connection& connection : connections_) {
+    if (!connection.kept) next = std::min(next, connection.deadline);
+  }
+  return next;
 }
 
 void ControlServer::expire() {

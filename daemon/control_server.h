@@ -22,7 +22,7 @@ class ControlServer {
   ControlServer(ControlServer&&) = default;
   ControlServer& operator=(ControlServer&&) = default;
 
-  // Opens a control socket named for each of `endpoints`. kConfig.
+  // Opens a control socket named for each of `endpoints`. kConfig; kIo: it may pass by itself.
   static Result<ControlServer> open(const std::vector<Endpoint>& endpoints);
 
   // Adds what to wait for, and then serves what is ready. The connection of an answer that says
@@ -31,7 +31,8 @@ class ControlServer {
   void serve(const std::vector<pollfd>& polled, const Handler& handler);
   // Closes connections that say nothing.
   void expire();
-  bool has_connections() const { return !connections_.empty(); }
+  // When add_to() and expire() are to be called again, even if nothing is ready; max(): at no time.
+  std::chrono::steady_clock::time_point next_deadline() const;
 
  private:
   struct Listening {
@@ -51,6 +52,7 @@ class ControlServer {
 
   std::vector<Listening> listening_;
   std::list<Connection> connections_;
+  std::chrono::steady_clock::time_point accepts_from_;
 };
 
 }  // namespace counterd

@@ -41,7 +41,7 @@ void set_option(const UniqueFd& socket, int level, int option) {
 
 // Whether it may pass by itself, as for an address that the network does not have yet.
 Code code_of(int number) {
-  return number == EADDRNOTAVAIL ? Code::kIo : Code::kConfig;
+  return number == EADDRNOTAVAIL || is_shortage(number) ? Code::kIo : Code::kConfig;
 }
 
 bool is_socket(const std::string& path) {
@@ -170,6 +170,7 @@ Result<void> Listeners::open_unix(const Endpoint& endpoint) {
   const UniqueFd lock = lock_folder(endpoint.path);
   remove_if_stale(endpoint.path);
   UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!socket) return cannot_listen(endpoint, errno);
   const sockaddr_un address = unix_address(endpoint.path);
   const mode_t mask = umask(0117);  // for the owner and the group
   const int bound = bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);

@@ -1,7 +1,6 @@
 #include "daemon/store_health.h"
 
 #include <algorithm>
-#include <utility>
 
 namespace counterd {
 namespace {

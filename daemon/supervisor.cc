@@ -2,21 +2,19 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <utility>
 
-#include "common/limits.h"
 #include "common/log.h"
 #include "common/number.h"
-#include "common/quote.h"
 #include "common/version.h"
 #include "daemon/notify.h"
 
@@ -43,6 +41,14 @@ Result<UniqueFd> take_over_signals() {
   return signals;
 }
 
+// Each worker takes one, and one for each TCP address.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 // The caller's descriptor `fd`, which no worker inherits; none for -1.
 Result<UniqueFd> take_over_descriptor(int fd) {
   if (fd < 0) return UniqueFd();
@@ -65,6 +71,7 @@ std::string text_of(const std::vector<Endpoint>& endpoints) {
 
 Result<Supervisor> Supervisor::open(DaemonOptions options) {
   Supervisor supervisor(std::move(options));
+  raise_descriptor_limit();
   Result<UniqueFd> ready = take_over_descriptor(supervisor.options_.ready_fd);
   if (!ready) return ready.error();
   supervisor.ready_ = std::move(*ready);
@@ -145,7 +152,7 @@ void Supervisor::wait() {
 }
 
 int Supervisor::milliseconds_to_wait() const {
-  auto next = Clock::time_point::max();
+  auto next = control_.next_deadline();
   for (const Leaving& worker : leaving_) next = std::min(next, worker.kill_at);
   for (const Slot& slot : slots_) {
     next = std::min(next, slot.kill_at);
@@ -153,7 +160,6 @@ int Supervisor::milliseconds_to_wait() const {
     // One that retires goes away when those after it have, at no time that is known.
     next = std::min(next, slot.retiring ? Clock::now() + kFirstPause : slot.start_at);
   }
-  if (control_.has_connections()) next = std::min(next, Clock::now() + kControlTimeout);
   if (next == Clock::time_point::max()) return -1;
   const auto left = std::chrono::ceil<milliseconds>(next - Clock::now()).count();
   return static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000));

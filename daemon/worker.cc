@@ -226,24 +226,36 @@ class Worker {
   std::shared_ptr<Readiness> readiness_;
 };
 
+// In the child, before it is a worker.
+[[noreturn]] void cannot_start() {
+  const Error error = system_error(Code::kIo, "cannot start a worker", errno);
+  log_line(error.message);
+  _exit(code_info(error.code).exit_status);
+}
+
 // Puts `fds` at kSetupFd and up, marks all others to be closed, and becomes the worker. In the
-// child; never returns.
+// child; never returns. A worker that lacked one would take another file for it.
 [[noreturn]] void become_worker(const UniqueFd& binary, const std::vector<int>& fds, char** argv) {
   const int first = kSetupFd;
   const int after = first + static_cast<int>(fds.size());
   std::vector<int> copies;
   copies.reserve(fds.size());
   const int image = fcntl(binary.get(), F_DUPFD_CLOEXEC, after);
-  for (const int fd : fds) copies.push_back(fcntl(fd, F_DUPFD_CLOEXEC, after));
-  for (std::size_t i = 0; i < copies.size(); ++i) dup2(copies[i], first + static_cast<int>(i));
+  if (image < 0) cannot_start();
+  for (const int fd : fds) {
+    copies.push_back(fcntl(fd, F_DUPFD_CLOEXEC, after));
+    if (copies.back() < 0) cannot_start();
+  }
+  for (std::size_t i = 0; i < copies.size(); ++i) {
+    if (dup2(copies[i], first + static_cast<int>(i)) < 0) cannot_start();
+  }
   close_range(static_cast<unsigned>(after), ~0U, CLOSE_RANGE_CLOEXEC);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   unsetenv("NOTIFY_SOCKET");  // the supervisor speaks for the service
   fexecve(image, argv, environ);
-  log_line(system_error(Code::kIo, "cannot start a worker", errno).message);
-  _exit(code_info(Code::kIo).exit_status);
+  cannot_start();
 }
 
 }  // namespace

@@ -85,8 +85,7 @@ Result<void> check_not_lost(const std::string& path) {
 
 // What a failed system call on the database means: some failures pass by themselves.
 Code code_of(int error) {
-  constexpr std::array passing = {EMFILE, ENFILE, ENOMEM, EIO, ENOSPC, EDQUOT, EINTR};
-  const bool passes = std::find(passing.begin(), passing.end(), error) != passing.end();
+  const bool passes = is_shortage(error) || error == EIO || error == EINTR;
   return passes ? Code::kUnavailable : Code::kConfig;
 }
 
