@@ -412,7 +412,7 @@ is_stopping() {
 
 @test "all who stop one daemon at once are told when it has ended" {
   local pids_of_stops=() pid stopped=0 held
-  start_daemon --drain-timeout 1s
+  start_daemon --drain-timeout 60s
   exec {held}<>"/dev/tcp/127.0.0.1/${url##*:}"
   printf 'POST /incr' >&"$held"
   "$counterctl" --server "$url" increment
@@ -420,9 +420,14 @@ is_stopping() {
     "$counterctl" --server "$url" stop &
     pids_of_stops+=("$!")
   done
+  await 25 were_told 24
+  exec {held}>&-
   for pid in "${pids_of_stops[@]}"; do
     if wait "$pid"; then stopped=$((stopped + 1)); fi
   done
-  exec {held}>&-
   assert_equal "$stopped" 24
+}
+
+were_told() {
+  [[ $(grep -c 'counterctl stop: the daemon ends' "$daemon_log") -eq $1 ]]
 }
