@@ -14,6 +14,7 @@
 #include <string_view>
 #include <thread>
 
+#include "common/config_file.h"
 #include "common/unique_fd.h"
 
 namespace counterd {
@@ -182,10 +183,10 @@ Result<std::vector<std::string>> settings_of(std::vector<std::string> flags, Dea
 }
 
 Result<Endpoint> endpoint_of(const std::vector<std::string>& settings) {
-  constexpr std::string_view kListen = "listen = \"";
   for (const std::string& line : settings) {
-    if (!line.starts_with(kListen)) continue;
-    return parse_endpoint(line.substr(kListen.size(), line.size() - kListen.size() - 1));
+    const auto read = parse_config(line);
+    if (!read || read->empty()) break;
+    if (read->front().name == "listen") return parse_endpoint(read->front().values.front());
   }
   return Error{Code::kUsage, "with these flags counterd starts no daemon"};  // --help, for one
 }

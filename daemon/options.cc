@@ -8,13 +8,13 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "common/config_file.h"
 #include "common/environment.h"
 #include "common/limits.h"
 #include "common/quote.h"
 #include "common/state_directory.h"
 #include "common/store/store_url.h"
 #include "common/version.h"
-#include "daemon/config_file.h"
 #include "daemon/settings.h"
 
 namespace counterd {
@@ -90,10 +90,17 @@ Result<void> set_all(DaemonOptions& options, const Sources& sources) {
   return {};
 }
 
+// Nothing: it is another store. REQUIRES: parse_store_url() accepts it
+std::optional<SqliteLocation> sqlite_location(const std::string& store_url) {
+  const StoreLocation location = parse_store_url(store_url).value();
+  const auto* sqlite = std::get_if<SqliteLocation>(&location);
+  return sqlite == nullptr ? std::nullopt : std::optional(*sqlite);
+}
+
 // On SQLite the more workers there are, the fewer changes are in each commit.
 int default_workers(const std::string& store_url) {
   const int processors = usable_processors();
-  if (store_url.starts_with("sqlite:")) return std::clamp(processors / 2, 1, 2);
+  if (sqlite_location(store_url)) return std::clamp(processors / 2, 1, 2);
   return std::clamp(processors, 1, kMaxWorkers);
 }
 
@@ -118,13 +125,11 @@ Values lines_of(const DaemonOptions& options) {
 
 // The daemon does not stay in the folder in which it was started.
 void make_absolute(StoreOptions& store) {
-  constexpr std::string_view kSqlite = "sqlite:";
   const auto absolute = [](const std::string& path) {
     return std::filesystem::absolute(path).string();
   };
-  if (store.url.starts_with(kSqlite)) {
-    store.url = std::string(kSqlite) + absolute(store.url.substr(kSqlite.size()));
-  }
+  if (const auto sqlite = sqlite_location(store.url))
+    store.url = to_url(SqliteLocation{absolute(sqlite->path)});
   if (!store.redis_password_file.empty()) {
     store.redis_password_file = absolute(store.redis_password_file);
   }

@@ -1,4 +1,4 @@
-#include "daemon/config_file.h"
+#include "common/config_file.h"
 
 #include "tests/catch.h"
 

@@ -10,6 +10,8 @@
 namespace counterd {
 namespace {
 
+constexpr std::string_view kSqlite = "sqlite:";
+
 constexpr std::string_view kForms =
     "sqlite:PATH, redis://[user@]host[:port][/db] or redis+unix://[user@]PATH[?db=N]";
 
@@ -137,8 +139,8 @@ Result<StoreLocation> parse_redis_unix(std::string_view url, std::string_view re
 Result<StoreLocation> parse_store_url(std::string_view url) {
   const auto rest_after = [&](std::string_view scheme) { return url.substr(scheme.size()); };
   if (url.find('\0') != std::string_view::npos) return bad_url(url, "it has a NUL character");
-  if (url.starts_with("sqlite:")) {
-    const std::string_view path = rest_after("sqlite:");
+  if (url.starts_with(kSqlite)) {
+    const std::string_view path = rest_after(kSqlite);
     if (path.empty()) return bad_url(url, "the path is missing");
     return StoreLocation(SqliteLocation{std::string(path)});
   }
@@ -147,10 +149,14 @@ Result<StoreLocation> parse_store_url(std::string_view url) {
   return bad_url(url, "unknown scheme");
 }
 
+std::string to_url(const SqliteLocation& location) {
+  return std::string(kSqlite) + location.path;
+}
+
 Result<std::string> default_store_url() {
   const Result<std::string> directory = state_directory();
   if (!directory) return directory.error();
-  return "sqlite:" + *directory + "/counters.db";
+  return to_url(SqliteLocation{*directory + "/counters.db"});
 }
 
 }  // namespace counterd

@@ -28,6 +28,8 @@ using StoreLocation = std::variant<SqliteLocation, RedisLocation>;
 // message: secrets belong in a file.
 Result<StoreLocation> parse_store_url(std::string_view url);
 
+std::string to_url(const SqliteLocation& location);
+
 // The database counters.db in state_directory(), whose errors it returns.
 Result<std::string> default_store_url();
 
