@@ -137,7 +137,7 @@ class Batch {
       const Operation& operation = step.operation.members[i];
       const Outcome& outcome = step.outcome.members[i];
       if (outcome.code == Code::kOk) {
-        print_line(globals_, outcome_line(globals_, operation, outcome, true));
+        print_line(globals_, named_outcome_line(globals_, operation, outcome));
         continue;
       }
       if (refusal_ == Code::kOk) refusal_ = outcome.code;

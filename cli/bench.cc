@@ -137,21 +137,23 @@ Run add_bench(CLI::App& app) {
       const std::string& text;
       const char* name;
       std::int64_t least, most;
-      std::int64_t value = 0;
+      std::int64_t& value;
     };
-    std::array numbers = {Number{options->connections, "--connections", 1, 10'000},
-                          Number{options->counters, "--counters", 1, 10'000},
-                          Number{options->reports, "--reports", 0, 100},
-                          Number{options->rate, "--rate", 0, 10'000'000}};
-    for (Number& number : numbers) {
+    std::int64_t connections = 0;
+    std::int64_t counters = 0;
+    std::int64_t reports = 0;
+    for (const Number& number :
+         {Number{options->connections, "--connections", 1, 10'000, connections},
+          Number{options->counters, "--counters", 1, 10'000, counters},
+          Number{options->reports, "--reports", 0, 100, reports},
+          Number{options->rate, "--rate", 0, 10'000'000, plan.rate}}) {
       const auto value = parse_int64_within(number.text, number.name, number.least, number.most);
       if (!value) return value.error();
       number.value = *value;
     }
-    plan.connections = static_cast<int>(numbers[0].value);
-    plan.counters = static_cast<int>(numbers[1].value);
-    plan.reports = static_cast<int>(numbers[2].value);
-    plan.rate = numbers[3].value;
+    plan.connections = static_cast<int>(connections);
+    plan.counters = static_cast<int>(counters);
+    plan.reports = static_cast<int>(reports);
     return bench(globals, plan);
   };
 }

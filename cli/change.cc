@@ -142,7 +142,7 @@ Run run_change(const OperationWords& words, CLI::App& app) {
     // A refusal by a bound is an answer too.
     const bool refused = !changed && changed.error().code == Code::kBeyondBound;
     if (changed || (globals.json && refused)) {
-      print_line(globals, outcome_line(globals, step.operation, step.outcome, false));
+      print_line(globals, outcome_line(globals, step.operation, step.outcome));
     }
     const Result<void> written = flush_output();
     if (!changed || written || step.operation.check) return changed;

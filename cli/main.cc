@@ -101,7 +101,8 @@ void read_environment(Words& words, bool asks_daemon) {
 }
 
 Result<void> check_store(const Words& words, Globals& globals) {
-  if (words.sync && words.sync != "full" && words.sync != "normal") {
+  const std::optional<Sync> sync = words.sync ? parse_sync(*words.sync) : Sync::kFull;
+  if (!sync) {
     return Error{Code::kUsage,
                  words.sync_name + " is full or normal, not " + quote_for_people(*words.sync)};
   }
@@ -114,7 +115,7 @@ Result<void> check_store(const Words& words, Globals& globals) {
     return Error{Code::kUsage, words.store_name + ": " + location.error().message};
   }
   globals.store.url = *words.store;
-  if (words.sync == "normal") globals.store.sync = Sync::kNormal;
+  globals.store.sync = *sync;
   globals.store.redis_prefix = prefix;
   globals.store.redis_password_file = words.redis_password_file.value_or("");
   globals.store.require_durable = words.require_durable;
@@ -153,7 +154,7 @@ Result<void> check_globals(Words& words, bool asks_daemon, Globals& globals) {
 
 // CLI11 counts what is missing or too much; people want to know of what.
 std::string words_of(const CLI::ParseError& error) {
-  const std::string text = error.what();
+  std::string text = error.what();
   if (error.get_name() != "ArgumentMismatch") return text;
   const bool too_many = text.find("At Most") != text.npos;
   return text.substr(0, text.find(':')) +

@@ -67,16 +67,18 @@ void OperationWords::forget() {
   *given_ = {};
 }
 
-std::string outcome_line(const Globals& globals, const Operation& operation, const Outcome& outcome,
-                         bool with_name) {
+std::string outcome_line(const Globals& globals, const Operation& operation,
+                         const Outcome& outcome) {
+  if (!globals.json) return std::to_string(plain_value(operation, outcome));
   std::string line;
-  if (globals.json) {
-    append_outcome_json(line, operation, outcome);
-  } else {
-    if (with_name) line.append(operation.name).append("\t");
-    append_number(line, plain_value(operation, outcome));
-  }
+  append_outcome_json(line, operation, outcome);
   return line;
+}
+
+std::string named_outcome_line(const Globals& globals, const Operation& operation,
+                               const Outcome& outcome) {
+  const std::string line = outcome_line(globals, operation, outcome);
+  return globals.json ? line : operation.name + "\t" + line;
 }
 
 }  // namespace counterd

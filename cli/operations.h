@@ -53,8 +53,11 @@ OperationWords add_increment_words(CLI::App& app);
 OperationWords add_reset_words(CLI::App& app);
 
 // What is printed of an outcome that is kOk, or, as JSON, of an increment that a bound has refused:
-// the JSON object, or the plain value, after the counter's name and a tab if `with_name`.
-std::string outcome_line(const Globals& globals, const Operation& operation, const Outcome& outcome,
-                         bool with_name);
+// the JSON object, or the plain value.
+std::string outcome_line(const Globals& globals, const Operation& operation,
+                         const Outcome& outcome);
+// The same where there are several: the plain value comes after the counter's name and a tab.
+std::string named_outcome_line(const Globals& globals, const Operation& operation,
+                               const Outcome& outcome);
 
 }  // namespace counterd

@@ -30,7 +30,7 @@ Result<void> print_all(const Globals& globals, const Operation& group, const Out
   Code result = Code::kOk;
   for (std::size_t i = 0; i < group.members.size(); ++i) {
     if (outcome.members[i].code == Code::kOk) {
-      print_line(globals, outcome_line(globals, group.members[i], outcome.members[i], true));
+      print_line(globals, named_outcome_line(globals, group.members[i], outcome.members[i]));
     } else {
       print_message(explain(group.members[i], outcome.members[i]));
       result = outcome.members[i].code;
@@ -55,7 +55,7 @@ Run add_report(CLI::App& app) {
     const bool is_zero = names->empty() && step.outcome.code == Code::kMissing;
     if (step.outcome.code != Code::kOk && !is_zero) return error_of(step);
     if (is_group(step.operation)) return print_all(globals, step.operation, step.outcome);
-    print_line(globals, outcome_line(globals, step.operation, step.outcome, false));
+    print_line(globals, outcome_line(globals, step.operation, step.outcome));
     return {};
   };
 }

@@ -21,6 +21,9 @@ struct Reply {
   Json body;           // an object with kOk; else the problem document, if there is one
 };
 
+// What a request does that was perhaps served, where its answer is lost.
+enum class Effect : unsigned char { kReads, kChanges };
+
 class ServerCounters : public Counters {
  public:
   explicit ServerCounters(const Endpoint& server) : server_(server), client_(server) {}
@@ -30,11 +33,11 @@ class ServerCounters : public Counters {
   Result<CountersStatus> status(Deadline deadline) override;
 
  private:
-  Reply ask(const HttpRequest& request, bool changes, Deadline deadline);
+  Reply ask(const HttpRequest& request, Effect effect, Deadline deadline);
   Result<Json> look(const std::string& target, Deadline deadline);
   Error strange_answer() const;
-  Reply failure(const Error& error, bool changes) const;
-  Reply refusal(const HttpReply& reply, bool changes) const;
+  Reply failure(const Error& error, Effect effect) const;
+  Reply refusal(const HttpReply& reply, Effect effect) const;
 
   const Endpoint server_;
   HttpClient client_;
@@ -60,18 +63,18 @@ Json parse_answer(const std::string& body) {
   return is_deep ? Json(Json::value_t::discarded) : document;
 }
 
-Reply ServerCounters::ask(const HttpRequest& request, bool changes, Deadline deadline) {
+Reply ServerCounters::ask(const HttpRequest& request, Effect effect, Deadline deadline) {
   const Result<HttpReply> reply = client_.ask(request, deadline);
-  if (!reply) return failure(reply.error(), changes);
-  if (reply->status != 200) return refusal(*reply, changes);
+  if (!reply) return failure(reply.error(), effect);
+  if (reply->status != 200) return refusal(*reply, effect);
   Json body = parse_answer(reply->body);
-  if (!body.is_object()) return refusal(*reply, changes);
+  if (!body.is_object()) return refusal(*reply, effect);
   return {Code::kOk, "", std::move(body)};
 }
 
 // Asks for something that changes nothing.
 Result<Json> ServerCounters::look(const std::string& target, Deadline deadline) {
-  Reply reply = ask({"GET", target, ""}, false, deadline);
+  Reply reply = ask({"GET", target, ""}, Effect::kReads, deadline);
   if (reply.code != Code::kOk) return Error{reply.code, std::move(reply.detail)};
   return std::move(reply.body);
 }
@@ -89,7 +92,7 @@ std::string way_to_start(const Endpoint& server) {
   return is_here ? "; a daemon is started with: counterctl spawn --server " + to_url(server) : "";
 }
 
-Reply ServerCounters::failure(const Error& error, bool changes) const {
+Reply ServerCounters::failure(const Error& error, Effect effect) const {
   if (error.code == Code::kForbidden) {
     return {error.code, "cannot connect to " + to_url(server_) + " (" + error.message + ")", {}};
   }
@@ -102,11 +105,11 @@ Reply ServerCounters::failure(const Error& error, bool changes) const {
   const std::string what = error.code == Code::kBadBody
                                ? strange_answer().message
                                : "no answer from " + to_url(server_) + ": " + error.message;
-  return {changes ? Code::kUnknown : Code::kUnavailable, what, {}};
+  return {effect == Effect::kChanges ? Code::kUnknown : Code::kUnavailable, what, {}};
 }
 
 // What a reply other than 200 means; by its problem type, if it is one of counterd's.
-Reply ServerCounters::refusal(const HttpReply& reply, bool changes) const {
+Reply ServerCounters::refusal(const HttpReply& reply, Effect effect) const {
   Json problem = parse_answer(reply.body);
   if (problem.is_object()) {
     const std::optional<Code> code = code_of_problem_type(text(problem, "type"));
@@ -115,7 +118,8 @@ Reply ServerCounters::refusal(const HttpReply& reply, bool changes) const {
   // Not counterd: perhaps a proxy in front of it, whose errors say nothing about what was applied.
   constexpr int kRequestTimeout = 408;  // which a proxy may say after it has passed a request on
   const bool nothing_done =
-      !changes || (reply.status >= 400 && reply.status < 500 && reply.status != kRequestTimeout);
+      effect == Effect::kReads ||
+      (reply.status >= 400 && reply.status < 500 && reply.status != kRequestTimeout);
   return {nothing_done ? Code::kUnavailable : Code::kUnknown,
           to_url(server_) + " does not answer like counterd (HTTP status " +
               std::to_string(reply.status) + ")",
@@ -254,14 +258,15 @@ std::optional<Outcome> outcome_of_reply(const Operation& operation, const Json& 
 }
 
 Outcome ServerCounters::apply(const Operation& operation, Deadline deadline) {
-  const bool changes = changes_something(operation);
-  const Reply reply = ask(request_for(operation), changes, deadline);
+  const Effect effect = changes_something(operation) ? Effect::kChanges : Effect::kReads;
+  const Reply reply = ask(request_for(operation), effect, deadline);
   if (reply.code != Code::kOk) {
     if (is_group(operation)) return refused_group(operation, reply.code, reply.detail, reply.body);
     return refused_outcome(reply.code, reply.detail, reply.body);
   }
   if (std::optional<Outcome> outcome = outcome_of_reply(operation, reply.body)) return *outcome;
-  return failed({changes ? Code::kUnknown : Code::kUnavailable, strange_answer().message});
+  return failed(
+      {effect == Effect::kChanges ? Code::kUnknown : Code::kUnavailable, strange_answer().message});
 }
 
 // The page of a list that continues after the name `after`, if `body` gives it.
@@ -295,7 +300,7 @@ Result<ListPage> ServerCounters::list(const ListQuery& query, Deadline deadline)
 }
 
 Result<CountersStatus> ServerCounters::status(Deadline deadline) {
-  Reply reply = ask({"GET", "/v1/status", ""}, false, deadline);
+  Reply reply = ask({"GET", "/v1/status", ""}, Effect::kReads, deadline);
   const Error error{reply.code, std::move(reply.detail)};
   CountersStatus status{to_url(server_), text(reply.body, "version"), error};
   if (status.version.empty()) return error.code == Code::kOk ? strange_answer() : error;

@@ -126,6 +126,28 @@ std::string path_of(const sockaddr_storage& address, socklen_t size) {
   return {path, strnlen(path, size - offsetof(sockaddr_un, sun_path))};
 }
 
+// Makes a socket from systemd one of ours; returns its address.
+Result<Endpoint> take_over_socket(int fd) {
+  const auto refuse = [fd](const std::string& why) {
+    return Error{Code::kConfig, "descriptor " + std::to_string(fd) + " from systemd is " + why};
+  };
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  int listening = 0;
+  socklen_t listening_size = sizeof listening;
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0 ||
+      getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &listening_size) != 0 ||
+      listening == 0) {
+    return refuse("no listening stream socket; check ListenStream= in the socket unit");
+  }
+  fcntl(fd, F_SETFD, FD_CLOEXEC);
+  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+  if (address.ss_family != AF_UNIX) return endpoint_of(address, size);
+  const std::string path = path_of(address, size);
+  if (!path.empty()) return Endpoint{"", 0, path};
+  return refuse("a Unix socket without a path; name a path in ListenStream= of the socket unit");
+}
+
 // Removes the socket at `path` if nobody listens on it. Leaves whatever else is there.
 void remove_if_stale(const std::string& path) {
   struct stat found {};
@@ -226,31 +248,10 @@ Result<Listeners> Listeners::from_systemd() {
   if (!number) return Error{Code::kConfig, number.error().message};
   listeners.slots_.emplace_back();
   for (int fd = kFirstSystemdFd; fd < kFirstSystemdFd + static_cast<int>(*number); ++fd) {
-    sockaddr_storage address{};
-    socklen_t size = sizeof address;
-    int listening = 0;
-    socklen_t listening_size = sizeof listening;
-    if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0 ||
-        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &listening_size) != 0 ||
-        listening == 0) {
-      return Error{Code::kConfig, "descriptor " + std::to_string(fd) +
-                                      " from systemd is no listening stream socket; check "
-                                      "ListenStream= in the socket unit"};
-    }
-    fcntl(fd, F_SETFD, FD_CLOEXEC);
-    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     listeners.shared_.emplace_back(fd);
-    if (address.ss_family != AF_UNIX) {
-      listeners.endpoints_.push_back(endpoint_of(address, size));
-      continue;
-    }
-    const std::string path = path_of(address, size);
-    if (path.empty()) {
-      return Error{Code::kConfig, "descriptor " + std::to_string(fd) +
-                                      " from systemd is a Unix socket without a path; name a path "
-                                      "in ListenStream= of the socket unit"};
-    }
-    listeners.endpoints_.push_back({"", 0, path});
+    const Result<Endpoint> endpoint = take_over_socket(fd);
+    if (!endpoint) return endpoint.error();
+    listeners.endpoints_.push_back(*endpoint);
   }
   unsetenv("LISTEN_PID");
   unsetenv("LISTEN_FDS");

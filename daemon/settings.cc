@@ -55,15 +55,14 @@ Values get_store(const DaemonOptions& options) {
 }
 
 Result<void> set_sync(DaemonOptions& options, const std::string& value) {
-  if (value != "full" && value != "normal") {
-    return Error{Code::kConfig, quote_for_people(value) + " is neither full nor normal"};
-  }
-  options.store.sync = value == "full" ? Sync::kFull : Sync::kNormal;
+  const std::optional<Sync> sync = parse_sync(value);
+  if (!sync) return Error{Code::kConfig, quote_for_people(value) + " is neither full nor normal"};
+  options.store.sync = *sync;
   return {};
 }
 
 Values get_sync(const DaemonOptions& options) {
-  return {options.store.sync == Sync::kFull ? "full" : "normal"};
+  return {to_string(options.store.sync)};
 }
 
 Result<void> set_redis_prefix(DaemonOptions& options, const std::string& value) {

@@ -13,7 +13,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-timeval remaining(Deadline deadline) {
+timeval time_left(Deadline deadline) {
   const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
       std::max(deadline - steady_clock::now(), steady_clock::duration(milliseconds(1))));
   return {.tv_sec = left.count() / 1'000'000, .tv_usec = left.count() % 1'000'000};
@@ -44,6 +44,44 @@ std::string refusal(const RedisReply& reply, std::string_view password) {
   const bool repeats =
       is_error(reply, "ERR unknown command") || text.find(password) != std::string_view::npos;
   return repeats ? "it refuses the password" : std::string(text);
+}
+
+// What a server does for what it holds, in the words of its settings.
+struct Persistence {
+  bool verified = true;  // it allows CONFIG GET; else the others mean nothing
+  std::string append_only, fsync, no_fsync_on_rewrite, eviction;
+};
+
+bool is_durable(const Persistence& found) {
+  return found.verified && found.append_only == "yes" && found.fsync == "always" &&
+         found.no_fsync_on_rewrite == "no" && found.eviction == "noeviction";
+}
+
+std::string describe_crashes(const Persistence& found) {
+  if (found.append_only != "yes") {
+    return "a crash or restart of Redis loses what its last snapshot lacks (appendonly no)";
+  }
+  if (found.fsync != "always") {
+    return "a crash of the system loses the latest changes (appendfsync " + found.fsync + ")";
+  }
+  if (found.no_fsync_on_rewrite != "no") {
+    return "a crash of the system during a rewrite loses changes (no-appendfsync-on-rewrite yes)";
+  }
+  return "every change survives a crash of processes, system or power (appendfsync always)";
+}
+
+std::string describe_eviction(const Persistence& found) {
+  if (found.eviction == "noeviction") return "";
+  const std::string what =
+      found.eviction.starts_with("volatile-")
+          ? "what is sent again can be counted twice, and counters with an end be lost"
+          : "counters can be evicted";
+  return "; when its memory is full, " + what + " (maxmemory-policy " + found.eviction + ")";
+}
+
+std::string describe(const Persistence& found) {
+  if (!found.verified) return "unverified: the server does not allow CONFIG GET";
+  return describe_crashes(found) + describe_eviction(found);
 }
 
 }  // namespace
@@ -110,8 +148,8 @@ Result<void> RedisConnection::connect(Deadline deadline) {
   if (context_) return {};
   std::unique_ptr<redisContext, FreeRedisContext> context(
       location_.host.empty()
-          ? redisConnectUnixWithTimeout(location_.socket_path.c_str(), remaining(deadline))
-          : redisConnectWithTimeout(location_.host.c_str(), location_.port, remaining(deadline)));
+          ? redisConnectUnixWithTimeout(location_.socket_path.c_str(), time_left(deadline))
+          : redisConnectWithTimeout(location_.host.c_str(), location_.port, time_left(deadline)));
   if (!context) return unavailable("out of memory");
   if (context->err != 0) return unavailable(context->errstr);
   // hiredis's own timeout is for each read; ours is for the whole exchange.
@@ -164,42 +202,20 @@ Result<std::optional<std::string>> RedisConnection::read_setting(std::string_vie
 }
 
 Result<void> RedisConnection::read_durability(Deadline deadline) {
-  std::array<std::string, 4> settings = {"appendonly", "appendfsync", "no-appendfsync-on-rewrite",
-                                         "maxmemory-policy"};
-  bool verified = true;
-  for (std::string& setting : settings) {
-    Result<std::optional<std::string>> value = read_setting(setting, deadline);
-    if (!value) return value.error();
-    verified = verified && value->has_value();
-    setting = value->value_or("");
+  Persistence found;
+  const std::array<std::pair<std::string_view, std::string*>, 4> settings = {
+      {{"appendonly", &found.append_only},
+       {"appendfsync", &found.fsync},
+       {"no-appendfsync-on-rewrite", &found.no_fsync_on_rewrite},
+       {"maxmemory-policy", &found.eviction}}};
+  for (const auto& [name, value] : settings) {
+    const Result<std::optional<std::string>> read = read_setting(name, deadline);
+    if (!read) return read.error();
+    found.verified = found.verified && read->has_value();
+    *value = read->value_or("");
   }
-  const auto& [append_only, fsync, no_fsync_on_rewrite, eviction] = settings;
-  const bool evicts = eviction != "noeviction";
-  const bool evicts_expiring = eviction.starts_with("volatile-");
-  const bool durable = verified && append_only == "yes" && fsync == "always" &&
-                       no_fsync_on_rewrite == "no" && !evicts;
-  if (!verified) {
-    durability_ = "unverified: the server does not allow CONFIG GET";
-  } else if (append_only != "yes") {
-    durability_ = "a crash or restart of Redis loses what its last snapshot lacks (appendonly no)";
-  } else if (fsync != "always") {
-    durability_ = "a crash of the system loses the latest changes (appendfsync " + fsync + ")";
-  } else if (no_fsync_on_rewrite != "no") {
-    durability_ =
-        "a crash of the system during a rewrite loses changes (no-appendfsync-on-rewrite yes)";
-  } else {
-    durability_ =
-        "every change survives a crash of processes, system or power (appendfsync always)";
-  }
-  if (verified && evicts) {
-    durability_ +=
-        std::string("; when its memory is full, ") +
-        (evicts_expiring
-             ? "what is sent again can be counted twice, and counters with an end be lost"
-             : "counters can be evicted") +
-        " (maxmemory-policy " + eviction + ")";
-  }
-  if (!require_durable_ || durable) return {};
+  durability_ = describe(found);
+  if (!require_durable_ || is_durable(found)) return {};
   context_.reset();  // so that nothing is asked of it before the settings are read again
   return Error{Code::kConfig, "Redis at " + place() +
                                   " is not durable, as --require-durable asks: " + durability_};

@@ -28,6 +28,16 @@ Result<std::unique_ptr<Store>> open_store(const StoreOptions& options) {
   return open_redis_store(std::get<RedisLocation>(*location), options);
 }
 
+std::optional<Sync> parse_sync(std::string_view text) {
+  if (text == "full") return Sync::kFull;
+  if (text == "normal") return Sync::kNormal;
+  return std::nullopt;
+}
+
+std::string to_string(Sync sync) {
+  return sync == Sync::kFull ? "full" : "normal";
+}
+
 bool needs_turn(std::span<const Step> batch) {
   return std::any_of(batch.begin(), batch.end(),
                      [](const Step& step) { return changes_something(step.operation); });

@@ -66,8 +66,10 @@
 #include <chrono>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/deadline.h"
@@ -78,6 +80,10 @@
 namespace counterd {
 
 enum class Sync : unsigned char { kFull, kNormal };
+
+// "full" or "normal". Nothing: the text is neither.
+std::optional<Sync> parse_sync(std::string_view text);
+std::string to_string(Sync sync);
 
 // The longest StoreOptions::timeout: a quarter of the time for which Redis knows a batch.
 inline constexpr std::chrono::minutes kMaxStoreTimeout{15};
