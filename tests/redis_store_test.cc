@@ -498,6 +498,15 @@ TEST_CASE("times that are none refuse the batch before any of it", "[redis]") {
   }
 }
 
+TEST_CASE("a counter whose end is none counts, and can be deleted", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  server.command({"HSET", "counterd:c:bad", "v", "1", "e", "abc"});
+  CHECK(run_one(*store, increment_of("bad")).value == 2);
+  CHECK(run_one(*store, delete_of("bad")).previous == 2);
+  CHECK(server.command({"EXISTS", "counterd:c:bad"}) == "0");
+}
+
 TEST_CASE("a name that is none is not listed", "[redis]") {
   const RedisServer server;
   const auto store = open_or_throw(options_for(server.url()));

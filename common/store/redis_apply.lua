@@ -63,7 +63,6 @@ while at <= #ARGV do
     local fields = redis.call('HMGET', prefix .. 'c:' .. name, 'v', 'c', 'u', 'e', 'w')
     local value = fields[1] and counter_value(fields[1])
     if fields[1] and not value then return redis.error_reply('CORRUPT value of ' .. name) end
-    if fields[4] and not is_time(fields[4]) then return redis.error_reply('CORRUPT times of ' .. name) end
     rows[name] = { stored = value and true, value = value, created = fields[2] or now,
                    updated = fields[3] or now, ends = fields[4], stored_ends = fields[4],
                    window = fields[5], stored_window = fields[5] }
@@ -122,9 +121,9 @@ end
 -- A number as billions and the rest, both with its sign.
 local BILLION = 1000000000
 local function halves(text)
-  local sign, high, low = text:match('^(%-?)(%d-)(%d?%d?%d?%d?%d?%d?%d?%d?%d)$')
+  local sign, digits = text:match('^(%-?)(%d+)$')
   local factor = sign == '-' and -1 or 1
-  return factor * (tonumber(high) or 0), factor * tonumber(low)
+  return factor * (tonumber(digits:sub(1, -10)) or 0), factor * tonumber(digits:sub(-9))
 end
 
 -- The sum; nothing: it is beyond 64 bits.
@@ -145,6 +144,9 @@ local function add_all(value, delta, count)
   if math.abs(a) < EXACT and math.abs(b) < EXACT and math.abs(a + b) < EXACT then
     return count, string.format('%.0f', a + b)
   end
+  -- If the last sum fits, so does every one before it.
+  local last = math.abs(b) < EXACT and add(value, string.format('%.0f', b))
+  if last then return count, last end
   for done = 0, count - 1 do
     local sum = add(value, delta)
     if not sum then return done, value end
@@ -221,7 +223,12 @@ local function has_other_window(row, step)
   return step.renew and row.window
 end
 
-local corrupt  -- the name of a counter that is reported, and whose times are none
+-- A time of the counter, which may have been written by hand, as it is told.
+local corrupt  -- the name of a counter whose times are none, although they are to be told
+local function told(name, time)
+  if not is_time(time) then corrupt = name end
+  return time
+end
 
 -- What redis_batch.h reads, the letter and the rest of the line; and whether all of it was applied.
 local function apply(step)
@@ -237,7 +244,7 @@ local function apply(step)
       code = 'o'
     end
   elseif (step.kind == 'b' or step.kind == 'q') and has_other_window(row, step) then
-    return 'w', row.value .. ' - 0 0 ' .. (row.ends or '0') .. ' ' .. (row.window or ''), false
+    return 'w', row.value .. ' - 0 0 ' .. told(step.name, row.ends or '0') .. ' ' .. (row.window or ''), false
   elseif step.kind == 'q' then
     value = row.value or step.initial
     local sum, why = add_within(value, step)
@@ -266,10 +273,11 @@ local function apply(step)
   end
   local times = '0 0 0'
   if step.kind == 'r' and row.value then
-    times = row.created .. ' ' .. row.updated .. ' ' .. (row.ends or '0')
-    if not (is_time(row.created) and is_time(row.updated)) then corrupt = step.name end
+    times = told(step.name, row.created) .. ' ' .. told(step.name, row.updated) .. ' ' ..
+      told(step.name, row.ends or '0')
   elseif step.window then
-    times = '0 ' .. string.format('%.0f', clock) .. ' ' .. (row.value and row.ends or window_ends[step.window])
+    times = '0 ' .. string.format('%.0f', clock) .. ' ' ..
+      told(step.name, row.value and row.ends or window_ends[step.window])
   end
   return code, value .. ' ' .. previous .. ' ' .. times, done == step.count
 end

@@ -145,7 +145,7 @@ void SqliteStore::apply(std::span<Step> batch, Deadline deadline) {
   if (applied_) return;
   database_.roll_back();
   fail_batch(batch, applied.error());
-  if (applied.error().code != Code::kStoreFull) return;
+  if (applied.error().code != Code::kStoreFull || !needs_turn(batch)) return;
   apply_reports(*this, batch, deadline);
   applied_ = false;
 }
