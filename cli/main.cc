@@ -134,8 +134,7 @@ Result<void> check_globals(Words& words, bool asks_daemon, Globals& globals) {
   if (!words.store && !ignored.empty()) {
     return Error{Code::kUsage, ignored +
                                    " is for --store alone: a daemon has its own settings (those of "
-                                   "a new one stand after --, as in: counterctl spawn -- " +
-                                   ignored + ")"};
+                                   "a new one come after --: counterctl spawn -- FLAG...)"};
   }
   globals.server_given = words.server.has_value();
   const Result<Endpoint> server =

@@ -115,30 +115,17 @@ Result<DaemonInfo> daemon_that_stays(const Endpoint& endpoint, Deadline deadline
                                       ") is ending and has not ended yet"};
 }
 
-// Of a daemon that is left as it is, though this user cannot control it.
-void print_running(const Globals& globals, const Endpoint& endpoint) {
-  print_daemon(globals, to_url(endpoint), "",
-               "counterd serves already, by no control socket of this user");
-}
-
 // `workers` is 0 for as many as counterd would start, or for one more.
 Result<void> spawn(Globals globals, const Words& given, int workers, bool unless_running) {
   std::signal(SIGCHLD, SIG_DFL);  // left ignored by a caller, it loses how a child ended
   const Result<Words> flags = daemon_flags(globals, given);
   if (!flags) return flags.error();
-  // Which settings a daemon has that cannot be asked is not known: where some are asked for it will
-  // not do.
-  const bool any_will_do = unless_running && given.empty();
   const Result<Words> settings = settings_of(*flags, globals.deadline);
-  const Result<std::string> directory = settings ? make_state_directory() : settings.error();
-  if (!directory) {
-    // Who could not start one, having no home say, may count with the one that serves.
-    if (!any_will_do || !is_served(globals.server, globals.deadline)) return directory.error();
-    print_running(globals, globals.server);
-    return {};
-  }
+  if (!settings) return settings.error();
   const Result<Endpoint> endpoint = endpoint_of(*settings);
   if (!endpoint) return endpoint.error();
+  const Result<std::string> directory = make_state_directory();
+  if (!directory) return directory.error();
   const Result<UniqueFd> lock = take_spawn_lock(*directory, globals.deadline);
   if (!lock) return lock.error();
   globals.server = *endpoint;
@@ -147,8 +134,10 @@ Result<void> spawn(Globals globals, const Words& given, int workers, bool unless
     const int more = unless_running ? 0 : std::max(workers, 1);
     if (daemon) return add_workers_to(globals, *daemon, *settings, more);
     if (daemon.error().code == Code::kOverloaded) return daemon.error();
-    if (any_will_do && is_served(*endpoint, globals.deadline)) {
-      print_running(globals, *endpoint);
+    // Which settings that one has is not known: it will not do where some are asked for.
+    if (unless_running && given.empty() && is_served(*endpoint, globals.deadline)) {
+      print_daemon(globals, to_url(*endpoint), "",
+                   "counterd serves already, by no control socket of this user");
       return {};
     }
   }

@@ -367,19 +367,15 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_refused 78
 }
 
-@test "spawn --unless-running leaves a daemon also for who could start none, having no home" {
+@test "spawn --unless-running leaves no daemon that has, or may have, other settings" {
   start_daemon
-  local without_home=(env -u XDG_STATE_HOME -u STATE_DIRECTORY HOME=/nonexistent)
-  try "${without_home[@]}" "$counterctl" --server "$url" spawn --unless-running
-  assert_status 0
-  assert_output "$url"
-  try "${without_home[@]}" "$counterctl" --server "$url" spawn --unless-running -- --workers=2
-  assert_refused 64
-  try "${without_home[@]}" "$counterctl" --server "$url" spawn --unless-running -- --sync normal
+  COUNTERD_WORKERS=none try "$counterctl" --server "$url" spawn --unless-running
   assert_refused 78
-  "$counterctl" --server "$url" stop
-  try "${without_home[@]}" "$counterctl" --server "$url" spawn --unless-running
+  COUNTERD_STORE=sqlite:$dir/other.db try "$counterctl" --server "$url" spawn --unless-running
   assert_refused 78
+  try env -u XDG_STATE_HOME HOME=/nonexistent "$counterctl" --server "$url" spawn --unless-running
+  assert_refused 78
+  assert_stderr_has 'no place for the state'
 }
 
 @test "spawn that gives up shows the log, whose lines have their time" {
