@@ -69,7 +69,7 @@ void ControlServer::add_to(std::vector<pollfd>& polled) const {
       std::count_if(connections_.begin(), connections_.end(),
                     [](const Connection& connection) { return connection.kept; }));
   const bool room = connections_.size() - kept < kMaxControlConnections &&
-                    kept < kMaxControlWaiters && accepts_from_ <= steady_clock::now();
+                    kept < kMaxControlWaiters && !accepts_from_;
   for (const Listening& listening : listening_) {
     if (room) polled.push_back({listening.socket.get(), POLLIN, 0});
   }
@@ -122,8 +122,7 @@ bool ControlServer::serve_connection(Connection& connection, const Handler& hand
 }
 
 steady_clock::time_point ControlServer::next_deadline() const {
-  const bool pauses = accepts_from_ > steady_clock::now();
-  auto next = pauses ? accepts_from_ : steady_clock::time_point::max();
+  auto next = accepts_from_.value_or(steady_clock::time_point::max());
   for (const Connection& connection : connections_) {
     if (!connection.kept) next = std::min(next, connection.deadline);
   }
@@ -132,6 +131,7 @@ steady_clock::time_point ControlServer::next_deadline() const {
 
 void ControlServer::expire() {
   const auto now = steady_clock::now();
+  if (accepts_from_ && *accepts_from_ <= now) accepts_from_.reset();
   connections_.remove_if([now](const Connection& connection) {
     return !connection.kept && connection.deadline <= now;
   });

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <functional>
 #include <list>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,7 +30,7 @@ class ControlServer {
   // that the daemon is stopping is kept open: its end tells the client that the daemon has ended.
   void add_to(std::vector<pollfd>& polled) const;
   void serve(const std::vector<pollfd>& polled, const Handler& handler);
-  // Closes connections that say nothing.
+  // Closes connections that say nothing, and ends a pause of accepting.
   void expire();
   // When add_to() and expire() are to be called again, even if nothing is ready; max(): at no time.
   std::chrono::steady_clock::time_point next_deadline() const;
@@ -52,7 +53,7 @@ class ControlServer {
 
   std::vector<Listening> listening_;
   std::list<Connection> connections_;
-  std::chrono::steady_clock::time_point accepts_from_;
+  std::optional<std::chrono::steady_clock::time_point> accepts_from_;  // while nobody is accepted
 };
 
 }  // namespace counterd

@@ -44,7 +44,7 @@ Result<UniqueFd> take_over_signals() {
 // Each worker takes one, and one for each TCP address.
 void raise_descriptor_limit() {
   rlimit limit{};
-  getrlimit(RLIMIT_NOFILE, &limit);
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
 }
