@@ -14,7 +14,6 @@
 #include <string_view>
 #include <thread>
 
-#include "common/config_file.h"
 #include "common/unique_fd.h"
 
 namespace counterd {
@@ -183,10 +182,11 @@ Result<std::vector<std::string>> settings_of(std::vector<std::string> flags, Dea
 }
 
 Result<Endpoint> endpoint_of(const std::vector<std::string>& settings) {
+  // Not read as a file is: a socket's path may have a double quote in it.
+  constexpr std::string_view kListen = "listen = \"";
   for (const std::string& line : settings) {
-    const auto read = parse_config(line);
-    if (!read || read->empty()) break;
-    if (read->front().name == "listen") return parse_endpoint(read->front().values.front());
+    if (!line.starts_with(kListen)) continue;
+    return parse_endpoint(line.substr(kListen.size(), line.size() - kListen.size() - 1));
   }
   return Error{Code::kUsage, "with these flags counterd starts no daemon"};  // --help, for one
 }

@@ -8,13 +8,13 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "common/config_file.h"
 #include "common/environment.h"
 #include "common/limits.h"
 #include "common/quote.h"
 #include "common/state_directory.h"
 #include "common/store/store_url.h"
 #include "common/version.h"
+#include "daemon/config_file.h"
 #include "daemon/settings.h"
 
 namespace counterd {

@@ -103,7 +103,8 @@ same() {
     help_options "$bin/counterd"
     help_options "$bin/counterctl"
     for command in $(help_commands); do help_options "$bin/counterctl" "$command"; done
-    printf '%s\n' --unix-socket --retry --retry-connrefused --retry-max-time # curl's
+    # curl's
+    printf '%s\n' --unix-socket --fail-with-body --retry --retry-connrefused --retry-max-time
   )
   for page in counterd.8 counterctl.1; do
     unknown=$(comm -13 <(sort -u <<<"$known") <(page "$page" | long_options))

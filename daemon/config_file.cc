@@ -1,4 +1,4 @@
-#include "common/config_file.h"
+#include "daemon/config_file.h"
 
 #include <algorithm>
 #include <cerrno>
