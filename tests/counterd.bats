@@ -1053,9 +1053,9 @@ is_replaced_early() {
   url=http://127.0.0.1:$port
   "$counterctl" --server "$url" workers >"$dir/workers"
   cat "$dir/workers"
-  for pid in $(awk '/ready/ { print $1 }' "$dir/workers"); do
+  while read -r pid; do
     assert_succeeds grep -q '^socket:' <<<"$(readlink "/proc/$pid/fd/5")"
-  done
+  done < <(awk '/ready/ { print $1 }' "$dir/workers")
   "$counterctl" --server "$url" stop
 }
 
