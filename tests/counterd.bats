@@ -1095,18 +1095,23 @@ is_replaced_early() {
   assert_equal "$(supervisors)" "$daemon_pid"
 }
 
-@test "an idle or half-sent question keeps nobody from the control socket" {
-  start_daemon --workers 1
+# Connects so many times to the control socket, says TEXT each time, and no more.
+occupy_control_socket() { # COUNT TEXT
   start_python '
 import socket, sys, time
 kept = []
-for _ in range(8):
+for _ in range(int(sys.argv[2])):
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(sys.argv[1])
-    connection.sendall(b"{\"command\"")
+    connection.sendall(sys.argv[3].encode())
     kept.append(connection)
 print("connected")
-time.sleep(60)' "$(control_socket)"
+time.sleep(60)' "$(control_socket)" "$@"
+}
+
+@test "an idle or half-sent question keeps nobody from the control socket" {
+  start_daemon --workers 1
+  occupy_control_socket 8 '{"command"'
   assert_within 1500 "$counterctl" --server "$url" workers
   assert_status 0
 }
@@ -1115,15 +1120,7 @@ time.sleep(60)' "$(control_socket)"
   local before
   launcher=(prlimit --nofile=22:22)
   start_daemon --workers 1
-  start_python '
-import socket, sys, time
-kept = []
-for _ in range(14):
-    connection = socket.socket(socket.AF_UNIX)
-    connection.connect(sys.argv[1])
-    kept.append(connection)
-print("connected")
-time.sleep(60)' "$(control_socket)"
+  occupy_control_socket 14 ''
   await 5 test -e "/proc/$daemon_pid/fd/21"
   before=$(ticks_of "$daemon_pid")
   sleep 1

@@ -223,8 +223,9 @@ local function has_other_window(row, step)
   return step.renew and row.window
 end
 
--- A time of the counter, which may have been written by hand, as it is told.
 local corrupt  -- the name of a counter whose times are none, although they are to be told
+
+-- A time of the counter that is told; it may have been written by hand.
 local function told(name, time)
   if not is_time(time) then corrupt = name end
   return time

@@ -197,8 +197,8 @@ void apply_in_turn(Store& store, std::span<Step> batch, Deadline deadline);
 // something, and tidy().
 void run_batch(Store& store, std::span<Step> batch, Deadline deadline);
 
-// Applies the reports of a batch whose changes were refused, with it, for want of something that
-// they alone need.
+// Applies the reports among `batch` by themselves, for a batch that was refused because of its
+// changes.
 void apply_reports(Store& store, std::span<Step> batch, Deadline deadline);
 
 // Gives every change of `batch` the outcome `error` if that is kUnknown or kStoreFull; all others
