@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <iomanip>
@@ -9,11 +10,16 @@
 
 #include "cli/command.h"
 #include "cli/load.h"
+#include "common/limits.h"
 #include "common/number.h"
 #include "common/quote.h"
 
 namespace counterd {
 namespace {
+
+constexpr std::int64_t kMostConnections = 10'000;
+constexpr std::int64_t kMostCounters = 10'000;
+constexpr std::int64_t kHighestRate = 10'000'000;
 
 // The percentiles that are reported; their names in JSON, and for people.
 struct Percentile {
@@ -68,24 +74,57 @@ void print(const Globals& globals, const LoadResult& result) {
   print_line(globals, "max\t" + milliseconds_of(result.latencies.longest()) + " ms");
 }
 
-// Creates the counters of the load, or deletes them.
+// SIGINT and SIGTERM, as far as the caller lets them end this program, wait for as long as this
+// lives: they must not keep counters from being deleted.
+class HeldSignals {
+ public:
+  HeldSignals() {
+    sigemptyset(&signals_);
+    for (const int signal : {SIGINT, SIGTERM}) {
+      if (!is_ignored(signal)) sigaddset(&signals_, signal);
+    }
+    sigprocmask(SIG_BLOCK, &signals_, &before_);
+  }
+  HeldSignals(const HeldSignals&) = delete;
+  HeldSignals& operator=(const HeldSignals&) = delete;
+  ~HeldSignals() { sigprocmask(SIG_SETMASK, &before_, nullptr); }
+  const sigset_t& signals() const { return signals_; }
+
+ private:
+  // As a shell sets it for a command in the background.
+  static bool is_ignored(int signal) {
+    struct sigaction action {};
+    sigaction(signal, nullptr, &action);
+    return action.sa_handler == SIG_IGN;
+  }
+
+  sigset_t signals_{};
+  sigset_t before_{};
+};
+
+// Creates the counters of the load, or deletes those that are there.
 Result<void> change_counters(const Globals& globals, int number, OperationKind kind) {
   const std::unique_ptr<Counters> counters = counters_of_server(globals.server);
-  for (int i = 0; i < number; ++i) {
-    const Operation operation{kind, load_counter(i)};
+  constexpr int kPortion = kMaxGroupOperations;
+  for (int first = 0; first < number; first += kPortion) {
+    Operation group{OperationKind::kEach, ""};
+    for (int i = first; i < std::min(number, first + kPortion); ++i) {
+      group.members.push_back({kind, load_counter(i)});
+    }
     const Deadline deadline = std::chrono::steady_clock::now() + globals.timeout;
-    const Step step{operation, counters->apply(operation, deadline)};
+    const Step step{group, counters->apply(group, deadline)};
     if (step.outcome.code != Code::kOk) return error_of(step);
   }
   return {};
 }
 
 // Prints the outcome of the plan. Returns the signal that ended it early, if one did.
-Result<int> measure(const Globals& globals, const LoadPlan& plan) {
+Result<int> measure(const Globals& globals, const LoadPlan& plan, const HeldSignals& held) {
   const bool shows = !globals.quiet && isatty(STDERR_FILENO) == 1;
-  const Result<LoadResult> result = run_load(plan, [shows](const LoadResult& so_far) {
+  const auto progress = [shows](const LoadResult& so_far) {
     if (shows) show_progress(so_far);
-  });
+  };
+  const Result<LoadResult> result = run_load(plan, held.signals(), progress);
   if (shows) std::cerr << "\r\033[K";
   if (!result) return result.error();
   print(globals, *result);
@@ -96,25 +135,55 @@ Result<int> measure(const Globals& globals, const LoadPlan& plan) {
                                        quote_for_people(result->failure)};
 }
 
-Result<void> bench(const Globals& globals, LoadPlan plan) {
-  plan.server = globals.server;
+// The same, with counters that are there for as long as it takes.
+Result<int> measure_with_counters(const Globals& globals, const LoadPlan& plan) {
+  const HeldSignals held;
   const Result<void> made = change_counters(globals, plan.counters, OperationKind::kReset);
-  if (!made) return made.error();
-  const Result<int> measured = measure(globals, plan);
-  Result<void> deleted = change_counters(globals, plan.counters, OperationKind::kDelete);
+  const Result<int> measured = made ? measure(globals, plan, held) : made.error();
+  const Result<void> deleted = change_counters(globals, plan.counters, OperationKind::kDelete);
+  if (!measured || deleted) return measured;
+  return deleted.error();
+}
+
+struct Options {
+  std::string connections = "32", duration = "10s", counters = "1", reports = "0", rate = "0";
+  bool keyed = false;
+};
+
+Result<LoadPlan> read_plan(const Globals& globals, const Options& options) {
+  LoadPlan plan{.server = globals.server, .keyed = options.keyed};
+  const auto duration = parse_duration(options.duration, "--duration");
+  if (!duration) return duration.error();
+  plan.duration = *duration;
+  const auto connections =
+      parse_int64_within(options.connections, "--connections", 1, kMostConnections);
+  if (!connections) return connections.error();
+  plan.connections = static_cast<int>(*connections);
+  const auto counters = parse_int64_within(options.counters, "--counters", 1, kMostCounters);
+  if (!counters) return counters.error();
+  plan.counters = static_cast<int>(*counters);
+  const auto reports = parse_int64_within(options.reports, "--reports", 0, 100);
+  if (!reports) return reports.error();
+  plan.reports = static_cast<int>(*reports);
+  const auto rate = parse_int64_within(options.rate, "--rate", 0, kHighestRate);
+  if (!rate) return rate.error();
+  plan.rate = *rate;
+  return plan;
+}
+
+Result<void> bench(const Globals& globals, const Options& options) {
+  const Result<LoadPlan> plan = read_plan(globals, options);
+  if (!plan) return plan.error();
+  const Result<int> measured = measure_with_counters(globals, *plan);
   if (!measured) return measured.error();
   // The process that waits for this program should see why it ended.
   if (*measured != 0 && flush_output()) std::raise(*measured);
-  return deleted;
+  return {};
 }
 
 }  // namespace
 
 Run add_bench(CLI::App& app) {
-  struct Options {
-    std::string connections = "32", duration = "10s", counters = "1", reports = "0", rate = "0";
-    bool keyed = false;
-  };
   auto options = std::make_shared<Options>();
   const auto add = [&app](const char* name, std::string& value, const char* help,
                           const char* type) { app.add_option(name, value, help)->type_name(type); };
@@ -127,35 +196,7 @@ Run add_bench(CLI::App& app) {
   add("--rate", options->rate,
       "requests a second, to 10000000; 0: as many as are answered (default: 0)", "N");
   app.add_flag("--keyed", options->keyed, "with an idempotency key for each increment");
-  return [options](const Globals& globals) -> Result<void> {
-    LoadPlan plan;
-    plan.keyed = options->keyed;
-    const auto duration = parse_duration(options->duration, "--duration");
-    if (!duration) return duration.error();
-    plan.duration = *duration;
-    struct Number {
-      const std::string& text;
-      const char* name;
-      std::int64_t least, most;
-      std::int64_t& value;
-    };
-    std::int64_t connections = 0;
-    std::int64_t counters = 0;
-    std::int64_t reports = 0;
-    for (const Number& number :
-         {Number{options->connections, "--connections", 1, 10'000, connections},
-          Number{options->counters, "--counters", 1, 10'000, counters},
-          Number{options->reports, "--reports", 0, 100, reports},
-          Number{options->rate, "--rate", 0, 10'000'000, plan.rate}}) {
-      const auto value = parse_int64_within(number.text, number.name, number.least, number.most);
-      if (!value) return value.error();
-      number.value = *value;
-    }
-    plan.connections = static_cast<int>(connections);
-    plan.counters = static_cast<int>(counters);
-    plan.reports = static_cast<int>(reports);
-    return bench(globals, plan);
-  };
+  return [options](const Globals& globals) { return bench(globals, *options); };
 }
 
 }  // namespace counterd

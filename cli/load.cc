@@ -1,9 +1,10 @@
 #include "cli/load.h"
 
+#include <sys/signalfd.h>
+
 #include <algorithm>
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
-#include <asio/signal_set.hpp>
 #include <asio/steady_timer.hpp>
 #include <asio/write.hpp>
 #include <csignal>
@@ -28,17 +29,15 @@ constexpr std::size_t kReadBytes = 4096;
 constexpr std::chrono::seconds kConnectTimeout{5};
 constexpr std::chrono::seconds kLastPatience{5};
 
-// As a shell sets it for a command in the background.
-bool is_ignored(int signal) {
-  struct sigaction action {};
-  sigaction(signal, nullptr, &action);
-  return action.sa_handler == SIG_IGN;
-}
-
 class Load {
  public:
-  Load(const LoadPlan& plan, const std::function<void(const LoadResult&)>& progress)
-      : plan_(plan), progress_(progress), due_(loop_), tick_(loop_), signals_(loop_) {}
+  Load(const LoadPlan& plan, const sigset_t& signals,
+       const std::function<void(const LoadResult&)>& progress)
+      : plan_(plan),
+        progress_(progress),
+        due_(loop_),
+        tick_(loop_),
+        signals_(loop_, signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK)) {}
 
   Result<LoadResult> run();
 
@@ -72,7 +71,7 @@ class Load {
   asio::io_context loop_;
   asio::steady_timer due_;
   asio::steady_timer tick_;
-  asio::signal_set signals_;
+  asio::posix::stream_descriptor signals_;
   std::vector<std::unique_ptr<Connection>> connections_;
   std::vector<Connection*> idle_;  // at a rate: wait until the next request is due
   std::uint64_t asked_ = 0;
@@ -102,20 +101,21 @@ Result<LoadResult> Load::run() {
   return result_;
 }
 
-// Requests already sent still get their answers.
+// Requests already sent still get their answers, unless a second signal comes.
 void Load::expect_interruption() {
-  for (const int signal : {SIGINT, SIGTERM}) {
-    if (!is_ignored(signal)) signals_.add(signal);
-  }
-  signals_.async_wait([this](const asio::error_code& cancelled, int signal) {
-    if (cancelled) return;
-    signals_.clear();  // a second one ends the program
-    result_.interrupted_by = signal;
-    end_ = steady_clock::now();
-    due_.cancel();
-    tick_.cancel();
-    loop_.stop();  // so that its patience starts over
-  });
+  signals_.async_wait(
+      asio::posix::stream_descriptor::wait_read, [this](const asio::error_code& cancelled) {
+        signalfd_siginfo signal{};
+        const bool came = read(signals_.native_handle(), &signal, sizeof signal) == sizeof signal;
+        if (cancelled || !came) return;
+        loop_.stop();  // so that its patience starts over
+        if (result_.interrupted_by != 0) return;
+        result_.interrupted_by = static_cast<int>(signal.ssi_signo);
+        end_ = steady_clock::now();
+        due_.cancel();
+        tick_.cancel();
+        expect_interruption();
+      });
 }
 
 Result<void> Load::connect(Connection& connection) {
@@ -252,7 +252,6 @@ void Load::note_failure(const std::string& what) {
 
 void Load::tick() {
   if (is_over()) {  // the loop ends with the last answer
-    signals_.clear();
     signals_.cancel();
     return;
   }
@@ -270,9 +269,9 @@ std::string load_counter(int number) {
   return "counterctl-bench." + std::to_string(number);
 }
 
-Result<LoadResult> run_load(const LoadPlan& plan,
+Result<LoadResult> run_load(const LoadPlan& plan, const sigset_t& signals,
                             const std::function<void(const LoadResult&)>& progress) {
-  return Load(plan, progress).run();
+  return Load(plan, signals, progress).run();
 }
 
 }  // namespace counterd

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -28,7 +29,7 @@ struct LoadResult {
   std::uint64_t lost = 0;        // connections that ended, or whose answer was not understood
   std::uint64_t unanswered = 0;  // due or asked, without an answer a while after the end
   std::string failure;           // what the first of these was
-  int interrupted_by = 0;        // the signal that ended it early, SIGINT or SIGTERM
+  int interrupted_by = 0;        // the signal that ended it early
   // Those of all answers. At a rate, from when the request was due: a server that stalls is also
   // charged for the requests that would have come meanwhile.
   Latencies latencies;
@@ -37,10 +38,10 @@ struct LoadResult {
 // The name of a plan's counter `number`.
 std::string load_counter(int number);
 
-// Runs the plan until its time is over or SIGINT or SIGTERM comes, and waits a while for the last
-// answers; `progress` is called once a second with the results so far. kUnavailable: not all
-// connections could be made.
-Result<LoadResult> run_load(const LoadPlan& plan,
+// Runs the plan until its time is over or one of `signals` comes, and waits a while for the last
+// answers, unless another one comes; `progress` is called once a second with the results so far.
+// kUnavailable: not all connections could be made. REQUIRES: the signals are blocked
+Result<LoadResult> run_load(const LoadPlan& plan, const sigset_t& signals,
                             const std::function<void(const LoadResult&)>& progress);
 
 }  // namespace counterd

@@ -1759,6 +1759,35 @@ has_counters() {
   assert_equal "$("$counterctl" --server "$url" list)" ""
 }
 
+@test "bench that is interrupted while it creates its counters leaves none" {
+  local delay bench
+  start_daemon
+  for delay in 0 0.01 0.02 0.03 0.05 0.08; do
+    "$counterctl" --server "$url" bench --duration 60s --counters 10000 >"$dir/measured" 3>&- 4>&- &
+    bench=$!
+    pids+=("$bench")
+    await 10 has_counters
+    sleep "$delay"
+    kill -TERM "$bench"
+    wait_for_end_of "$bench"
+    assert_equal "$ended_with" 143
+    assert_equal "$("$counterctl" --server "$url" list --limit 1)" ""
+  done
+}
+
+@test "several benches at once end well" {
+  local bench
+  start_daemon
+  for bench in 1 2 3; do
+    "$counterctl" --server "$url" -q bench --duration 300ms --counters 2000 &
+    pids+=($!)
+  done
+  for bench in "${pids[@]: -3}"; do
+    assert_succeeds wait "$bench"
+  done
+  assert_equal "$("$counterctl" --server "$url" list --limit 1)" ""
+}
+
 @test "bench works by a Unix socket too" {
   local counted
   start_daemon --workers 2 --listen "unix:$dir/daemon.sock"
