@@ -18,7 +18,8 @@ enum class Sign : unsigned char {
   kDatabase,      // on a log: it is used with this database
 };
 
-// Gives the sign. REQUIRES: `file` is open for reading, and has given none of the same kind
+// Gives the sign; where the system has no room for another lock, others do not see it. REQUIRES:
+// `file` is open for reading, and has given none of the same kind
 void give_sign(int file, Sign sign, std::uint64_t number);
 
 void take_back_sign(int file, Sign sign);

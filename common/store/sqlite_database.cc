@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <thread>
 
+#include "common/limits.h"
 #include "common/log.h"
 #include "common/store/sqlite_repair.h"
 #include "common/store/sqlite_schema.h"
@@ -26,6 +27,9 @@ constexpr int kPageBytes = 1'024;
 // The longest log that the first to open the database takes as it is: moving a longer one into the
 // database takes less time than SQLite needs to read it again each time the database is opened.
 constexpr std::size_t kLongestSealedBytes = 128 << 10;
+
+// More pages than all but few batches change: two for each operation, its own and one of an index.
+constexpr std::uint32_t kFramesOfBatch = 2 * kMaxBatchOperations;
 
 // How long a recovery waits for readers, which only keep it from emptying the log.
 constexpr std::chrono::milliseconds kRecoveryPatience{20};
@@ -381,7 +385,10 @@ Result<void> SqliteDatabase::begin(SQLite::Statement& statement) {
 }
 
 Result<void> SqliteDatabase::begin_to_write() {
-  return begin(*connection_->write_begin);
+  Result<void> begun = begin(*connection_->write_begin);
+  if (!begun || make_room_in_index(handle(), kFramesOfBatch) == SQLITE_OK) return begun;
+  return errno == ENOSPC || errno == EDQUOT ? full()
+                                            : cannot("make room in the index of the log of");
 }
 
 Result<void> SqliteDatabase::begin_to_read() {

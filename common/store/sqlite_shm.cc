@@ -6,10 +6,15 @@
 namespace counterd {
 namespace {
 
-// The size of the shared memory's region, and where it has (2.1) two copies of a header: whether it
-// is valid, the size of the log's pages (1: 65,536), how many frames the log has, and their
-// checksum and salts; then how many of them have been moved.
+// The size of the shared memory's regions, and how many frames the index has in each; in the first
+// one a header takes the place of some (2.2).
 constexpr int kRegionBytes = 32'768;
+constexpr std::uint32_t kFramesOfRegion = 4'096;
+constexpr std::uint32_t kFramesOfHeader = 34;
+
+// Where the first region has (2.1) two copies of a header: whether it is valid, the size of the
+// log's pages (1: 65,536), how many frames the log has, and their checksum and salts; then how many
+// of them have been moved.
 constexpr std::size_t kValid = 12;
 constexpr std::size_t kPageSize = 14;
 constexpr std::size_t kFrames = 16;
@@ -101,6 +106,15 @@ LogIndex read_log_index(sqlite3* connection) {
     index.checksum[i] = number_at<std::uint32_t>(file, kChecksum + i * sizeof(std::uint32_t));
   }
   return index;
+}
+
+int make_room_in_index(sqlite3* connection, std::uint32_t frames) {
+  const std::uint32_t end = end_of_log(connection).frames + frames;
+  const auto region = static_cast<int>((end + kFramesOfHeader - 1) / kFramesOfRegion);
+  sqlite3_file* file = database_file(connection);
+  volatile void* memory = nullptr;
+  constexpr int kExtend = 1;
+  return file->pMethods->xShmMap(file, region, kRegionBytes, kExtend, &memory);
 }
 
 LogEnd end_of_log(sqlite3* connection) {

@@ -46,6 +46,12 @@ void close_shared_memory(sqlite3* connection);
 // read is yet to find it out. REQUIRES: nobody writes to it meanwhile
 LogIndex read_log_index(sqlite3* connection);
 
+// Makes room in the index for so many frames after the end of the log: SQLite adds frames to the
+// index only after it has written them, and a commit that is in the log but has no room there is
+// refused, and might yet be found in the log. SQLITE_OK, or why not, with errno. REQUIRES: nobody
+// else writes to the log
+int make_room_in_index(sqlite3* connection, std::uint32_t frames);
+
 // Where the log ends now. REQUIRES: the connection has read the database
 LogEnd end_of_log(sqlite3* connection);
 

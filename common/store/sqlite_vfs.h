@@ -13,7 +13,8 @@
 
 namespace counterd {
 
-// The name of the VFS.
+// The name of the VFS. What is declared below takes connections that use it; for others sync_log()
+// is SQLITE_NOTFOUND, and leave_commits_unsynced() does nothing.
 // REQUIRES, of each connection that uses it: PRAGMA synchronous is FULL. Without the sync, others
 // would be told of a commit that is not in the file yet.
 const char* gathering_vfs();
