@@ -130,11 +130,9 @@ Error no_answer() {
           "see its log"};
 }
 
-// Whether the other side is this user's or root's. Root trusts everybody: it can ask any user's
-// daemon.
+// Root trusts everybody: it can ask any user's daemon.
 bool is_trusted(const UniqueFd& connection) {
-  const std::optional<uid_t> user = peer_of(connection.get());
-  return user && (geteuid() == 0 || *user == geteuid() || *user == 0);
+  return geteuid() == 0 || is_of_user_or_root(connection.get());
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "common/number.h"
+#include "common/path.h"
 #include "common/quote.h"
 #include "common/unix_socket.h"
 
@@ -21,10 +22,10 @@ Result<Endpoint> parse_path(std::string_view text) {
   if (path.empty()) return bad_endpoint(text, "the path is missing");
   if (path.find('\0') != std::string_view::npos)
     return bad_endpoint(text, "it has a NUL character");
+  const Result<std::string> absolute = absolute_path(std::string(path));
+  if (!absolute) return bad_endpoint(text, absolute.error().message);
   Endpoint endpoint;
-  std::error_code failure;
-  endpoint.path = std::filesystem::absolute(path, failure).lexically_normal();
-  if (failure) return bad_endpoint(text, "the current folder is gone (" + failure.message() + ")");
+  endpoint.path = std::filesystem::path(*absolute).lexically_normal();
   if (endpoint.path.size() > kMaxSocketPath) {
     return bad_endpoint(text,
                         "the path is longer than " + std::to_string(kMaxSocketPath) + " bytes");

@@ -33,11 +33,11 @@ SocketName::~SocketName() {
   if (is_ours) unlink(path_.c_str());
 }
 
-std::optional<uid_t> peer_of(int connection) {
+bool is_of_user_or_root(int connection) {
   ucred peer{};
   socklen_t size = sizeof peer;
-  if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return std::nullopt;
-  return peer.uid;
+  if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return false;
+  return peer.uid == geteuid() || peer.uid == 0;
 }
 
 UnixConnection connect_unix(std::string_view path, Deadline deadline) {

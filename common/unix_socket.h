@@ -6,7 +6,6 @@
 #include <sys/un.h>
 
 #include <cstddef>
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -36,8 +35,8 @@ class SocketName {
   ino_t inode_ = 0;
 };
 
-// The user on the other side of a connection; nothing: it cannot be found out.
-std::optional<uid_t> peer_of(int connection);
+// Whether the other side of a connection is a process of this user or of root.
+bool is_of_user_or_root(int connection);
 
 // A connection, which does not block, or why there is none (an errno value).
 struct UnixConnection {

@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <filesystem>
 
 #include "common/limits.h"
+#include "common/path.h"
 
 namespace counterd {
 namespace {
@@ -17,11 +17,6 @@ using std::chrono::steady_clock;
 
 // How long nobody is accepted where there are no descriptors for them: the socket stays ready.
 constexpr std::chrono::milliseconds kAcceptPause{100};
-
-bool is_allowed(int socket) {
-  const std::optional<uid_t> user = peer_of(socket);
-  return user && (*user == geteuid() || *user == 0);
-}
 
 // With the text of errno. A shortage may pass by itself.
 Error cannot_make(const std::string& path) {
@@ -42,8 +37,10 @@ Result<ControlServer> ControlServer::open(const std::vector<Endpoint>& endpoints
   ControlServer server;
   for (const Endpoint& endpoint : endpoints) {
     // Absolute, since the daemon does not stay in the folder in which it was started.
-    const std::string path =
-        std::filesystem::absolute(*directory + "/" + control_socket_name(endpoint));
+    const Result<std::string> absolute =
+        absolute_path(*directory + "/" + control_socket_name(endpoint));
+    if (!absolute) return absolute.error();
+    const std::string& path = *absolute;
     if (path.size() > kMaxSocketPath) {
       return Error{Code::kConfig, "the control socket's path is too long: " + path};
     }
@@ -96,7 +93,7 @@ void ControlServer::accept(const Listening& listening) {
     if (is_shortage(errno)) accepts_from_ = steady_clock::now() + kAcceptPause;
     return;
   }
-  if (!is_allowed(socket.get())) {
+  if (!is_of_user_or_root(socket.get())) {
     const std::string refusal =
         encode(Error{Code::kForbidden, "the daemon belongs to another user"});
     send(socket.get(), refusal.data(), refusal.size(), MSG_NOSIGNAL);

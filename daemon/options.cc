@@ -6,10 +6,10 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
 
 #include "common/environment.h"
 #include "common/limits.h"
+#include "common/path.h"
 #include "common/quote.h"
 #include "common/state_directory.h"
 #include "common/store/store_url.h"
@@ -73,6 +73,19 @@ void read_environment(Sources& sources) {
   }
 }
 
+// Flag beats environment beats file. `flags` are by Setting::name; without a value: not given.
+Result<Sources> read_sources(const std::map<std::string, Values>& flags,
+                             const std::optional<std::string>& file) {
+  Sources sources;
+  for (const auto& [name, values] : flags) {
+    if (!values.empty()) sources.emplace(name, Source{"--" + name, values});
+  }
+  read_environment(sources);
+  if (!file) return sources;
+  if (const Result<void> read = read_file(*file, sources); !read) return read.error();
+  return sources;
+}
+
 Result<void> set_all(DaemonOptions& options, const Sources& sources) {
   for (const Setting& setting : settings()) {
     const auto source = sources.find(setting.name);
@@ -123,16 +136,23 @@ Values lines_of(const DaemonOptions& options) {
   return lines;
 }
 
-// The daemon does not stay in the folder in which it was started.
-void make_absolute(StoreOptions& store) {
-  const auto absolute = [](const std::string& path) {
-    return std::filesystem::absolute(path).string();
-  };
-  if (const auto sqlite = sqlite_location(store.url))
-    store.url = to_url(SqliteLocation{absolute(sqlite->path)});
-  if (!store.redis_password_file.empty()) {
-    store.redis_password_file = absolute(store.redis_password_file);
+Result<void> make_absolute(std::string& path) {
+  Result<std::string> absolute = absolute_path(path);
+  if (!absolute) {
+    return Error{absolute.error().code, quote_for_people(path) + ": " + absolute.error().message};
   }
+  path = std::move(*absolute);
+  return {};
+}
+
+// The daemon does not stay in the folder in which it was started.
+Result<void> make_absolute(StoreOptions& store) {
+  if (auto sqlite = sqlite_location(store.url)) {
+    if (Result<void> made = make_absolute(sqlite->path); !made) return made;
+    store.url = to_url(*sqlite);
+  }
+  if (store.redis_password_file.empty()) return {};
+  return make_absolute(store.redis_password_file);
 }
 
 // Sets what depends on the system. `check_only`: changes nothing else.
@@ -152,14 +172,9 @@ Result<void> fill_in_defaults(DaemonOptions& options, bool check_only) {
   if (options.store.redis_password_file.empty()) {
     options.store.redis_password_file = password_credential();
   }
-  make_absolute(options.store);
+  if (Result<void> made = make_absolute(options.store); !made) return made;
   options.settings = lines_of(options);
   return {};
-}
-
-// The file to read: flag beats environment.
-std::string config_path(const std::string& flag) {
-  return flag.empty() ? environment("COUNTERD_CONFIG") : flag;
 }
 
 // What --check-config prints.
@@ -194,7 +209,7 @@ Result<std::variant<DaemonOptions, std::string>> read_options(int argc, const ch
   CLI::App app("A counter that many processes share: serves it over HTTP.", "counterd");
   const std::string version = "counterd " + std::string(kVersion);
   app.set_version_flag("--version", version);
-  std::string config;
+  std::optional<std::string> config;
   bool check_only = false;
   app.add_option("--config", config, "file with settings, one NAME = VALUE a line")
       ->type_name("FILE");
@@ -213,16 +228,11 @@ Result<std::variant<DaemonOptions, std::string>> read_options(int argc, const ch
   } catch (const CLI::ParseError& error) {
     return Error{Code::kUsage, std::string(error.what()) + " (see counterd --help)"};
   }
-  Sources sources;
-  for (const auto& [name, values] : flags) {
-    if (!values.empty()) sources.emplace(name, Source{"--" + name, values});
-  }
-  read_environment(sources);
-  if (const std::string path = config_path(config); !path.empty()) {
-    if (const Result<void> read = read_file(path, sources); !read) return read.error();
-  }
+  if (!config && !environment("COUNTERD_CONFIG").empty()) config = environment("COUNTERD_CONFIG");
+  const Result<Sources> sources = read_sources(flags, config);
+  if (!sources) return sources.error();
   DaemonOptions options;
-  if (const Result<void> set = set_all(options, sources); !set) return set.error();
+  if (const Result<void> set = set_all(options, *sources); !set) return set.error();
   const Result<void> filled = fill_in_defaults(options, check_only);
   if (!filled) return filled.error();
   if (check_only) return OptionsOrText(text_of(options));

@@ -76,6 +76,7 @@ Values get_redis_prefix(const DaemonOptions& options) {
 }
 
 Result<void> set_redis_password_file(DaemonOptions& options, const std::string& value) {
+  if (value.empty()) return Error{Code::kConfig, "the path is missing"};
   options.store.redis_password_file = value;
   return {};
 }

@@ -422,6 +422,32 @@ sync = "full"'
   assert_stderr_has "$dir/folder"
 }
 
+@test "an empty path of a file is refused, not taken for none" {
+  export COUNTERD_CONFIG=$dir/no-such-file
+  try "$counterd" --check-config --config ''
+  assert_refused 78
+  refute_stderr_has no-such-file
+  export COUNTERD_CONFIG=
+  try "$counterd" --check-config --redis-password-file ''
+  assert_refused 64
+  assert_stderr_has --redis-password-file
+  try env COUNTERD_REDIS_PASSWORD_FILE= "$counterd" --check-config
+  assert_refused 78
+  assert_stderr_has COUNTERD_REDIS_PASSWORD_FILE
+}
+
+@test "relative paths in a folder that is gone are refused with 78" {
+  local words
+  mkdir "$dir/gone"
+  for words in "--store sqlite:a.db" "--store redis://localhost --redis-password-file f"; do
+    # shellcheck disable=SC2016,SC2086
+    try bash -c 'cd "$1" && rmdir "$1"; shift; "$@"' bash "$dir/gone" "$counterd" --check-config $words
+    assert_refused 78
+    assert_stderr_has 'folder is gone'
+    mkdir "$dir/gone"
+  done
+}
+
 @test "flag beats environment beats file" {
   printf 'workers = 1\nsync = "full"\nstore = "sqlite:%s"\nlisten = "unix:%s"\n' \
     "$dir/file.db" "$dir/file.sock" >"$dir/settings"
