@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -152,12 +153,7 @@ Result<Endpoint> take_over_socket(int fd) {
 void remove_if_stale(const std::string& path) {
   struct stat found {};
   if (lstat(path.c_str(), &found) != 0 || !S_ISSOCK(found.st_mode)) return;
-  const sockaddr_un address = unix_address(path);
-  const UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
-      errno == ECONNREFUSED) {
-    unlink(path.c_str());
-  }
+  if (connect_unix(path, Deadline()).failure == ECONNREFUSED) unlink(path.c_str());
 }
 
 // Locks the folder of `path` for as long as the descriptor is open, so that one daemon at a time
@@ -208,8 +204,8 @@ Result<void> Listeners::open_unix(const Endpoint& endpoint) {
 }
 
 // Opens each address of the name except those that this machine does not have, as long as it has
-// one: localhost often has two, of which the IPv6 one may be switched off. With port 0, all use the
-// port that the first one gets.
+// one: localhost often has two, of which the IPv6 one may be switched off, and /etc/hosts may name
+// one of them on two lines. With port 0, all use the port that the first one gets.
 Result<void> Listeners::open_tcp(const Endpoint& endpoint) {
   Endpoint wanted = endpoint;
   const Result<Addresses> addresses = resolve(endpoint);
@@ -222,6 +218,13 @@ Result<void> Listeners::open_tcp(const Endpoint& endpoint) {
     auto& port = bound.ss_family == AF_INET ? reinterpret_cast<sockaddr_in&>(bound).sin_port
                                             : reinterpret_cast<sockaddr_in6&>(bound).sin6_port;
     port = htons(static_cast<std::uint16_t>(wanted.port));
+    const auto is_same = [&](const TcpAddress& other) {
+      return other.size == address->ai_addrlen &&
+             std::memcmp(&other.address, &bound, other.size) == 0;
+    };
+    if (std::any_of(tcp_.begin() + static_cast<std::ptrdiff_t>(before), tcp_.end(), is_same)) {
+      continue;
+    }
     auto [socket, failure] = bind_tcp(bound, address->ai_addrlen, Joining::kFirst);
     if (failure == EADDRNOTAVAIL || failure == EAFNOSUPPORT) {
       skipped = failure;

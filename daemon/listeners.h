@@ -33,11 +33,13 @@ class Listeners {
   // gets it.
   static Result<Listeners> open(const std::vector<Endpoint>& endpoints);
 
-  // Takes the sockets that systemd hands over (sd_listen_fds(3)); none, if it hands over none.
+  // Takes the sockets that systemd hands over (sd_listen_fds(3)), and the variables that tell of
+  // them out of the environment; none, if it hands over none. kConfig: it is something else than
+  // listening sockets, or a Unix socket without a path.
   static Result<Listeners> from_systemd();
 
-  // Creates the sockets of the next slot, or removes those of the last. The last may be removed
-  // only when nothing uses them any more.
+  // Creates the sockets of the next slot (errors as of open()), or removes those of the last. The
+  // last may be removed only when nothing uses them any more.
   Result<void> add_slot();
   void remove_slot();
   // Lets new connections go to these slots only. REQUIRES: at least one, at most kMaxWorkers
