@@ -69,7 +69,7 @@ Result<UniqueFd> connect_to_path(const std::string& path, Deadline deadline) {
 }  // namespace
 
 Result<std::optional<ReplyHead>> read_reply_head(std::string_view input) {
-  const Error wrong{Code::kUnavailable, "an answer that is not understood"};
+  const Error wrong{Code::kBadBody, "an answer that is not understood"};
   const std::size_t end = input.substr(0, kMaxHead).find("\r\n\r\n");
   if (end == input.npos) {
     if (input.size() >= kMaxHead) return wrong;
@@ -109,7 +109,10 @@ Result<UniqueFd> connect_to_server(const Endpoint& server, Deadline deadline) {
   Result<UniqueFd> connection = Error{Code::kUnavailable, "no address"};
   for (const addrinfo* address = found; address != nullptr && !connection;
        address = address->ai_next) {
-    connection = connect_to(address->ai_addr, address->ai_addrlen, deadline);
+    const Deadline now = std::chrono::steady_clock::now();
+    const bool is_last = address->ai_next == nullptr;
+    const Deadline until = is_last ? deadline : now + (deadline - now) / 2;  // it may be silent
+    connection = connect_to(address->ai_addr, address->ai_addrlen, until);
   }
   return connection;
 }
@@ -140,7 +143,7 @@ Result<HttpReply> HttpClient::exchange(std::string_view bytes, Deadline deadline
   }
   for (;;) {
     const Result<std::optional<ReplyHead>> read = read_reply_head(input_);
-    if (!read) return Error{Code::kBadBody, read.error().message};
+    if (!read) return read.error();
     if (const std::optional<ReplyHead>& head = *read; head && head->status < 200) {
       input_.erase(0, head->size);
       continue;

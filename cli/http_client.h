@@ -35,14 +35,15 @@ struct ReplyHead {
   bool closes = false;
 };
 
-// Reads the head at the start of `input`. Nothing: it is incomplete. kUnavailable: it is malformed,
-// is larger than 16 KiB, or gives its body a form that is not understood or a size above 4 MiB.
+// Reads the head at the start of `input`. Nothing: it is incomplete. kBadBody: it is malformed, is
+// larger than 16 KiB, or gives its body a form that is not understood or a size above 4 MiB.
 Result<std::optional<ReplyHead>> read_reply_head(std::string_view input);
 
 // The request as it is sent to `server`.
 std::string to_bytes(const HttpRequest& request, const Endpoint& server);
 
-// A non-blocking connection to `server`. kUnavailable: none by `deadline`, not counting the time
+// A non-blocking connection to `server`, by the first of its addresses that answers. kForbidden:
+// its Unix socket is not for this user; kUnavailable: none by `deadline`, not counting the time
 // that looking up its name takes.
 Result<UniqueFd> connect_to_server(const Endpoint& server, Deadline deadline);
 
@@ -50,7 +51,7 @@ class HttpClient {
  public:
   explicit HttpClient(Endpoint server) : server_(std::move(server)) {}
 
-  // kUnavailable: nothing was sent; kUnknown: no answer came by `deadline`, or before the
+  // As connect_to_server(): nothing was sent; kUnknown: no answer came by `deadline`, or before the
   // connection was lost; kBadBody: what came is not an answer.
   Result<HttpReply> ask(const HttpRequest& request, Deadline deadline);
 
