@@ -31,7 +31,7 @@ end
 
 -- The operations, as redis_batch.h describes them.
 local steps, rows, keyed, lifetimes, has_ends = {}, {}, false, 0, false
-redis.call('ZCARD', prefix .. 'names')
+redis.call('ZCARD', prefix .. 'names')  -- fails here, before the first write, if it is no sorted set
 local at = 9
 while at <= #ARGV do
   local kind, name, operand = ARGV[at], ARGV[at + 1], ARGV[at + 2]
@@ -236,22 +236,14 @@ local function apply(step)
   local row = rows[step.name]
   local code, previous, done = 'k', '-', step.count
   local value = row.value or '0'
-  if step.kind == 'i' then
-    done, value = add_all(value, step.operand, step.count)
-    if done > 0 then set(row, value, step) end
-    if step.count > 1 then
-      code, previous = 'n', done
-    elseif done == 0 then
-      code = 'o'
-    end
-  elseif (step.kind == 'b' or step.kind == 'q') and has_other_window(row, step) then
+  if (step.kind == 'b' or step.kind == 'q') and has_other_window(row, step) then
     return 'w', row.value .. ' - 0 0 ' .. told(step.name, row.ends or '0') .. ' ' .. (row.window or ''), false
   elseif step.kind == 'q' then
     value = row.value or step.initial
     local sum, why = add_within(value, step)
     if not sum then code, done = why, 0 end
-  elseif step.kind == 'b' then
-    value = row.value or step.initial
+  elseif step.kind == 'i' or step.kind == 'b' then
+    value = row.value or step.initial or '0'
     local before, why = value, nil
     done, value, why = add_all_within(value, step)
     if done > 0 then set(row, value, step) end
