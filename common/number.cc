@@ -86,14 +86,16 @@ Result<std::chrono::milliseconds> parse_duration(std::string_view text, std::str
 }
 
 std::string format_timestamp(std::int64_t unix_ms) {
-  const std::time_t seconds = unix_ms / 1000;
+  const auto moment = std::chrono::milliseconds(unix_ms);
+  const auto whole = std::chrono::floor<std::chrono::seconds>(moment);  // down, before 1970 too
+  const std::time_t seconds = whole.count();
   std::tm parts{};
   gmtime_r(&seconds, &parts);
   std::array<char, 32> date{};
   std::strftime(date.data(), date.size(), "%Y-%m-%dT%H:%M:%S", &parts);
   std::array<char, 48> text{};
   std::snprintf(text.data(), text.size(), "%s.%03dZ", date.data(),
-                static_cast<int>(unix_ms % 1000));
+                static_cast<int>((moment - whole).count()));
   return text.data();
 }
 

@@ -160,6 +160,11 @@ TEST_CASE("timestamps are RFC 3339 in UTC with milliseconds", "[number]") {
   CHECK(format_timestamp(1'709'164'800'050) == "2024-02-29T00:00:00.050Z");
 }
 
+TEST_CASE("a moment before 1970 has its milliseconds after the second before it", "[number]") {
+  CHECK(format_timestamp(-1) == "1969-12-31T23:59:59.999Z");
+  CHECK(format_timestamp(-1'000) == "1969-12-31T23:59:59.000Z");
+}
+
 TEST_CASE("timestamps are read as they are written, and nothing else is one", "[number]") {
   for (const std::int64_t moment : {std::int64_t{0}, std::int64_t{1'769'903'999'123},
                                     std::int64_t{1'709'164'800'050}, unix_now_ms()}) {
