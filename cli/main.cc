@@ -1,12 +1,12 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <iostream>
 #include <optional>
 #include <span>
 
 #include "cli/command.h"
+#include "common/environment.h"
 #include "common/number.h"
 #include "common/process.h"
 #include "common/quote.h"
@@ -83,9 +83,9 @@ std::string option_of_store(const Words& words) {
 // beats both in the environment, where a store beats a server, unless the command asks a daemon.
 void read_environment(Words& words, bool asks_daemon) {
   const auto take = [](std::optional<std::string>& word, const char* name) {
-    const char* value = std::getenv(name);
-    const bool taken = !word && value != nullptr && *value != '\0';
-    if (taken) word = value;
+    std::string value = environment(name);
+    const bool taken = !word && !value.empty();
+    if (taken) word = std::move(value);
     return taken;
   };
   if (!words.server && !asks_daemon && take(words.store, "COUNTERCTL_STORE")) {

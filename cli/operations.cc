@@ -15,15 +15,6 @@ bool needs_name(OperationKind kind) {
 
 }  // namespace
 
-Result<Operation> operation_on(OperationKind kind, const std::optional<std::string>& given) {
-  Result<std::string> name = name_or_default(given);
-  if (!name) return name.error();
-  Operation operation;
-  operation.kind = kind;
-  operation.name = std::move(*name);
-  return operation;
-}
-
 OperationWords::OperationWords(CLI::App& app, OperationKind kind)
     : app_(&app), kind_(kind), given_(std::make_shared<Given>()) {
   app.add_option("name", given_->name,

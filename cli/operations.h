@@ -11,10 +11,6 @@
 #include "common/operation.h"
 #include "common/operation_text.h"
 
-namespace CLI {
-class App;
-}
-
 namespace counterd {
 
 // The words of such a command, as options of an app.
@@ -45,9 +41,6 @@ class OperationWords {
   OperationKind kind_;
   std::shared_ptr<Given> given_;  // what the app writes to
 };
-
-// The operation on the counter `name`, which is checked, or on kDefaultCounter.
-Result<Operation> operation_on(OperationKind kind, const std::optional<std::string>& name);
 
 OperationWords add_increment_words(CLI::App& app);
 OperationWords add_reset_words(CLI::App& app);

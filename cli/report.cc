@@ -9,17 +9,23 @@ namespace {
 
 using Names = std::vector<std::string>;
 
+Result<Operation> report_of(const std::optional<std::string>& given) {
+  Result<std::string> name = name_or_default(given);
+  if (!name) return name.error();
+  return Operation{OperationKind::kReport, std::move(*name)};
+}
+
 // One counter, or a group of them: their values at one moment.
 Result<Operation> read_names(const Names& names) {
-  if (names.empty()) return operation_on(OperationKind::kReport, std::nullopt);
-  if (names.size() == 1) return operation_on(OperationKind::kReport, names.front());
+  if (names.empty()) return report_of(std::nullopt);
+  if (names.size() == 1) return report_of(names.front());
   if (names.size() > kMaxGroupOperations) {
     return Error{Code::kUsage, "more than " + std::to_string(kMaxGroupOperations) + " names"};
   }
   Operation group;
   group.kind = OperationKind::kEach;
   for (const std::string& name : names) {
-    Result<Operation> operation = operation_on(OperationKind::kReport, name);
+    Result<Operation> operation = report_of(name);
     if (!operation) return operation;
     group.members.push_back(std::move(*operation));
   }

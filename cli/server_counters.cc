@@ -223,10 +223,7 @@ Outcome refused_group(const Operation& group, Code code, std::string detail, con
   }
   outcome.detail.clear();
   outcome.members.resize(static_cast<std::size_t>(*index) + 1);
-  outcome.members.back().code = outcome.code;
-  outcome.members.back().value = outcome.value;
-  outcome.members.back().expires_at_ms = outcome.expires_at_ms;
-  outcome.members.back().window = outcome.window;
+  outcome.members.back() = refused_outcome(code, "", problem);
   return outcome;
 }
 

@@ -44,7 +44,7 @@ struct WorkerInfo {
 
 struct DaemonInfo {
   int pid = 0;
-  bool ready = false;                  // every worker serves and the store answers
+  bool ready = false;                  // every worker serves, and its store has answered it once
   bool stopping = false;               // it ends, and takes no more connections
   std::vector<std::string> settings;   // how it serves, as `counterd --check-config` prints it
   std::vector<std::string> addresses;  // as to_url() gives them; at least one

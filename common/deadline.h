@@ -8,7 +8,8 @@ namespace counterd {
 using Deadline = std::chrono::steady_clock::time_point;
 
 // Waits until one of `events` of poll(2), POLLIN or POLLOUT, is true of `fd`, or it is at its end;
-// false: not by `deadline`. A signal does not cut the wait short.
+// false: not by `deadline`, or poll(2) failed. A signal does not cut the wait short. Does not even
+// look if the deadline has passed.
 bool wait_ready(int fd, short events, Deadline deadline);
 
 }  // namespace counterd

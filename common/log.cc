@@ -4,11 +4,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>  // program_invocation_short_name
 #include <string>
 
 #include "common/number.h"
+#include "common/quote.h"
 
 namespace counterd {
 
@@ -32,12 +32,7 @@ bool is_kept() {
 void log_line(std::string_view message) {
   std::string line = is_kept() ? format_timestamp(unix_now_ms()) + " " : "";
   line += std::string(program_invocation_short_name) + "[" + std::to_string(getpid()) + "]: ";
-  const std::size_t start = line.size();
-  line += message;
-  std::replace_if(
-      line.begin() + static_cast<std::ptrdiff_t>(start), line.end(),
-      [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }, '?');
-  line += '\n';
+  line += escape_controls(message) + '\n';
   // If standard error is gone there is no one to tell; if nobody reads it any more, counting goes
   // on without.
   pollfd output{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};

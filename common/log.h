@@ -6,7 +6,7 @@
 namespace counterd {
 
 // Writes "PROGRAM[PID]: " and `message` and a newline in one write, with control characters
-// replaced, so that no input forges a line. The time comes first if standard error is a file;
+// escaped, so that no input forges a line. The time comes first if standard error is a file;
 // elsewhere it is added by whoever keeps the lines.
 void log_line(std::string_view message);
 

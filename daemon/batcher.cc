@@ -130,22 +130,22 @@ bool Batcher::submit(Question question, std::shared_ptr<Waiter> waiter, std::uin
   unanswered_ += size;
   Ticket ticket{std::move(waiter), number, steady_clock::now() + timeout_};
   if (auto* operation = std::get_if<Operation>(&question)) {
-    waiting_.batch.steps.emplace_back().operation = std::move(*operation);
-    waiting_.batch.tickets.push_back(std::move(ticket));
+    waiting_.steps.emplace_back().operation = std::move(*operation);
+    waiting_.tickets.push_back(std::move(ticket));
   } else if (auto* query = std::get_if<ListQuery>(&question)) {
-    const std::uint64_t not_before = taken_ + waiting_.batch.steps.size();
-    waiting_.queries.push_back({std::move(*query), std::move(ticket), not_before});
+    const std::uint64_t not_before = taken_ + waiting_.steps.size();
+    queries_.push_back({std::move(*query), std::move(ticket), not_before});
   } else {
-    waiting_.queries.push_back({Probe{}, std::move(ticket), 0});
+    queries_.push_back({Probe{}, std::move(ticket), 0});
   }
   return true;
 }
 
 // When to ask the store.
 Deadline Batcher::due(Deadline now) {
-  if (waiting_.empty()) return Deadline::max();
-  if (is_full() || !waiting_.queries.empty()) return {};
-  return gathering_.end(waiting_.batch.steps.size(), now);
+  if (waiting_.steps.empty() && queries_.empty()) return Deadline::max();
+  if (is_full() || !queries_.empty()) return {};
+  return gathering_.end(waiting_.steps.size(), now);
 }
 
 bool Batcher::is_full() const {
@@ -154,29 +154,28 @@ bool Batcher::is_full() const {
 
 // A full batch lacks nobody, however few its steps are.
 void Batcher::learn() {
-  if (!waiting_.queries.empty()) {
+  if (!queries_.empty()) {
     gathering_.learn_nothing();
   } else {
-    gathering_.learn(is_full() ? kMaxBatchOperations : waiting_.batch.steps.size());
+    gathering_.learn(is_full() ? kMaxBatchOperations : waiting_.steps.size());
   }
 }
 
 // From now on, expects so many steps to come; the last commit took `commit`.
 void Batcher::expect(std::size_t steps, steady_clock::duration commit) {
   const std::size_t expected = std::min(steps, kMaxBatchOperations);
-  waiting_.batch.steps.reserve(expected);
-  waiting_.batch.tickets.reserve(expected);
+  waiting_.steps.reserve(expected);
+  waiting_.tickets.reserve(expected);
   commit = std::min<steady_clock::duration>(commit, kLongestCommit);
   gathering_.begin(expected, commit, steady_clock::now());
 }
 
 // Serves one batch and one query in turn, so that neither kind waits for all of the other.
 void Batcher::serve() {
-  if (!waiting_.batch.steps.empty()) serve_batch();
-  const std::deque<Query>& queries = waiting_.queries;
-  const auto next = std::find_if(queries.begin(), queries.end(),
+  if (!waiting_.steps.empty()) serve_batch();
+  const auto next = std::find_if(queries_.begin(), queries_.end(),
                                  [this](const Query& query) { return is_due(query); });
-  if (next != queries.end()) serve_query(static_cast<std::size_t>(next - queries.begin()));
+  if (next != queries_.end()) serve_query(static_cast<std::size_t>(next - queries_.begin()));
   stand_in_.cover([this] { store_->tidy(); });
 }
 
@@ -184,16 +183,16 @@ void Batcher::serve() {
 // other clients.
 bool Batcher::is_due(const Query& query) const {
   if (query.not_before > taken_) return false;
-  const std::vector<Ticket>& tickets = waiting_.batch.tickets;
+  const std::vector<Ticket>& tickets = waiting_.tickets;
   return std::holds_alternative<Probe>(query.question) ||
          std::none_of(tickets.begin(), tickets.end(),
                       [&](const Ticket& ticket) { return ticket.waiter == query.ticket.waiter; });
 }
 
 void Batcher::serve_query(std::size_t place) {
-  const auto next = waiting_.queries.begin() + static_cast<std::ptrdiff_t>(place);
+  const auto next = queries_.begin() + static_cast<std::ptrdiff_t>(place);
   const Query query = std::move(*next);
-  waiting_.queries.erase(next);
+  queries_.erase(next);
   // All at once: probes that nobody waits for any more then hold up nobody when the store hangs.
   const bool probes = std::holds_alternative<Probe>(query.question);
   const std::vector<Ticket> others = probes ? take_probes() : std::vector<Ticket>();
@@ -206,24 +205,23 @@ void Batcher::serve_query(std::size_t place) {
 
 // Takes out all waiting probes.
 std::vector<Batcher::Ticket> Batcher::take_probes() {
-  std::deque<Query>& queries = waiting_.queries;
-  const auto probes = std::stable_partition(queries.begin(), queries.end(), [](const Query& query) {
-    return !std::holds_alternative<Probe>(query.question);
-  });
+  const auto probes = std::stable_partition(
+      queries_.begin(), queries_.end(),
+      [](const Query& query) { return !std::holds_alternative<Probe>(query.question); });
   std::vector<Ticket> tickets;
-  for (auto probe = probes; probe != queries.end(); ++probe) {
+  for (auto probe = probes; probe != queries_.end(); ++probe) {
     tickets.push_back(std::move(probe->ticket));
   }
-  queries.erase(probes, queries.end());
+  queries_.erase(probes, queries_.end());
   return tickets;
 }
 
 void Batcher::serve_batch() {
   learn();
-  const std::span<const Step> steps = waiting_.batch.steps;
-  const bool turn_needed = needs_turn(steps.first(steps_that_fit(waiting_.batch.steps)));
+  const std::span<const Step> steps = waiting_.steps;
+  const bool turn_needed = needs_turn(steps.first(steps_that_fit(waiting_.steps)));
   if (turn_needed && !take_turn()) return;
-  Batch batch = take_front(waiting_.batch);
+  Batch batch = take_front(waiting_);
   taken_ += batch.steps.size();
   const Deadline start = steady_clock::now();
   stand_in_.cover([&] {
@@ -235,7 +233,7 @@ void Batcher::serve_batch() {
   });
   const steady_clock::duration took = steady_clock::now() - start;
   log(health_.note_batch(batch.steps, steady_clock::now()));
-  const std::size_t next = turn_needed ? batch.steps.size() + waiting_.batch.steps.size() : 0;
+  const std::size_t next = turn_needed ? batch.steps.size() + waiting_.steps.size() : 0;
   deliver(std::move(batch));
   expect(next, took);
 }
@@ -244,7 +242,7 @@ void Batcher::serve_batch() {
 // not obtained, and what need not wait for it, or cannot wait any longer, is answered.
 bool Batcher::take_turn() {
   const Deadline until =
-      std::min(steady_clock::now() + kTurnPatience, waiting_.batch.tickets.front().deadline);
+      std::min(steady_clock::now() + kTurnPatience, waiting_.tickets.front().deadline);
   const Deadline mended = steady_clock::now() + timeout_;
   const Result<void> turn = stand_in_.cover([&] { return store_->take_turn(until, mended); });
   if (!turn) answer_without_turn(turn.error());
@@ -257,7 +255,7 @@ bool Batcher::take_turn() {
 void Batcher::answer_without_turn(const Error& error) {
   const bool helps_to_wait = error.code == Code::kOverloaded;
   const Deadline now = steady_clock::now();
-  Batch taken = std::exchange(waiting_.batch, {});
+  Batch taken = std::exchange(waiting_, {});
   taken_ += taken.steps.size();
   Batch changes;
   Batch reports;
@@ -273,7 +271,7 @@ void Batcher::answer_without_turn(const Error& error) {
     part.steps.push_back(std::move(taken.steps[i]));
     part.tickets.push_back(std::move(taken.tickets[i]));
   }
-  waiting_.batch = std::move(patient);
+  waiting_ = std::move(patient);
   if (!changes.steps.empty()) log(health_.note_change(&error, now));
   fail_batch(changes.steps, error);
   deliver(std::move(changes));

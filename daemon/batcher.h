@@ -69,11 +69,6 @@ class Batcher {
     Ticket ticket;
     std::uint64_t not_before = 0;  // waits until taken_ has reached this
   };
-  struct Waiting {
-    Batch batch;
-    std::deque<Query> queries;
-    bool empty() const { return batch.steps.empty() && queries.empty(); }
-  };
 
   bool handle_some();
   Deadline due(Deadline now);
@@ -102,7 +97,8 @@ class Batcher {
   StandIn stand_in_;
 
   bool stopped_ = false;
-  Waiting waiting_;
+  Batch waiting_;
+  std::deque<Query> queries_;
   // Steps taken from waiting_ so far. Steps that were put back because they did not get the turn
   // are counted again: a list may overtake as many of the steps after them.
   std::uint64_t taken_ = 0;

@@ -27,10 +27,6 @@ bool would_block(int error) {
 Connection::Connection(Server& server, UniqueFd socket)
     : server_(server), socket_(std::move(socket)) {}
 
-bool Connection::start() {
-  return server_.ready_set().add(socket_.get(), *this);
-}
-
 void Connection::enter(Phase phase) {
   server_.move(*this, phase);
 }

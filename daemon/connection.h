@@ -38,8 +38,6 @@ class Connection : public Waiter,
  public:
   Connection(Server& server, UniqueFd socket);
 
-  // Starts serving. Called once. False: the system has no memory for it.
-  bool start();
   void on_ready(std::uint32_t events) override;
   void finish(std::uint64_t number, Answer answer) override;
 

@@ -49,7 +49,9 @@ int main(int argc, char** argv) {
     const auto slot = counterd::parse_int64_within(argv[2], "slot", 0, 65'535);
     const auto sockets = counterd::parse_int64_within(argv[3], "sockets", 0, 65'535);
     if (slot && sockets) {
-      return counterd::run_worker(static_cast<int>(*slot), static_cast<int>(*sockets));
+      const counterd::Result<void> ran =
+          counterd::run_worker(static_cast<int>(*slot), static_cast<int>(*sockets));
+      return ran ? 0 : counterd::fail(ran.error());
     }
   }
   try {

@@ -3,18 +3,16 @@
 #include <sys/socket.h>
 
 #include <cstddef>
-#include <cstdlib>
-#include <string_view>
+#include <string>
 
+#include "common/environment.h"
 #include "common/unique_fd.h"
 #include "common/unix_socket.h"
 
 namespace counterd {
 
 void notify_systemd(std::string_view state) {
-  const char* variable = std::getenv("NOTIFY_SOCKET");
-  if (variable == nullptr) return;
-  const std::string_view path = variable;
+  const std::string path = environment("NOTIFY_SOCKET");
   const bool known_form = path.starts_with('/') || path.starts_with('@');
   if (!known_form || path.size() > kMaxSocketPath) return;
   sockaddr_un address = unix_address(path);

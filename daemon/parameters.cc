@@ -14,9 +14,7 @@ namespace {
 
 // The media type of a Content-Type field, in lower case, without its parameters.
 std::string media_type(std::string_view field_value) {
-  std::string_view type = field_value.substr(0, field_value.find(';'));
-  while (type.ends_with(' ') || type.ends_with('\t')) type.remove_suffix(1);
-  return lower_case(std::string(type));
+  return lower_case(std::string(trim(field_value.substr(0, field_value.find(';')))));
 }
 
 // A part of a query or a form, where a '+' is a space.

@@ -92,7 +92,7 @@ bool Server::accept_queued(Listener& listener, std::size_t most) {
     connection->place_ = idle.insert(idle.end(), connection);
     ++figures_.connections;
     move(*connection, Phase::kIdle);
-    if (!connection->start()) connection->close();
+    if (!ready_set_.add(connection->socket_.get(), *connection)) connection->close();
   }
   return true;
 }
@@ -105,22 +105,17 @@ void Server::log_rarely(std::string_view message) {
   log_line(message);
 }
 
+// After the pause asks every listener again; those that were not paused have an operation pending,
+// and replacing it does no harm.
 void Server::pause_accepting() {
-  paused_ = true;
   pause_.expires_after(kAcceptPause);
   pause_.async_wait([this](const asio::error_code& failure) {
-    if (!failure) resume_accepting();
+    if (failure) return;
+    for (Listener& listener : listeners_) {
+      listener.cancel();
+      wait_to_accept(listener);
+    }
   });
-}
-
-// Asks every listener again; those that were not paused have an operation pending, and replacing it
-// does no harm.
-void Server::resume_accepting() {
-  if (!std::exchange(paused_, false)) return;
-  for (Listener& listener : listeners_) {
-    listener.cancel();
-    wait_to_accept(listener);
-  }
 }
 
 void Server::move(Connection& connection, Phase phase) {
@@ -155,7 +150,7 @@ void Server::remove(Connection& connection) {
   note_buffers(connection);
   lists_[index_of(connection.phase_)].erase(connection.place_);
   --figures_.connections;
-  if (draining_ && figures_.connections == 0 && drained_) {
+  if (figures_.connections == 0 && drained_) {
     asio::post(loop_, std::exchange(drained_, nullptr));
   }
 }

@@ -62,7 +62,6 @@ class Server {
   bool accept_queued(Listener& listener, std::size_t most);
   void log_rarely(std::string_view message);
   void pause_accepting();
-  void resume_accepting();
   void drain_idle();
   void note_buffers(Connection& connection);
   void expire();
@@ -82,7 +81,6 @@ class Server {
   std::size_t buffered_ = 0;  // by all connections
   bool makes_room_ = false;
   asio::steady_timer pause_;
-  bool paused_ = false;
   Deadline next_log_;
   bool draining_ = false;
   bool drain_is_late_ = false;

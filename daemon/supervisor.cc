@@ -139,7 +139,7 @@ void Supervisor::wait() {
     if (has_word) polled.push_back({slot.process.lifeline.get(), POLLIN, 0});
   }
   poll(polled.data(), polled.size(), milliseconds_to_wait());
-  take_lifelines(polled);
+  take_words_of_workers();
   control_.serve(polled, [this](const ControlRequest& request) { return answer(request); });
   control_.expire();
   if ((polled.front().revents & POLLIN) != 0) take_signals();
@@ -225,13 +225,9 @@ void Supervisor::take_end_of_worker(std::size_t index, int status) {
                 : "; it is replaced"));
 }
 
-void Supervisor::take_lifelines(const std::vector<pollfd>& polled) {
+void Supervisor::take_words_of_workers() {
   for (std::size_t i = 0; i < slots_.size(); ++i) {
-    const int lifeline = slots_[i].process.lifeline.get();
-    const bool readable = std::any_of(polled.begin(), polled.end(), [lifeline](const pollfd& one) {
-      return one.fd == lifeline && one.revents != 0;
-    });
-    if (readable) take_word_of_worker(i);
+    if (slots_[i].process.lifeline) take_word_of_worker(i);
   }
 }
 

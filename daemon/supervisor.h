@@ -64,7 +64,7 @@ class Supervisor {
   void take_signals();
   void reap();
   void take_end_of_worker(std::size_t slot, int status);
-  void take_lifelines(const std::vector<pollfd>& polled);
+  void take_words_of_workers();
   void take_word_of_worker(std::size_t slot);
   void become_ready(Slot& slot);
   void let_go(std::size_t slot);

@@ -292,20 +292,14 @@ Result<WorkerProcess> start_worker(const UniqueFd& binary, const UniqueFd& setup
   return WorkerProcess{pid, std::move(ours)};
 }
 
-int run_worker(int slot, int sockets) {
+Result<void> run_worker(int slot, int sockets) {
   set_up_worker();
-  Result<WorkerSetup> setup = read_setup();
-  if (!setup) {
-    log_line(setup.error().message);
-    return code_info(setup.error().code).exit_status;
-  }
+  const Result<WorkerSetup> setup = read_setup();
+  if (!setup) return setup.error();
   Result<std::unique_ptr<Store>> store = open_store(setup->store);
-  if (!store) {
-    log_line(store.error().message);
-    return code_info(store.error().code).exit_status;
-  }
+  if (!store) return store.error();
   Worker(slot, *setup, std::move(*store)).run(sockets);
-  return 0;
+  return {};
 }
 
 }  // namespace counterd

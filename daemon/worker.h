@@ -29,11 +29,12 @@ struct WorkerSetup {
 // A file in memory that holds `setup`. kIo.
 Result<UniqueFd> write_setup(const WorkerSetup& setup);
 
-// Starts a worker from the program image `binary`. `sockets` are its listening sockets. kIo.
 struct WorkerProcess {
   pid_t pid = 0;
-  UniqueFd lifeline;  // carries its words; its end: the worker has ended
+  UniqueFd lifeline;  // carries its words, without blocking; its end: the worker has ended
 };
+
+// Starts a worker from the program image `binary`. `sockets` are its listening sockets. kIo.
 Result<WorkerProcess> start_worker(const UniqueFd& binary, const UniqueFd& setup, std::size_t slot,
                                    const std::vector<int>& sockets);
 
@@ -41,7 +42,8 @@ Result<WorkerProcess> start_worker(const UniqueFd& binary, const UniqueFd& setup
 inline constexpr char kReadyWord = 'r';
 inline constexpr char kLeavingWord = 'l';
 
-// Runs a worker process from start to end; returns its exit status.
-int run_worker(int slot, int sockets);
+// Runs a worker process from start to end. kUsage: it was not started by start_worker(); errors of
+// open_store().
+Result<void> run_worker(int slot, int sockets);
 
 }  // namespace counterd

@@ -75,9 +75,7 @@ void fail_batch(std::span<Step> batch, const Error& error) {
   const bool tells_more = error.code == Code::kUnknown || error.code == Code::kStoreFull;
   for (Step& step : batch) {
     const bool tells = tells_more && changes_something(step.operation);
-    step.outcome = {};
-    step.outcome.code = tells ? error.code : Code::kUnavailable;
-    step.outcome.detail = error.message;
+    step.outcome = failed({tells ? error.code : Code::kUnavailable, error.message});
   }
 }
 
