@@ -85,12 +85,13 @@ inline constexpr int kDefaultMaxConnections = 16'000;
 inline constexpr std::chrono::seconds kDefaultDrainTimeout{10};
 
 // A whole request, from its first byte; a reply, from its first unsent byte; a connection between
-// requests; the rest of a refused request, read and dropped so that the client sees the error.
+// requests; the next part of a refused request, and all of the rest of it, which are read and
+// dropped so that the client sees the error.
 inline constexpr std::chrono::seconds kReceiveTimeout{10};
 inline constexpr std::chrono::seconds kSendTimeout{10};
 inline constexpr std::chrono::seconds kIdleTimeout{75};
 inline constexpr std::chrono::seconds kLingerTimeout{2};
-inline constexpr std::size_t kMaxLingerBytes = 4 * 1024 * 1024;
+inline constexpr std::chrono::seconds kLongestLinger{10};
 
 // readyz answers within a second, whatever the store does.
 inline constexpr std::chrono::milliseconds kReadyTimeout{800};

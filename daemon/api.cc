@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <optional>
 
 #include "common/ascii.h"
@@ -368,9 +369,10 @@ Result<void> read_key(const RequestHead& head, Question& question) {
   if (!head.idempotency_key_lifetime) return {};
   const Result<std::int64_t> seconds =
       parse_int64_within(*head.idempotency_key_lifetime, "Idempotency-Key-Lifetime", 1,
-                         std::chrono::seconds(kMaxKeyLifetime).count());
+                         std::numeric_limits<std::int64_t>::max());
   if (!seconds) return seconds.error();
-  operation->key_lifetime = std::chrono::seconds(*seconds);
+  constexpr std::int64_t kLongest = std::chrono::seconds(kMaxKeyLifetime).count();
+  operation->key_lifetime = std::chrono::seconds(std::min(*seconds, kLongest));
   return {};
 }
 

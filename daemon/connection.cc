@@ -72,8 +72,8 @@ void Connection::read_input() {
   const std::string_view fresh = receive();
   if (!socket_) return;
   if (phase_ != Phase::kLingering) return serve_input(fresh);
-  lingered_ += fresh.size();
-  if (lingered_ >= kMaxLingerBytes) return close();
+  if (std::chrono::steady_clock::now() >= linger_end_) return close();
+  enter(Phase::kLingering);  // anew: there is more to come
   go_on_reading();
 }
 
@@ -108,7 +108,10 @@ std::size_t Connection::serve_requests(std::string_view input) {
   if (input.size() < needed_) return 0;
   needed_ = 0;
   while (!closing_ && !round_ended_ && used < input.size()) {
-    const std::size_t size = serve_request(input.substr(used));
+    const std::string_view rest = input.substr(used);
+    const bool is_empty_line =
+        rest.starts_with("\r\n");  // as some send after a body (RFC 9112, 2.2)
+    const std::size_t size = is_empty_line ? 2 : serve_request(rest);
     if (size == 0) break;
     used += size;
     if (exchanges_.size() == kMaxPipelined) round_ended_ = true;
@@ -262,6 +265,7 @@ void Connection::continue_after_output() {
 void Connection::linger() {
   shutdown(socket_.get(), SHUT_WR);
   std::string().swap(input_);
+  linger_end_ = std::chrono::steady_clock::now() + kLongestLinger;
   enter(Phase::kLingering);
   go_on_reading();
 }

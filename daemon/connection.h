@@ -93,7 +93,7 @@ class Connection : public Waiter,
   std::uint32_t unanswered_ = 0;    // of exchanges_
   std::uint64_t first_number_ = 0;  // of exchanges_.front()
   std::size_t needed_ = 0;          // bytes of input to wait for before looking at it again
-  std::size_t lingered_ = 0;        // bytes read and dropped
+  Deadline linger_end_;             // the latest end of kLingering
   std::string input_;               // the beginning of a request; without memory while idle
   std::string output_;              // unwritten
   std::size_t noted_ = 0;           // buffered(), as last noted by the server

@@ -244,7 +244,7 @@ Result<std::optional<RequestHead>> read_whole_head(std::string_view text) {
       return line.error();
     }
   }
-  if (!seen[kHost]) return malformed("Host is missing");
+  if (!seen[kHost] && !head.http_1_0) return malformed("Host is missing");
   return std::optional<RequestHead>(head);
 }
 

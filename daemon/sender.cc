@@ -48,7 +48,9 @@ SenderRules sender_rules(std::vector<std::string> allowed, const std::vector<End
 Result<void> check_sender(const RequestHead& head, const SenderRules& rules,
                           bool changes_something) {
   const std::string host = host_of(head.host);
-  const bool known = std::find(rules.hosts.begin(), rules.hosts.end(), host) != rules.hosts.end() ||
+  // No browser speaks HTTP/1.0; what checks the health of a server may, and names no host.
+  const bool known = (head.http_1_0 && head.host.empty()) ||
+                     std::find(rules.hosts.begin(), rules.hosts.end(), host) != rules.hosts.end() ||
                      (rules.any_address && is_address(host));
   if (!known) {
     return Error{Code::kForbidden, "Host " + quote_for_people(host) +

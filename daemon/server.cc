@@ -27,7 +27,9 @@ constexpr std::chrono::milliseconds kAcceptPause{100};
 // The log says at most this often why connections wait.
 constexpr std::chrono::minutes kLogPause{1};
 
-// How long a drain waits for the first request of a connection that has only just been made.
+// How long a drain waits for the next request of a connection, which may be on its way, and for the
+// first one of a connection that has only just been made.
+constexpr std::chrono::milliseconds kIdlePatience{100};
 constexpr std::chrono::milliseconds kDrainPatience{1'000};
 
 constexpr std::array<std::chrono::seconds, kPhases> kTimeouts = {
@@ -190,7 +192,7 @@ void Server::drain(std::function<void()> done) {
   for (Listener& listener : listeners_) accept_queued(listener, max_connections_);
   listeners_.clear();
   pause_.cancel();
-  drain_idle();
+  after(kIdlePatience, [this] { drain_idle(); });
   after(kDrainPatience, [this] {
     drain_is_late_ = true;
     drain_idle();

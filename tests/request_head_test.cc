@@ -65,6 +65,9 @@ TEST_CASE("Host is there once") {
   CHECK(code_of("GET /report HTTP/1.1\r\n\r\n") == Code::kBadRequest);
   CHECK(code_of(with_fields("Host: localhost\r\n")) == Code::kBadRequest);
   CHECK(code_of(with_fields("hOsT: other\r\n")) == Code::kBadRequest);
+  // HTTP/1.0 knows no such field.
+  CHECK(accepted("GET /report HTTP/1.0\r\n\r\n").host.empty());
+  CHECK(code_of("GET /report HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n") == Code::kBadRequest);
 }
 
 TEST_CASE("lines end with CR LF alone, and control characters are nowhere") {

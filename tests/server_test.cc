@@ -4,6 +4,9 @@
 
 #include <csignal>
 #include <fstream>
+#include <memory>
+#include <thread>
+#include <vector>
 
 #include "common/limits.h"
 #include "tests/catch.h"
@@ -119,6 +122,20 @@ TEST_CASE("batches in one write are answered in their order, whole") {
   CHECK(value_of_a(daemon) == "1001\n");
 }
 
+TEST_CASE("an empty line before a request, as after a body, is no request") {
+  const DaemonProcess daemon({"--workers", "1"});
+  HttpSocket client(daemon.endpoint());
+  REQUIRE(client.send("\r\n" + increment() + "\r\n" + increment() + "\r"));
+  REQUIRE(client.receive());
+  REQUIRE(client.receive());
+  REQUIRE(client.send("\n" + increment()));
+  const auto last = client.receive();
+  REQUIRE(last);
+  CHECK(last->status == 200);
+  CHECK(!last->closes());
+  CHECK(value_of_a(daemon) == "3\n");
+}
+
 TEST_CASE("a request may come in any pieces") {
   const DaemonProcess daemon({"--workers", "1"});
   HttpSocket client(daemon.endpoint());
@@ -170,6 +187,24 @@ TEST_CASE("a refused request gets its error, then the end of the connection, and
     CHECK(client.ends());
   }
   CHECK(value_of_a(daemon).find("\"status\":404") != std::string::npos);
+}
+
+TEST_CASE("a client that sends all of a body that is too large, and slowly, gets its error") {
+  const DaemonProcess daemon({"--workers", "1"});
+  HttpSocket client(daemon.endpoint());
+  constexpr std::size_t kPart = 8 << 20;
+  constexpr int kParts = 3;
+  REQUIRE(
+      client.send("POST /v1/counters/a/increment HTTP/1.1\r\nHost: localhost\r\nContent-Length: " +
+                  std::to_string(kParts * kPart) + "\r\n\r\n"));
+  for (int i = 0; i < kParts; ++i) {
+    REQUIRE(client.send(std::string(kPart, 'x')));
+    std::this_thread::sleep_for(milliseconds(1'200));
+  }
+  const auto reply = client.receive();
+  REQUIRE(reply);
+  CHECK(reply->status == 413);
+  CHECK(client.ends());
 }
 
 TEST_CASE("a bad name, number or parameter on the wire gets its error and changes nothing") {
@@ -402,6 +437,24 @@ TEST_CASE("SIGTERM: what is in flight is answered with Connection: close, idle o
   CHECK(daemon.stop() == 0);
   daemon.start();
   CHECK(value_of_a(daemon) == "10\n");
+}
+
+TEST_CASE("SIGTERM: a client that is just asking again gets its answer") {
+  DaemonProcess daemon({"--workers", "1"});
+  std::vector<std::unique_ptr<HttpSocket>> clients;
+  for (int i = 0; i < 20; ++i) {
+    clients.push_back(std::make_unique<HttpSocket>(daemon.endpoint()));
+    REQUIRE(clients.back()->ask(increment()));
+  }
+  kill(daemon.pid(), SIGTERM);
+  std::this_thread::sleep_for(milliseconds(20));
+  for (const auto& client : clients) {
+    const auto reply = client->ask(increment());
+    REQUIRE(reply);
+    CHECK(reply->status == 200);
+    CHECK(reply->closes());
+  }
+  CHECK(daemon.stop() == 0);
 }
 
 TEST_CASE("readyz says within a second that the store does not answer, and livez lives") {
