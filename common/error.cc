@@ -84,7 +84,9 @@ bool is_shortage(int number) {
 }
 
 Error system_error(Code code, std::string_view what, int number) {
-  return {code, std::string(what) + ": " + std::generic_category().message(number)};
+  const std::string_view hint = number == EMFILE ? " (ulimit -n; LimitNOFILE= of systemd)" : "";
+  return {code,
+          std::string(what) + ": " + std::generic_category().message(number) + std::string(hint)};
 }
 
 }  // namespace counterd

@@ -60,7 +60,8 @@ Error cannot_listen(const Endpoint& endpoint, int number) {
   if (number == EADDRINUSE) {
     return {Code::kConfig, what +
                                ": the address is taken; if counterctl status shows a counterd, it "
-                               "serves already, else end the program that has it or choose "
+                               "serves already, else end the program that has it (ss -ltnp shows "
+                               "it: perhaps a stopped worker of an earlier daemon), or choose "
                                "another with --listen"};
   }
   return system_error(code_of(number), what, number);
