@@ -808,6 +808,27 @@ TEST_CASE("keys that somebody deletes make room for others", "[sqlite]") {
   CHECK(ask("5").code == Code::kTooManyKeys);
 }
 
+TEST_CASE("a key that has expired makes room for another one, wherever it is", "[sqlite]") {
+  constexpr int kKeys = 100'000;
+  const Place place;
+  StoreOptions options = place.options();
+  options.max_keys = kKeys;
+  const auto store = open_or_throw(options);
+  Foreigner foreigner(place.path());
+  foreigner.run("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < " +
+                std::to_string(kKeys) +
+                ") INSERT INTO keys (key, name, operation, value, expires_at) "
+                "SELECT printf('%08d', i), 'a', 'i', 1, iif(i < " +
+                std::to_string(kKeys) + ", 9000000000000000, 1) FROM n");
+  foreigner.run("UPDATE keys_state SET count = " + std::to_string(kKeys));
+  int refused = 0;
+  const auto ask = [&](const char* key) { return run_one(*store, keyed(increment_of("a"), key)); };
+  while (refused < 30 && ask("new").code == Code::kTooManyKeys) ++refused;
+  CHECK(refused < 30);  // 2,000 rows in each would take 49
+  CHECK(ask("new").replayed);
+  CHECK(ask("other").code == Code::kTooManyKeys);
+}
+
 TEST_CASE("what somebody made of a key's outcome is refused if it makes no sense", "[sqlite]") {
   const Place place;
   const auto store = place.open();

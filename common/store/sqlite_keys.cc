@@ -11,15 +11,21 @@
 namespace counterd {
 namespace {
 
+using std::chrono::steady_clock;
+
 // Rows that a batch looks at: two for each key that it may add, so that the table never holds more
-// than twice what is known, and a few more. At the limit of keys it looks further for room.
+// than twice what is known, and a few more.
 constexpr std::size_t kSweptForEach = 2;
 constexpr std::size_t kSweptAlways = 16;
-constexpr std::size_t kSweptWhenFull = 2'000;
 
-// How often, at most, all keys are counted while there is no room for more: it takes 100 ms for a
-// million.
-constexpr std::int64_t kRecountPauseMs = 10'000;
+// At the limit of keys it looks at more of them, in portions, for up to so long: about a million
+// rows in half a second of such batches.
+constexpr std::size_t kSweptWhenFull = 2'000;
+constexpr std::chrono::milliseconds kSearchTime{20};
+
+// How often, at most, all keys are looked at, and counted, while there is no room for more:
+// counting takes 100 ms for a million.
+constexpr std::chrono::seconds kSearchPause{10};
 
 // Whether an outcome has more than the columns hold.
 bool has_more(const Operation& operation) {
@@ -68,10 +74,26 @@ void SqliteKeys::begin(std::size_t count, std::int64_t now_ms) {
   at_key_ = read_state_.getColumn(1).getString();
   at_name_ = read_state_.getColumn(2).getString();
   read_state_.reset();
-  const auto is_full = [&] { return count_ + static_cast<std::int64_t>(count) > max_keys_; };
-  if (is_full() && now_ms >= next_recount_ms_) recount();
-  const bool full = is_full();
-  sweep(full ? kSweptWhenFull : kSweptForEach * count + kSweptAlways);
+  is_full(count) ? search(count) : static_cast<void>(sweep(kSweptForEach * count + kSweptAlways));
+}
+
+// Whether there is no room for so many more.
+bool SqliteKeys::is_full(std::size_t count) const {
+  return count_ + static_cast<std::int64_t>(count) > max_keys_;
+}
+
+// Looks for expired keys until there is room for `count` more, if need be at all there are, in this
+// batch and the following ones; then only at some of them, for a while.
+void SqliteKeys::search(std::size_t count) {
+  const steady_clock::time_point now = steady_clock::now();
+  if (now >= next_search_) {
+    recount();
+    unsearched_ = count_;
+    next_search_ = now + kSearchPause;
+  }
+  do {
+    unsearched_ -= static_cast<std::int64_t>(sweep(kSweptWhenFull));
+  } while (is_full(count) && unsearched_ > 0 && steady_clock::now() < now + kSearchTime);
 }
 
 // Somebody may have deleted keys by other means.
@@ -79,10 +101,10 @@ void SqliteKeys::recount() {
   count_all_.executeStep();
   count_ = count_all_.getColumn(0).getInt64();
   count_all_.reset();
-  next_recount_ms_ = now_ms_ + kRecountPauseMs;
 }
 
-void SqliteKeys::sweep(std::size_t rows) {
+// Looks at so many rows, and erases those that have expired. How many there were.
+std::size_t SqliteKeys::sweep(std::size_t rows) {
   std::vector<std::pair<std::string, std::string>> expired;
   std::size_t seen = 0;
   next_.bindNoCopy(1, at_key_);
@@ -97,6 +119,7 @@ void SqliteKeys::sweep(std::size_t rows) {
   if (seen < rows) last = {};  // the end: start over
   std::tie(at_key_, at_name_) = last;
   for (const auto& [key, name] : expired) erase(key, name);
+  return seen;
 }
 
 void SqliteKeys::erase(const std::string& key, const std::string& name) {

@@ -3,7 +3,8 @@
 //
 // Rows are stored in key order, so that time-ordered keys, which the command line makes, are all
 // added at one end of the table. Expired keys are looked for in small portions, one per batch, by
-// going round the table: an index by expiry would cost every operation another page.
+// going round the table: an index by expiry would cost every operation another page. So where they
+// are few, and there is no room for others, it takes some batches to find them.
 //
 // REQUIRES, for all: the turn is held and a transaction that writes is open. Throws
 // SQLite::Exception.
@@ -38,15 +39,19 @@ class SqliteKeys {
   void reset() noexcept;
 
  private:
+  bool is_full(std::size_t count) const;
+  void search(std::size_t count);
   void recount();
-  void sweep(std::size_t rows);
+  std::size_t sweep(std::size_t rows);
   void erase(const std::string& key, const std::string& name);
 
   const std::chrono::milliseconds lifetime_;
   const std::int64_t max_keys_;
   SQLite::Statement count_all_, read_state_, write_state_, select_, insert_, next_, erase_;
 
-  std::int64_t next_recount_ms_ = 0;
+  // Of the search for room, which goes round the table once.
+  std::chrono::steady_clock::time_point next_search_;
+  std::int64_t unsearched_ = 0;  // rows that are left
 
   // Of the batch.
   std::int64_t now_ms_ = 0;
