@@ -366,6 +366,21 @@ TEST_CASE("names of counters that have ended are forgotten also by changes witho
   CHECK(server.command({"ZRANGE", "counterd:names", "0", "-1"}) == "stays");
 }
 
+TEST_CASE("names of counters that have ended are forgotten where no counter has an end any more",
+          "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  std::vector<Step> steps;
+  for (int i = 0; i < 500; ++i) {
+    steps.push_back(ending_in(std::chrono::milliseconds(3), increment_of("n" + std::to_string(i))));
+  }
+  run(*store, std::move(steps));
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  for (int i = 0; i < 100; ++i) run_one(*store, increment_of("plain"));
+  CHECK(server.command({"ZRANGE", "counterd:names", "0", "-1"}) == "plain");
+  CHECK(server.command({"ZCARD", "counterd:ends"}) == "0");
+}
+
 TEST_CASE("where Redis denies an end, nothing is changed", "[redis]") {
   const RedisServer server;
   const TemporaryDirectory directory;

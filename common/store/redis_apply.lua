@@ -29,6 +29,9 @@ local function is_time(text)
   return #text < 19 and text:find('^%d+$')
 end
 
+-- Whether counters that have ended are looked for although nothing here has an end: now and then.
+local sweeps = sequence % 16 == 1
+
 -- The operations, as redis_batch.h describes them.
 local steps, rows, keyed, lifetimes, has_ends = {}, {}, false, 0, false
 redis.call('ZCARD', prefix .. 'names')  -- fails here, before the first write, if it is no sorted set
@@ -72,7 +75,7 @@ end
 
 -- Keys by the time of their end, which serves only to count them: each ends by itself.
 local key_index, clock, known, kept, ended_keys = prefix .. 'keys', 0, 0, {}, {}
-if keyed or lifetimes > 0 or has_ends then
+if keyed or lifetimes > 0 or has_ends or sweeps then
   local time = redis.call('TIME')
   clock = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
@@ -108,8 +111,9 @@ end
 
 -- Ends, and names of counters that have ended: more of them than this batch can add.
 local end_index, ended, is_there = prefix .. 'ends', {}, {}
-if sequence > 0 and (lifetimes > 0 or has_ends) then
-  local due = redis.call('ZRANGEBYSCORE', end_index, '-inf', '(' .. clock, 'LIMIT', 0, 2 * lifetimes + 16)
+if sequence > 0 and (lifetimes > 0 or has_ends or sweeps) then
+  local most = 2 * lifetimes + (sweeps and 100 or 16)
+  local due = redis.call('ZRANGEBYSCORE', end_index, '-inf', '(' .. clock, 'LIMIT', 0, most)
   for _, name in ipairs(due) do
     if not redis.call('HGET', prefix .. 'c:' .. name, 'e') then
       ended[#ended + 1] = name
