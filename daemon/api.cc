@@ -130,7 +130,8 @@ bool waits_for_reset(const Operation& operation) {
 
 // Retry-After (RFC 9110, 10.2.3), RateLimit-Policy and RateLimit
 // (draft-ietf-httpapi-ratelimit-headers-10), for an increment that a bound refuses until its window
-// ends. The quota is what the window has room for: the bound's distance from where it begins.
+// ends. The quota is what the window has room for: the bound's distance from where it begins; there
+// is none for an increment away from the bound that it breaks.
 std::string limit_fields(const Operation& operation, const Outcome& outcome) {
   // The largest whole number of a structured field (RFC 9651, 3.3.1).
   constexpr std::uint64_t kMost = 999'999'999'999'999;
@@ -141,8 +142,9 @@ std::string limit_fields(const Operation& operation, const Outcome& outcome) {
   const auto count = [&](std::int64_t value) {
     return std::to_string(std::min(remaining(operation, value).value_or(0), kMost));
   };
-  std::string fields = "Retry-After: " + seconds + "\r\nRateLimit-Policy: " + name +
-                       ";q=" + count(operation.initial);
+  std::string fields = "Retry-After: " + seconds + "\r\n";
+  if (!remaining(operation, operation.initial)) return fields;
+  fields += "RateLimit-Policy: " + name + ";q=" + count(operation.initial);
   if (const std::int64_t length = seconds_of(period)) fields += ";w=" + std::to_string(length);
   return fields + "\r\nRateLimit: " + name + ";r=" + count(outcome.value) + ";t=" + seconds +
          "\r\n";

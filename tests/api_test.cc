@@ -360,6 +360,7 @@ TEST_CASE("a bound that refuses until a window ends is 429 and says when to come
                  "\"day\";q=10;w=86400\r\nRateLimit: \"day\";r=3;t=60\r\n"));
   CHECK(contains(answer("per=day&max=9223372036854775806&by=9223372036854775806").fields,
                  ";q=999999999999999;"));
+  CHECK(answer("per=day&by=-1&max=1").fields == "Retry-After: 60\r\n");
   // What no window has room for, no waiting helps.
   CHECK(answer("per=day&max=3&by=4").status == 409);
   CHECK(contains(answer("per=day&max=3&by=4").body, R"("resets_at":"2023)"));
