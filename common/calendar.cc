@@ -1,7 +1,6 @@
 #include "common/calendar.h"
 
 #include <date/tz.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -82,11 +81,12 @@ Result<std::string> find_system_timezone() {
   if (variable.starts_with(':')) variable.erase(0, 1);
   if (!variable.empty() && variable != kFile) return variable;
   const bool is_empty = std::getenv("TZ") != nullptr && variable.empty();
-  if (is_empty || access(kFile, F_OK) != 0) return std::string("UTC");  // as the C library says
   // A copy says what its rules are, not which zone it is, and other files may be older than it.
   constexpr std::string_view kFolder = "/zoneinfo/";
   std::error_code failure;
   const std::string target = std::filesystem::read_symlink(kFile, failure);
+  const bool is_missing = failure == std::errc::no_such_file_or_directory;
+  if (is_empty || is_missing) return std::string("UTC");  // as the C library says
   const std::size_t folder = target.rfind(kFolder);
   if (!failure && folder != std::string::npos) return target.substr(folder + kFolder.size());
   return Error{Code::kBadParameter,

@@ -30,7 +30,8 @@
 // later), and the next change that creates it starts it afresh. An increment with a lifetime sets
 // the end of a counter that it creates and, if it renews, of any; nothing else moves an end, and a
 // reset leaves it. The clock is the system clock (sqlite: of this process; redis: of the server);
-// if it jumps back, counters that have not left the store yet are there again. Counters that have
+// if it jumps back, counters that have not left the store yet are there again. When a counter was
+// created and updated is told by the clock of the process that did so. Counters that have
 // ended leave the store bit by bit, with later changes.
 //
 // Windows: a counter that an increment with a window creates ends when that window does, as
