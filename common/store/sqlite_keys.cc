@@ -18,8 +18,8 @@ using std::chrono::steady_clock;
 constexpr std::size_t kSweptForEach = 2;
 constexpr std::size_t kSweptAlways = 16;
 
-// At the limit of keys it looks at more of them, in portions, for up to so long: about a million
-// rows in half a second of such batches.
+// At the limit of keys it looks at more of them, in portions, for up to so long: at 40,000 rows or
+// so.
 constexpr std::size_t kSweptWhenFull = 2'000;
 constexpr std::chrono::milliseconds kSearchTime{20};
 
@@ -71,10 +71,13 @@ void SqliteKeys::begin(std::size_t count, std::int64_t now_ms) {
   now_ms_ = now_ms;
   read_state_.executeStep();
   count_ = read_state_.getColumn(0).getInt64();
-  at_key_ = read_state_.getColumn(1).getString();
-  at_name_ = read_state_.getColumn(2).getString();
+  at_ = {read_state_.getColumn(1).getString(), read_state_.getColumn(2).getString()};
   read_state_.reset();
-  is_full(count) ? search(count) : static_cast<void>(sweep(kSweptForEach * count + kSweptAlways));
+  if (is_full(count)) {
+    search(count);
+  } else {
+    sweep(kSweptForEach * count + kSweptAlways);
+  }
 }
 
 // Whether there is no room for so many more.
@@ -82,18 +85,23 @@ bool SqliteKeys::is_full(std::size_t count) const {
   return count_ + static_cast<std::int64_t>(count) > max_keys_;
 }
 
-// Looks for expired keys until there is room for `count` more, if need be at all there are, in this
-// batch and the following ones; then only at some of them, for a while.
+// Looks for expired keys until there is room for `count` more; at worst at all of them, in this
+// batch and the following ones, whoever has them. Then, for a while, only at some in each batch.
 void SqliteKeys::search(std::size_t count) {
-  const steady_clock::time_point now = steady_clock::now();
-  if (now >= next_search_) {
+  if (steady_clock::now() >= next_search_) {
     recount();
-    unsearched_ = count_;
-    next_search_ = now + kSearchPause;
+    searches_ = true;
+    wrapped_ = false;
+    from_ = last_ = at_;
+    next_search_ = steady_clock::now() + kSearchPause;
   }
+  wrapped_ = wrapped_ || at_ < last_;  // by others
+  const steady_clock::time_point end = steady_clock::now() + kSearchTime;
   do {
-    unsearched_ -= static_cast<std::int64_t>(sweep(kSweptWhenFull));
-  } while (is_full(count) && unsearched_ > 0 && steady_clock::now() < now + kSearchTime);
+    wrapped_ = sweep(kSweptWhenFull) || wrapped_;
+    if (wrapped_ && at_ >= from_) searches_ = false;
+  } while (searches_ && is_full(count) && steady_clock::now() < end);
+  last_ = at_;
 }
 
 // Somebody may have deleted keys by other means.
@@ -103,23 +111,24 @@ void SqliteKeys::recount() {
   count_all_.reset();
 }
 
-// Looks at so many rows, and erases those that have expired. How many there were.
-std::size_t SqliteKeys::sweep(std::size_t rows) {
-  std::vector<std::pair<std::string, std::string>> expired;
+// Looks at so many rows, and erases those that have expired. Whether it came to the end of the
+// table, and starts over.
+bool SqliteKeys::sweep(std::size_t rows) {
+  std::vector<Position> expired;
   std::size_t seen = 0;
-  next_.bindNoCopy(1, at_key_);
-  next_.bindNoCopy(2, at_name_);
+  next_.bindNoCopy(1, at_.first);
+  next_.bindNoCopy(2, at_.second);
   next_.bind(3, static_cast<std::int64_t>(rows));
-  std::pair<std::string, std::string> last;
+  Position last;
   for (; next_.executeStep(); ++seen) {
     last = {next_.getColumn(0).getString(), next_.getColumn(1).getString()};
     if (next_.getColumn(2).getInt64() <= now_ms_) expired.push_back(last);
   }
   next_.reset();
-  if (seen < rows) last = {};  // the end: start over
-  std::tie(at_key_, at_name_) = last;
+  const bool is_end = seen < rows;
+  at_ = is_end ? Position() : std::move(last);
   for (const auto& [key, name] : expired) erase(key, name);
-  return seen;
+  return is_end;
 }
 
 void SqliteKeys::erase(const std::string& key, const std::string& name) {
@@ -186,8 +195,8 @@ void SqliteKeys::keep(const Operation& operation, const Outcome& outcome) {
 
 void SqliteKeys::finish() {
   write_state_.bind(1, count_);
-  write_state_.bindNoCopy(2, at_key_);
-  write_state_.bindNoCopy(3, at_name_);
+  write_state_.bindNoCopy(2, at_.first);
+  write_state_.bindNoCopy(3, at_.second);
   write_state_.exec();
   write_state_.reset();
 }

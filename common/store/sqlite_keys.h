@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "common/operation.h"
 #include "common/store/store.h"
@@ -39,25 +40,29 @@ class SqliteKeys {
   void reset() noexcept;
 
  private:
+  using Position = std::pair<std::string, std::string>;  // key and name of a row; empty: the start
+
   bool is_full(std::size_t count) const;
   void search(std::size_t count);
   void recount();
-  std::size_t sweep(std::size_t rows);
+  bool sweep(std::size_t rows);
   void erase(const std::string& key, const std::string& name);
 
   const std::chrono::milliseconds lifetime_;
   const std::int64_t max_keys_;
   SQLite::Statement count_all_, read_state_, write_state_, select_, insert_, next_, erase_;
 
-  // Of the search for room, which goes round the table once.
+  // Of the search for room, which goes round the table once, and on from where others have got to.
   std::chrono::steady_clock::time_point next_search_;
-  std::int64_t unsearched_ = 0;  // rows that are left
+  bool searches_ = false;
+  bool wrapped_ = false;  // has come to the end of the table
+  Position from_;         // where it began
+  Position last_;         // where it has got to, as of this store's last batch
 
   // Of the batch.
   std::int64_t now_ms_ = 0;
   std::int64_t count_ = 0;  // keys in the table
-  std::string at_key_;      // where the sweep continues
-  std::string at_name_;
+  Position at_;             // where the sweep continues
 };
 
 }  // namespace counterd
