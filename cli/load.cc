@@ -1,12 +1,14 @@
 #include "cli/load.h"
 
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
 #include <asio/steady_timer.hpp>
 #include <asio/write.hpp>
+#include <cerrno>
 #include <csignal>
 #include <memory>
 #include <optional>
@@ -15,6 +17,7 @@
 
 #include "cli/http_client.h"
 #include "common/json.h"
+#include "common/unique_fd.h"
 #include "common/uuid.h"
 
 namespace counterd {
@@ -31,13 +34,13 @@ constexpr std::chrono::seconds kLastPatience{5};
 
 class Load {
  public:
-  Load(const LoadPlan& plan, const sigset_t& signals,
+  Load(const LoadPlan& plan, UniqueFd signals,
        const std::function<void(const LoadResult&)>& progress)
       : plan_(plan),
         progress_(progress),
         due_(loop_),
         tick_(loop_),
-        signals_(loop_, signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK)) {}
+        signals_(loop_, signals.release()) {}
 
   Result<LoadResult> run();
 
@@ -59,10 +62,12 @@ class Load {
   void ask_what_is_due();
   void receive(Connection& connection);
   void take_reply(Connection& connection);
+  void take_wait_off(Connection& connection);
   void lose(Connection& connection, const std::string& why);
   void note_failure(const std::string& what);
   void tick();
   void expect_interruption();
+  void stop_if_done();
   void count_unanswered();
   bool is_over() const { return steady_clock::now() >= end_; }
 
@@ -75,6 +80,7 @@ class Load {
   std::vector<std::unique_ptr<Connection>> connections_;
   std::vector<Connection*> idle_;  // at a rate: wait until the next request is due
   std::uint64_t asked_ = 0;
+  int waiting_ = 0;  // connections, for an answer
   std::minstd_rand random_{std::random_device{}()};
   steady_clock::time_point start_;
   steady_clock::time_point end_;
@@ -92,7 +98,7 @@ Result<LoadResult> Load::run() {
   tick();
   expect_interruption();
   loop_.run_until(end_ + kLastPatience);
-  if (result_.interrupted_by != 0) {
+  if (result_.interrupted_by != 0 && waiting_ > 0) {
     loop_.restart();
     loop_.run_until(end_ + kLastPatience);
   }
@@ -103,19 +109,24 @@ Result<LoadResult> Load::run() {
 
 // Requests already sent still get their answers, unless a second signal comes.
 void Load::expect_interruption() {
-  signals_.async_wait(
-      asio::posix::stream_descriptor::wait_read, [this](const asio::error_code& cancelled) {
-        signalfd_siginfo signal{};
-        const bool came = read(signals_.native_handle(), &signal, sizeof signal) == sizeof signal;
-        if (cancelled || !came) return;
-        loop_.stop();  // so that its patience starts over
-        if (result_.interrupted_by != 0) return;
-        result_.interrupted_by = static_cast<int>(signal.ssi_signo);
-        end_ = steady_clock::now();
-        due_.cancel();
-        tick_.cancel();
-        expect_interruption();
-      });
+  signals_.async_wait(asio::posix::stream_descriptor::wait_read,
+                      [this](const asio::error_code& failure) {
+                        signalfd_siginfo signal{};
+                        if (failure || read(signals_.native_handle(), &signal, sizeof signal) <= 0)
+                          return;
+                        loop_.stop();  // so that its patience starts over, or ends
+                        if (result_.interrupted_by != 0) return;
+                        result_.interrupted_by = static_cast<int>(signal.ssi_signo);
+                        end_ = steady_clock::now();
+                        due_.cancel();
+                        tick_.cancel();
+                        expect_interruption();
+                      });
+}
+
+// When the last answer has come.
+void Load::stop_if_done() {
+  if (is_over() && waiting_ == 0) loop_.stop();
 }
 
 Result<void> Load::connect(Connection& connection) {
@@ -182,6 +193,7 @@ void Load::ask(Connection& connection, steady_clock::time_point since) {
   ++asked_;
   connection.asked = since;
   connection.waits = true;
+  ++waiting_;
   connection.request = next_request();
   asio::async_write(connection.socket, asio::buffer(connection.request),
                     [this, &connection](const asio::error_code& failure, std::size_t) {
@@ -210,7 +222,7 @@ void Load::take_reply(Connection& connection) {
     return receive(connection);
   }
   result_.latencies.add(steady_clock::now() - connection.asked);
-  connection.waits = false;
+  take_wait_off(connection);
   if (reply->status != 200) {
     ++result_.failed;
     note_failure("HTTP status " + std::to_string(reply->status) + ", " +
@@ -219,6 +231,12 @@ void Load::take_reply(Connection& connection) {
   if (reply->closes) return lose(connection, "");
   connection.input.clear();
   go_on(connection);
+  stop_if_done();
+}
+
+// The connection waits for no answer any more.
+void Load::take_wait_off(Connection& connection) {
+  if (std::exchange(connection.waits, false)) --waiting_;
 }
 
 // Replaces the connection. If `why` is not empty, an answer was lost with it.
@@ -229,8 +247,8 @@ void Load::lose(Connection& connection, const std::string& why) {
   }
   connection.socket.close();
   connection.input.clear();
-  connection.waits = false;
-  if (is_over()) return;
+  take_wait_off(connection);
+  if (is_over()) return stop_if_done();
   if (const Result<void> connected = connect(connection); !connected) {
     ++result_.lost;
     return note_failure(connected.error().message);
@@ -251,12 +269,10 @@ void Load::note_failure(const std::string& what) {
 }
 
 void Load::tick() {
-  if (is_over()) {  // the loop ends with the last answer
-    signals_.cancel();
-    return;
-  }
+  if (is_over()) return stop_if_done();
   tick_.expires_at(std::min(end_, steady_clock::now() + std::chrono::seconds(1)));
-  tick_.async_wait([this](const asio::error_code&) {
+  tick_.async_wait([this](const asio::error_code& cancelled) {
+    if (cancelled) return;
     result_.time = steady_clock::now() - start_;
     progress_(result_);
     tick();
@@ -271,7 +287,9 @@ std::string load_counter(int number) {
 
 Result<LoadResult> run_load(const LoadPlan& plan, const sigset_t& signals,
                             const std::function<void(const LoadResult&)>& progress) {
-  return Load(plan, signals, progress).run();
+  UniqueFd descriptor(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!descriptor) return system_error(Code::kUnavailable, "cannot wait for signals", errno);
+  return Load(plan, std::move(descriptor), progress).run();
 }
 
 }  // namespace counterd
