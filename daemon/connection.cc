@@ -73,7 +73,7 @@ void Connection::read_input() {
   if (!socket_) return;
   if (phase_ != Phase::kLingering) return serve_input(fresh);
   if (std::chrono::steady_clock::now() >= linger_end_) return close();
-  enter(Phase::kLingering);  // anew: there is more to come
+  if (!server_.draining()) enter(Phase::kLingering);  // anew: there is more to come
   go_on_reading();
 }
 
@@ -94,6 +94,7 @@ void Connection::serve_input(std::string_view fresh) {
     return;
   }
   if (input_.empty()) {
+    if (server_.drain_is_late()) return close();
     enter(Phase::kIdle);
   } else if (phase_ != Phase::kReceiving) {
     enter(Phase::kReceiving);  // and stays in it: the deadline is for the whole request
@@ -108,9 +109,9 @@ std::size_t Connection::serve_requests(std::string_view input) {
   if (input.size() < needed_) return 0;
   needed_ = 0;
   while (!closing_ && !round_ended_ && used < input.size()) {
+    // An empty line is no request: some send one after a body (RFC 9112, 2.2).
     const std::string_view rest = input.substr(used);
-    const bool is_empty_line =
-        rest.starts_with("\r\n");  // as some send after a body (RFC 9112, 2.2)
+    const bool is_empty_line = rest.starts_with("\r\n");
     const std::size_t size = is_empty_line ? 2 : serve_request(rest);
     if (size == 0) break;
     used += size;

@@ -186,13 +186,13 @@ void Server::expire() {
   if (next < armed_for_) arm(next);
 }
 
-void Server::drain(std::function<void()> done) {
+void Server::drain(std::chrono::milliseconds longest, std::function<void()> done) {
   draining_ = true;
   drained_ = std::move(done);
   for (Listener& listener : listeners_) accept_queued(listener, max_connections_);
   listeners_.clear();
   pause_.cancel();
-  after(kIdlePatience, [this] { drain_idle(); });
+  after(std::min(kIdlePatience, longest / 2), [this] { drain_idle(); });
   after(kDrainPatience, [this] {
     drain_is_late_ = true;
     drain_idle();

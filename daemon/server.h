@@ -30,8 +30,9 @@ class Server {
   void listen(UniqueFd socket);
 
   // Accepts the connections that are already queued and stops listening; ends each connection after
-  // what it has asked. Calls `done` when none is left.
-  void drain(std::function<void()> done);
+  // what it has asked. Calls `done` when none is left; for some idle ones that takes a while, but
+  // less than `longest`.
+  void drain(std::chrono::milliseconds longest, std::function<void()> done);
 
   // For connections.
   asio::io_context& loop() { return loop_; }

@@ -206,7 +206,7 @@ class Worker {
 
   void drain() {
     if (server_.draining()) return;
-    server_.drain([this] { batcher_.stop(); });
+    server_.drain(drain_timeout_, [this] { batcher_.stop(); });
     tell_supervisor(kLeavingWord);
     server_.after(drain_timeout_, [this] {
       const std::size_t connections = server_.figures().connections;
