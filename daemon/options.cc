@@ -228,6 +228,7 @@ Result<std::variant<DaemonOptions, std::string>> read_options(int argc, const ch
   } catch (const CLI::ParseError& error) {
     return Error{Code::kUsage, std::string(error.what()) + " (see counterd --help)"};
   }
+  if (config && config->empty()) return Error{Code::kUsage, "--config: the path is missing"};
   if (!config && !environment("COUNTERD_CONFIG").empty()) config = environment("COUNTERD_CONFIG");
   const Result<Sources> sources = read_sources(flags, config);
   if (!sources) return sources.error();

@@ -28,7 +28,7 @@ constexpr int kPageBytes = 1'024;
 // database takes less time than SQLite needs to read it again each time the database is opened.
 constexpr std::size_t kLongestSealedBytes = 128 << 10;
 
-// More pages than all but few batches change: two for each operation, its own and one of an index.
+// More pages than nearly any batch changes: two for each operation, its own and one of an index.
 constexpr std::uint32_t kFramesOfBatch = 2 * kMaxBatchOperations;
 
 // How long a recovery waits for readers, which only keep it from emptying the log.
