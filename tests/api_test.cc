@@ -155,7 +155,9 @@ TEST_CASE("too many parameters are refused before they are compared with each ot
     query += "&a" + std::to_string(i) + "=0";
     json += ",\"a" + std::to_string(i) + "\":0";
   }
-  CHECK(refusal_of(decode_request(line + query)) == "400 bad-parameter");
+  const Decoded in_query = decode_request(line + query);
+  CHECK(refusal_of(in_query) == "400 bad-parameter");
+  CHECK(std::get<Response>(in_query.result).body.find("more than") != std::string::npos);
   const Decoded decoded = decode_request(line, json + "}", kJson);
   CHECK(refusal_of(decoded) == "400 bad-body");
   CHECK(std::get<Response>(decoded.result).body.find("too many") != std::string::npos);
@@ -188,7 +190,8 @@ TEST_CASE("only addresses of ours are a Host") {
   }
   for (const std::string bad :
        {"evil.example", "localhost.evil.example", "127.0.0.2", "[::1]", "", "[::1", "10.0.0.1:4747",
-        "[localhost]evil.example", "localhost:1@evil.example", "127.0.0.1:x", "127.0.0.1:1:2"}) {
+        "[localhost]evil.example", "localhost:1@evil.example", "127.0.0.1:x", "127.0.0.1:1:2",
+        "[localhost]x", "[localhost]x80"}) {
     INFO(bad);
     CHECK(refusal_of(decode_request("GET /report", "", "Host: " + bad + "\r\n")) ==
           "403 forbidden");
@@ -245,6 +248,7 @@ TEST_CASE("a list has a prefix, a place to go on from and a limit") {
   CHECK(refusal_of(decode_request("GET /v1/counters?limit=0")) == "400 bad-number");
   CHECK(refusal_of(decode_request("GET /v1/counters?limit=1001")) == "400 bad-number");
   CHECK(refusal_of(decode_request("GET /v1/counters?prefix=%2F")) == "400 bad-parameter");
+  CHECK(refusal_of(decode_request("GET /v1/counters?after=%2F")) == "400 bad-parameter");
 }
 
 Answer answer(const Operation& operation, Outcome outcome) {

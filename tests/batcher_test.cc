@@ -284,7 +284,7 @@ TEST_CASE("a lone client is never kept waiting for others") {
   fixture.client(6)->ask(increment_of("a").operation);
   fixture.run(6);
   // To wait for half a commit each time would take 250 ms more.
-  CHECK(steady_clock::now() - start < milliseconds((100 + 2) * 6 + 120));
+  CHECK(steady_clock::now() - start < milliseconds((100 + 2) * 6 + 200));
 }
 
 TEST_CASE("those that do not come back are not waited for again and again") {
@@ -418,6 +418,31 @@ TEST_CASE("no more questions wait than the limit") {
   fixture.run(kMaxWaitingOperations);
   CHECK(fixture.batcher.submit(increment_of("a").operation, client, 0));
   fixture.run(kMaxWaitingOperations + 1);
+}
+
+TEST_CASE("groups that were answered make room for as many again") {
+  Fixture fixture(milliseconds(1), milliseconds(1'000));
+  const Operation group =
+      each_of(std::vector<Step>(kMaxBatchOperations, increment_of("a"))).operation;
+  const std::size_t groups = kMaxWaitingOperations / kMaxBatchOperations;
+  for (std::size_t round = 1; round <= 2; ++round) {
+    for (std::size_t i = 0; i < groups; ++i) fixture.client()->ask(group);
+    fixture.run(round * groups);
+  }
+}
+
+TEST_CASE("lists and probes that were answered make room for as many again") {
+  Fixture fixture(milliseconds(0), milliseconds(1'000));
+  for (std::size_t round = 1; round <= 2; ++round) {
+    for (std::size_t i = 0; i < kMaxWaitingOperations; ++i) {
+      if (i % 100 == 0) {
+        fixture.client()->ask(Probe{});
+      } else {
+        fixture.client()->ask(ListQuery{});
+      }
+    }
+    fixture.run(round * kMaxWaitingOperations);
+  }
 }
 
 }  // namespace

@@ -43,14 +43,14 @@ print(server.server_port)
 server.serve_forever()'
 
 # Answers each connection once, with the next of its arguments, "STATUS BODY", the last one for ever;
-# with nothing to an empty one.
+# with nothing to an empty one. What it was asked last is in the file "asked".
 answering_server='
 import itertools, socket, sys
 listener = socket.create_server(("127.0.0.1", 0), backlog=64)
 print(listener.getsockname()[1])
 for answer in itertools.chain(sys.argv[1:], itertools.repeat(sys.argv[-1])):
     with listener.accept()[0] as client:
-        client.recv(65536)
+        open("asked", "wb").write(client.recv(65536))
         if answer:
             status, body = answer.split(" ", 1)
             head = "HTTP/1.1 %s X\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
@@ -1222,6 +1222,49 @@ counts_once_by_key() {
   assert_output 7
 }
 
+@test "after the 408 of a proxy a change is unknown" {
+  start_python "$answering_server" '408 too slow'
+  try "$counterctl" --server "http://127.0.0.1:$said" --timeout 500ms increment
+  assert_refused 75
+  assert_stderr_has --key
+}
+
+@test "a key of our own lives twice as long as --timeout" {
+  start_python "$answering_server" '200 {"name":"count","value":7,"applied":1}'
+  try "$counterctl" --server "http://127.0.0.1:$said" --timeout 20m increment
+  assert_status 0
+  assert_succeeds grep -qi '^Idempotency-Key-Lifetime: 2400' asked
+}
+
+@test "a refusal of an operation that was not asked for is not believed" {
+  start_python "$answering_server" \
+    '409 {"type":"urn:counterd:error:beyond-bound","detail":"so it says","index":5000}'
+  try "$counterctl" --server "http://127.0.0.1:$said" --timeout 500ms batch --atomic <<<'increment a'
+  assert_refused 1
+  assert_stderr_has 'so it says'
+}
+
+# Answers its first connection only when it is asked there once more.
+late_server='
+import socket, threading
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1])
+def serve(client, value):
+    client.recv(65536)
+    if value == 1:
+        client.recv(65536)
+    body = "{\"name\":\"count\",\"value\":%d,\"applied\":1}" % value
+    client.sendall(("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)).encode())
+for value in (1, 2):
+    threading.Thread(target=serve, args=(listener.accept()[0], value)).start()'
+
+@test "an answer that comes late is not taken for that of the next request" {
+  start_python "$late_server"
+  try "$counterctl" --server "http://127.0.0.1:$said" --timeout 3s increment
+  assert_status 0
+  assert_output 2
+}
+
 @test "the key to ask again with is told as a shell takes it, and is the same key" {
   start_daemon
   local key count=0
@@ -1773,6 +1816,27 @@ has_counters() {
     assert_equal "$ended_with" 143
     assert_equal "$("$counterctl" --server "$url" list --limit 1)" ""
   done
+}
+
+@test "a second signal ends bench although nothing answers, and it says what is left" {
+  local worker bench begin
+  start_daemon --workers 1
+  worker=$(ready_workers)
+  "$counterctl" --server "$url" --timeout 500ms bench --duration 60s 2>"$dir/error" >"$dir/measured" 3>&- 4>&- &
+  bench=$!
+  pids+=("$bench")
+  await 10 has_counted counterctl-bench.0 10
+  kill -STOP "$worker"
+  begin=$(milliseconds)
+  kill -TERM "$bench"
+  sleep 0.5
+  kill -TERM "$bench"
+  wait_for_end_of "$bench"
+  (($(milliseconds) - begin < 4500)) || fail "it took $(($(milliseconds) - begin)) ms"
+  kill -CONT "$worker"
+  assert_equal "$ended_with" 69
+  assert_succeeds grep -q 'no answer' "$dir/error"
+  assert_succeeds grep -q 'counterctl-bench.0 and so on may be left' "$dir/error"
 }
 
 @test "several benches at once end well" {

@@ -425,7 +425,7 @@ sync = "full"'
 @test "an empty path of a file is refused, not taken for none" {
   export COUNTERD_CONFIG=$dir/no-such-file
   try "$counterd" --check-config --config ''
-  assert_refused 78
+  assert_refused 64
   refute_stderr_has no-such-file
   export COUNTERD_CONFIG=
   try "$counterd" --check-config --redis-password-file ''
@@ -874,6 +874,9 @@ ready http://$address"
   chmod 0600 "$dir/c.db"
   await 15 is_replaced "$worker" 2
   assert_equal "$(value_of count)" 21
+  # Both get connections again.
+  for i in {1..40}; do curl -s "$url/v1/status" | grep -o '"slot":[0-9]*'; done | sort -u >"$dir/slots"
+  assert_equal "$(wc -l <"$dir/slots")" 2
   stop_daemon
 }
 
@@ -901,15 +904,20 @@ ready http://$address"
   assert_succeeds grep -q 'ended with 78: only a change of settings or files helps' "$daemon_log"
 }
 
-@test "a worker that is told to end is replaced at once, however long a client keeps it" {
-  local worker
-  start_daemon --workers 1 --drain-timeout 60s
+# hold_leaving_worker: the only worker, $worker, is told to end; a request on $slow keeps it.
+hold_leaving_worker() {
   worker=$(ready_workers)
   exec {slow}<>"/dev/tcp/127.0.0.1/${url##*:}"
   printf 'POST /increment HTTP/1.1\r\nHost: localhost\r\n' >&"$slow"
   "$counterctl" --server "$url" -q increment
   kill -TERM "$worker"
   await 10 is_replaced "$worker" 1
+}
+
+@test "a worker that is told to end is replaced at once, however long a client keeps it" {
+  local worker slow
+  start_daemon --workers 1 --drain-timeout 60s
+  hold_leaving_worker
   assert_equal "$("$counterctl" --server "$url" increment)" 2
   assert_equal "$("$counterctl" --server "$url" scale 1)" 1
   assert_equal "$("$counterctl" --server "$url" workers | cut -f 2 | sort | tr '\n' ' ')" "leaving ready "
@@ -919,6 +927,39 @@ ready http://$address"
   await 10 has_ended "$worker"
   assert_equal "$("$counterctl" --server "$url" workers | wc -l)" 1
   stop_daemon
+}
+
+@test "the daemon ends after a worker that was told to end, or with it at a second SIGTERM" {
+  local worker slow begin
+  start_daemon --workers 1 --drain-timeout 60s
+  hold_leaving_worker
+  kill -TERM "$daemon_pid"
+  sleep 1.5
+  assert_fails has_ended "$daemon_pid"
+  printf 'Content-Length: 0\r\n\r\n' >&"$slow"
+  await 10 grep -q '"value":2' <&"$slow"
+  exec {slow}>&-
+  wait_for_end_of "$daemon_pid"
+  assert_equal "$ended_with" 0
+
+  start_daemon --workers 1 --drain-timeout 60s
+  hold_leaving_worker
+  kill -STOP "$worker"
+  kill -TERM "$daemon_pid"
+  sleep 0.5
+  kill -TERM "$daemon_pid"
+  wait_for_end_of "$daemon_pid" 5
+  exec {slow}>&-
+  assert_succeeds has_ended "$worker"
+}
+
+@test "a worker that was told to end by somebody else and does not is killed" {
+  local worker slow
+  start_daemon --workers 1 --drain-timeout 1s
+  hold_leaving_worker
+  kill -STOP "$worker"
+  await 6 has_ended "$worker"
+  exec {slow}>&-
 }
 
 @test "a worker that shall end and does not is killed" {
@@ -1318,6 +1359,42 @@ os.execve(program, sys.argv[2:], os.environ)'
   let_go
   wait "$late_pid"
   assert_equal "$(cat "$dir/late")" 200
+}
+
+@test "the control socket answers nobody but its user and root" {
+  ((EUID == 0)) || skip "only root can become other users"
+  start_daemon --workers 1
+  cd "$XDG_RUNTIME_DIR/counterd"
+  chmod 0777 "${url#http://}.control"
+  chmod 0711 .
+  try "$python" -c '
+import os, socket, sys
+os.setgroups([]); os.setgid(65532); os.setuid(65532)
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(sys.argv[1])
+print(connection.makefile().read())' "${url#http://}.control"
+  assert_status 0
+  assert_output_has "belongs to another user"
+}
+
+@test "a daemon that ends is not scaled, and who has stopped it waits for more than five seconds" {
+  local held stopper
+  start_daemon --workers 1 --drain-timeout 60s
+  exec {held}<>"/dev/tcp/127.0.0.1/${url##*:}"
+  printf 'POST /incr' >&"$held"
+  "$counterctl" --server "$url" -q increment
+  "$counterctl" --server "$url" --timeout 60s -q stop 3>&- 4>&- {held}>&- &
+  stopper=$!
+  await 5 grep -q 'counterctl stop' "$daemon_log"
+  try "$counterctl" --server "$url" --timeout 2s scale 3
+  assert_refused 69
+  assert_stderr_has 'is ending'
+  sleep 6
+  "$counterctl" --server "$url" workers  # wakes the supervisor
+  sleep 0.5
+  assert_fails has_ended "$stopper"
+  exec {held}>&-
+  assert_succeeds wait "$stopper"
 }
 
 @test "a supervisor that is stopped keeps nobody beyond --timeout, however many ask" {

@@ -1396,4 +1396,79 @@ TEST_CASE("a session whose copies may be on their way is remembered after it is 
   CHECK(server.command({"HGET", "counterd:c:a", "v"}) == "1");
 }
 
+TEST_CASE("a session that is made known again keeps its number", "[redis]") {
+  const RedisServer server;
+  Proxy proxy(server);
+  const auto store = open_or_throw(options_for(proxy.url()));
+  CHECK(run_one(*store, increment_of("a")).value == 1);
+  proxy.arm(Proxy::Fault::kBreakOff);
+  CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
+  proxy.arm(Proxy::Fault::kSwallow, 1'000);
+  CHECK(run_one(*store, increment_of("a"), after(milliseconds(300))).code == Code::kUnknown);
+  const std::string session = server.command({"GET", server.command({"KEYS", "counterd:s:*"})});
+  INFO(session);
+  CHECK_FALSE(session.starts_with("0"));
+  proxy.arm(Proxy::Fault::kNone);
+}
+
+TEST_CASE("a session that was forgotten is made known again", "[redis]") {
+  const RedisServer server;
+  Proxy proxy(server);
+  const auto store = open_or_throw(options_for(proxy.url()));
+  proxy.arm(Proxy::Fault::kCutBeforeReply, 1'000);
+  std::thread clock([&] {
+    if (!proxy.wait_for_faults()) return;
+    server.command({"DEL", server.command({"KEYS", "counterd:s:*"})});
+    proxy.arm(Proxy::Fault::kNone);
+  });
+  CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
+  clock.join();
+  proxy.arm(Proxy::Fault::kCutBeforeRequest);
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+}
+
+TEST_CASE("a counter with an end that is deleted leaves no key", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  run_one(*store, ending_in(std::chrono::hours(1), increment_of("a")));
+  CHECK(server.command({"ZCARD", "counterd:ends"}) == "1");
+  run_one(*store, delete_of("a"));
+  CHECK(server.command({"ZCARD", "counterd:ends"}) == "0");
+}
+
+TEST_CASE("a batch is unknown whose first copy was applied and whose next ones are refused",
+          "[redis]") {
+  const RedisServer server;
+  Proxy proxy(server);
+  const auto store = open_or_throw(options_for(proxy.url()));
+  proxy.arm(Proxy::Fault::kCutBeforeReply, 1'000);
+  std::thread refuser([&] {
+    if (!proxy.wait_for_faults()) return;
+    server.command({"ACL", "SETUSER", "default", "-evalsha"});
+    proxy.arm(Proxy::Fault::kNone);
+  });
+  const Outcome outcome = run_one(*store, increment_of("a"), after(milliseconds(1'000)));
+  refuser.join();
+  server.command({"ACL", "SETUSER", "default", "+evalsha"});
+  INFO(outcome.detail);
+  CHECK(outcome.code == Code::kUnknown);
+  CHECK(contains(outcome.detail, "NOPERM"));
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+}
+
+TEST_CASE("a batch that was given up as unknown is not applied after its store is closed",
+          "[redis]") {
+  const RedisServer server;
+  Proxy proxy(server);
+  {
+    const auto store = open_or_throw(options_for(proxy.url()));
+    REQUIRE(run_one(*store, increment_of("a")).value == 1);
+    proxy.arm(Proxy::Fault::kHoldRequest);
+    REQUIRE(run_one(*store, increment_of("a"), after(milliseconds(5))).code == Code::kUnknown);
+    REQUIRE(run_one(*store, increment_of("a")).value == 2);
+  }
+  CHECK(contains(proxy.release_held(), "STALE"));
+  CHECK(server.command({"HGET", "counterd:c:a", "v"}) == "2");
+}
+
 }  // namespace counterd

@@ -447,9 +447,9 @@ TEST_CASE("SIGTERM: a client that is just asking again gets its answer") {
     REQUIRE(clients.back()->ask(increment()));
   }
   kill(daemon.pid(), SIGTERM);
-  std::this_thread::sleep_for(milliseconds(20));
+  for (const auto& client : clients) REQUIRE(client->send(increment()));
   for (const auto& client : clients) {
-    const auto reply = client->ask(increment());
+    const auto reply = client->receive();
     REQUIRE(reply);
     CHECK(reply->status == 200);
     CHECK(reply->closes());
@@ -511,6 +511,164 @@ TEST_CASE("where Redis is away livez lives, readyz says so, and it is back withi
   redis.start();
   check_back(client);
   CHECK(value_of_a(daemon) == "4\n");
+}
+
+TEST_CASE("each request of a connection may wait for 100-continue") {
+  const DaemonProcess daemon({"--workers", "1"});
+  HttpSocket client(daemon.endpoint());
+  const std::string whole = request("POST", "/v1/counters/a/increment", "by=4",
+                                    "Expect: 100-continue\r\n"
+                                    "Content-Type: application/x-www-form-urlencoded\r\n");
+  for (int i = 0; i < 2; ++i) {
+    REQUIRE(client.send(whole.substr(0, whole.size() - 4)));
+    const auto reply = client.receive(seconds(2));
+    REQUIRE(reply);
+    CHECK(reply->status == 100);
+    REQUIRE(client.send("by=4"));
+    CHECK(client.receive()->status == 200);
+  }
+}
+
+TEST_CASE("SIGTERM: a connection whose client reads late ends when it has all") {
+  DaemonProcess daemon({"--workers", "1"});
+  HttpSocket late(daemon.endpoint());
+  std::string body = R"({"operations":[)";
+  for (int i = 0; i < 1'000; ++i) {
+    body += std::string(i == 0 ? "" : ",") +
+            R"({"op":"increment","initial":-9000000000000000000,"max":-9100000000000000000,)"
+            R"("per":"month","timezone":"America/Argentina/Buenos_Aires","name":")" +
+            std::string(124, 'x') + std::to_string(i) + R"("})";
+  }
+  body += "]}";
+  REQUIRE(late.send(request("POST", "/v1/batch", body, "Content-Type: application/json\r\n")));
+  std::this_thread::sleep_for(milliseconds(500));
+  kill(daemon.pid(), SIGTERM);
+  std::this_thread::sleep_for(milliseconds(1'500));
+  const auto reply = late.receive();
+  REQUIRE(reply);
+  CHECK(reply->status == 200);
+  CHECK(reply->body.size() > 100'000);
+  CHECK(late.ends(seconds(3)));
+}
+
+TEST_CASE("SIGTERM: connections that wait to be accepted are answered") {
+  DaemonProcess daemon({"--workers", "1"});
+  const pid_t worker = daemon.worker_pids().at(0);
+  kill(worker, SIGSTOP);
+  std::vector<std::unique_ptr<HttpSocket>> clients;
+  for (int i = 0; i < 200; ++i) {
+    clients.push_back(std::make_unique<HttpSocket>(daemon.endpoint()));
+    REQUIRE(clients.back()->send(increment()));
+  }
+  kill(daemon.pid(), SIGTERM);
+  std::this_thread::sleep_for(milliseconds(500));
+  kill(worker, SIGCONT);
+  int answered = 0;
+  for (const auto& client : clients) {
+    const auto reply = client->receive(seconds(3));
+    if (reply && reply->status == 200) ++answered;
+  }
+  CHECK(answered == 200);
+  CHECK(daemon.stop() == 0);
+}
+
+TEST_CASE("an answer of the store that comes after the patience with it disturbs no other") {
+  RedisServer redis({"--appendonly", "yes", "--appendfsync", "always"});
+  const DaemonProcess daemon({"--workers", "1", "--store", redis.url()});
+  HttpSocket client(daemon.endpoint());
+  CHECK(client.ask(increment())->status == 200);
+  HttpSocket other(daemon.endpoint());
+  redis.pause();
+  REQUIRE(other.send(increment()));  // the store hangs in it
+  std::this_thread::sleep_for(milliseconds(100));
+  REQUIRE(client.send(request("GET", "/readyz") + increment()));
+  std::this_thread::sleep_for(milliseconds(1'300));
+  redis.resume();
+  const auto ready = client.receive();
+  REQUIRE(ready);
+  CHECK(ready->status == 503);
+  const auto counted = client.receive();
+  REQUIRE(counted);
+  CHECK(counted->status == 200);
+  CHECK(counted->body.find("\"value\":3") != std::string::npos);
+}
+
+TEST_CASE("where unfinished requests take too much memory again, the oldest is cut off again") {
+  const DaemonProcess daemon({"--workers", "1"});
+  const std::string whole = request("POST", "/v1/batch", std::string(kMaxBodyBytes, ' '),
+                                    "Content-Type: application/json\r\n");
+  const std::string part = whole.substr(0, whole.size() - 1);
+  std::vector<HttpSocket> clients;
+  for (std::size_t held = 0; held <= kMaxBufferedBytes; held += part.size()) {
+    REQUIRE(clients.emplace_back(daemon.endpoint()).send(part));
+  }
+  const auto first = clients[0].receive(seconds(5));
+  REQUIRE(first);
+  CHECK(first->status == 503);
+  for (int i = 0; i < 3; ++i) REQUIRE(clients.emplace_back(daemon.endpoint()).send(part));
+  const auto second = clients[1].receive(seconds(5));
+  REQUIRE(second);
+  CHECK(second->status == 503);
+}
+
+TEST_CASE("requests whose clients have gone free their share of the memory") {
+  const DaemonProcess daemon({"--workers", "1"});
+  const std::string whole = request("POST", "/v1/batch", std::string(kMaxBodyBytes, ' '),
+                                    "Content-Type: application/json\r\n");
+  const std::string part = whole.substr(0, whole.size() - 1);
+  for (std::size_t held = 0; held <= kMaxBufferedBytes + part.size(); held += part.size()) {
+    HttpSocket gone(daemon.endpoint());
+    REQUIRE(gone.send(part));
+    std::this_thread::sleep_for(milliseconds(10));
+  }
+  HttpSocket client(daemon.endpoint());
+  REQUIRE(client.send(part));
+  CHECK(client.receive_some(milliseconds(500)).empty());
+  REQUIRE(client.send(" "));
+  CHECK(client.receive()->status == 400);
+}
+
+TEST_CASE("one slow client after the other is cut off, and a refused one that sends on and on") {
+  const DaemonProcess daemon({"--workers", "1"});
+  HttpSocket first(daemon.endpoint());
+  REQUIRE(first.send("POST /v1/counters/a/inc"));
+  std::this_thread::sleep_for(seconds(1));
+  HttpSocket second(daemon.endpoint());
+  REQUIRE(second.send("POST /v1/counters/a/inc"));
+  HttpSocket refused(daemon.endpoint());
+  REQUIRE(refused.send("nonsense\r\n\r\n"));
+  CHECK(refused.receive()->status == 400);
+  const auto began = steady_clock::now();
+  while (refused.send("x") && steady_clock::now() - began < kLongestLinger + seconds(5)) {
+    std::this_thread::sleep_for(milliseconds(200));
+  }
+  CHECK(steady_clock::now() - began < kLongestLinger + seconds(3));
+  CHECK(first.receive(seconds(1)));
+  CHECK(second.receive(seconds(4)));
+}
+
+TEST_CASE("a HEAD that is refused has no body in its answer") {
+  const DaemonProcess daemon({"--workers", "1"});
+  HttpSocket client(daemon.endpoint());
+  REQUIRE(client.send("HEAD /livez HTTP/1.1\r\n\r\n"));  // no Host
+  const auto reply = client.receive(seconds(10), true);
+  REQUIRE(reply);
+  CHECK(reply->status == 400);
+  CHECK(client.ends());
+}
+
+TEST_CASE("no more connections are served than the limit") {
+  const DaemonProcess daemon({"--workers", "1", "--max-connections", "2"});
+  std::vector<std::unique_ptr<HttpSocket>> clients;
+  int served = 0;
+  for (int i = 0; i < 4; ++i) {
+    clients.push_back(std::make_unique<HttpSocket>(daemon.endpoint()));
+    REQUIRE(clients.back()->send(increment()));
+  }
+  for (const auto& client : clients) {
+    if (!client->receive_some(milliseconds(500)).empty()) ++served;
+  }
+  CHECK(served == 2);
 }
 
 }  // namespace

@@ -1500,4 +1500,31 @@ TEST_CASE("where the log cannot grow, nothing acknowledged is lost and it works 
   CHECK(value_of(*place.open(), "a") == seen.then);
 }
 
+TEST_CASE("no signal comes any more when the wait for the turn has ended", "[sqlite]") {
+  const Place place;
+  const auto first = place.open();
+  const auto second = place.open();
+  REQUIRE(first->take_turn(patiently()));
+  CHECK_FALSE(second->take_turn(after(milliseconds(20))));
+  first->yield_turn();
+  timespec pause{0, 100'000'000};
+  CHECK(nanosleep(&pause, nullptr) == 0);
+}
+
+TEST_CASE("the wait for the turn ends at its deadline in another thread too", "[sqlite]") {
+  const Place place;
+  const auto first = place.open();
+  const auto second = place.open();
+  REQUIRE(first->take_turn(patiently()));
+  bool got_it = true;
+  std::thread([&] { got_it = second->take_turn(after(milliseconds(20))).ok(); }).join();
+  CHECK_FALSE(got_it);
+  std::thread end([&] {
+    std::this_thread::sleep_for(std::chrono::seconds(2));
+    first->yield_turn();
+  });
+  CHECK_FALSE(second->take_turn(after(milliseconds(20))));
+  end.join();
+}
+
 }  // namespace counterd

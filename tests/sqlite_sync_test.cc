@@ -807,5 +807,102 @@ TEST_CASE("commits that are left unsynced are on the disk after a sync of the lo
   CHECK(syncs_of(insert) == 0);
 }
 
+TEST_CASE("what a checkpoint could not sync does not count as moved", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  SQLite::Database reader(place.path, SQLite::OPEN_READWRITE);
+  std::vector<Step> batch;
+  for (int i = 0; i < 900; ++i) batch.push_back(increment_of("counter-" + std::to_string(i)));
+  const auto change = [&] {
+    apply_unsynced(*store, batch);
+    store->make_durable(batch);
+  };
+  while (place.log_size() < 2 << 20) change();
+  reader.exec("BEGIN");
+  reader.execAndGet("SELECT count(*) FROM counters");
+  change();
+  spared_syncs = 2;
+  failing_syncs = 1;
+  store->tidy();
+  CHECK(failing_syncs == 0);
+  CHECK(moved_frames(reader.getHandle()).moved == 0);
+  reader.exec("COMMIT");
+}
+
+TEST_CASE("what was lost of a log that began with a change of ours is left aside", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  const auto other = place.open();
+  Step ours = increment_of("a");
+  apply_unsynced(*store, {&ours, 1});
+  apply_unsynced(*other, increment_of("b"));
+  ForgetfulDisk disk(place.path + "-wal");
+  // Only the first commit is on the disk.
+  disk.keep();
+  apply_unsynced(*other, increment_of("b"));
+  forgetful_disk = &disk;
+  failing_syncs = 1;
+  store->make_durable({&ours, 1});
+  forgetful_disk = nullptr;
+  CHECK(ours.outcome.code == Code::kUnknown);
+  const Outcome next = run_one(*store, increment_of("a"));
+  INFO(next.detail);
+  CHECK(next.code == Code::kOk);
+}
+
+TEST_CASE("a log is refused if a checkpoint that failed may have moved what is lost of it",
+          "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a"));
+  ForgetfulDisk disk(place.path + "-wal");
+  const auto other = place.open();
+  apply_unsynced(*other, increment_of("b"));
+  forgetful_disk = &disk;
+  {
+    SQLite::Database shell(place.path, SQLite::OPEN_READWRITE);
+    shell.exec("PRAGMA synchronous = FULL");
+    failing_syncs = 1;
+    shell.tryExec("PRAGMA wal_checkpoint(PASSIVE)");
+    CHECK(failing_syncs == 0);
+    const auto [moved, tried] = moved_frames(shell.getHandle());
+    CHECK(moved == 0);
+    CHECK(tried > 0);
+  }
+  failing_syncs = 1;
+  CHECK(run_one(*store, increment_of("a")).code != Code::kOk);
+  failing_syncs = 0;
+  forgetful_disk = nullptr;
+  const Outcome next = run_one(*store, increment_of("a"));
+  INFO(next.detail);
+  CHECK(next.code == Code::kUnavailable);
+  CHECK(contains(next.detail, "may have lost"));
+}
+
+TEST_CASE("a log that has lost what was acknowledged stays as it is when all stores are closed",
+          "[sqlite]") {
+  const Place place;
+  StoreOptions options;
+  options.url = "sqlite:" + place.path;
+  options.empty_log = true;
+  auto other = open_or_throw(options);
+  auto store = open_or_throw(options);
+  for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
+  CHECK(value_of(*other, "b") == 100);
+  {
+    std::fstream log(place.path + "-wal", std::ios::binary | std::ios::in | std::ios::out);
+    log.seekp(static_cast<std::streamoff>(place.log_size() / 2)).put('\x2a');
+  }
+  const std::uintmax_t size = place.log_size();
+  write_error = EIO;
+  run_one(*store, increment_of("b"));
+  write_error = 0;
+  CHECK(contains(run_one(*store, increment_of("b")).detail, "may have lost a part"));
+  store.reset();
+  other.reset();
+  CHECK(std::filesystem::exists(place.path + "-wal"));
+  CHECK(place.log_size() >= size);
+}
+
 }  // namespace
 }  // namespace counterd

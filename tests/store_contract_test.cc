@@ -1805,4 +1805,28 @@ TEST_CASE("a store with a URL that is none is refused") {
   CHECK(store.error().code == Code::kConfig);
 }
 
+ON_EVERY_ENGINE("a check beside increments that are alike is not counted") {
+  const TestType place;
+  const auto store = place.open();
+  const std::vector<Outcome> outcomes =
+      run(*store, {increment_of("a"), checking(increment_of("a")), increment_of("a")});
+  CHECK(outcomes[0].value == 1);
+  CHECK(outcomes[1].code == Code::kOk);
+  CHECK(outcomes[1].value == 1);
+  CHECK(outcomes[2].value == 2);
+  CHECK(value_of(*store, "a") == 2);
+}
+
+ON_EVERY_ENGINE("a counter that has ended and is swept is made anew and deleted in one batch") {
+  const TestType place;
+  const auto store = place.open();
+  run_one(*store, ending_in(std::chrono::milliseconds(1), increment_of("a")));
+  std::this_thread::sleep_for(std::chrono::milliseconds(150));
+  run_one(*store, increment_of("b"));  // sweeps
+  const std::vector<Outcome> outcomes = run(*store, {increment_of("a"), delete_of("a")});
+  CHECK(outcomes[0].code == Code::kOk);
+  CHECK(outcomes[1].code == Code::kOk);
+  CHECK(outcomes[1].previous == 1);
+}
+
 }  // namespace counterd
