@@ -94,6 +94,7 @@ class HeldSignals {
   HeldSignals& operator=(const HeldSignals&) = delete;
   ~HeldSignals() { sigprocmask(SIG_SETMASK, &before_, nullptr); }
   const sigset_t& signals() const { return signals_; }
+  // Whether one has come.
   bool has_one() const {
     sigset_t pending{};
     sigpending(&pending);
@@ -154,7 +155,7 @@ Result<int> measure_with_counters(const Globals& globals, const LoadPlan& plan) 
   const Result<void> made = change_counters(globals, plan.counters, OperationKind::kReset,
                                             [&held] { return held.has_one(); });
   if (!made && made.error().code == Code::kUnavailable) return made.error();  // nothing is there
-  const Result<int> measured = made ? measure(globals, plan, held) : made.error();
+  Result<int> measured = made ? measure(globals, plan, held) : made.error();
   const Result<void> deleted =
       change_counters(globals, plan.counters, OperationKind::kDelete, [] { return false; });
   if (deleted) return measured;

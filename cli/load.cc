@@ -67,6 +67,7 @@ class Load {
   void note_failure(const std::string& what);
   void tick();
   void expect_interruption();
+  void interrupt();
   void stop_if_done();
   void count_unanswered();
   bool is_over() const { return steady_clock::now() >= end_; }
@@ -107,21 +108,24 @@ Result<LoadResult> Load::run() {
   return result_;
 }
 
-// Requests already sent still get their answers, unless a second signal comes.
 void Load::expect_interruption() {
   signals_.async_wait(asio::posix::stream_descriptor::wait_read,
                       [this](const asio::error_code& failure) {
-                        signalfd_siginfo signal{};
-                        if (failure || read(signals_.native_handle(), &signal, sizeof signal) <= 0)
-                          return;
-                        loop_.stop();  // so that its patience starts over, or ends
-                        if (result_.interrupted_by != 0) return;
-                        result_.interrupted_by = static_cast<int>(signal.ssi_signo);
-                        end_ = steady_clock::now();
-                        due_.cancel();
-                        tick_.cancel();
-                        expect_interruption();
+                        if (!failure) interrupt();
                       });
+}
+
+// Requests already sent still get their answers, unless a second signal comes.
+void Load::interrupt() {
+  signalfd_siginfo signal{};
+  if (read(signals_.native_handle(), &signal, sizeof signal) != sizeof signal) return;
+  loop_.stop();  // so that its patience starts over, or ends
+  if (result_.interrupted_by != 0) return;
+  result_.interrupted_by = static_cast<int>(signal.ssi_signo);
+  end_ = steady_clock::now();
+  due_.cancel();
+  tick_.cancel();
+  expect_interruption();
 }
 
 // When the last answer has come.
