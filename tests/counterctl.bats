@@ -1793,8 +1793,7 @@ has_counters() {
   "$counterctl" --server "$url" bench --duration 60s >"$dir/measured" 3>&- 4>&- &
   local bench=$!
   pids+=("$bench")
-  await 10 has_counters
-  sleep 0.5
+  await 10 has_counted counterctl-bench.0 10
   kill -TERM "$bench"
   wait_for_end_of "$bench"
   assert_equal "$ended_with" 143
