@@ -175,7 +175,7 @@ class Batch {
   Code refusal_ = Code::kOk;    // the first one
 };
 
-Result<void> run_batch(const Options& options, const Globals& globals) {
+Result<void> apply_lines(const Options& options, const Globals& globals) {
   Result<Plan> plan = read_plan(options, globals);
   if (!plan) return plan.error();
   const Result<std::int64_t> from = parse_int64_within(options.from, "--from", 1, kLastLine);
@@ -205,7 +205,7 @@ Run add_batch(CLI::App& app) {
                  "how many operations are applied at once, to 1000 (default: 1000)")
       ->type_name("N");
   add_key_option(app, options->key);
-  return [options](const Globals& globals) { return run_batch(*options, globals); };
+  return [options](const Globals& globals) { return apply_lines(*options, globals); };
 }
 
 }  // namespace counterd

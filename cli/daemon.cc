@@ -86,7 +86,7 @@ Result<DaemonInfo> scale_daemon(const Globals& globals, int workers) {
     return now.ready && count_workers(now) == workers;
   };
   return wait_until(globals, std::move(*info), is_done,
-                    "does not have " + count_of_workers(workers) + " that serve");
+                    "does not have " + count_of_workers(workers) + " ready");
 }
 
 }  // namespace counterd

@@ -20,8 +20,8 @@ Result<UniqueFd> connect_to_daemon(const Globals& globals);
 // Connects, and asks one question: ask_daemon() of control.h.
 Result<DaemonInfo> ask(const Globals& globals, const ControlRequest& request);
 
-// Asks the daemon that has said `info` until `done`. kUnknown: not by the deadline, and the message
-// says `what` it does not; kUnavailable: it has ended.
+// Asks the daemon that has said `info` until `done`. kUnknown: not by the deadline; the message is
+// "the daemon (pid N) `what` yet". kUnavailable: it has ended.
 Result<DaemonInfo> wait_until(const Globals& globals, DaemonInfo info,
                               const std::function<bool(const DaemonInfo&)>& done,
                               const std::string& what);

@@ -8,11 +8,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <memory>
 
 #include "common/ascii.h"
 #include "common/deadline.h"
+#include "common/number.h"
 #include "common/unix_socket.h"
 
 namespace counterd {
@@ -32,12 +32,6 @@ std::optional<std::string_view> field_of(std::string_view head, std::string_view
   if (found == head.end()) return std::nullopt;
   head.remove_prefix(static_cast<std::size_t>(found - head.begin()) + line.size());
   return trim(head.substr(0, head.find('\r')));
-}
-
-template <class Number>
-bool read_number(std::string_view text, Number& number) {
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return failure == std::errc() && end == text.data() + text.size();
 }
 
 Result<UniqueFd> connect_to(const sockaddr* address, socklen_t size, Deadline deadline) {
@@ -78,11 +72,13 @@ Result<std::optional<ReplyHead>> read_reply_head(std::string_view input) {
   const std::string_view head = input.substr(0, end + 2);
   ReplyHead reply;
   reply.size = end + 4;
-  if (!head.starts_with("HTTP/1.1 ") || !read_number(head.substr(9, 3), reply.status)) return wrong;
+  if (!head.starts_with("HTTP/1.1 ") || !read_lenient(head.substr(9, 3), reply.status))
+    return wrong;
   reply.closes = field_of(head, "Connection") == "close";
   if (reply.status < 200) return std::optional(reply);  // it has no body: the answer comes after it
   const std::optional<std::string_view> length = field_of(head, "Content-Length");
-  if (!length || !read_number(*length, reply.body_size) || reply.body_size > kMaxBody) return wrong;
+  if (!length || !read_lenient(*length, reply.body_size) || reply.body_size > kMaxBody)
+    return wrong;
   return std::optional(reply);
 }
 
@@ -109,7 +105,7 @@ Result<UniqueFd> connect_to_server(const Endpoint& server, Deadline deadline) {
   Result<UniqueFd> connection = Error{Code::kUnavailable, "no address"};
   for (const addrinfo* address = found; address != nullptr && !connection;
        address = address->ai_next) {
-    const Deadline now = std::chrono::steady_clock::now();
+    const Time now = std::chrono::steady_clock::now();
     const bool is_last = address->ai_next == nullptr;
     const Deadline until = is_last ? deadline : now + (deadline - now) / 2;  // it may be silent
     connection = connect_to(address->ai_addr, address->ai_addrlen, until);

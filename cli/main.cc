@@ -165,11 +165,11 @@ Result<void> check_words(const CLI::App& app) {
   const std::vector<std::string> unknown = app.remaining();
   const bool has_command = !app.get_subcommands().empty();
   if (unknown.empty() && has_command) return {};
-  const std::string command = has_command ? app.get_subcommands().front()->get_name() + " " : "";
-  std::string see = " (see counterctl " + command + "--help)";
+  const std::string command = has_command ? app.get_subcommands().front()->get_name() : "";
+  std::string see = " (see counterctl " + (has_command ? command + " --help)" : "--help)");
   if (unknown.empty()) return Error{Code::kUsage, "a command is missing" + see};
   const std::string word = quote_for_people(unknown.front());
-  if (command == "increment " && parse_int64(unknown.front(), "")) {
+  if (command == "increment" && parse_int64(unknown.front(), "")) {
     see = "; to add it: --by " + unknown.front() + see;
   }
   if (unknown.front().starts_with('-')) return Error{Code::kUsage, "unknown option " + word + see};

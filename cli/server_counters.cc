@@ -21,7 +21,7 @@ struct Reply {
   Json body;           // an object with kOk; else the problem document, if there is one
 };
 
-// What a request does that was perhaps served, where its answer is lost.
+// Whether a request may have changed something where its answer is lost.
 enum class Effect : unsigned char { kReads, kChanges };
 
 class ServerCounters : public Counters {

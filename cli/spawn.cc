@@ -49,6 +49,7 @@ Result<UniqueFd> take_spawn_lock(const std::string& directory, Deadline deadline
   UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock) return system_error(Code::kConfig, "cannot open " + path, errno);
   while (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return system_error(Code::kIo, "cannot lock " + path, errno);
     if (steady_clock::now() >= deadline) {
       return Error{Code::kUnavailable, "another spawn holds " + path + " (see lslocks)"};
     }

@@ -2,9 +2,9 @@
 // time zone.
 //
 // The rules of time zones are those of the system's tz database (package tzdata), as it was when
-// the process first asked for one, up to the year 2037. They are read as compiled by zic(8), by the
-// library that <chrono> was taken from: the <chrono> of GCC 14, which reads their source instead,
-// has a wrong offset for days before Samoa crossed the date line.
+// the process first asked for one, up to the year 2037. Howard Hinnant's library "date" reads the
+// zone files that zic(8) has compiled. The <chrono> of GCC 14 reads their source instead, and has a
+// wrong offset for days before Samoa crossed the date line.
 #pragma once
 
 #include <cstdint>

@@ -205,8 +205,11 @@ Result<std::string> control_directory() {
     return system_error(Code::kConfig, "cannot make the directory " + directory, errno);
   }
   struct stat found {};
-  if (lstat(directory.c_str(), &found) != 0 || !S_ISDIR(found.st_mode) ||
-      found.st_uid != geteuid() || (found.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+  if (lstat(directory.c_str(), &found) != 0) {
+    return system_error(Code::kConfig, "cannot examine the directory " + directory, errno);
+  }
+  if (!S_ISDIR(found.st_mode) || found.st_uid != geteuid() ||
+      (found.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
     return Error{Code::kConfig, "the directory " + directory +
                                     " must belong to this user alone; set XDG_RUNTIME_DIR"};
   }
@@ -243,9 +246,9 @@ Result<DaemonInfo> ask_daemon(const UniqueFd& daemon, const ControlRequest& requ
   const std::string line = encode(request);
   std::string reply;
   const Error ended{Code::kUnavailable, "the daemon has ended; its log says why"};
-  const bool sent = send(daemon.get(), line.data(), line.size(), MSG_NOSIGNAL) ==
-                    static_cast<ssize_t>(line.size());
-  if (!sent && (errno == EPIPE || errno == ECONNRESET)) return ended;
+  const ssize_t gone = send(daemon.get(), line.data(), line.size(), MSG_NOSIGNAL);
+  if (gone < 0 && (errno == EPIPE || errno == ECONNRESET)) return ended;
+  const bool sent = gone == static_cast<ssize_t>(line.size());
   while (sent && !reply.ends_with('\n') && reply.size() < kMaxControlReplyBytes) {
     if (!wait_ready(daemon.get(), POLLIN, deadline)) break;
     std::array<char, 4096> portion{};

@@ -86,7 +86,7 @@ Result<UniqueFd> find_daemon(const Endpoint& endpoint, Deadline deadline);
 Result<DaemonInfo> ask_daemon(const UniqueFd& daemon, const ControlRequest& request,
                               Deadline deadline);
 
-// Both.
+// find_daemon(), then ask_daemon() over that connection.
 Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& request,
                               Deadline deadline);
 

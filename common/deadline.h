@@ -1,11 +1,12 @@
-// The time by which something must be done, and waiting for a descriptor until then.
+// Times, such as the one by which something must be done, and waiting for a descriptor until then.
 #pragma once
 
 #include <chrono>
 
 namespace counterd {
 
-using Deadline = std::chrono::steady_clock::time_point;
+using Time = std::chrono::steady_clock::time_point;
+using Deadline = Time;
 
 // Waits until one of `events` of poll(2), POLLIN or POLLOUT, is true of `fd`, or it is at its end;
 // false: not by `deadline`, or poll(2) failed. A signal does not cut the wait short. Does not even

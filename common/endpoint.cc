@@ -35,6 +35,12 @@ Result<Endpoint> parse_path(std::string_view text) {
 
 }  // namespace
 
+bool is_host(std::string_view text) {
+  constexpr std::string_view kCharacters =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:%";
+  return !text.empty() && text.find_first_not_of(kCharacters) == std::string_view::npos;
+}
+
 Result<Endpoint> parse_endpoint(std::string_view text) {
   if (text.starts_with(kUnix)) return parse_path(text);
   const std::size_t colon = text.rfind(':');
@@ -46,11 +52,7 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
     return bad_endpoint(text, "an IPv6 address needs brackets");
   }
   if (host.empty()) return bad_endpoint(text, "the host is missing");
-  constexpr std::string_view kHostCharacters =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:%";
-  if (host.find_first_not_of(kHostCharacters) != std::string_view::npos) {
-    return bad_endpoint(text, "that is no host name");
-  }
+  if (!is_host(host)) return bad_endpoint(text, "that is no host name");
   const Result<std::int64_t> port = parse_int64_within(text.substr(colon + 1), "port", 0, 65'535);
   if (!port) return bad_endpoint(text, port.error().message);
   return Endpoint{std::string(host), static_cast<int>(*port), ""};

@@ -19,6 +19,10 @@ struct Endpoint {
 
 inline constexpr std::string_view kDefaultEndpoint = "127.0.0.1:4747";
 
+// Whether `text` consists of what names and addresses are made of, an IPv6 zone included, so that
+// it can be shown: anything else, such as '?', may be followed by what was never meant as a host.
+bool is_host(std::string_view text);
+
 // "127.0.0.1:4747", "[::1]:4747", "localhost:0", "unix:/run/x". kConfig for anything else; a
 // relative path is made absolute, one too long for a socket address (107 bytes) is refused.
 Result<Endpoint> parse_endpoint(std::string_view text);

@@ -84,12 +84,17 @@ inline constexpr int kDefaultMaxConnections = 16'000;
 // otherwise.
 inline constexpr std::chrono::seconds kDefaultDrainTimeout{10};
 
-// A whole request, from its first byte; a reply, from its first unsent byte; a connection between
-// requests; the next part of a refused request, and all of the rest of it, which are read and
-// dropped so that the client sees the error.
+// A whole request, from its first byte.
 inline constexpr std::chrono::seconds kReceiveTimeout{10};
+
+// A reply, from its first unsent byte.
 inline constexpr std::chrono::seconds kSendTimeout{10};
+
+// A connection between requests.
 inline constexpr std::chrono::seconds kIdleTimeout{75};
+
+// The rest of a refused request is read and dropped, so that the client sees the error: the wait
+// for the next part of it, and all of it.
 inline constexpr std::chrono::seconds kLingerTimeout{2};
 inline constexpr std::chrono::seconds kLongestLinger{10};
 

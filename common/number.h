@@ -2,6 +2,7 @@
 // lenient parsers read 010 as 8 and clip what is too large.
 #pragma once
 
+#include <charconv>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -18,6 +19,14 @@ Result<std::int64_t> parse_int64(std::string_view text, std::string_view what);
 // The same form, from `least` to `most`.
 Result<std::int64_t> parse_int64_within(std::string_view text, std::string_view what,
                                         std::int64_t least, std::int64_t most);
+
+// Whether all of `text` is a number as std::from_chars() reads it, and fits; `number` has it then.
+// For what others have written, on a Redis server also people: 007 is 7.
+template <class Number>
+bool read_lenient(std::string_view text, Number& number) {
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return failure == std::errc() && end == text.data() + text.size();
+}
 
 // Appends the number in decimal digits.
 void append_number(std::string& out, std::int64_t number);

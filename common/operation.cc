@@ -69,8 +69,9 @@ std::string explain_window(const Operation& operation, const Outcome& outcome) {
 }
 
 constexpr const char* kClocksApart =
-    ": the clock of the Redis server is more than a minute from the other one's, so that nobody "
-    "knows in which window it would count; set both; nothing was changed";
+    ": the clock of the Redis server differs from the one here by more than a minute, so the "
+    "window "
+    "is uncertain; set both clocks; nothing was changed";
 
 // A group that fails as a whole, or whose last member with an outcome was refused.
 std::string explain_group(const Operation& group, const Outcome& outcome) {

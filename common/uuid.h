@@ -1,4 +1,4 @@
-// Names that nobody else gives.
+// Unique identifiers.
 #pragma once
 
 #include <string>

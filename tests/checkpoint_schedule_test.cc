@@ -14,7 +14,7 @@ constexpr std::int64_t kMiB = 1 << 20;
 // to the next one no longer changes; returns it.
 std::int64_t growth_after(CheckpointSchedule& schedule, milliseconds each, milliseconds apart) {
   constexpr int kMany = 10;
-  CheckpointSchedule::Time now = std::chrono::steady_clock::now();
+  Time now = std::chrono::steady_clock::now();
   for (int i = 0; i < kMany; ++i) {
     now += apart;
     schedule.note_checkpoint(now, now + each);
@@ -32,7 +32,7 @@ TEST_CASE("a checkpoint is due when the log has grown by a MiB") {
   CHECK_FALSE(schedule.is_due());
   schedule.note_log(kMiB);
   CHECK(schedule.is_due());
-  const CheckpointSchedule::Time now = std::chrono::steady_clock::now();
+  const Time now = std::chrono::steady_clock::now();
   schedule.note_checkpoint(now, now);
   CHECK_FALSE(schedule.is_due());
   schedule.note_log(2 * kMiB);
@@ -42,7 +42,7 @@ TEST_CASE("a checkpoint is due when the log has grown by a MiB") {
 TEST_CASE("a log that begins anew is due when it has grown, however long it was before") {
   CheckpointSchedule schedule;
   schedule.note_log(9 * kMiB);
-  const CheckpointSchedule::Time now = std::chrono::steady_clock::now();
+  const Time now = std::chrono::steady_clock::now();
   schedule.note_checkpoint(now, now);
   schedule.note_log(1'000);
   CHECK_FALSE(schedule.is_due());

@@ -13,7 +13,7 @@ constexpr std::chrono::milliseconds kQuick{40};
 constexpr std::chrono::milliseconds kSlow{100};
 
 // Readers that never pause let the log grow. The longer it has become, the longer it is worth
-// waiting for them: so long for each time that it has this length.
+// waiting for them: kPatience for every kLongBytes of it.
 constexpr std::int64_t kLongBytes = 32 << 20;
 constexpr std::chrono::milliseconds kPatience{20};
 

@@ -4,12 +4,12 @@
 #include <chrono>
 #include <cstdint>
 
+#include "common/deadline.h"
+
 namespace counterd {
 
 class CheckpointSchedule {
  public:
-  using Time = std::chrono::steady_clock::time_point;
-
   // The log has become so long with a commit; shorter than before: it has begun anew.
   void note_log(std::int64_t bytes);
   bool is_due() const { return bytes_ >= due_; }

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
+
+#include "common/number.h"
 
 namespace counterd {
 namespace {
@@ -39,13 +40,13 @@ bool read_outcome_line(std::string_view line, Outcome& outcome) {
   if (found == kLetters.end()) return false;
   outcome.code = found->code;
   outcome.replayed = letter == "r";
-  if (!read_lenient_int64(take_until(line, ' '), outcome.value)) return false;
+  if (!read_lenient(take_until(line, ' '), outcome.value)) return false;
   const std::string_view previous = take_until(line, ' ');
-  if (previous != "-" && !read_lenient_int64(previous, outcome.previous.emplace())) return false;
-  if (!read_lenient_int64(take_until(line, ' '), outcome.created_at_ms)) return false;
-  if (!read_lenient_int64(take_until(line, ' '), outcome.updated_at_ms)) return false;
+  if (previous != "-" && !read_lenient(previous, outcome.previous.emplace())) return false;
+  if (!read_lenient(take_until(line, ' '), outcome.created_at_ms)) return false;
+  if (!read_lenient(take_until(line, ' '), outcome.updated_at_ms)) return false;
   if (line.empty()) return true;  // what was kept before there were ends has none
-  if (!read_lenient_int64(take_until(line, ' '), outcome.expires_at_ms)) return false;
+  if (!read_lenient(take_until(line, ' '), outcome.expires_at_ms)) return false;
   outcome.window = line;
   return true;
 }
@@ -55,11 +56,6 @@ std::string_view take_until(std::string_view& text, char end) {
   const std::string_view taken = text.substr(0, length);
   text.remove_prefix(std::min(length + 1, text.size()));
   return taken;
-}
-
-bool read_lenient_int64(std::string_view text, std::int64_t& value) {
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return failure == std::errc() && end == text.data() + text.size();
 }
 
 }  // namespace counterd

@@ -23,8 +23,4 @@ bool read_outcome_line(std::string_view line, Outcome& outcome);
 // Takes the text up to `end` off the front.
 std::string_view take_until(std::string_view& text, char end);
 
-// Reads a whole number as found on a Redis server, where people may have written it: 007 is 7.
-// False: it is not one.
-bool read_lenient_int64(std::string_view text, std::int64_t& value);
-
 }  // namespace counterd

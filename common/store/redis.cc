@@ -23,7 +23,6 @@
 #include "common/number.h"
 #include "common/quote.h"
 #include "common/store/engines.h"
-#include "common/store/outcome_text.h"
 #include "common/store/redis_batch.h"
 #include "common/store/redis_connection.h"
 #include "common/uuid.h"
@@ -45,7 +44,7 @@ constexpr std::size_t kIsCopy = 7;
 // How far apart the server's clock and ours may be when calendar windows are counted.
 constexpr std::chrono::minutes kMaxClockDifference{1};
 
-// A batch may take one part in so many of the time that it has before it is sent again.
+// An attempt may take 1/kAttempts of the time that a batch has; then the batch is sent again.
 constexpr int kAttempts = 4;
 
 constexpr std::string_view kNonsense = "an answer that cannot be understood";
@@ -75,9 +74,9 @@ class RedisStore : public Store {
   template <typename Ask>
   Result<RedisReply> read(Deadline deadline, Ask ask);
   Result<void> make_session_known(Deadline deadline);
-  Result<RedisReply> run_once(const RedisArguments& arguments, Deadline deadline, bool& sent);
-  Result<RedisReply> run_until_known(RedisArguments& arguments, Deadline deadline, bool& sent);
-  Deadline patience() const { return steady_clock::now() + options_.timeout / kAttempts; }
+  Result<RedisReply> run_once(const RedisArguments& arguments, Deadline deadline);
+  Result<RedisReply> run_until_known(RedisArguments& arguments, Deadline deadline);
+  Deadline end_of_attempt() const { return steady_clock::now() + options_.timeout / kAttempts; }
   RedisArguments script_arguments(const RedisBatch& batch, bool changes) const;
   std::string session_key() const { return options_.redis_prefix + "s:" + session_; }
   void forget_session();
@@ -96,13 +95,14 @@ class RedisStore : public Store {
 template <typename Ask>
 Result<RedisReply> RedisStore::read(Deadline deadline, Ask ask) {
   const bool reused = connection_.is_open();
-  Result<RedisReply> reply = ask(reused ? std::min(patience(), deadline) : deadline);
+  Result<RedisReply> reply = ask(reused ? std::min(end_of_attempt(), deadline) : deadline);
   if (!reply && reused && steady_clock::now() < deadline) reply = ask(deadline);
   if (reply && is_error(*reply)) return connection_.unavailable(text_of(**reply));
   return reply;
 }
 
-// Not if the server knows it, even if by a batch whose answer was lost.
+// A session that the server knows already stays as it is: it may have the outcomes of a batch whose
+// answer was lost.
 Result<void> RedisStore::make_session_known(Deadline deadline) {
   if (steady_clock::now() < session_is_known_until_) return {};
   const RedisArguments set = {"SET", session_key(), "0\n",
@@ -115,41 +115,39 @@ Result<void> RedisStore::make_session_known(Deadline deadline) {
 }
 
 // Sends a batch with changes. Connecting may take longer than getting an answer: it takes several
-// exchanges.
-Result<RedisReply> RedisStore::run_once(const RedisArguments& arguments, Deadline deadline,
-                                        bool& sent) {
+// exchanges. kUnknown: the batch may have arrived.
+Result<RedisReply> RedisStore::run_once(const RedisArguments& arguments, Deadline deadline) {
   const Deadline connecting = steady_clock::now() + options_.timeout / 2;
   const Result<void> connected = connection_.connect(std::min(connecting, deadline));
   if (!connected) return connected.error();
-  return connection_.run(RedisScript::kApply, arguments, std::min(patience(), deadline), &sent);
+  return connection_.run(RedisScript::kApply, arguments, std::min(end_of_attempt(), deadline),
+                         Code::kUnknown);
 }
 
 // Sends a batch with changes until its outcomes are known or `deadline` has passed. An error reply
 // to the only copy means that it was not applied, except for PARTIAL: the script raises errors only
 // before it writes. FORGOTTEN answers a later copy, and no copy would get another answer. A missing
 // answer is not waited for until the deadline: where packets vanish, only another connection gets
-// one.
-Result<RedisReply> RedisStore::run_until_known(RedisArguments& arguments, Deadline deadline,
-                                               bool& sent) {
+// one. kUnknown: the batch may have been applied, or may yet be; other errors: it was not.
+Result<RedisReply> RedisStore::run_until_known(RedisArguments& arguments, Deadline deadline) {
   if (const Result<void> known = make_session_known(deadline); !known) return known.error();
+  bool may_be_applied = false;
   milliseconds pause = kFirstPause;
   for (;;) {
-    const bool resent = sent;
-    arguments[kIsCopy] = resent ? "1" : "0";
-    Result<RedisReply> reply = run_once(arguments, deadline, sent);
+    arguments[kIsCopy] = may_be_applied ? "1" : "0";
+    Result<RedisReply> reply = run_once(arguments, deadline);
     if (reply && !is_error(*reply)) return reply;
+    Error error = reply ? connection_.unavailable(text_of(**reply)) : reply.error();
     if (reply && (is_error(*reply, "PARTIAL") || is_error(*reply, "FORGOTTEN"))) {
       session_is_known_until_ = {};
-      return connection_.unavailable(text_of(**reply));
+      return Error{Code::kUnknown, std::move(error.message)};
     }
-    if (reply && !resent) {
-      sent = false;
-      return connection_.unavailable(text_of(**reply));
-    }
-    if (!sent || steady_clock::now() + pause >= deadline) {
-      return reply ? connection_.unavailable(text_of(**reply)) : reply.error();
-    }
+    may_be_applied = may_be_applied || error.code == Code::kUnknown;
+    if (!may_be_applied) return error;
     copies_may_wait_ = true;
+    if (steady_clock::now() + pause >= deadline) {
+      return Error{Code::kUnknown, std::move(error.message)};
+    }
     std::this_thread::sleep_for(pause);
     pause = std::min(2 * pause, kLongestPause);
   }
@@ -177,23 +175,21 @@ void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
   deadline = std::min(deadline, steady_clock::now() + options_.timeout);
   const bool changes = needs_turn(batch);
   if (changes) ++sequence_;
-  bool sent = false;
-  const RedisBatch alike(batch);
-  RedisArguments arguments = script_arguments(alike, changes);
+  const RedisBatch request(batch);
+  RedisArguments arguments = script_arguments(request, changes);
   const auto run = [&](Deadline until) {
     return connection_.run(RedisScript::kApply, arguments, until);
   };
   const Result<RedisReply> reply =
-      changes ? run_until_known(arguments, deadline, sent) : read(deadline, run);
+      changes ? run_until_known(arguments, deadline) : read(deadline, run);
   if (!reply) {
-    copies_may_wait_ = copies_may_wait_ || sent;
-    fail_batch(batch, {sent ? Code::kUnknown : Code::kUnavailable, reply.error().message});
-    const bool refused = changes && !sent && connection_.is_open();
-    if (refused) apply_reports(*this, batch, deadline);
+    fail_batch(batch, reply.error());
+    const bool refused = reply.error().code != Code::kUnknown && connection_.is_open();
+    if (refused && changes) apply_reports(*this, batch, deadline);
     return;
   }
   if (changes) session_is_known_until_ = steady_clock::now() + kSessionIsKnown;
-  if (!alike.read_outcomes(text_of(**reply))) {
+  if (!request.read_outcomes(text_of(**reply))) {
     fail_batch(batch, {Code::kUnknown, connection_.unavailable(kNonsense).message});
   }
 }
@@ -216,8 +212,7 @@ Result<ListPage> RedisStore::list(const ListQuery& query, Deadline deadline) {
   }
   for (std::size_t i = 1; i + 1 < rows.elements; i += 2) {
     ListPage::Row row{std::string(text_of(*rows.element[i])), 0};
-    if (!check_counter_name(row.name) ||
-        !read_lenient_int64(text_of(*rows.element[i + 1]), row.value)) {
+    if (!check_counter_name(row.name) || !read_lenient(text_of(*rows.element[i + 1]), row.value)) {
       return connection_.unavailable(kNonsense);
     }
     page.rows.push_back(std::move(row));
@@ -245,12 +240,11 @@ void RedisStore::forget_session() {
 Result<std::string> read_password(const std::string& path) {
   if (path.empty()) return std::string();
   const std::string what = "cannot read a password from " + quote_for_people(path);
-  errno = 0;
   std::ifstream file(path);
   std::string password;
   if (!file) return system_error(Code::kConfig, what, errno);
   std::getline(file, password);
-  if (errno != 0) return system_error(Code::kConfig, what, errno);  // a folder can be opened too
+  if (file.bad()) return system_error(Code::kConfig, what, errno);  // a folder can be opened too
   if (password.ends_with('\r')) password.pop_back();
   if (password.empty()) return Error{Code::kConfig, what + ": its first line is empty"};
   return password;

@@ -2,8 +2,15 @@
 -- refuses the first write (a replica, a server that cannot save or has no memory to spare) is
 -- reported as it is; a later write that fails all the same is reported as PARTIAL. Values are text:
 -- Lua's numbers are doubles, exact to 2^53.
-local prefix, session, sequence, session_lifetime, now, max_keys, windows, is_copy =
-  ARGV[1], ARGV[1] .. 's:' .. ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8] == '1'
+local prefix = ARGV[1]
+local session = prefix .. 's:' .. ARGV[2]
+local sequence = tonumber(ARGV[3])  -- 0: nothing here changes anything
+local session_lifetime = ARGV[4]
+local now = ARGV[5]
+local max_keys = tonumber(ARGV[6])
+local windows = ARGV[7]
+local is_copy = ARGV[8] == '1'
+local FIRST_OPERATION = 9
 if sequence > 0 then
   local latest = redis.call('GET', session)
   if latest then
@@ -12,7 +19,8 @@ if sequence > 0 then
     if number == sequence then return outcomes end
     if number > sequence then return redis.error_reply('STALE batch ' .. ARGV[3]) end
   elseif is_copy then
-    return redis.error_reply('FORGOTTEN whether this batch was applied: the data was emptied, or the clock set forward')
+    return redis.error_reply('FORGOTTEN whether this batch was applied: ' ..
+      'the data was emptied, or the clock set forward')
   end
 end
 
@@ -20,7 +28,8 @@ end
 local function counter_value(text)
   local sign, digits = text:match('^(%-?)0*(%d+)$')
   if not digits or #digits > 19 then return nil end
-  if #digits == 19 and digits > '922337203685477580' .. (sign == '' and '7' or '8') then return nil end
+  local most = sign == '' and '9223372036854775807' or '9223372036854775808'
+  if #digits == 19 and digits > most then return nil end
   return digits == '0' and digits or sign .. digits
 end
 
@@ -32,18 +41,26 @@ end
 -- Whether counters that have ended are looked for although nothing here has an end: now and then.
 local sweeps = sequence % 16 == 1
 
--- The operations, as redis_batch.h describes them.
-local steps, rows, keyed, lifetimes, has_ends = {}, {}, false, 0, false
-redis.call('ZCARD', prefix .. 'names')  -- fails here, before the first write, if it is no sorted set
-local at = 9
+-- If it is no sorted set, this fails here, before the first write.
+redis.call('ZCARD', prefix .. 'names')
+
+-- The operations, as redis_batch.h describes them, and the counters that they name.
+local steps = {}
+local rows = {}
+local keyed = false     -- whether any has a key
+local lifetimes = 0     -- how many set an end
+local has_ends = false  -- whether any of the counters has one
+local at = FIRST_OPERATION
 while at <= #ARGV do
   local kind, name, operand = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local step = { kind = kind:lower(), name = name, operand = operand, conditions = '', at = #steps + 1 }
+  local step = { kind = kind:lower(), name = name, operand = operand, conditions = '' }
+  step.at = #steps + 1
   if step.kind == 'b' or step.kind == 'q' then
     step.conditions, at = ' ' .. ARGV[at + 3], at + 1
     local initial, min, max, mode, rest = step.conditions:match('^ (%S+) (%S+) (%S+) (%S)(.*)$')
     local ttl, when = rest:match('^ (%d+) (%S)$')
-    step.initial, step.clamp, step.ttl, step.renew = initial, mode == 'c', tonumber(ttl), when == 'r'
+    step.initial, step.clamp = initial, mode == 'c'
+    step.ttl, step.renew = tonumber(ttl), when == 'r'
     step.window = rest:match('^ (%a+ %S+)$')
     lifetimes = lifetimes + (rest ~= '' and 1 or 0)
     step.min, step.max = min ~= '-' and min, max ~= '-' and max
@@ -73,8 +90,14 @@ while at <= #ARGV do
   end
 end
 
--- Keys by the time of their end, which serves only to count them: each ends by itself.
-local key_index, clock, known, kept, ended_keys = prefix .. 'keys', 0, 0, {}, {}
+-- Keys by the time of their end, which serves only to count them: each ends by itself. More are
+-- removed here than this batch can add.
+local key_index = prefix .. 'keys'
+local clock = 0
+local known = 0      -- how many keys there are
+local kept = {}      -- what is kept under those of this batch, by key
+local new_keys = {}  -- its steps that have them
+local ended_keys = {}
 if keyed or lifetimes > 0 or has_ends or sweeps then
   local time = redis.call('TIME')
   clock = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -84,7 +107,7 @@ if keyed then
   ended_keys = redis.call('ZRANGEBYSCORE', key_index, '-inf', clock, 'LIMIT', 0, 2 * #steps + 16)
 end
 
--- When the windows that we are in end, by our own clock; nothing: it is too far from theirs.
+-- When each window that we are in ends, by the clock here; nothing: it is too far from the one there.
 local window_ends = {}
 for line in windows:gmatch('[^\n]+') do
   local times, window = line:match('^([%d ]+) (%a+ %S+)$')
@@ -109,8 +132,10 @@ local function is_unclear(step)
   return false
 end
 
--- Ends, and names of counters that have ended: more of them than this batch can add.
-local end_index, ended, is_there = prefix .. 'ends', {}, {}
+-- Names of counters that have ended are removed: more of them than this batch can add.
+local end_index = prefix .. 'ends'
+local ended = {}
+local is_there = {}  -- those of them that were made again without an end
 if sequence > 0 and (lifetimes > 0 or has_ends or sweeps) then
   local most = 2 * lifetimes + (sweeps and 100 or 16)
   local due = redis.call('ZRANGEBYSCORE', end_index, '-inf', '(' .. clock, 'LIMIT', 0, most)
@@ -241,7 +266,8 @@ local function apply(step)
   local code, previous, done = 'k', '-', step.count
   local value = row.value or '0'
   if (step.kind == 'b' or step.kind == 'q') and has_other_window(row, step) then
-    return 'w', row.value .. ' - 0 0 ' .. told(step.name, row.ends or '0') .. ' ' .. (row.window or ''), false
+    local ends = told(step.name, row.ends or '0')
+    return 'w', row.value .. ' - 0 0 ' .. ends .. ' ' .. (row.window or ''), false
   elseif step.kind == 'q' then
     value = row.value or step.initial
     local sum, why = add_within(value, step)
@@ -317,7 +343,7 @@ local function apply_once(step)
   if whole then
     known = known + 1
     kept[step.key] = same .. '\n' .. rest
-    kept[#kept + 1] = step
+    new_keys[#new_keys + 1] = step
   end
   return code, rest
 end
@@ -363,7 +389,9 @@ local function each_write(run)
       if row.value then
         run('HSET', key, 'v', row.value, 'c', row.created, 'u', row.updated)
         if not row.stored then run('ZADD', prefix .. 'names', 0, name) end
-        if row.ends ~= row.stored_ends or row.window ~= row.stored_window then write_end(run, key, name, row) end
+        if row.ends ~= row.stored_ends or row.window ~= row.stored_window then
+          write_end(run, key, name, row)
+        end
       elseif row.stored then
         run('DEL', key)
         run('ZREM', prefix .. 'names', name)
@@ -373,7 +401,7 @@ local function each_write(run)
   end
   -- Before adding those that are kept, some of which may have ended before.
   if #ended_keys > 0 then run('ZREM', key_index, unpack(ended_keys)) end
-  for _, step in ipairs(kept) do
+  for _, step in ipairs(new_keys) do
     run('SET', step.key, kept[step.key], 'PX', step.lifetime)
     run('ZADD', key_index, clock + tonumber(step.lifetime), step.key)
   end
@@ -393,7 +421,8 @@ if redis.acl_check_cmd then
   end)
 end
 if denied then
-  return redis.error_reply('NOPERM the user has no permissions to run ' .. denied .. ' on all keys that begin with ' .. prefix)
+  return redis.error_reply('NOPERM the user has no permissions to run ' .. denied ..
+    ' on all keys that begin with ' .. prefix)
 end
 
 local done = 0

@@ -13,6 +13,8 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
+constexpr std::string_view kNoAnswer = "no answer in time";
+
 timeval time_left(Deadline deadline) {
   const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
       std::max(deadline - steady_clock::now(), steady_clock::duration(milliseconds(1))));
@@ -108,7 +110,7 @@ Result<RedisReply> RedisConnection::leave_replica(Result<RedisReply> reply) {
 }
 
 Result<RedisReply> RedisConnection::run(RedisScript script, const RedisArguments& arguments,
-                                        Deadline deadline, bool* sent) {
+                                        Deadline deadline, Code when_lost) {
   if (const Result<void> connected = connect(deadline); !connected) return connected.error();
   std::string& loaded = loaded_.at(static_cast<std::size_t>(script));
   Words words = {"EVALSHA", "", "0"};
@@ -120,10 +122,8 @@ Result<RedisReply> RedisConnection::run(RedisScript script, const RedisArguments
       loaded = text_of(**name);
     }
     words[1] = loaded;
-    const bool was_sent = sent != nullptr && *sent;
-    Result<RedisReply> reply = exchange(words, deadline, sent);
+    Result<RedisReply> reply = exchange(words, deadline, when_lost);
     if (!reply || !is_error(*reply, "NOSCRIPT")) return leave_replica(std::move(reply));
-    if (sent != nullptr) *sent = was_sent;  // this one has not been run
     loaded.clear();
   }
 }
@@ -221,13 +221,14 @@ Result<void> RedisConnection::read_durability(Deadline deadline) {
                                   " is not durable, as --require-durable asks: " + durability_};
 }
 
-Error RedisConnection::lose(std::string_view why) {
-  Error error = unavailable(why);
+Error RedisConnection::lose(Code code, std::string_view why) {
+  Error error{code, unavailable(why).message};  // before the context goes, whose text `why` may be
   context_.reset();
   return error;
 }
 
-Result<RedisReply> RedisConnection::exchange(const Words& words, Deadline deadline, bool* sent) {
+Result<RedisReply> RedisConnection::exchange(const Words& words, Deadline deadline,
+                                             Code when_lost) {
   std::vector<const char*> texts;
   std::vector<std::size_t> lengths;
   texts.reserve(words.size());
@@ -239,19 +240,22 @@ Result<RedisReply> RedisConnection::exchange(const Words& words, Deadline deadli
   redisContext* const context = context_.get();
   if (redisAppendCommandArgv(context, static_cast<int>(words.size()), texts.data(),
                              lengths.data()) != REDIS_OK) {
-    return lose(context->errstr);
+    return lose(Code::kUnavailable, context->errstr);
   }
-  if (sent != nullptr) *sent = true;
   for (int done = 0; done == 0;) {
-    if (redisBufferWrite(context, &done) != REDIS_OK) return lose(context->errstr);
-    if (done == 0 && !wait_ready(context->fd, POLLOUT, deadline)) return lose("no answer in time");
+    if (redisBufferWrite(context, &done) != REDIS_OK) return lose(when_lost, context->errstr);
+    if (done == 0 && !wait_ready(context->fd, POLLOUT, deadline)) {
+      return lose(when_lost, kNoAnswer);
+    }
   }
   for (;;) {
     void* reply = nullptr;
-    if (redisGetReplyFromReader(context, &reply) != REDIS_OK) return lose(context->errstr);
+    if (redisGetReplyFromReader(context, &reply) != REDIS_OK) {
+      return lose(when_lost, context->errstr);
+    }
     if (reply != nullptr) return RedisReply(static_cast<redisReply*>(reply));
-    if (!wait_ready(context->fd, POLLIN, deadline)) return lose("no answer in time");
-    if (redisBufferRead(context) != REDIS_OK) return lose(context->errstr);
+    if (!wait_ready(context->fd, POLLIN, deadline)) return lose(when_lost, kNoAnswer);
+    if (redisBufferRead(context) != REDIS_OK) return lose(when_lost, context->errstr);
   }
 }
 

@@ -11,8 +11,9 @@
 #include <string_view>
 #include <vector>
 
+#include "common/deadline.h"
+#include "common/error.h"
 #include "common/store/redis_scripts.h"
-#include "common/store/store.h"
 #include "common/store/store_url.h"
 
 namespace counterd {
@@ -46,10 +47,10 @@ class RedisConnection {
   Result<RedisReply> command(const RedisArguments& arguments, Deadline deadline);
 
   // The same for a script, which is loaded if the server does not know it: first use, restart,
-  // SCRIPT FLUSH. `arguments` are the script's own, without keys. `sent` becomes true once any of
-  // the call may have arrived.
+  // SCRIPT FLUSH. `arguments` are the script's own, without keys. `when_lost`: the code of the
+  // Error where the call may have arrived but its answer has not.
   Result<RedisReply> run(RedisScript script, const RedisArguments& arguments, Deadline deadline,
-                         bool* sent = nullptr);
+                         Code when_lost = Code::kUnavailable);
 
   // Makes the connection if there is none, including all that the server is told and asked first.
   Result<void> connect(Deadline deadline);
@@ -73,8 +74,9 @@ class RedisConnection {
   Result<void> log_in(Deadline deadline);
   Result<std::optional<std::string>> read_setting(std::string_view name, Deadline deadline);
   Result<RedisReply> leave_replica(Result<RedisReply> reply);
-  Result<RedisReply> exchange(const Words& words, Deadline deadline, bool* sent = nullptr);
-  Error lose(std::string_view why);
+  Result<RedisReply> exchange(const Words& words, Deadline deadline,
+                              Code when_lost = Code::kUnavailable);
+  Error lose(Code code, std::string_view why);
 
   const RedisLocation location_;
   const std::string password_;

@@ -1,3 +1,6 @@
+-- A page of names and values, after the name to go on after, which is empty at the end. Arguments:
+-- the prefix of all keys, from where and up to where in the sorted set of names (ZRANGEBYLEX), and
+-- how many names. Those whose counter has ended are left out.
 local prefix, limit = ARGV[1], tonumber(ARGV[4])
 local names = redis.call('ZRANGEBYLEX', prefix .. 'names', ARGV[2], ARGV[3], 'LIMIT', 0, limit + 1)
 local rows = { #names > limit and names[limit] or '' }

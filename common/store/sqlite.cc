@@ -133,12 +133,12 @@ Result<void> SqliteStore::make_readable(Deadline deadline) {
     if (!turn) return turn.error();
     turn_.yield();
   }
-  database_.wait_until(deadline);
+  database_.set_deadline(deadline);
   return database_.check_files();
 }
 
 void SqliteStore::apply(std::span<Step> batch, Deadline deadline) {
-  database_.wait_until(deadline);
+  database_.set_deadline(deadline);
   const Result<void> applied =
       needs_turn(batch) ? change_counters(batch) : report_counters(batch, deadline);
   applied_ = applied.ok();
@@ -168,7 +168,7 @@ Result<void> SqliteStore::change_counters(std::span<Step> batch) {
     if (keyed > 0) keys.finish();
     counters.write();
   } catch (const SQLite::Exception& exception) {
-    return database_.failure(exception, "cannot change the database ");
+    return database_.note_failure(exception, "cannot change the database ");
   }
   if (const Result<void> committed = database_.commit(); !committed) return committed.error();
   schedule_.note_log(database_.log_bytes());
@@ -194,7 +194,7 @@ Result<void> SqliteStore::report_counters(std::span<Step> batch, Deadline deadli
     for (Step& step : batch) step.outcome = counters.apply(step.operation);
     database_.end_reading();
   } catch (const SQLite::Exception& exception) {
-    return database_.failure(exception, "cannot read the database ");
+    return database_.note_failure(exception, "cannot read the database ");
   }
   counters.end(database_.data_version());
   return database_.sync_if_needed();
@@ -213,7 +213,7 @@ Result<ListPage> SqliteStore::list(const ListQuery& query, Deadline deadline) {
     if (const Result<void> known = database_.check_version(); !known) return known.error();
     page = database_.counters().list(query, unix_now_ms());
   } catch (const SQLite::Exception& exception) {
-    const Error error = database_.failure(exception, "cannot read the database ");
+    const Error error = database_.note_failure(exception, "cannot read the database ");
     database_.roll_back();
     return error;
   }
@@ -228,7 +228,7 @@ Result<void> SqliteStore::probe(Deadline deadline) {
   try {
     return database_.check_version();
   } catch (const SQLite::Exception& exception) {
-    const Error error = database_.failure(exception, "cannot read the database ");
+    const Error error = database_.note_failure(exception, "cannot read the database ");
     database_.roll_back();
     return error;
   }

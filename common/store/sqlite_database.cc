@@ -34,8 +34,8 @@ constexpr std::uint32_t kFramesOfBatch = 2 * kMaxBatchOperations;
 // How long a recovery waits for readers, which only keep it from emptying the log.
 constexpr std::chrono::milliseconds kRecoveryPatience{20};
 
-// How long opening the store waits for others' syncs to end, as a multiple of what one of its own
-// takes, which counts as this long at least; and how often it looks.
+// Opening the store waits for others' syncs for kSyncPatience times as long as one of its own
+// takes, but at least for that many times kShortestSync; it looks every kSyncPause.
 constexpr int kSyncPatience = 4;
 constexpr std::chrono::milliseconds kShortestSync{1};
 constexpr std::chrono::microseconds kSyncPause{200};
@@ -142,48 +142,60 @@ Result<void> SqliteDatabase::recover(Deadline deadline) {
 // it what is known of the log.
 Result<void> SqliteDatabase::connect() {
   std::unique_ptr<Connection> before = std::move(connection_);
-  Result<void> connected = try_to_connect();
+  const bool was_empty = file_.log_is_empty();
+  Result<void> connected;
+  try {
+    connected = open_connection(was_empty);
+    if (connected) connected = settle_log(was_empty);
+  } catch (const SQLite::Exception& exception) {
+    connected = cannot_open(exception, was_empty);
+  }
   if (!connected) connection_ = std::move(before);
   return connected;
 }
 
-Result<void> SqliteDatabase::try_to_connect() {
-  const bool was_empty = file_.log_is_empty();
+// Throws SQLite::Exception.
+Result<void> SqliteDatabase::open_connection(bool log_was_empty) {
   configure_sqlite();
-  try {
-    connection_ = std::make_unique<Connection>(file_.path(), options_.sync);
-    sqlite3_busy_handler(handle(), &wait_while_busy, this);
-    sqlite3_wal_autocheckpoint(handle(), 0);
-    sqlite3_db_config(handle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
-    if (!must_recover_ && !was_empty) {
-      if (const Result<void> checked = check_log_of_others(); !checked) return checked.error();
-    }
-    connection_->set_sync(options_.sync);
-    if (const Result<void> ours = check_application(); !ours) return ours.error();
-    connection_->prepare(options_);
-    // After the log is opened: the kernel reports what fails from then on.
-    const bool is_first = !file_.is_another_present();
-    const bool sealed = is_first && is_sealed(file_.log_path(), kLongestSealedBytes);
-    const bool in_doubt = is_first && !was_empty && !sealed;
-    if (must_recover_ || in_doubt || stays_in_doubt()) {
-      if (const Result<void> recovered = move_log_again(); !recovered) return recovered.error();
-    } else {
-      connection_->knows_log = sealed || was_empty;
-      if (sealed) connection_->synced_version = data_version();
-    }
-    if (connection_->knows_log) acknowledged_ = end_of_log(handle());
-  } catch (const SQLite::Exception& exception) {
-    // What may pass by itself. SQLite also says that the database is malformed, or none, when the
-    // disk has failed a read, or has lost what is read.
-    constexpr std::array passing = {SQLITE_BUSY,    SQLITE_IOERR,    SQLITE_FULL,    SQLITE_NOMEM,
-                                    SQLITE_CORRUPT, SQLITE_CANTOPEN, SQLITE_PROTOCOL};
-    const bool is_lost = connection_ && !was_empty && is_in_doubt(handle());
-    const bool passes = is_lost || is_one_of(passing, exception.getErrorCode());
-    return Error{passes ? Code::kUnavailable : Code::kConfig,
-                 "cannot open the database " + file_.path() + ": " + exception.what() +
-                     std::string(exception.getErrorCode() == SQLITE_CORRUPT ? kCheckDatabase : "")};
+  connection_ = std::make_unique<Connection>(file_.path(), options_.sync);
+  sqlite3_busy_handler(handle(), &wait_while_busy, this);
+  sqlite3_wal_autocheckpoint(handle(), 0);
+  sqlite3_db_config(handle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  if (!must_recover_ && !log_was_empty) {
+    if (const Result<void> checked = check_log_of_others(); !checked) return checked.error();
   }
+  connection_->set_sync(options_.sync);
+  if (const Result<void> ours = check_application(); !ours) return ours.error();
+  connection_->prepare(options_);
   return {};
+}
+
+// Finds out whether the log is on the disk, and moves it into the database if that is in doubt.
+// After the log is opened: the kernel reports what fails from then on. Throws SQLite::Exception.
+Result<void> SqliteDatabase::settle_log(bool log_was_empty) {
+  const bool is_first = !file_.is_another_present();
+  const bool sealed = is_first && is_sealed(file_.log_path(), kLongestSealedBytes);
+  const bool in_doubt = is_first && !log_was_empty && !sealed;
+  if (must_recover_ || in_doubt || !wait_for_syncs_of_others()) {
+    if (const Result<void> recovered = move_log_again(); !recovered) return recovered.error();
+  } else {
+    connection_->knows_log = sealed || log_was_empty;
+    if (sealed) connection_->synced_version = data_version();
+  }
+  if (connection_->knows_log) acknowledged_ = end_of_log(handle());
+  return {};
+}
+
+Error SqliteDatabase::cannot_open(const SQLite::Exception& exception, bool log_was_empty) const {
+  // What may pass by itself. SQLite also says that the database is malformed, or none, when the
+  // disk has failed a read, or has lost what is read.
+  constexpr std::array passing = {SQLITE_BUSY,    SQLITE_IOERR,    SQLITE_FULL,    SQLITE_NOMEM,
+                                  SQLITE_CORRUPT, SQLITE_CANTOPEN, SQLITE_PROTOCOL};
+  const bool is_lost = connection_ && !log_was_empty && is_in_doubt(handle());
+  const bool passes = is_lost || is_one_of(passing, exception.getErrorCode());
+  return {passes ? Code::kUnavailable : Code::kConfig,
+          "cannot open the database " + file_.path() + ": " + exception.what() +
+              std::string(exception.getErrorCode() == SQLITE_CORRUPT ? kCheckDatabase : "")};
 }
 
 // Refuses a database that is not ours or newer than this program; creates or migrates the schema.
@@ -266,53 +278,54 @@ Result<void> SqliteDatabase::check_log_of_others() {
 Result<void> SqliteDatabase::check_log() {
   using State = LogCheck::State;
   const UniqueFd log(::open(file_.log_path().c_str(), O_RDWR | O_CLOEXEC));
-  if (!log) return cannot("check the log of");
+  if (!log) return cannot("check the log of", errno);
   LogCheck check = examine_log(handle(), log.get(), acknowledged_);
   while (check.state == State::kBusy && wait_while_busy(this, 0) != 0) {
     check = examine_log(handle(), log.get(), acknowledged_);
   }
-  if (check.state == State::kWhole) return {};
-  if (check.state == State::kFailed) return cannot("check the log of");
-  const std::string what = "the log of " + file_.path() + " has lost " +
+  const std::string lost = "the log of " + file_.path() + " has lost " +
                            std::to_string(check.frames - check.whole) + " of " +
                            std::to_string(check.frames) + " frames";
-  if (check.state == State::kShortened) {
-    log_line(what +
-             ": this process told nobody of them, or the database has them already; it goes on");
-    return {};
+  switch (check.state) {
+    case State::kWhole:
+      break;
+    case State::kShortened:
+      log_line(lost +
+               ": this process told nobody of them, or the database has them already; it goes on");
+      break;
+    case State::kDamaged:
+      connection_->no_checkpoints = std::move(check.no_checkpoints);
+      return Error{Code::kUnavailable, lost + "; " + damaged().message};
+    case State::kUnknown:
+      return Error{Code::kUnavailable,
+                   lost +
+                       ", and this process has not acknowledged anything in it: ask another one; "
+                       "if it stays so, " +
+                       std::string(kSaveDatabase)};
+    case State::kBusy:
+      return Error{Code::kUnavailable, "cannot check the log of " + file_.path() +
+                                           ": another program uses it (lslocks shows which)"};
+    case State::kFailed:
+      return cannot("check the log of", check.error);
   }
-  if (check.state == State::kBusy) {
-    return Error{Code::kUnavailable, "cannot check the log of " + file_.path() +
-                                         ": another program uses it (lslocks shows which)"};
-  }
-  if (check.state == State::kUnknown) {
-    return Error{Code::kUnavailable,
-                 what +
-                     ", and this process has not acknowledged anything in it: ask another one; if "
-                     "it stays so, " +
-                     std::string(kSaveDatabase)};
-  }
-  connection_->no_checkpoints = std::move(check.no_checkpoints);
-  return Error{Code::kUnavailable, what + "; " + damaged().message};
+  return {};
 }
 
 // Writes the log as it is, and syncs it.
 // REQUIRES: the turn is held
 Result<void> SqliteDatabase::write_log_again() {
   const UniqueFd log(::open(file_.log_path().c_str(), O_RDWR | O_CLOEXEC));
-  if (!log) return cannot("write again the log of");
+  if (!log) return cannot("write again the log of", errno);
   connection_->database.exec("BEGIN IMMEDIATE");  // another program may not know of the turn
-  const LogReading::State written = rewrite_log(handle(), log.get());
-  const int error = errno;
+  const LogReading written = rewrite_log(handle(), log.get());
   connection_->database.exec("ROLLBACK");
-  if (written == LogReading::State::kWhole) return {};
-  if (written == LogReading::State::kLost) {
-    return Error{Code::kUnavailable, "the log of " + file_.path() +
-                                         " is no longer as it was written; what is left of it is "
-                                         "checked next"};
+  if (written.state == LogReading::State::kFailed) {
+    return cannot("write again the log of", written.error);
   }
-  errno = error;
-  return cannot("write again the log of");
+  if (written.state == LogReading::State::kWhole) return {};
+  return Error{Code::kUnavailable, "the log of " + file_.path() +
+                                       " is no longer as it was written; what is left of it is "
+                                       "checked next"};
 }
 
 // After an I/O error: what is shown may not be on the disk, until recover().
@@ -321,20 +334,19 @@ void SqliteDatabase::distrust_log() {
   doubt_log(handle());
 }
 
-// Whether somebody's sync has failed or does not end. Waits for one that is under way: while this
-// store has the turn nobody has more to sync.
-bool SqliteDatabase::stays_in_doubt() {
-  if (!is_in_doubt(handle())) return false;
+// False: one has failed, or does not end. While this store has the turn nobody has more to sync.
+bool SqliteDatabase::wait_for_syncs_of_others() {
+  if (!is_in_doubt(handle())) return true;
   const steady_clock::time_point start = steady_clock::now();
   sync_log(handle());
   const steady_clock::time_point synced = steady_clock::now();
   const auto one = std::max<steady_clock::duration>(synced - start, kShortestSync);
   const Deadline end = std::min(deadline_, synced + kSyncPatience * one);
   while (is_in_doubt(handle())) {
-    if (steady_clock::now() >= end) return true;
+    if (steady_clock::now() >= end) return false;
     std::this_thread::sleep_for(kSyncPause);
   }
-  return false;
+  return true;
 }
 
 // Syncs the log first: SQLite would note in the shared memory how much it is about to move, and
@@ -387,8 +399,9 @@ Result<void> SqliteDatabase::begin(SQLite::Statement& statement) {
 Result<void> SqliteDatabase::begin_to_write() {
   Result<void> begun = begin(*connection_->write_begin);
   if (!begun || make_room_in_index(handle(), kFramesOfBatch) == SQLITE_OK) return begun;
-  return errno == ENOSPC || errno == EDQUOT ? full()
-                                            : cannot("make room in the index of the log of");
+  const int error = errno;
+  if (error == ENOSPC || error == EDQUOT) return full();
+  return cannot("make room in the index of the log of", error);
 }
 
 Result<void> SqliteDatabase::begin_to_read() {
@@ -407,20 +420,21 @@ Result<void> SqliteDatabase::commit() {
   const int code = connection_->commit->tryExecuteStep();
   connection_->commit->tryReset();
   leave_commits_unsynced(handle(), false);
-  if (code == SQLITE_DONE) {
-    const LogEnd end = end_of_log(handle());
-    const bool grew = end != before;
-    const bool began = end.salts != before.salts;  // the log, with this commit
-    if (began) acknowledged_ = LogEnd{end.salts, 0};
-    if (options_.sync != Sync::kFull) acknowledged_ = end;
-    if (was_synced && !grew) connection_->synced_version = data_version();
-    if (was_ours || grew) connection_->our_version = data_version();
-    return {};
-  }
   if (code == SQLITE_FULL) return full();
-  distrust_log();
-  return Error{Code::kUnknown,
-               "the commit to " + file_.path() + " failed: " + sqlite3_errstr(code)};
+  if (code != SQLITE_DONE) {
+    distrust_log();
+    return Error{Code::kUnknown,
+                 "the commit to " + file_.path() + " failed: " + sqlite3_errstr(code)};
+  }
+  const LogEnd end = end_of_log(handle());
+  const bool grew = end != before;
+  // A log that begins anew with this commit has nothing that was acknowledged before.
+  if (end.salts != before.salts) acknowledged_ = LogEnd{end.salts, 0};
+  if (options_.sync != Sync::kFull) acknowledged_ = end;
+  // A commit that adds nothing to the log changes its version all the same.
+  if (was_synced && !grew) connection_->synced_version = data_version();
+  if (was_ours || grew) connection_->our_version = data_version();
+  return {};
 }
 
 Result<void> SqliteDatabase::sync_if_needed() {
@@ -502,10 +516,9 @@ bool SqliteDatabase::is_log_damaged() const {
   return is_damaged(handle());
 }
 
-// With the text of errno.
-Error SqliteDatabase::cannot(std::string_view what) const {
+Error SqliteDatabase::cannot(std::string_view what, int error) const {
   return system_error(Code::kUnavailable, "cannot " + std::string(what) + " " + file_.path(),
-                      errno);
+                      error);
 }
 
 Error SqliteDatabase::damaged() const {
@@ -519,7 +532,7 @@ Error SqliteDatabase::full() const {
                                 "; make room, then ask again"};
 }
 
-Error SqliteDatabase::failure(const SQLite::Exception& exception, std::string_view doing) {
+Error SqliteDatabase::note_failure(const SQLite::Exception& exception, std::string_view doing) {
   const int code = exception.getErrorCode();
   if (code == SQLITE_FULL) return full();
   if (code == SQLITE_IOERR || code == SQLITE_CORRUPT || code == SQLITE_NOTADB) distrust_log();

@@ -5,11 +5,12 @@
 // log before reporting anything that is not known to be there.
 //
 // A failed sync leaves pages that look written. The kernel reports it to each open file once (Linux
-// 4.13, errseq_t), so all that have the log open meet it at their next sync, and then move what
-// they see to the database before they go on; not what is no longer as it was written, because the
-// kernel may give up the memory of such pages (sqlite_repair.h). Those that open the log later
-// learn of it from the doubt shared by all that have it open (sqlite_shm.h); and the first to open
-// it doubts all of it, unless it was sealed (sqlite_seal.h) by one that knew it to be on the disk.
+// 4.13, errseq_t), so every process that has the log open gets the error at its next sync. It then
+// checks the log and moves it into the database before it answers anything; not the frames that are
+// no longer as they were written, because the kernel may give up the memory of such pages
+// (sqlite_repair.h). Those that open the log later learn of it from the doubt shared by all that
+// have it open (sqlite_shm.h); and the first to open it doubts all of it, unless it was sealed
+// (sqlite_seal.h) by one that knew it to be on the disk.
 //
 // REQUIRES, for all that says so here: the store has the turn (file_turn.h).
 #pragma once
@@ -61,8 +62,9 @@ class SqliteDatabase {
   // kUnavailable: another program has migrated the database. Throws SQLite::Exception.
   Result<void> check_version();
 
-  // Until when what follows waits for programs that do not know of the turn.
-  void wait_until(Deadline deadline) { deadline_ = deadline; }
+  // How long what follows waits for SQLite's own locks, which other programs hold without taking
+  // the turn.
+  void set_deadline(Deadline deadline) { deadline_ = deadline; }
 
   // Begin a transaction. Errors as of check_version(). REQUIRES, to write: the turn is held
   Result<void> begin_to_write();
@@ -83,7 +85,7 @@ class SqliteDatabase {
   // SQLite's own number (SQLITE_FCNTL_DATA_VERSION): changes after each commit of ours, and when a
   // transaction has found a commit by others.
   std::uint32_t data_version();
-  // How long the log is, in bytes.
+  // How long the log is, in bytes of pages.
   std::int64_t log_bytes();
 
   // Moves the log into the database; `mode` is one of sqlite3_wal_checkpoint_v2(). Nothing is lost
@@ -104,15 +106,18 @@ class SqliteDatabase {
   // Whether the log has been found damaged, so that it is to stay as it is.
   bool is_log_damaged() const;
 
-  // What `exception`, met before a commit, means: nothing has happened. `doing` goes before the
-  // path in its message.
-  Error failure(const SQLite::Exception& exception, std::string_view doing);
+  // What `exception`, met before a commit, means: nothing has happened. After an I/O error, or
+  // where the database looks damaged, must_recover() is true. `doing` goes before the path in the
+  // message.
+  Error note_failure(const SQLite::Exception& exception, std::string_view doing);
 
  private:
   struct Connection;
 
   Result<void> connect();
-  Result<void> try_to_connect();
+  Result<void> open_connection(bool log_was_empty);
+  Result<void> settle_log(bool log_was_empty);
+  Error cannot_open(const SQLite::Exception& exception, bool log_was_empty) const;
   Result<void> check_application();
   Result<void> move_log_again();
   Result<void> check_log_of_others();
@@ -121,10 +126,10 @@ class SqliteDatabase {
   Result<void> begin(SQLite::Statement& statement);
   int try_checkpoint(int mode, Deadline deadline);
   void distrust_log();
-  bool stays_in_doubt();
+  bool wait_for_syncs_of_others();
   bool is_synced();
   sqlite3* handle() const;
-  Error cannot(std::string_view what) const;
+  Error cannot(std::string_view what, int error) const;  // errno
   Error damaged() const;
   Error full() const;
   static int wait_while_busy(void* self, int tries);
@@ -134,7 +139,7 @@ class SqliteDatabase {
   std::unique_ptr<Connection> connection_;
   bool must_recover_ = false;           // see distrust_log()
   std::optional<LogEnd> acknowledged_;  // as far as this store knows; nothing: it does not
-  Deadline deadline_;                   // see wait_until()
+  Deadline deadline_;                   // see set_deadline()
 };
 
 }  // namespace counterd

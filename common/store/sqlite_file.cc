@@ -43,9 +43,9 @@ Error part_is_lost(const std::string& path) {
   return {
       Code::kUnavailable,
       "the file " + path +
-          ", a part of the database, was removed or replaced while it was in use; end all that "
-          "use the database in good order (counterctl stop), which saves what was in it, unless "
-          "another file is in its place or the disk has failed; then start again"};
+          ", a part of the database, was removed or replaced while it was in use; stop every "
+          "program that uses the database in good order (counterctl stop), which saves what was in "
+          "it, unless another file is in its place or the disk has failed; then start again"};
 }
 
 // The file's path without symbolic links, even if the file is yet to be created.
@@ -95,9 +95,9 @@ Result<UniqueFd> open_file(const std::string& path, bool create) {
   UniqueFd file(open(path.c_str(), kFlags));
   if (!file && errno == ENOENT && create) {
     struct stat folder {};
-    stat(std::filesystem::path(path).parent_path().c_str(), &folder);
+    const bool known = stat(std::filesystem::path(path).parent_path().c_str(), &folder) == 0;
     // A folder that is everybody's, such as /tmp, says nothing about who shares the file.
-    const bool shared = (folder.st_mode & S_IWGRP) != 0 && (folder.st_mode & S_IWOTH) == 0;
+    const bool shared = known && (folder.st_mode & S_IWGRP) != 0 && (folder.st_mode & S_IWOTH) == 0;
     const mode_t mode = shared ? 0660 : 0600;
     file = UniqueFd(open(path.c_str(), kFlags | O_CREAT | O_EXCL, mode));
     if (file) fchmod(file.get(), mode);  // the umask may have taken the group away

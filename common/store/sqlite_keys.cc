@@ -18,8 +18,8 @@ using std::chrono::steady_clock;
 constexpr std::size_t kSweptForEach = 2;
 constexpr std::size_t kSweptAlways = 16;
 
-// At the limit of keys it looks at more of them, in portions, for up to so long: at 40,000 rows or
-// so.
+// At the limit of keys a batch looks for expired ones for up to kSearchTime, kSweptWhenFull rows at
+// a time: at 40,000 rows or so.
 constexpr std::size_t kSweptWhenFull = 2'000;
 constexpr std::chrono::milliseconds kSearchTime{20};
 
@@ -139,30 +139,35 @@ void SqliteKeys::erase(const std::string& key, const std::string& name) {
   --count_;
 }
 
+// What the row that was found says of the operation.
+Outcome SqliteKeys::read_row(const Operation& operation) {
+  Outcome outcome;
+  if (select_.getColumn(0).getString() != identity_of(operation)) {
+    outcome.code = Code::kKeyReused;
+    return outcome;
+  }
+  outcome.replayed = true;
+  outcome.value = select_.getColumn(1).getInt64();
+  if (!select_.getColumn(2).isNull()) outcome.previous = select_.getColumn(2).getInt64();
+  if (!has_more(operation)) return outcome;
+  std::vector<Outcome> members =
+      read_outcomes(select_.getColumn(4).getString(), size_of(operation));
+  if (is_group(operation)) {
+    outcome.members = std::move(members);
+  } else {
+    outcome.updated_at_ms = members.front().updated_at_ms;
+    outcome.expires_at_ms = members.front().expires_at_ms;
+  }
+  return outcome;
+}
+
 std::optional<Outcome> SqliteKeys::find(const Operation& operation) {
   select_.bindNoCopy(1, operation.key);
   select_.bindNoCopy(2, operation.name);
   const bool found = select_.executeStep();
   const bool expired = found && select_.getColumn(3).getInt64() <= now_ms_;
   std::optional<Outcome> outcome;
-  if (found && !expired) {
-    outcome.emplace();
-    outcome->value = select_.getColumn(1).getInt64();
-    if (!select_.getColumn(2).isNull()) outcome->previous = select_.getColumn(2).getInt64();
-    const bool same = select_.getColumn(0).getString() == identity_of(operation);
-    outcome->replayed = same;
-    if (same && has_more(operation)) {
-      std::vector<Outcome> members =
-          read_outcomes(select_.getColumn(4).getString(), size_of(operation));
-      if (is_group(operation)) {
-        outcome->members = std::move(members);
-      } else {
-        outcome->updated_at_ms = members.front().updated_at_ms;
-        outcome->expires_at_ms = members.front().expires_at_ms;
-      }
-    }
-    if (!same) outcome->code = Code::kKeyReused;
-  }
+  if (found && !expired) outcome = read_row(operation);
   select_.reset();
   if (expired) erase(operation.key, operation.name);
   if (!outcome && count_ >= max_keys_) outcome.emplace().code = Code::kTooManyKeys;

@@ -3,8 +3,8 @@
 //
 // Rows are stored in key order, so that time-ordered keys, which the command line makes, are all
 // added at one end of the table. Expired keys are looked for in small portions, one per batch, by
-// going round the table: an index by expiry would cost every operation another page. So where they
-// are few, and there is no room for others, it takes some batches to find them.
+// going round the table: an index by expiry would cost every operation another page. So where the
+// table is full and few keys have expired, finding them takes several batches.
 //
 // REQUIRES, for all: the turn is held and a transaction that writes is open. Throws
 // SQLite::Exception.
@@ -47,6 +47,7 @@ class SqliteKeys {
   void recount();
   bool sweep(std::size_t rows);
   void erase(const std::string& key, const std::string& name);
+  Outcome read_row(const Operation& operation);
 
   const std::chrono::milliseconds lifetime_;
   const std::int64_t max_keys_;

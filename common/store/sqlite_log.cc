@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <string>
 
@@ -95,10 +96,10 @@ LogReading read_log(int file, const LogIndex& index,
                     const std::function<bool(std::string_view bytes, off_t at)>& take) {
   if (index.end.frames == 0) return {State::kWhole};
   std::string piece(kLogHeader, '\0');
-  if (const State read = read_at(file, 0, piece); read != State::kWhole) return {read};
+  if (const State read = read_at(file, 0, piece); read != State::kWhole) return {read, 0, errno};
   LogChecksum checksum(piece);
   if (!is_its_header(checksum, index, piece)) return {State::kLost};
-  if (!take(piece, 0)) return {State::kFailed};
+  if (!take(piece, 0)) return {State::kFailed, 0, errno};
   const std::size_t frame = kFrameHeader + index.page_bytes;
   const auto most = static_cast<std::uint32_t>(std::max<std::size_t>(kPieceBytes / frame, 1));
   for (std::uint32_t done = 0; done < index.end.frames;) {
@@ -106,10 +107,10 @@ LogReading read_log(int file, const LogIndex& index,
     piece.assign(count * frame, '\0');
     const auto at = static_cast<off_t>(kLogHeader + done * frame);
     const State read = read_at(file, at, piece);
-    if (read == State::kFailed) return {read, done};
+    if (read == State::kFailed) return {read, done, errno};
     const std::uint32_t whole = add_frames(checksum, index, piece);
     if (whole < count) return {State::kLost, done + whole};
-    if (!take(piece, at)) return {State::kFailed, done};
+    if (!take(piece, at)) return {State::kFailed, done, errno};
     done += count;
   }
   if (checksum == index.checksum) return {State::kWhole, index.end.frames};

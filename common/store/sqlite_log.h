@@ -66,15 +66,16 @@ struct LogReading {
   enum class State : unsigned char {
     kWhole,   // the file holds what the index says
     kLost,    // it does not
-    kFailed,  // it cannot be read, or `take` has failed; errno
+    kFailed,  // it cannot be read, or `take` has failed
   };
   State state;
   std::uint32_t whole = 0;  // how many frames, from the first one on, are as they were written
+  int error = 0;            // of kFailed: errno
 };
 
 // Reads from `file` all that `index` says the log holds, and gives it to `take`, one piece after
 // another: the bytes and where they are; only those that are as they were written. `take` returns
-// whether to go on.
+// whether to go on; if not, errno says why.
 LogReading read_log(int file, const LogIndex& index,
                     const std::function<bool(std::string_view bytes, off_t at)>& take);
 

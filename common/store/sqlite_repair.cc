@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "common/store/sqlite_vfs.h"
 
@@ -23,10 +24,10 @@ bool write_all(int file, std::string_view bytes, off_t at) {
 // Shortens the log to the frames that are whole. Only if no lost frame has been moved into the
 // database: else what is left of the log would cover newer pages there, and the database needs what
 // is lost, because a checkpoint skips pages that change again later in the log. If all of the log
-// has been moved, the database has everything, and the log is dropped. REQUIRES: nobody writes,
-// nobody makes a checkpoint
+// has been moved, the database has everything, and the log is dropped. kFailed: check.error
+// says why. REQUIRES: nobody writes, nobody makes a checkpoint
 LogCheck::State shorten_log(sqlite3* connection, int log, std::uint32_t acknowledged,
-                            const LogCheck& check) {
+                            LogCheck& check) {
   const ShmLock readers(connection, ShmLocks::kReaders);
   if (readers.code() != SQLITE_OK) return LogCheck::State::kBusy;
   const auto [moved, tried] = moved_frames(connection);
@@ -34,7 +35,10 @@ LogCheck::State shorten_log(sqlite3* connection, int log, std::uint32_t acknowle
     // A sync of the database that has failed is not asked again: it would be believed.
     const bool has_all = moved == check.frames && sync_database(connection) == SQLITE_OK;
     if (!has_all) return LogCheck::State::kDamaged;
-    if (ftruncate(log, 0) != 0 || fdatasync(log) != 0) return LogCheck::State::kFailed;
+    if (ftruncate(log, 0) != 0 || fdatasync(log) != 0) {
+      check.error = errno;
+      return LogCheck::State::kFailed;
+    }
   }
   forget_index(connection);
   return LogCheck::State::kShortened;
@@ -49,7 +53,7 @@ LogCheck examine_log(sqlite3* connection, int log, const std::optional<LogEnd>& 
   if (write.code() != SQLITE_OK || checkpoint->code() != SQLITE_OK) return {State::kBusy};
   const LogIndex index = read_log_index(connection);
   const LogReading read = read_log(log, index, [](std::string_view, off_t) { return true; });
-  LogCheck check{State::kWhole, index.end.frames, read.whole};
+  LogCheck check{State::kWhole, index.end.frames, read.whole, read.error};
   if (read.state == LogReading::State::kFailed) check.state = State::kFailed;
   if (read.state == LogReading::State::kLost) {
     const bool is_known = acknowledged && acknowledged->salts == index.end.salts;
@@ -63,12 +67,14 @@ LogCheck examine_log(sqlite3* connection, int log, const std::optional<LogEnd>& 
   return check;
 }
 
-LogReading::State rewrite_log(sqlite3* connection, int log) {
-  const LogReading written =
+LogReading rewrite_log(sqlite3* connection, int log) {
+  LogReading written =
       read_log(log, read_log_index(connection),
                [log](std::string_view bytes, off_t at) { return write_all(log, bytes, at); });
-  if (written.state != LogReading::State::kWhole) return written.state;
-  return fdatasync(log) == 0 ? LogReading::State::kWhole : LogReading::State::kFailed;
+  if (written.state == LogReading::State::kWhole && fdatasync(log) != 0) {
+    written = {LogReading::State::kFailed, written.whole, errno};
+  }
+  return written;
 }
 
 }  // namespace counterd

@@ -21,11 +21,12 @@ struct LogCheck {
     kDamaged,    // more may be lost; is_damaged() from now on, and else nothing was changed
     kUnknown,    // frames are lost, and `acknowledged` says nothing about them; nothing was changed
     kBusy,       // another program writes or makes a checkpoint, or reads what is lost
-    kFailed,     // a system call failed; errno
+    kFailed,     // a system call failed
   };
   State state;
   std::uint32_t frames = 0;  // that it should have
   std::uint32_t whole = 0;   // how many of them, from the first one on, it has
+  int error = 0;             // of kFailed: errno
   // Of kDamaged: keeps others from moving what is left of the log into the database.
   std::unique_ptr<ShmLock> no_checkpoints = nullptr;
 };
@@ -40,6 +41,6 @@ LogCheck examine_log(sqlite3* connection, int log, const std::optional<LogEnd>& 
 
 // Writes the log's file as it is, and syncs it. kLost: it no longer is as it was written.
 // REQUIRES: nobody writes to it meanwhile
-LogReading::State rewrite_log(sqlite3* connection, int log);
+LogReading rewrite_log(sqlite3* connection, int log);
 
 }  // namespace counterd

@@ -47,7 +47,7 @@ int map(sqlite3_file* file, volatile void*& region) {
 // A number in the shared memory; 0, for a moment, where there is none.
 template <class Number>
 std::atomic_ref<Number> number_at(sqlite3_file* file, std::size_t offset) {
-  static Number none;
+  thread_local Number none;  // stores of other threads look for theirs
   volatile void* region = nullptr;
   map(file, region);
   if (region == nullptr) {

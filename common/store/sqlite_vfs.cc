@@ -36,8 +36,8 @@ struct Log : sqlite3_file {
   std::vector<char> gathered;
   sqlite3_int64 offset = 0;  // of the first byte gathered
   bool begins_anew = false;  // its first bytes were written and are not synced
-  // Of a write that SQLite believes succeeded: what the transaction writes after it is refused, and
-  // so is its commit.
+  // The error of a gathered write, which SQLite takes for done: what the transaction writes after
+  // it is refused with the same, and so is its commit.
   int failure = SQLITE_OK;
 };
 

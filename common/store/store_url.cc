@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/endpoint.h"
 #include "common/number.h"
 #include "common/quote.h"
 #include "common/state_directory.h"
@@ -58,15 +59,6 @@ Result<std::string> take_user(std::string_view& rest, std::size_t at) {
   }
   rest.remove_prefix(at + 1);
   return std::string(user);
-}
-
-// What names and addresses are made of, an IPv6 zone included. Anything else, such as '?', may be
-// followed by what was never meant as a host, and hosts are shown.
-bool is_host(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           std::string_view("-._:%").find(c) != std::string_view::npos;
-  });
 }
 
 // "host", "host:port", "[v6]:port" into `location`.
