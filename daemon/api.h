@@ -9,9 +9,7 @@
 #include <string_view>
 #include <variant>
 
-#include "common/error.h"
-#include "common/operation.h"
-#include "common/store/store.h"
+#include "daemon/question.h"
 #include "daemon/request_head.h"
 #include "daemon/response.h"
 #include "daemon/sender.h"
@@ -32,13 +30,6 @@ struct ApiOptions {
   bool allow_get_writes = false;  // the seed's GET /increment and GET /reset
 };
 
-struct Probe {};    // does the store answer?
-struct Nothing {};  // no question to the store
-
-// What a request asks of the store, and what the store answers.
-using Question = std::variant<Operation, ListQuery, Probe, Nothing>;
-using Answer = std::variant<Step, Result<ListPage>, Result<StoreStatus>, Nothing>;
-
 struct Route;
 
 // What is kept of a request until its answer arrives.
@@ -53,8 +44,11 @@ struct Decoded {
   std::variant<Question, Response> result;  // a Response: the request was refused
 };
 
+// What the request asks, or its refusal: never fails.
 Decoded decode(const RequestHead& head, std::string_view body, const ApiOptions& options);
 
+// The response to a request that decode() did not refuse; of HEAD as of GET. REQUIRES: `answer` is
+// of the question's kind
 Response encode(const Call& call, const Answer& answer, const Figures& figures);
 
 }  // namespace counterd

@@ -79,7 +79,7 @@ Batcher::Batcher(asio::io_context& loop, std::unique_ptr<Store> store,
 void Batcher::run() {
   while (!std::exchange(stopped_, false)) {
     const bool came = handle_some();
-    const Deadline now = steady_clock::now();
+    const Time now = steady_clock::now();
     const Deadline next = due(now);
     if (next <= now) {
       serve();
@@ -114,7 +114,8 @@ void Batcher::wait_until(Deadline deadline) {
   loop_.run_one();
 }
 
-// Only if it is not so set already: setting it runs a handler, which would end each sleep at once.
+// Only if the time is another one: setting it cancels the wait before, whose handler then runs and
+// would end each sleep at once.
 void Batcher::set_alarm(Deadline deadline) {
   if (deadline == alarm_time_) return;
   alarm_time_ = deadline;
@@ -142,7 +143,7 @@ bool Batcher::submit(Question question, std::shared_ptr<Waiter> waiter, std::uin
 }
 
 // When to ask the store.
-Deadline Batcher::due(Deadline now) {
+Deadline Batcher::due(Time now) {
   if (waiting_.steps.empty() && queries_.empty()) return Deadline::max();
   if (is_full() || !queries_.empty()) return {};
   return gathering_.end(waiting_.steps.size(), now);
@@ -152,7 +153,7 @@ bool Batcher::is_full() const {
   return unanswered_ >= kMaxBatchOperations;
 }
 
-// A full batch lacks nobody, however few its steps are.
+// A full batch is complete, even if it consists of a few large groups.
 void Batcher::learn() {
   if (!queries_.empty()) {
     gathering_.learn_nothing();
@@ -254,19 +255,19 @@ bool Batcher::take_turn() {
 // change, by the same client, must see it.
 void Batcher::answer_without_turn(const Error& error) {
   const bool helps_to_wait = error.code == Code::kOverloaded;
-  const Deadline now = steady_clock::now();
+  const Time now = steady_clock::now();
   Batch taken = std::exchange(waiting_, {});
   taken_ += taken.steps.size();
   Batch changes;
   Batch reports;
   Batch patient;
-  std::unordered_set<const Waiter*> waiting;
+  std::unordered_set<const Waiter*> clients_that_wait;
   for (std::size_t i = 0; i < taken.steps.size(); ++i) {
-    const Waiter* const waiter = taken.tickets[i].waiter.get();
-    const bool needs_turn = changes_something(taken.steps[i].operation);
-    const bool fails = needs_turn && (!helps_to_wait || taken.tickets[i].deadline <= now);
-    const bool waits = !fails && (needs_turn || waiting.contains(waiter));
-    if (waits) waiting.insert(waiter);
+    const Waiter* const client = taken.tickets[i].waiter.get();
+    const bool changes_it = changes_something(taken.steps[i].operation);
+    const bool fails = changes_it && (!helps_to_wait || taken.tickets[i].deadline <= now);
+    const bool waits = !fails && (changes_it || clients_that_wait.contains(client));
+    if (waits) clients_that_wait.insert(client);
     Batch& part = fails ? changes : waits ? patient : reports;
     part.steps.push_back(std::move(taken.steps[i]));
     part.tickets.push_back(std::move(taken.tickets[i]));

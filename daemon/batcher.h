@@ -14,9 +14,10 @@
 #include <memory>
 #include <vector>
 
+#include "common/deadline.h"
 #include "common/store/store.h"
-#include "daemon/api.h"
 #include "daemon/gathering.h"
+#include "daemon/question.h"
 #include "daemon/stand_in.h"
 #include "daemon/store_health.h"
 
@@ -71,7 +72,7 @@ class Batcher {
   };
 
   bool handle_some();
-  Deadline due(Deadline now);
+  Deadline due(Time now);
   bool is_full() const;
   void wait_until(Deadline deadline);
   void set_alarm(Deadline deadline);

@@ -132,11 +132,11 @@ std::size_t Connection::serve_request(std::string_view input) {
   const std::size_t size = head.size + head.body_size;
   if (input.size() < size) {
     needed_ = size;
-    continue_due_ = head.expects_continue && !continue_sent_;
+    if (head.expects_continue && continue_ == Continue::kNone) continue_ = Continue::kDue;
     if (exchanges_.empty()) send_continue();
     return 0;
   }
-  continue_sent_ = false;
+  continue_ = Continue::kNone;
   answer_request(head, input.substr(head.size, head.body_size));
   return size;
 }
@@ -207,11 +207,12 @@ void Connection::refuse(const Error& error, std::string_view request) {
 }
 
 void Connection::send_continue() {
-  if (!std::exchange(continue_due_, false)) return;
+  if (continue_ != Continue::kDue) return;
   constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
   // Nothing else is unwritten, so a socket that does not take this much takes nothing. The client
   // sends the body all the same, after a while (RFC 9110, 10.1.1).
-  continue_sent_ = send(socket_.get(), kContinue.data(), kContinue.size(), MSG_NOSIGNAL) >= 0;
+  const bool sent = send(socket_.get(), kContinue.data(), kContinue.size(), MSG_NOSIGNAL) >= 0;
+  continue_ = sent ? Continue::kSent : Continue::kNone;
 }
 
 void Connection::send_when_answered() {
@@ -281,7 +282,7 @@ void Connection::time_out() {
 
 void Connection::cut_off() {
   if (phase_ != Phase::kReceiving) return close();
-  refuse({Code::kOverloaded, "too much of other requests is on its way"}, input_);
+  refuse({Code::kOverloaded, "too many unfinished requests are held in memory"}, input_);
   send_when_answered();
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/unique_fd.h"
+#include "daemon/api.h"
 #include "daemon/batcher.h"
 #include "daemon/ready_set.h"
 #include "daemon/request_head.h"
@@ -41,9 +42,9 @@ class Connection : public Waiter,
   void on_ready(std::uint32_t events) override;
   void finish(std::uint64_t number, Answer answer) override;
 
-  // Answers 408 to a request that has not arrived in time; closes.
+  // Closes; a request that is being received is answered before: it has not arrived in time (408),
+  // or takes too much memory (503).
   void time_out();
-  // Answers 503 to a request that has not arrived in full; closes.
   void cut_off();
   // Ends the connection after what it has already asked; at once if it has asked nothing and either
   // has been served before or the drain is late.
@@ -60,6 +61,13 @@ class Connection : public Waiter,
     bool done = false;
     Response response;
     std::unique_ptr<asio::steady_timer> patience = {};  // for a probe
+  };
+
+  // Of 100, for the request that is being received.
+  enum class Continue : unsigned char {
+    kNone,
+    kDue,  // once the answers before it are sent
+    kSent,
   };
 
   void go_on_reading();
@@ -84,11 +92,10 @@ class Connection : public Waiter,
   Server& server_;
   UniqueFd socket_;  // none: closed
   Phase phase_ = Phase::kIdle;
-  bool readable_ = false;           // the socket may have more to read, or its end or an error
-  bool client_ended_ = false;       // its end or error was reported: no further event will come
-  bool closing_ = false;            // no more requests are taken
-  bool continue_sent_ = false;      // 100, for the request that is being received
-  bool continue_due_ = false;       // ... once the answers before it are sent
+  bool readable_ = false;      // the socket may have more to read, or its end or an error
+  bool client_ended_ = false;  // its end or error was reported: no further event will come
+  bool closing_ = false;       // no more requests are taken
+  Continue continue_ = Continue::kNone;
   bool round_ended_ = false;        // the rest of the input waits for the answers
   std::uint32_t unanswered_ = 0;    // of exchanges_
   std::uint64_t first_number_ = 0;  // of exchanges_.front()

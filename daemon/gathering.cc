@@ -15,15 +15,14 @@ std::size_t most_of(std::size_t all) {
 
 }  // namespace
 
-void Gathering::begin(std::size_t expected, std::chrono::steady_clock::duration commit,
-                      Deadline now) {
+void Gathering::begin(std::size_t expected, std::chrono::steady_clock::duration commit, Time now) {
   expected_ = expected;
   commit_ = commit;
   patience_end_ = now + commit / 2;
   last_ones_end_.reset();
 }
 
-Deadline Gathering::end(std::size_t come, Deadline now) {
+Deadline Gathering::end(std::size_t come, Time now) {
   if (come >= expected_) return {};
   if (come < most_of(expected_)) {
     if (skip_ > 0) return {};

@@ -17,13 +17,13 @@ namespace counterd {
 class Gathering {
  public:
   // Expects so many steps, now that a commit which took `commit` is over.
-  void begin(std::size_t expected, std::chrono::steady_clock::duration commit, Deadline now);
+  void begin(std::size_t expected, std::chrono::steady_clock::duration commit, Time now);
 
   // Until when to wait for more when so many have come; in the past: not at all.
-  Deadline end(std::size_t come, Deadline now);
+  Deadline end(std::size_t come, Time now);
 
-  // A batch is put to the store when so many have come. If more were waited for and did not come,
-  // the next batches that lack them begin without waiting: twice as many batches each time.
+  // Called when a batch of so many steps is put to the store. If more were waited for and did not
+  // come, the next batches that lack them do not wait: one batch, then 2, 4 and so on.
   void learn(std::size_t come);
   // The same, when the batch is put for another reason, which says nothing about who comes.
   void learn_nothing() { waited_ = false; }

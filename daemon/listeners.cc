@@ -137,10 +137,13 @@ Result<Endpoint> take_over_socket(int fd) {
   socklen_t size = sizeof address;
   int listening = 0;
   socklen_t listening_size = sizeof listening;
+  constexpr std::array kFamilies = {AF_INET, AF_INET6, AF_UNIX};
   if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0 ||
       getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &listening_size) != 0 ||
-      listening == 0) {
-    return refuse("no listening stream socket; check ListenStream= in the socket unit");
+      listening == 0 ||
+      std::find(kFamilies.begin(), kFamilies.end(), address.ss_family) == kFamilies.end()) {
+    return refuse(
+        "no listening stream socket of TCP or Unix; check ListenStream= in the socket unit");
   }
   fcntl(fd, F_SETFD, FD_CLOEXEC);
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);

@@ -43,7 +43,7 @@ int run(int argc, const char* const* argv) {
 
 int main(int argc, char** argv) {
   counterd::set_up_process();
-  // How the supervisor starts a worker: see daemon/worker.h.
+  // How the supervisor starts a worker: see daemon/worker_process.h.
   // An exception there ends the worker, and the supervisor replaces it.
   if (argc == 4 && std::string_view(argv[1]) == "worker") {
     const auto slot = counterd::parse_int64_within(argv[2], "slot", 0, 65'535);

@@ -39,10 +39,11 @@ Values split_at_commas(const std::string& text) {
   return CLI::detail::split(text, ',');
 }
 
-// Where the values of a setting come from, for messages, and what they are.
+// Where the values of a setting come from, what they are, and the code of an error in them.
 struct Source {
-  std::string name;
+  std::string name;  // for messages
   Values values;
+  Code code = Code::kConfig;
 };
 
 using Sources = std::map<std::string, Source>;  // by Setting::name
@@ -78,7 +79,7 @@ Result<Sources> read_sources(const std::map<std::string, Values>& flags,
                              const std::optional<std::string>& file) {
   Sources sources;
   for (const auto& [name, values] : flags) {
-    if (!values.empty()) sources.emplace(name, Source{"--" + name, values});
+    if (!values.empty()) sources.emplace(name, Source{"--" + name, values, Code::kUsage});
   }
   read_environment(sources);
   if (!file) return sources;
@@ -90,8 +91,7 @@ Result<void> set_all(DaemonOptions& options, const Sources& sources) {
   for (const Setting& setting : settings()) {
     const auto source = sources.find(setting.name);
     if (source == sources.end()) continue;
-    const auto& [name, values] = source->second;
-    const Code code = name.starts_with("--") ? Code::kUsage : Code::kConfig;
+    const auto& [name, values, code] = source->second;
     if (values.empty() || (values.size() > 1 && !setting.repeatable)) {
       return Error{code, name + " takes one value"};
     }

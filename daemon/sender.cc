@@ -59,7 +59,7 @@ Result<void> check_sender(const RequestHead& head, const SenderRules& rules,
   if (!changes_something) return {};
   const std::string_view site = head.sec_fetch_site;
   if (head.has_origin || site == "cross-site" || site == "same-site") {
-    return Error{Code::kForbidden, "requests that a browser sends for a site change nothing here"};
+    return Error{Code::kForbidden, "a web page in a browser may not change counters"};
   }
   return {};
 }

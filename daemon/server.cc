@@ -10,6 +10,7 @@
 
 #include "common/limits.h"
 #include "common/log.h"
+#include "daemon/timer.h"
 
 namespace counterd {
 namespace {
@@ -101,7 +102,7 @@ bool Server::accept_queued(Listener& listener, std::size_t most) {
 
 // Why connections have to wait; not each time that it is tried anew.
 void Server::log_rarely(std::string_view message) {
-  const Deadline now = steady_clock::now();
+  const Time now = steady_clock::now();
   if (now < next_log_) return;
   next_log_ = now + kLogPause;
   log_line(message);
@@ -157,13 +158,6 @@ void Server::remove(Connection& connection) {
   }
 }
 
-void Server::after(std::chrono::milliseconds delay, std::function<void()> then) {
-  auto timer = std::make_shared<asio::steady_timer>(loop_, delay);
-  timer->async_wait([timer, then = std::move(then)](const asio::error_code& failure) {
-    if (!failure) then();
-  });
-}
-
 void Server::arm(Deadline deadline) {
   armed_for_ = deadline;
   expiry_.expires_at(deadline);
@@ -174,7 +168,7 @@ void Server::arm(Deadline deadline) {
 
 void Server::expire() {
   armed_for_ = Deadline::max();
-  const Deadline now = steady_clock::now();
+  const Time now = steady_clock::now();
   Deadline next = Deadline::max();
   for (List& list : lists_) {
     while (!list.empty() && list.front()->deadline_ <= now) {
@@ -192,8 +186,8 @@ void Server::drain(std::chrono::milliseconds longest, std::function<void()> done
   for (Listener& listener : listeners_) accept_queued(listener, max_connections_);
   listeners_.clear();
   pause_.cancel();
-  after(std::min(kIdlePatience, longest / 2), [this] { drain_idle(); });
-  after(kDrainPatience, [this] {
+  after(loop_, std::min(kIdlePatience, longest / 2), [this] { drain_idle(); });
+  after(loop_, kDrainPatience, [this] {
     drain_is_late_ = true;
     drain_idle();
   });

@@ -51,8 +51,6 @@ class Server {
   // its replies; perhaps this one.
   void make_room(Connection& connection);
   void remove(Connection& connection);
-  // Calls `then` after `delay`.
-  void after(std::chrono::milliseconds delay, std::function<void()> then);
 
  private:
   using Listener = asio::posix::stream_descriptor;

@@ -17,7 +17,7 @@ struct Setting {
   std::string value_name;  // empty: a flag
   std::string help;
   Result<void> (*set)(DaemonOptions& options, const std::string& value);
-  // The values that would set it to what it is; none where it is not part of
+  // The values that, given to set(), make it what it is; empty where it is not listed in
   // DaemonOptions::settings.
   Values (*get)(const DaemonOptions& options);
   bool repeatable = false;

@@ -5,26 +5,26 @@
 namespace counterd {
 namespace {
 
-// How long after a failure the store must have answered to be well again: where one counter fails
-// and others do not, both alternate as fast as they are asked for. And how many failures are logged
-// until then at once, before others have to wait so long as well.
+// The store has recovered when it has not failed for so long: where one counter fails and others do
+// not, failures and successes alternate as fast as they are asked for. Until then so many different
+// failures are logged at once; more of them, one each time that so long has passed.
 constexpr std::chrono::seconds kQuietTime{10};
 constexpr std::size_t kMostFailures = 8;
 
 }  // namespace
 
-std::optional<std::string> StoreHealth::note_change(const Error* failure, Deadline now) {
+std::optional<std::string> StoreHealth::note_change(const Error* failure, Time now) {
   if (failure == nullptr) return note_success(now);
   changes_failed_ = true;
   return note_failure(*failure, now);
 }
 
-std::optional<std::string> StoreHealth::note_read(const Error* failure, Deadline now) {
+std::optional<std::string> StoreHealth::note_read(const Error* failure, Time now) {
   if (failure != nullptr) return note_failure(*failure, now);
   return changes_failed_ ? std::nullopt : note_success(now);
 }
 
-std::optional<std::string> StoreHealth::note_batch(std::span<const Step> batch, Deadline now) {
+std::optional<std::string> StoreHealth::note_batch(std::span<const Step> batch, Time now) {
   const auto change = std::find_if(batch.begin(), batch.end(), [](const Step& step) {
     return changes_something(step.operation);
   });
@@ -37,7 +37,7 @@ std::optional<std::string> StoreHealth::note_batch(std::span<const Step> batch, 
   return only_reads ? note_read(failure, now) : note_change(failure, now);
 }
 
-std::optional<std::string> StoreHealth::note_failure(const Error& failure, Deadline now) {
+std::optional<std::string> StoreHealth::note_failure(const Error& failure, Time now) {
   latest_ = now;
   const bool known =
       std::find(failures_.begin(), failures_.end(), failure.message) != failures_.end();
@@ -50,7 +50,7 @@ std::optional<std::string> StoreHealth::note_failure(const Error& failure, Deadl
   return failure.message;
 }
 
-std::optional<std::string> StoreHealth::note_success(Deadline now) {
+std::optional<std::string> StoreHealth::note_success(Time now) {
   if (failures_.empty() || now - latest_ < kQuietTime) return std::nullopt;
   failures_.clear();
   changes_failed_ = false;

@@ -17,6 +17,7 @@
 #include "common/number.h"
 #include "common/version.h"
 #include "daemon/notify.h"
+#include "daemon/worker_setup.h"
 
 namespace counterd {
 namespace {
@@ -71,37 +72,40 @@ std::string text_of(const std::vector<Endpoint>& endpoints) {
 
 Result<Supervisor> Supervisor::open(DaemonOptions options) {
   Supervisor supervisor(std::move(options));
+  if (const Result<void> set_up = supervisor.set_up(); !set_up) return set_up.error();
+  return supervisor;
+}
+
+Result<void> Supervisor::set_up() {
   raise_descriptor_limit();
-  Result<UniqueFd> ready = take_over_descriptor(supervisor.options_.ready_fd);
+  Result<UniqueFd> ready = take_over_descriptor(options_.ready_fd);
   if (!ready) return ready.error();
-  supervisor.ready_ = std::move(*ready);
+  ready_ = std::move(*ready);
   Result<UniqueFd> signals = take_over_signals();
   if (!signals) return signals.error();
-  supervisor.signals_ = std::move(*signals);
-  supervisor.binary_ = UniqueFd(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
-  if (!supervisor.binary_) return system_error(Code::kIo, "cannot open /proc/self/exe", errno);
-  Result<Listeners> listeners = Listeners::from_systemd();
-  if (listeners && listeners->endpoints().empty()) {
-    listeners = Listeners::open(supervisor.options_.listen);
-  }
-  if (!listeners) return listeners.error();
-  supervisor.listeners_ = std::move(*listeners);
-  const std::vector<int> sockets = supervisor.listeners_.sockets_of(0);
-  if (std::find(sockets.begin(), sockets.end(), supervisor.options_.ready_fd) != sockets.end()) {
-    return Error{Code::kConfig, "--ready-fd: descriptor " +
-                                    std::to_string(supervisor.options_.ready_fd) +
-                                    " is a socket from systemd; name another one"};
-  }
-  Result<ControlServer> control = ControlServer::open(supervisor.listeners_.endpoints());
+  signals_ = std::move(*signals);
+  binary_ = UniqueFd(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  if (!binary_) return system_error(Code::kIo, "cannot open /proc/self/exe", errno);
+  if (const Result<void> listening = open_listeners(); !listening) return listening.error();
+  Result<ControlServer> control = ControlServer::open(listeners_.endpoints());
   if (!control) return control.error();
-  supervisor.control_ = std::move(*control);
-  supervisor.wanted_ = static_cast<std::size_t>(supervisor.options_.workers);
-  if (const Result<void> written = supervisor.write_worker_setup(); !written) {
-    return written.error();
-  }
+  control_ = std::move(*control);
+  wanted_ = static_cast<std::size_t>(options_.workers);
+  if (const Result<void> written = write_worker_setup(); !written) return written.error();
   // It must remain possible to remove the caller's folder and to unmount its disk.
   if (chdir("/") != 0) return system_error(Code::kIo, "cannot change to the folder /", errno);
-  return supervisor;
+  return {};
+}
+
+Result<void> Supervisor::open_listeners() {
+  Result<Listeners> listeners = Listeners::from_systemd();
+  if (listeners && listeners->endpoints().empty()) listeners = Listeners::open(options_.listen);
+  if (!listeners) return listeners.error();
+  listeners_ = std::move(*listeners);
+  const std::vector<int> sockets = listeners_.sockets_of(0);
+  if (std::find(sockets.begin(), sockets.end(), options_.ready_fd) == sockets.end()) return {};
+  return Error{Code::kConfig, "--ready-fd: descriptor " + std::to_string(options_.ready_fd) +
+                                  " is a socket from systemd; name another one"};
 }
 
 Result<void> Supervisor::write_worker_setup() {
@@ -157,7 +161,7 @@ int Supervisor::milliseconds_to_wait() const {
   for (const Slot& slot : slots_) {
     next = std::min(next, slot.kill_at);
     if (slot.state != WorkerState::kWaiting || stopping_) continue;
-    // One that retires goes away when those after it have, at no time that is known.
+    // One that retires goes away once all behind it are gone, which wakes nobody.
     next = std::min(next, slot.retiring ? Clock::now() + kFirstPause : slot.start_at);
   }
   if (next == Clock::time_point::max()) return -1;
@@ -211,11 +215,7 @@ void Supervisor::take_end_of_worker(std::size_t index, int status) {
     if (!stopping_) stop();
     return;
   }
-  if (state == WorkerState::kStarting) {
-    slot.pause = slot.pause.count() == 0 ? kFirstPause : std::min(2 * slot.pause, kLongestPause);
-    slot.start_at += slot.pause;
-    route();
-  }
+  if (state == WorkerState::kStarting) back_off(slot);
   if (stopping_) return;
   log_line(name +
            (WIFSIGNALED(status) ? " was killed by signal " + std::to_string(WTERMSIG(status))
@@ -223,6 +223,13 @@ void Supervisor::take_end_of_worker(std::size_t index, int status) {
            (state == WorkerState::kStarting
                 ? " while it started; next try in " + std::to_string(slot.pause.count()) + " ms"
                 : "; it is replaced"));
+}
+
+// After a start that has failed.
+void Supervisor::back_off(Slot& slot) {
+  slot.pause = slot.pause.count() == 0 ? kFirstPause : std::min(2 * slot.pause, kLongestPause);
+  slot.start_at = Clock::now() + slot.pause;
+  route();
 }
 
 void Supervisor::take_words_of_workers() {
@@ -254,8 +261,7 @@ void Supervisor::let_go(std::size_t index) {
   Slot& slot = slots_[index];
   log_line("worker " + std::to_string(index) + " (pid " + std::to_string(slot.process.pid) +
            ") was told to end; it is replaced");
-  leaving_.push_back({std::exchange(slot.process, {}), index, unix_now_ms(),
-                      Clock::now() + options_.drain_timeout + kKillPatience});
+  leaving_.push_back({std::exchange(slot.process, {}), index, unix_now_ms(), end_of_patience()});
   enter(slot, WorkerState::kWaiting);
   slot.start_at = Clock::now();
 }
@@ -308,9 +314,9 @@ void Supervisor::start(std::size_t index) {
   Result<WorkerProcess> process =
       start_worker(binary_, setup_, index, listeners_.sockets_of(index));
   if (!process) {
-    log_line(process.error().message);
-    slot.start_at = Clock::now() + kFirstPause;
-    return;
+    back_off(slot);
+    return log_line(process.error().message + "; next try in " +
+                    std::to_string(slot.pause.count()) + " ms");
   }
   slot.process = std::move(*process);
   enter(slot, WorkerState::kStarting);
@@ -364,8 +370,8 @@ Result<void> Supervisor::add_slots_up_to(std::size_t wanted) {
   return {};
 }
 
-// Where no worker could start, connections would wait for the next try: they go there only if no
-// other slot is left.
+// Slots whose worker fails to start get no connections, which would wait there for the next try,
+// unless all slots are so.
 void Supervisor::route() {
   if (stopping_) return;
   std::vector<std::size_t> staying;
@@ -391,9 +397,13 @@ void Supervisor::stop() {
 
 void Supervisor::drain(Slot& slot) {
   if (slot.state == WorkerState::kReady) enter(slot, WorkerState::kDraining);
-  const auto kill_at = Clock::now() + options_.drain_timeout + kKillPatience;
-  slot.kill_at = std::min(slot.kill_at, kill_at);
+  slot.kill_at = std::min(slot.kill_at, end_of_patience());
   kill(slot.process.pid, SIGTERM);
+}
+
+// With a worker that is told to end now.
+Supervisor::Clock::time_point Supervisor::end_of_patience() const {
+  return Clock::now() + options_.drain_timeout + kKillPatience;
 }
 
 void Supervisor::kill_all() {

@@ -19,7 +19,7 @@
 #include "daemon/control_server.h"
 #include "daemon/listeners.h"
 #include "daemon/options.h"
-#include "daemon/worker.h"
+#include "daemon/worker_process.h"
 
 namespace counterd {
 
@@ -44,7 +44,7 @@ class Supervisor {
     WorkerProcess process;
     bool retiring = false;  // goes away when its worker has ended and its queue is empty
     Clock::time_point start_at;
-    std::chrono::milliseconds pause{0};  // after the last death while starting; 0: none died so
+    std::chrono::milliseconds pause{0};  // after a start that has failed; 0: the last one has not
     Clock::time_point kill_at = Clock::time_point::max();
   };
 
@@ -58,12 +58,15 @@ class Supervisor {
 
   explicit Supervisor(DaemonOptions options) : options_(std::move(options)) {}
 
+  Result<void> set_up();
+  Result<void> open_listeners();
   Result<void> write_worker_setup();
   void wait();
   int milliseconds_to_wait() const;
   void take_signals();
   void reap();
   void take_end_of_worker(std::size_t slot, int status);
+  void back_off(Slot& slot);
   void take_words_of_workers();
   void take_word_of_worker(std::size_t slot);
   void become_ready(Slot& slot);
@@ -78,6 +81,7 @@ class Supervisor {
   void route();
   void stop();
   void drain(Slot& slot);
+  Clock::time_point end_of_patience() const;
   void kill_all();
   void kill_overdue();
   void end_when_empty();

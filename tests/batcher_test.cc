@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "common/limits.h"
+#include "daemon/timer.h"
 #include "tests/catch.h"
 #include "tests/steps.h"
 
@@ -130,8 +131,7 @@ struct Fixture {
     CHECK(come() >= answers);
   }
   void after(milliseconds delay, std::function<void()> action) {
-    auto timer = std::make_shared<asio::steady_timer>(loop, delay);
-    timer->async_wait([timer, action = std::move(action)](const asio::error_code&) { action(); });
+    counterd::after(loop, delay, std::move(action));
   }
   std::size_t come() const {
     std::size_t count = 0;

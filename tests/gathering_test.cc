@@ -11,7 +11,7 @@ using std::chrono::microseconds;
 using std::chrono::milliseconds;
 
 constexpr milliseconds kCommit{16};
-const Deadline now = std::chrono::steady_clock::now();
+const Time now = std::chrono::steady_clock::now();
 
 // How long it waits for more when so many of 32 have come, right after a commit.
 std::chrono::steady_clock::duration patience(Gathering& gathering, std::size_t come) {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <string>
 
+#include "daemon/timer.h"
 #include "tests/catch.h"
 
 namespace counterd {
@@ -22,8 +23,7 @@ constexpr milliseconds kLong{100};
 struct Fixture {
   // Once, in the loop.
   void after(milliseconds delay, std::function<void()> action) {
-    auto timer = std::make_shared<asio::steady_timer>(loop, delay);
-    timer->async_wait([timer, action = std::move(action)](const asio::error_code&) { action(); });
+    counterd::after(loop, delay, std::move(action));
   }
 
   asio::io_context loop{1};

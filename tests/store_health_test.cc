@@ -17,7 +17,7 @@ const std::optional<std::string> kAgain = "the store answers again";
 
 TEST_CASE("a failure is logged when it comes, and once however often") {
   StoreHealth health;
-  const Deadline now{};
+  const Time now{};
   CHECK(health.note_change(nullptr, now) == kNothing);
   CHECK(health.note_change(&kGone, now) == kGone.message);
   for (int i = 1; i < 100; ++i) CHECK(health.note_change(&kGone, now + seconds(i)) == kNothing);
@@ -25,7 +25,7 @@ TEST_CASE("a failure is logged when it comes, and once however often") {
 
 TEST_CASE("that the store answers again is logged once no failure has come for a while") {
   StoreHealth health;
-  const Deadline now{};
+  const Time now{};
   health.note_change(&kGone, now);
   health.note_change(&kGone, now + seconds(5));
   CHECK(health.note_change(nullptr, now + seconds(5) + kQuiet - seconds(1)) == kNothing);
@@ -36,7 +36,7 @@ TEST_CASE("that the store answers again is logged once no failure has come for a
 
 TEST_CASE("failures that alternate with successes, or with each other, do not flood the log") {
   StoreHealth health;
-  const Deadline now{};
+  const Time now{};
   int lines = 0;
   for (int i = 0; i < 1'000; ++i) {
     lines += health.note_change(&kGone, now).has_value() ? 1 : 0;
@@ -48,7 +48,7 @@ TEST_CASE("failures that alternate with successes, or with each other, do not fl
 
 TEST_CASE("many different failures do not flood the log, unless they end the daemon") {
   StoreHealth health;
-  const Deadline now{};
+  const Time now{};
   int lines = 0;
   Error error{Code::kUnavailable, ""};
   for (int i = 0; i < 1'000; ++i) {
@@ -63,7 +63,7 @@ TEST_CASE("many different failures do not flood the log, unless they end the dae
 
 TEST_CASE("that reading works says nothing about changes that have failed") {
   StoreHealth health;
-  const Deadline now{};
+  const Time now{};
   const Deadline later = now + 2 * kQuiet;
   health.note_change(&kGone, now);
   CHECK(health.note_read(nullptr, later) == kNothing);
@@ -74,7 +74,7 @@ TEST_CASE("that reading works says nothing about changes that have failed") {
 
 TEST_CASE("a batch with a change went as the change did") {
   StoreHealth health;
-  const Deadline now{};
+  const Time now{};
   std::vector<Step> batch = {report_of("a"), increment_of("a")};
   batch[1].outcome.code = Code::kStoreFull;
   batch[1].outcome.detail = "full";

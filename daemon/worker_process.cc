@@ -1,0 +1,73 @@
+#include "daemon/worker_process.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <string>
+
+#include "common/log.h"
+
+namespace counterd {
+namespace {
+
+// In the child, before it is a worker.
+[[noreturn]] void cannot_start() {
+  const Error error = system_error(Code::kIo, "cannot start a worker", errno);
+  log_line(error.message);
+  _exit(code_info(error.code).exit_status);
+}
+
+// Puts `fds` at kSetupFd and up, marks all others to be closed, and becomes the worker. In the
+// child; never returns. A worker that lacked one would take another file for it.
+[[noreturn]] void become_worker(const UniqueFd& binary, const std::vector<int>& fds, char** argv) {
+  const int first = kSetupFd;
+  const int after = first + static_cast<int>(fds.size());
+  std::vector<int> copies;
+  copies.reserve(fds.size());
+  const int image = fcntl(binary.get(), F_DUPFD_CLOEXEC, after);
+  if (image < 0) cannot_start();
+  for (const int fd : fds) {
+    copies.push_back(fcntl(fd, F_DUPFD_CLOEXEC, after));
+    if (copies.back() < 0) cannot_start();
+  }
+  for (std::size_t i = 0; i < copies.size(); ++i) {
+    if (dup2(copies[i], first + static_cast<int>(i)) < 0) cannot_start();
+  }
+  close_range(static_cast<unsigned>(after), ~0U, CLOSE_RANGE_CLOEXEC);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  unsetenv("NOTIFY_SOCKET");  // the supervisor speaks for the service
+  fexecve(image, argv, environ);
+  cannot_start();
+}
+
+}  // namespace
+
+Result<WorkerProcess> start_worker(const UniqueFd& binary, const UniqueFd& setup, std::size_t slot,
+                                   const std::vector<int>& sockets) {
+  std::array<int, 2> ends{};
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()) != 0) {
+    return system_error(Code::kIo, "cannot start a worker", errno);
+  }
+  UniqueFd ours(ends[0]);
+  const UniqueFd theirs(ends[1]);
+  std::vector<int> fds = {setup.get(), theirs.get()};
+  fds.insert(fds.end(), sockets.begin(), sockets.end());
+  std::vector<std::string> words = {"counterd", "worker", std::to_string(slot),
+                                    std::to_string(sockets.size())};
+  std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  const pid_t pid = fork();
+  if (pid < 0) return system_error(Code::kIo, "cannot start a worker", errno);
+  if (pid == 0) become_worker(binary, fds, argv.data());
+  return WorkerProcess{pid, std::move(ours)};
+}
+
+}  // namespace counterd

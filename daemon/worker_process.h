@@ -1,0 +1,34 @@
+// A worker as its supervisor sees it: how it is started, and what it says.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <vector>
+
+#include "common/error.h"
+#include "common/unique_fd.h"
+
+namespace counterd {
+
+// The descriptors that a worker starts with: its setup (worker_setup.h), its lifeline, a socket to
+// the supervisor, whose end means that the other side is gone, and its listening sockets.
+inline constexpr int kSetupFd = 3;
+inline constexpr int kLifelineFd = 4;
+inline constexpr int kFirstSocketFd = 5;
+
+// What a worker says by the lifeline: that it serves and its store answers; that it drains.
+inline constexpr char kReadyWord = 'r';
+inline constexpr char kLeavingWord = 'l';
+
+struct WorkerProcess {
+  pid_t pid = 0;
+  UniqueFd lifeline;  // does not block
+};
+
+// Starts a worker, as `counterd worker SLOT SOCKETS`, from the program image `binary`. `sockets`
+// are its listening sockets. kIo.
+Result<WorkerProcess> start_worker(const UniqueFd& binary, const UniqueFd& setup, std::size_t slot,
+                                   const std::vector<int>& sockets);
+
+}  // namespace counterd
