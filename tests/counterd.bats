@@ -457,6 +457,7 @@ sync = "full"'
   has_ready_workers 1
   [[ -s $dir/file.db && ! -e $dir/file.sock ]]
   stop_daemon
+  listening=()
   launcher=(env COUNTERD_WORKERS=2 COUNTERD_SYNC=normal "COUNTERD_STORE=sqlite:$dir/variable.db")
   start_daemon
   assert_equal "$url" "unix:$dir/file.sock"
@@ -485,7 +486,7 @@ assert_other_host_and_get_allowed() {
   start_daemon --allow-get-writes --allow-host other.example --allow-host example.org
   assert_other_host_and_get_allowed
   launcher=(env COUNTERD_ALLOW_GET_WRITES=yes "COUNTERD_ALLOW_HOST=other.example,example.org")
-  start_daemon --listen 127.0.0.1:0
+  start_daemon
   assert_other_host_and_get_allowed
   launcher=()
   printf 'allow-get-writes = true\nallow-host = other.example, "example.org"\n' >"$dir/settings"
@@ -567,7 +568,7 @@ assert_config_error() {
 
 @test "all workers have the time zone that the daemon was started with" {
   launcher=(env TZ=:Asia/Tokyo)
-  start_daemon --listen 127.0.0.1:0 --workers 2
+  start_daemon --workers 2
   assert_succeeds has_ready_workers 2
   local worker
   for worker in $(ready_workers); do
@@ -605,7 +606,7 @@ fill() {
   # shellcheck disable=SC2016
   launcher=(unshare "${user[@]}" --mount bash -c 'mount -t tmpfs -o size=1m,mode=0700 none "$1" &&
     shift && exec "$@"' bash "$disk")
-  start_daemon --workers 1 --listen 127.0.0.1:0 --store "sqlite:$disk/counters.db"
+  start_daemon --workers 1 --store "sqlite:$disk/counters.db"
   inside=/proc/$daemon_pid/root$disk
   assert_equal "$("$counterctl" --server "$url" increment)" 1
   assert_fails fill "$inside/filler"
@@ -887,7 +888,7 @@ ready http://$address"
   await 10 grep -q 'ended with status 78 while it started' "$daemon_log"
   try "$counterctl" --server "$url" --timeout 500ms scale 1
   assert_refused 75
-  assert_stderr_has 'does not have 1 worker that serve yet'
+  assert_stderr_has 'does not have 1 worker ready yet'
   assert_equal "$("$counterctl" --server "$url" increment)" 1
   chmod 0600 "$dir/c.db"
   await 15 has_ready_workers 1
@@ -1002,7 +1003,7 @@ is_replaced_early() {
 @test "a caller that ignores the end of its children gets a daemon that sees it" {
   local worker
   launcher=(env --ignore-signal=CHLD)
-  start_daemon --workers 1 --listen 127.0.0.1:0
+  start_daemon --workers 1
   worker=$(ready_workers)
   kill -KILL "$worker"
   await 10 is_replaced "$worker" 1
@@ -1087,7 +1088,7 @@ is_replaced_early() {
 
 @test "scale that the system has no room for is refused, and changes nothing" {
   launcher=(prlimit --nofile=100:100)
-  start_daemon --listen 127.0.0.1:0 --workers 2
+  start_daemon --workers 2
   try "$counterctl" --server "$url" scale 200
   assert_refused 74 # it may pass
   assert_stderr_has "Too many open files"
@@ -1100,14 +1101,14 @@ is_replaced_early() {
 @test "a daemon whose workers the system has no room for is ready with those that it has" {
   # shellcheck disable=SC2016
   launcher=(bash -c 'ulimit -n 40; exec "$@"' bash)
-  start_daemon --workers 60 --listen 127.0.0.1:0
+  start_daemon --workers 60
   has_ready_workers 1
   grep -q 'no sockets for 60 workers' "$daemon_log"
 }
 
 @test "a daemon takes the descriptors that it may have" {
   launcher=(prlimit --nofile=64:256)
-  start_daemon --workers 40 --listen 127.0.0.1:0
+  start_daemon --workers 40
   has_ready_workers 40
 }
 
@@ -1120,6 +1121,7 @@ is_replaced_early() {
   url=http://127.0.0.1:$port
   "$counterctl" --server "$url" workers >"$dir/workers"
   cat "$dir/workers"
+  assert_succeeds grep -q ready "$dir/workers"
   while read -r pid; do
     assert_succeeds grep -q '^socket:' <<<"$(readlink "/proc/$pid/fd/5")"
   done < <(awk '/ready/ { print $1 }' "$dir/workers")
@@ -1389,7 +1391,7 @@ print(connection.makefile().read())' "${url#http://}.control"
   try "$counterctl" --server "$url" --timeout 2s scale 3
   assert_refused 69
   assert_stderr_has 'is ending'
-  sleep 6
+  sleep 6  # more than others who ask are waited for
   "$counterctl" --server "$url" workers  # wakes the supervisor
   sleep 0.5
   assert_fails has_ended "$stopper"
@@ -1593,6 +1595,7 @@ with open(result, "wb") as file:
 
 @test "sockets that systemd hands over are served, shared, and left to it" {
   local pid
+  listening=()
   launcher=("$python" -c "$hand_over_sockets" "$dir/systemd.sock")
   start_daemon --workers 3
   [[ $url =~ ^http://127\.0\.0\.1:[1-9][0-9]*$ ]] || fail "the URL is $url"
@@ -1638,7 +1641,7 @@ os.execv(sys.argv[1], [sys.argv[1]])' "$counterd" "$dir/abstract"
 
 @test "sockets that are handed to another process are not taken" {
   launcher=(env LISTEN_PID=1 LISTEN_FDS=1)
-  start_daemon --listen 127.0.0.1:0
+  start_daemon
   assert_equal "$("$counterctl" --server "$url" increment)" 1
 }
 
@@ -1737,7 +1740,7 @@ start_receiver() {
 @test "the log says that connections are fewer than asked for, and when all are taken" {
   local connection connections=() count
   launcher=(bash -c 'ulimit -n 72 && exec "$@"' bash)
-  start_daemon --workers 1 --listen 127.0.0.1:0
+  start_daemon --workers 1
   assert_succeeds grep -q 'limit of open files, 72, leaves room for 8 of 16000 connections' "$daemon_log"
   for count in {1..9}; do
     exec {connection}<>"/dev/tcp/127.0.0.1/${url##*:}"

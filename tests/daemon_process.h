@@ -31,8 +31,11 @@ class DaemonProcess {
 
   // Starts it again, on the same address. REQUIRES: it does not run
   void start();
-  // Sends SIGTERM and waits for the end. Returns the exit status, or minus the signal.
+  // Sends SIGTERM, then as wait_for_end().
   int stop();
+  // Returns the exit status, or minus the signal. After SIGTERM to pid(): a second one, as by
+  // stop(), would kill the workers.
+  int wait_for_end();
   // Sends SIGKILL to the supervisor and every worker, as if all had crashed; waits for the end of
   // all of them.
   void kill_all();
@@ -46,8 +49,6 @@ class DaemonProcess {
   std::string log() const;
 
  private:
-  int wait_for_end();
-
   TemporaryDirectory directory_;
   std::vector<std::string> arguments_;
   DaemonProgram program_;

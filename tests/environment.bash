@@ -34,6 +34,7 @@ setup() {
   python=$PYTHON_PROGRAM
   database=$XDG_STATE_HOME/counterd/counters.db
   launcher=()  # words that come before counterd in start_daemon
+  listening=(--listen 127.0.0.1:0)  # where start_daemon lets it listen, if the test does not say
   place=()     # options of ctl
   pids=()      # what teardown ends
   pipes=0
@@ -210,9 +211,7 @@ start_daemon() {
 # The same without waiting; the line "ready URL" arrives on $pipe.
 launch_daemon() {
   local flags=("$@")
-  if [[ " $* " != *" --listen"* ]] && ((${#launcher[@]} == 0)); then
-    flags+=(--listen 127.0.0.1:0)
-  fi
+  if [[ " $* " != *" --listen"* ]]; then flags+=("${listening[@]}"); fi
   make_pipe
   daemon_log=$dir/daemon.$pipes.log
   "${launcher[@]}" "$counterd" "${flags[@]}" --ready-fd 9 \
