@@ -112,7 +112,7 @@ Result<void> Supervisor::write_worker_setup() {
   WorkerSetup setup;
   setup.store = options_.store;
   setup.store.create = !was_ready_;  // then a missing one has been lost
-  setup.store.empty_log = true;
+  setup.store.empty_wal = true;
   setup.api = {sender_rules(options_.allowed_hosts, options_.listen, listeners_.endpoints()),
                options_.allow_get_writes};
   setup.max_connections = static_cast<std::size_t>(options_.max_connections);

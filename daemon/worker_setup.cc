@@ -23,7 +23,7 @@ namespace counterd {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StoreOptions, url, sync, create, redis_prefix,
                                    redis_password_file, require_durable, key_lifetime, max_keys,
-                                   timeout, empty_log)
+                                   timeout, empty_wal)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SenderRules, hosts, any_address)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ApiOptions, senders, allow_get_writes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WorkerSetup, store, api, max_connections, drain_timeout)

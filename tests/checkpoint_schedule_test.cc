@@ -20,33 +20,33 @@ std::int64_t growth_after(CheckpointSchedule& schedule, milliseconds each, milli
     schedule.note_checkpoint(now, now + each);
     now += each;
   }
-  schedule.note_log(0);
+  schedule.note_wal(0);
   std::int64_t bytes = 0;
-  while (!schedule.is_due()) schedule.note_log(bytes += kMiB / 2);
+  while (!schedule.is_due()) schedule.note_wal(bytes += kMiB / 2);
   return bytes;
 }
 
 TEST_CASE("a checkpoint is due when the log has grown by a MiB") {
   CheckpointSchedule schedule;
-  schedule.note_log(kMiB - 1);
+  schedule.note_wal(kMiB - 1);
   CHECK_FALSE(schedule.is_due());
-  schedule.note_log(kMiB);
+  schedule.note_wal(kMiB);
   CHECK(schedule.is_due());
   const Time now = std::chrono::steady_clock::now();
   schedule.note_checkpoint(now, now);
   CHECK_FALSE(schedule.is_due());
-  schedule.note_log(2 * kMiB);
+  schedule.note_wal(2 * kMiB);
   CHECK(schedule.is_due());
 }
 
 TEST_CASE("a log that begins anew is due when it has grown, however long it was before") {
   CheckpointSchedule schedule;
-  schedule.note_log(9 * kMiB);
+  schedule.note_wal(9 * kMiB);
   const Time now = std::chrono::steady_clock::now();
   schedule.note_checkpoint(now, now);
-  schedule.note_log(1'000);
+  schedule.note_wal(1'000);
   CHECK_FALSE(schedule.is_due());
-  schedule.note_log(kMiB);
+  schedule.note_wal(kMiB);
   CHECK(schedule.is_due());
 }
 
@@ -60,11 +60,11 @@ TEST_CASE("checkpoints that are quick and frequent become rarer, and slow ones m
 
 TEST_CASE("a checkpoint waits for readers only of a long log, and longer of a longer one") {
   CheckpointSchedule schedule;
-  schedule.note_log(31 * kMiB);
+  schedule.note_wal(31 * kMiB);
   CHECK(schedule.patience() == milliseconds(0));
-  schedule.note_log(32 * kMiB);
+  schedule.note_wal(32 * kMiB);
   CHECK(schedule.patience() == milliseconds(20));
-  schedule.note_log(320 * kMiB);
+  schedule.note_wal(320 * kMiB);
   CHECK(schedule.patience() == milliseconds(200));
 }
 

@@ -42,11 +42,11 @@ struct Place {
   // Opens the database, and closes it again.
   std::string ask(const std::string& sql) const { return Client(path).ask(sql); }
   void count() const { ask("UPDATE t SET n = n + 1"); }
-  std::string log_bytes() const {
+  std::string wal_bytes() const {
     std::ifstream file(log, std::ios::binary);
     return {std::istreambuf_iterator<char>(file), {}};
   }
-  void write_log(const std::string& bytes) const { std::ofstream(log, std::ios::binary) << bytes; }
+  void write_wal(const std::string& bytes) const { std::ofstream(log, std::ios::binary) << bytes; }
 
   TemporaryDirectory directory;
   std::string path = directory / "x.db";
@@ -63,13 +63,13 @@ struct Filled : Place {
 
 // All frames that it has.
 void seal(const Place& place) {
-  const std::string log = place.log_bytes();
+  const std::string log = place.wal_bytes();
   std::size_t frames = 0;
   for (std::size_t at = 32; at + 24 <= log.size(); at += 24 + 4'096) {
     if (log.substr(at + 8, 8) != log.substr(16, 8)) break;
     ++frames;
   }
-  seal_log(place.log, frames, kLongest);
+  seal_wal(place.log, frames, kLongest);
 }
 
 TEST_CASE("a log is sealed from when it was until something is written to it", "[sqlite]") {
@@ -132,27 +132,27 @@ TEST_CASE("a log that begins anew over a longer one is sealed where it ends", "[
 TEST_CASE("a log of which any byte was changed is not sealed", "[sqlite]") {
   const Filled place;
   seal(place);
-  const std::string sealed = place.log_bytes();
+  const std::string sealed = place.wal_bytes();
   for (std::size_t at = 0; at < sealed.size(); ++at) {
     std::string changed = sealed;
     ++changed[at];
-    place.write_log(changed);
+    place.write_wal(changed);
     if (is_sealed(place.log, kLongest)) FAIL(at);
   }
-  place.write_log(sealed);
+  place.write_wal(sealed);
   CHECK(is_sealed(place.log, kLongest));
 }
 
 TEST_CASE("a log with more or fewer frames than are known is not sealed", "[sqlite]") {
   const Filled place;
   place.count();
-  const std::string log = place.log_bytes();
+  const std::string log = place.wal_bytes();
   const std::size_t frames = (log.size() - 32) / (24 + 4'096);
   REQUIRE(frames > 1);
-  seal_log(place.log, frames - 1, kLongest);
-  seal_log(place.log, frames + 1, kLongest);
-  CHECK(place.log_bytes() == log);
-  seal_log(place.log, frames, kLongest);
+  seal_wal(place.log, frames - 1, kLongest);
+  seal_wal(place.log, frames + 1, kLongest);
+  CHECK(place.wal_bytes() == log);
+  seal_wal(place.log, frames, kLongest);
   CHECK(is_sealed(place.log, kLongest));
 }
 
@@ -166,7 +166,7 @@ TEST_CASE("a copy of a sealed log is not sealed", "[sqlite]") {
 TEST_CASE("a log with something after its last commit is not sealed", "[sqlite]") {
   const Filled place;
   seal(place);
-  const std::string sealed = place.log_bytes();
+  const std::string sealed = place.wal_bytes();
   {
     Client client(place.path);
     client.ask("PRAGMA cache_size = 1");
@@ -176,26 +176,26 @@ TEST_CASE("a log with something after its last commit is not sealed", "[sqlite]"
         "INSERT INTO t SELECT printf('%.4000c', 'x') FROM i");
     client.ask("ROLLBACK");
   }
-  const std::string longer = place.log_bytes();
+  const std::string longer = place.wal_bytes();
   REQUIRE(longer.size() > sealed.size() + 5 * 4'096);
   REQUIRE(place.ask("SELECT count(*) FROM t") == "1");
   seal(place);
   const std::size_t committed = (sealed.size() - 32) / (24 + 4'096);
-  seal_log(place.log, committed, kLongest);
-  CHECK(place.log_bytes() == longer);
+  seal_wal(place.log, committed, kLongest);
+  CHECK(place.wal_bytes() == longer);
   CHECK_FALSE(is_sealed(place.log, kLongest));
 
   // Nor where the seal, or nothing at all, was brought to the disk in place of the first of it.
-  place.write_log(sealed + longer.substr(sealed.size()));
+  place.write_wal(sealed + longer.substr(sealed.size()));
   CHECK_FALSE(is_sealed(place.log, kLongest));
   std::string hole = longer;
   hole.replace(sealed.size() - 24, 24, 24, '\0');
-  place.write_log(hole);
+  place.write_wal(hole);
   seal(place);
-  CHECK(place.log_bytes() == hole);
+  CHECK(place.wal_bytes() == hole);
 
   // A commit that is shorter is followed by the rest of it.
-  place.write_log(longer);
+  place.write_wal(longer);
   place.count();
   seal(place);
   CHECK_FALSE(is_sealed(place.log, kLongest));
@@ -203,12 +203,12 @@ TEST_CASE("a log with something after its last commit is not sealed", "[sqlite]"
 
 TEST_CASE("a file that is not a log, or not worth a seal, is left as it is", "[sqlite]") {
   const Filled place;
-  const std::string log = place.log_bytes();
+  const std::string log = place.wal_bytes();
   const auto stays = [&](const std::string& bytes) {
-    place.write_log(bytes);
+    place.write_wal(bytes);
     seal(place);
     CHECK_FALSE(is_sealed(place.log, kLongest));
-    CHECK(place.log_bytes() == bytes);
+    CHECK(place.wal_bytes() == bytes);
   };
   stays("");
   stays(log.substr(0, 31));

@@ -48,10 +48,10 @@ class Place {
   Error refusal() const { return refusal(options()); }
 
   std::string path() const { return directory_ / "counters.db"; }
-  std::string log_path() const { return path() + "-wal"; }
-  std::uintmax_t log_size() const {
+  std::string wal_path() const { return path() + "-wal"; }
+  std::uintmax_t wal_size() const {
     std::error_code missing;
-    const std::uintmax_t size = fs::file_size(log_path(), missing);
+    const std::uintmax_t size = fs::file_size(wal_path(), missing);
     return missing ? 0 : size;
   }
   const TemporaryDirectory& directory() const { return directory_; }
@@ -270,7 +270,7 @@ TEST_CASE("the database and its log are for their owner alone", "[sqlite]") {
   run_one(*store, increment_of("a"));
   umask(umask_before);
   CHECK(mode_of(place.path()) == 0600);
-  CHECK(mode_of(place.log_path()) == 0600);
+  CHECK(mode_of(place.wal_path()) == 0600);
   CHECK(mode_of(place.path() + "-shm") == 0600);
 }
 
@@ -282,7 +282,7 @@ TEST_CASE("in a folder that its group may write to, the group may use the databa
   run_one(*store, increment_of("a"));
   umask(umask_before);
   CHECK(mode_of(place.path()) == 0660);
-  CHECK(mode_of(place.log_path()) == 0660);
+  CHECK(mode_of(place.wal_path()) == 0660);
   CHECK(mode_of(place.path() + "-shm") == 0660);
 }
 
@@ -422,7 +422,7 @@ TEST_CASE("a database of another application is refused and left as it is", "[sq
   CHECK(error.code == Code::kConfig);
   CHECK(contains(error.message, "another application"));
   CHECK(contents_of(place.path()) == before);
-  CHECK_FALSE(fs::exists(place.log_path()));
+  CHECK_FALSE(fs::exists(place.wal_path()));
 }
 
 TEST_CASE("a database of a newer version is refused and left as it is", "[sqlite]") {
@@ -586,20 +586,20 @@ TEST_CASE("a database put in the place of one that is in use does not get its lo
   Foreigner(other.path()).run("PRAGMA wal_checkpoint(TRUNCATE)");
   const auto store = place.open();
   run_one(*store, increment_of("a"));
-  const std::string log = contents_of(place.log_path());
+  const std::string log = contents_of(place.wal_path());
   fs::rename(other.path(), place.path());
   const std::string replacement = contents_of(place.path());
   const Error error = place.refusal();
   CHECK(error.code == Code::kConfig);
   CHECK(contains(error.message, "put in the place of another one"));
   CHECK(contents_of(place.path()) == replacement);
-  CHECK(contents_of(place.log_path()) == log);
+  CHECK(contents_of(place.wal_path()) == log);
 }
 
 TEST_CASE("nothing of the log is moved after a part of the database was removed", "[sqlite]") {
   const Place place;
   const auto store = place.open();
-  for (int i = 0; place.log_size() < 2 << 20; ++i) {
+  for (int i = 0; place.wal_size() < 2 << 20; ++i) {
     std::vector<Step> steps;
     for (int row = 0; row < 1'000; ++row) {
       steps.push_back(increment_of("row" + std::to_string(i * 1'000 + row)));
@@ -620,14 +620,14 @@ TEST_CASE("nothing of the log is moved after a part of the database was removed"
 TEST_CASE("a database that is missing or empty, whose log is not, is not begun anew", "[sqlite]") {
   const Place place;
   run_one(*place.open(), increment_of("a"));
-  const std::string log = contents_of(place.log_path());
+  const std::string log = contents_of(place.wal_path());
   REQUIRE_FALSE(log.empty());
   fs::rename(place.path(), place.directory() / "away");
   const auto check_refused = [&] {
     const Error error = place.refusal();
     CHECK(error.code == Code::kConfig);
     CHECK(contains(error.message, "put that very database back"));
-    CHECK(contents_of(place.log_path()) == log);
+    CHECK(contents_of(place.wal_path()) == log);
   };
   check_refused();
   CHECK_FALSE(fs::exists(place.path()));
@@ -966,13 +966,13 @@ TEST_CASE("closing the last store leaves the log, and opening takes it as it is"
   auto second = place.open();
   for (int i = 0; i < 10; ++i) run_one(*first, increment_of("a"));
   second.reset();
-  CHECK(place.log_size() > 0);
+  CHECK(place.wal_size() > 0);
   first.reset();
-  CHECK(place.log_size() > 0);
+  CHECK(place.wal_size() > 0);
 
-  const std::string log = contents_of(place.log_path());
+  const std::string log = contents_of(place.wal_path());
   first = place.open();
-  CHECK(contents_of(place.log_path()) == log);
+  CHECK(contents_of(place.wal_path()) == log);
   CHECK(value_of(*first, "a") == 10);
   CHECK(run_one(*first, increment_of("a")).value == 11);
   second = place.open();
@@ -982,15 +982,15 @@ TEST_CASE("closing the last store leaves the log, and opening takes it as it is"
 TEST_CASE("the database file is all of it where its log is emptied at the end", "[sqlite]") {
   const Place place;
   StoreOptions options = place.options();
-  options.empty_log = true;
+  options.empty_wal = true;
   auto store = open_or_throw(options);
   auto other = open_or_throw(options);
   for (int i = 0; i < 10; ++i) run_one(*store, increment_of("a"));
   store.reset();
-  CHECK(place.log_size() > 0);  // another one uses it
+  CHECK(place.wal_size() > 0);  // another one uses it
   CHECK(run_one(*other, increment_of("a")).value == 11);
   other.reset();
-  CHECK(place.log_size() == 0);
+  CHECK(place.wal_size() == 0);
   const Place copy;
   fs::copy(place.path(), copy.path());
   CHECK(value_of(*copy.open(), "a") == 11);
@@ -999,7 +999,7 @@ TEST_CASE("the database file is all of it where its log is emptied at the end", 
 // A store that empties its log at the end, with a counter that holds 1, in its log alone.
 std::unique_ptr<Store> open_to_empty(const Place& place) {
   StoreOptions options = place.options();
-  options.empty_log = true;
+  options.empty_wal = true;
   auto store = open_or_throw(options);
   run_one(*store, increment_of("a"));
   return store;
@@ -1008,7 +1008,7 @@ std::unique_ptr<Store> open_to_empty(const Place& place) {
 TEST_CASE("a log that was removed is moved into its database at the end", "[sqlite]") {
   const Place place;
   auto store = open_to_empty(place);
-  fs::remove(place.log_path());
+  fs::remove(place.wal_path());
   SECTION("alone") {}
   SECTION("with the shared memory") {
     fs::remove(place.path() + "-shm");
@@ -1035,10 +1035,10 @@ TEST_CASE("the log is left at the end where another log is there", "[sqlite]") {
   const Place place;
   auto store = open_to_empty(place);
   const std::string before = contents_of(place.path());
-  fs::remove(place.log_path());
-  write_file(place.log_path(), "another one");
+  fs::remove(place.wal_path());
+  write_file(place.wal_path(), "another one");
   store.reset();
-  CHECK(contents_of(place.log_path()) == "another one");
+  CHECK(contents_of(place.wal_path()) == "another one");
   CHECK(contents_of(place.path()) == before);
 }
 
@@ -1049,7 +1049,7 @@ TEST_CASE("the log of a deleted database is kept at the end, and spoils no other
   run_one(*open_to_empty(backup), increment_of("a", 49));
   auto store = open_to_empty(place);
   auto other = place.open();
-  const std::string log = contents_of(place.log_path());
+  const std::string log = contents_of(place.wal_path());
   REQUIRE_FALSE(log.empty());
   struct stat found {};
   REQUIRE(stat(place.path().c_str(), &found) == 0);
@@ -1060,11 +1060,11 @@ TEST_CASE("the log of a deleted database is kept at the end, and spoils no other
     fs::rename(backup.path(), place.path());
   }
   other.reset();
-  CHECK(fs::exists(place.log_path()));
+  CHECK(fs::exists(place.wal_path()));
   store.reset();
-  CHECK_FALSE(fs::exists(place.log_path()));
+  CHECK_FALSE(fs::exists(place.wal_path()));
   CHECK_FALSE(fs::exists(place.path() + "-shm"));
-  CHECK(contents_of(place.log_path() + ".of-deleted-" + std::to_string(found.st_ino)) == log);
+  CHECK(contents_of(place.wal_path() + ".of-deleted-" + std::to_string(found.st_ino)) == log);
   if (fs::exists(backup.path())) fs::rename(backup.path(), place.path());
   CHECK(value_of(*place.open(), "a") == 50);
 }
@@ -1082,14 +1082,14 @@ TEST_CASE("the log of a deleted database is kept also where the last one must wa
   });
   store.reset();
   ending.join();
-  CHECK_FALSE(fs::exists(place.log_path()));
+  CHECK_FALSE(fs::exists(place.wal_path()));
 }
 
 TEST_CASE("a log that cannot be emptied at the end keeps nobody waiting, and all it holds",
           "[sqlite]") {
   const Place place;
   StoreOptions options = place.options();
-  options.empty_log = true;
+  options.empty_wal = true;
   auto store = open_or_throw(options);
   run_one(*store, increment_of("a"));
   Foreigner reader(place.path());
@@ -1108,9 +1108,9 @@ TEST_CASE("a log that was closed is moved into the database by the next one if i
     const auto store = place.open();
     for (int i = 0; i < 200; ++i) run_one(*store, increment_of("a"));
   }
-  REQUIRE(place.log_size() > 128 << 10);
+  REQUIRE(place.wal_size() > 128 << 10);
   const auto store = place.open();
-  CHECK(place.log_size() == 0);
+  CHECK(place.wal_size() == 0);
   CHECK(value_of(*store, "a") == 200);
 }
 
@@ -1119,9 +1119,9 @@ TEST_CASE("a log that another program has written to is moved into the database 
   const Place place;
   run_one(*place.open(), increment_of("a"));
   Foreigner(place.path()).run("UPDATE counters SET value = 7");
-  REQUIRE(place.log_size() > 0);
+  REQUIRE(place.wal_size() > 0);
   const auto store = place.open();
-  CHECK(place.log_size() == 0);
+  CHECK(place.wal_size() == 0);
   CHECK(value_of(*store, "a") == 7);
 }
 
@@ -1130,7 +1130,7 @@ TEST_CASE("a log with something after its last commit is moved into the database
   const Place place;
   auto store = place.open();
   run_one(*store, increment_of("a"));
-  const std::uintmax_t size = place.log_size();
+  const std::uintmax_t size = place.wal_size();
   {
     Foreigner foreigner(place.path());
     foreigner.run("PRAGMA cache_size = 1");
@@ -1140,11 +1140,11 @@ TEST_CASE("a log with something after its last commit is moved into the database
         "counters (name, value, created_at, updated_at) SELECT 'row' || n, 0, 0, 0 FROM i");
     foreigner.run("ROLLBACK");
   }
-  REQUIRE(place.log_size() > size + 10 * 1'024);
+  REQUIRE(place.wal_size() > size + 10 * 1'024);
   CHECK(run_one(*store, increment_of("a")).value == 2);
   store.reset();
   store = place.open();
-  CHECK(place.log_size() == 0);
+  CHECK(place.wal_size() == 0);
   CHECK(value_of(*store, "a") == 2);
 }
 
@@ -1155,9 +1155,9 @@ TEST_CASE("closing a store leaves the log to another program that writes to it",
   Foreigner foreigner(place.path());
   foreigner.run("BEGIN IMMEDIATE");
   foreigner.run("UPDATE counters SET value = 7");
-  const std::string log = contents_of(place.log_path());
+  const std::string log = contents_of(place.wal_path());
   CHECK(time_of([&] { store.reset(); }) < milliseconds(1'000));
-  CHECK(contents_of(place.log_path()) == log);
+  CHECK(contents_of(place.wal_path()) == log);
   foreigner.run("COMMIT");
   CHECK(value_of(*place.open(), "a") == 7);
 }
@@ -1167,20 +1167,20 @@ TEST_CASE("a log with a commit that nobody was told of is moved into the databas
   const Place place;
   auto store = place.open();
   run_one(*store, increment_of("a"));
-  const std::string log = contents_of(place.log_path());
+  const std::string log = contents_of(place.wal_path());
   // As one leaves it that is killed in its COMMIT: the same log, and a commit more.
   const Place copy;
   fs::copy(place.path(), copy.path());
-  fs::copy(place.log_path(), copy.log_path());
+  fs::copy(place.wal_path(), copy.wal_path());
   Foreigner(copy.path()).run("UPDATE counters SET value = 42");
-  const std::string longer = contents_of(copy.log_path());
+  const std::string longer = contents_of(copy.wal_path());
   REQUIRE(longer.size() > log.size());
   REQUIRE(longer.substr(0, log.size()) == log);
-  std::ofstream(place.log_path(), std::ios::binary | std::ios::app) << longer.substr(log.size());
+  std::ofstream(place.wal_path(), std::ios::binary | std::ios::app) << longer.substr(log.size());
   CHECK(value_of(*store, "a") == 1);
   store.reset();
   store = place.open();
-  CHECK(place.log_size() == 0);
+  CHECK(place.wal_size() == 0);
   CHECK(value_of(*store, "a") == 42);
 }
 
@@ -1190,9 +1190,9 @@ TEST_CASE("closing a store waits for nobody who has the turn", "[sqlite]") {
   run_one(*store, increment_of("a"));
   const auto other = place.open();
   REQUIRE(other->take_turn(patiently()));
-  const std::string log = contents_of(place.log_path());
+  const std::string log = contents_of(place.wal_path());
   CHECK(time_of([&] { store.reset(); }) < milliseconds(1'000));
-  CHECK(contents_of(place.log_path()) == log);
+  CHECK(contents_of(place.wal_path()) == log);
 }
 
 TEST_CASE("a copy of a database that was closed is moved into the database", "[sqlite]") {
@@ -1200,9 +1200,9 @@ TEST_CASE("a copy of a database that was closed is moved into the database", "[s
   run_one(*place.open(), increment_of("a"));
   const Place copy;
   fs::copy(place.path(), copy.path());
-  fs::copy(place.log_path(), copy.log_path());
+  fs::copy(place.wal_path(), copy.wal_path());
   const auto store = copy.open();
-  CHECK(copy.log_size() == 0);
+  CHECK(copy.wal_size() == 0);
   CHECK(value_of(*store, "a") == 1);
 }
 
@@ -1305,9 +1305,9 @@ TEST_CASE("the log that a killed process leaves is moved into the database by th
   REQUIRE(child.wait_for_byte());
   child.send(SIGKILL);
   child.wait();
-  CHECK(place.log_size() > 0);
+  CHECK(place.wal_size() > 0);
   const auto store = place.open();
-  CHECK(place.log_size() == 0);
+  CHECK(place.wal_size() == 0);
   CHECK(value_of(*store, "a") == 100);
 }
 
@@ -1322,7 +1322,7 @@ TEST_CASE("another program that has the database open does not vouch for its log
   const auto start = steady_clock::now();
   const auto store = place.open();
   CHECK(steady_clock::now() - start < milliseconds(1'000));
-  CHECK((place.log_size() == 0) != reads);  // it was written again, and moved where that could be
+  CHECK((place.wal_size() == 0) != reads);  // it was written again, and moved where that could be
   CHECK(value_of(*store, "a") == 7);
   CHECK(run_one(*store, increment_of("a")).value == 8);
   CHECK(foreigner.ask("SELECT value FROM counters") == (reads ? "7" : "8"));
@@ -1352,8 +1352,8 @@ TEST_CASE("the log stays small, however many batches", "[sqlite]") {
   options.sync = Sync::kNormal;  // the same log, sooner
   const auto store = open_or_throw(options);
   for (int i = 1; i <= kManyBatches; ++i) REQUIRE(change_many_rows(*store, i));
-  CHECK(place.log_size() > 0);
-  CHECK(place.log_size() < 18 * kMiB);
+  CHECK(place.wal_size() > 0);
+  CHECK(place.wal_size() < 18 * kMiB);
 }
 
 TEST_CASE("the log begins anew although others read without a pause", "[sqlite]") {
@@ -1407,7 +1407,7 @@ TEST_CASE("the log begins anew although others read without a pause", "[sqlite]"
   bool ok = true;
   while (ok && batches_since < 1'000 && batches < kMostBatches) {
     ok = change_many_rows(*store, ++batches);
-    const std::uintmax_t before = std::exchange(longest, place.log_size());
+    const std::uintmax_t before = std::exchange(longest, place.wal_size());
     batches_since = before == longest ? batches_since + 1 : 0;
   }
   stop = true;
@@ -1423,7 +1423,7 @@ TEST_CASE("housekeeping that does not get the turn keeps nobody waiting again an
   const Place place;
   const auto store = place.open();
   const auto other = place.open();
-  for (int i = 0; place.log_size() < 2 * kMiB; ++i) {
+  for (int i = 0; place.wal_size() < 2 * kMiB; ++i) {
     std::vector<Step> batch;
     for (int j = 0; j < 500; ++j)
       batch.push_back(increment_of("row" + std::to_string(i * 500 + j)));
@@ -1450,7 +1450,7 @@ TEST_CASE("the log is bounded where two stores take turns", "[sqlite]") {
     REQUIRE(change_many_rows(*first, i));
     REQUIRE(change_many_rows(*second, i + 1));
   }
-  CHECK(place.log_size() < 34 * kMiB);
+  CHECK(place.wal_size() < 34 * kMiB);
 }
 
 TEST_CASE("where the log cannot grow, nothing acknowledged is lost and it works again later",
@@ -1470,7 +1470,7 @@ TEST_CASE("where the log cannot grow, nothing acknowledged is lost and it works 
     Seen seen;
     for (int i = 0; i < 5; ++i) seen.before = run_one(*store, increment_of("a")).value;
     // The next frame ends beyond this, whichever of the writes it needs fails.
-    const rlimit full{.rlim_cur = place.log_size() + 100, .rlim_max = RLIM_INFINITY};
+    const rlimit full{.rlim_cur = place.wal_size() + 100, .rlim_max = RLIM_INFINITY};
     setrlimit(RLIMIT_FSIZE, &full);
     for (int i = 0; i < 5; ++i) {
       const Code code = run_one(*store, increment_of("a"), after(milliseconds(300))).code;

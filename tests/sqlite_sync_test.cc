@@ -114,7 +114,7 @@ struct Place {
     options.sync = sync;
     return open_or_throw(options);
   }
-  std::uintmax_t log_size() const { return std::filesystem::file_size(path + "-wal"); }
+  std::uintmax_t wal_size() const { return std::filesystem::file_size(path + "-wal"); }
 
   TemporaryDirectory directory;
   std::string path = directory / "counters.db";
@@ -193,10 +193,10 @@ TEST_CASE("a change whose sync fails is unknown, and all is moved to the databas
   const Place place;
   const auto store = place.open();
   run_one(*store, increment_of("a"));
-  REQUIRE(place.log_size() > 0);
+  REQUIRE(place.wal_size() > 0);
   failing_syncs = 1;
   CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
-  CHECK(place.log_size() == 0);
+  CHECK(place.wal_size() == 0);
   CHECK(value_of(*store, "a") == 3);
   CHECK(run_one(*store, increment_of("a")).value == 4);
 }
@@ -214,7 +214,7 @@ TEST_CASE("after a failed sync the whole log is written again where it is", "[sq
   const Place place;
   const auto store = place.open();
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("a"));
-  const std::uintmax_t log = place.log_size();
+  const std::uintmax_t log = place.wal_size();
   const std::uintmax_t before = bytes_written();
   failing_syncs = 1;
   CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
@@ -269,12 +269,12 @@ TEST_CASE("a log that has lost what was acknowledged is refused, and left as it 
   auto store = place.open(GENERATE(Sync::kFull, Sync::kNormal));
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
   if (GENERATE(true, false)) {
-    std::filesystem::resize_file(place.path + "-wal", place.log_size() / 2);
+    std::filesystem::resize_file(place.path + "-wal", place.wal_size() / 2);
   } else {
     std::fstream log(place.path + "-wal", std::ios::binary | std::ios::in | std::ios::out);
-    log.seekp(static_cast<std::streamoff>(place.log_size() / 2)).put('\x2a');
+    log.seekp(static_cast<std::streamoff>(place.wal_size() / 2)).put('\x2a');
   }
-  const std::uintmax_t size = place.log_size();
+  const std::uintmax_t size = place.wal_size();
   write_error = EIO;
   run_one(*store, increment_of("b"));  // unknown, or unavailable where it reads what is lost
   write_error = 0;
@@ -293,7 +293,7 @@ TEST_CASE("a log that has lost what was acknowledged is refused, and left as it 
     CHECK_FALSE(other->probe(soon()));
     CHECK_THROWS(place.open());
   }
-  CHECK(place.log_size() >= size);
+  CHECK(place.wal_size() >= size);
 }
 
 TEST_CASE("a database that has a part of what is lost of a log is refused", "[sqlite]") {
@@ -321,7 +321,7 @@ TEST_CASE("a checkpoint that meets a failed sync has moved nothing of what is lo
   const auto store = place.open();
   std::vector<Step> batch;
   for (int i = 0; i < 900; ++i) batch.push_back(increment_of("counter-" + std::to_string(i)));
-  while (place.log_size() < 2 << 20) {
+  while (place.wal_size() < 2 << 20) {
     apply_unsynced(*store, batch);
     store->make_durable(batch);
   }
@@ -347,7 +347,7 @@ TEST_CASE("a log is not discarded for a database whose sync fails", "[sqlite]") 
   CHECK(run_one(*store, increment_of("b")).code == Code::kUnavailable);
   CHECK(failing_syncs == 0);
   CHECK(run_one(*store, increment_of("b")).code == Code::kUnavailable);
-  CHECK(place.log_size() > 0);
+  CHECK(place.wal_size() > 0);
 }
 
 TEST_CASE("what is lost of a log is left to those that have acknowledged something in it",
@@ -400,7 +400,7 @@ TEST_CASE("a log that nobody has read since its index was forgotten has lost not
   SQLite::Database another(place.path, SQLite::OPEN_READWRITE);
   another.execAndGet("SELECT count(*) FROM counters");
   begin_sync(file_of(another));  // which makes a newcomer look
-  std::filesystem::resize_file(place.path + "-wal", place.log_size() / 2);
+  std::filesystem::resize_file(place.path + "-wal", place.wal_size() / 2);
   std::fstream index(place.path + "-shm", std::ios::binary | std::ios::in | std::ios::out);
   constexpr std::array kValid = {12, 48 + 12};  // of the header's two copies
   for (const int at : kValid) index.seekp(at).put('\0');
@@ -415,7 +415,7 @@ TEST_CASE("after a failed sync all is moved again that a checkpoint had moved an
   const auto store = place.open();
   std::vector<Step> batch;
   for (int i = 0; i < 900; ++i) batch.push_back(increment_of("counter-" + std::to_string(i)));
-  while (place.log_size() < 2 << 20) {
+  while (place.wal_size() < 2 << 20) {
     apply_unsynced(*store, batch);
     store->make_durable(batch);
   }
@@ -427,12 +427,12 @@ TEST_CASE("after a failed sync all is moved again that a checkpoint had moved an
     store->tidy();  // up to where the reader is
     REQUIRE(std::filesystem::file_size(place.path) > 30'000);
   }
-  const std::uintmax_t log = place.log_size();
+  const std::uintmax_t log = place.wal_size();
   const std::uintmax_t before = bytes_written();
   failing_syncs = 1;
   CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
   CHECK(failing_syncs == 0);
-  CHECK(place.log_size() == 0);
+  CHECK(place.wal_size() == 0);
   CHECK(bytes_written() - before > log + std::filesystem::file_size(place.path) / 2);
 }
 
@@ -446,9 +446,9 @@ TEST_CASE("a log in doubt is written again by who closes its store, beside other
   failing_syncs = 1;
   store->make_durable({&step, 1});
   CHECK(step.outcome.code == Code::kUnknown);
-  CHECK(place.log_size() > 0);
+  CHECK(place.wal_size() > 0);
   store.reset();
-  CHECK(place.log_size() == 0);
+  CHECK(place.wal_size() == 0);
   CHECK(value_of(*idle, "a") == 3);
 }
 
@@ -474,7 +474,7 @@ TEST_CASE("a report whose sync fails is unavailable, and all is moved to the dat
   apply_unsynced(*store, increment_of("a"));
   failing_syncs = 1;
   CHECK(run_one(*other, each_of({report_of("a"), report_of("b")})).code == Code::kUnavailable);
-  CHECK(place.log_size() == 0);
+  CHECK(place.wal_size() == 0);
   CHECK(value_of(*other, "a") == 2);
 }
 
@@ -531,7 +531,7 @@ TEST_CASE("a commit whose place in the log's index has no room has not happened"
   SQLite::Database reader(place.path, SQLite::OPEN_READWRITE);
   SQLite::Statement reading(reader, "SELECT count(*) FROM counters");
   REQUIRE(reading.executeStep());  // so that the log cannot begin anew
-  const auto frames = [&] { return end_of_log(reader.getHandle()).frames; };
+  const auto frames = [&] { return end_of_wal(reader.getHandle()).frames; };
   std::int64_t acknowledged = 1;
   write_error = ENOSPC;
   only_file = ".db-shm";
@@ -555,18 +555,18 @@ TEST_CASE("who opens a database whose log could not be synced moves all to the d
   const auto store = place.open();
   apply_unsynced(*store, increment_of("a"));
   place.open();
-  CHECK(place.log_size() > 0);
+  CHECK(place.wal_size() > 0);
   failing_syncs = 2;  // the second one is that of the repair
   CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
   REQUIRE(failing_syncs == 0);
-  REQUIRE(place.log_size() > 0);
+  REQUIRE(place.wal_size() > 0);
   const auto late = place.open();
-  CHECK(place.log_size() == 0);
+  CHECK(place.wal_size() == 0);
 
   run_one(*store, increment_of("a"));  // recovers as well
   run_one(*store, increment_of("a"));
   place.open();
-  CHECK(place.log_size() > 0);
+  CHECK(place.wal_size() > 0);
 }
 
 TEST_CASE("a store whose recovery failed is still seen to use the database", "[sqlite]") {
@@ -577,7 +577,7 @@ TEST_CASE("a store whose recovery failed is still seen to use the database", "[s
   CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
   CHECK(failing_syncs == 0);
   SQLite::Database(place.path, SQLite::OPEN_READWRITE).execAndGet("SELECT count(*) FROM counters");
-  CHECK(place.log_size() > 0);  // another program that ends is not the last one
+  CHECK(place.wal_size() > 0);  // another program that ends is not the last one
   std::filesystem::rename(place.path + "-shm", place.path + "-moved");
   CHECK_THROWS(place.open());
   std::filesystem::rename(place.path + "-moved", place.path + "-shm");
@@ -626,16 +626,16 @@ TEST_CASE("who opens a database recovers it after a sync that failed or was neve
     SQLite::Database dying(place.path, SQLite::OPEN_READWRITE);
     dying.execAndGet("SELECT count(*) FROM counters");
     const std::uint32_t before = begin_sync(file_of(dying));
-    trust_log(dying.getHandle());
+    trust_wal(dying.getHandle());
     begin_sync(file_of(dying));
     end_sync(file_of(dying), before);
   }
-  REQUIRE(place.log_size() > 0);
+  REQUIRE(place.wal_size() > 0);
   CHECK(value_of(*place.open(), "a").value_or(0) >= 2);
-  CHECK(place.log_size() == 0);
+  CHECK(place.wal_size() == 0);
   CHECK(run_one(*idle, increment_of("a")).code == Code::kOk);
   place.open();
-  CHECK(place.log_size() > 0);
+  CHECK(place.wal_size() > 0);
 }
 
 TEST_CASE("who opens a database waits for syncs that are under way, and need not recover",
@@ -655,7 +655,7 @@ TEST_CASE("who opens a database waits for syncs that are under way, and need not
   sync_ms = 0;
   CHECK_FALSE(is_in_doubt(syncing.getHandle()));
   ending.join();
-  CHECK(place.log_size() > 0);
+  CHECK(place.wal_size() > 0);
 }
 
 TEST_CASE("what a checkpoint has moved in part is synced, or does not count as moved", "[sqlite]") {
@@ -668,7 +668,7 @@ TEST_CASE("what a checkpoint has moved in part is synced, or does not count as m
     apply_unsynced(*store, batch);
     store->make_durable(batch);
   };
-  while (place.log_size() < 2 << 20) change();
+  while (place.wal_size() < 2 << 20) change();
   reader.exec("BEGIN");
   reader.execAndGet("SELECT count(*) FROM counters");
   change();  // which the reader does not see, and a checkpoint does not move
@@ -755,9 +755,9 @@ TEST_CASE("what was closed with something unsynced is moved to the database by t
     other.reset();
   }
   CHECK(failing_syncs == 0);
-  REQUIRE(place.log_size() > 0);
+  REQUIRE(place.wal_size() > 0);
   const auto next = place.open();
-  CHECK(place.log_size() == 0);
+  CHECK(place.wal_size() == 0);
   CHECK(value_of(*next, "a").value_or(0) >= 2);
 }
 
@@ -777,9 +777,9 @@ TEST_CASE("a checkpoint whose sync fails warns those who open the database later
     failed = failing_syncs.exchange(0) == 0;
   }
   REQUIRE(failed);
-  REQUIRE(place.log_size() > 0);
+  REQUIRE(place.wal_size() > 0);
   place.open();
-  CHECK(place.log_size() == 0);
+  CHECK(place.wal_size() == 0);
 }
 
 // Below the store: the log itself.
@@ -796,7 +796,7 @@ TEST_CASE("commits that are left unsynced are on the disk after a sync of the lo
   CHECK(syncs_of(insert) == 1);
   leave_commits_unsynced(database.getHandle(), true);
   CHECK(syncs_of(insert) == 0);
-  CHECK(syncs_of([&] { CHECK(sync_log(database.getHandle()) == SQLITE_OK); }) == 1);
+  CHECK(syncs_of([&] { CHECK(sync_wal(database.getHandle()) == SQLITE_OK); }) == 1);
   leave_commits_unsynced(database.getHandle(), false);
   CHECK(syncs_of(insert) == 1);
 
@@ -863,16 +863,16 @@ TEST_CASE("a log that has lost what was acknowledged stays as it is when all sto
   const Place place;
   StoreOptions options;
   options.url = "sqlite:" + place.path;
-  options.empty_log = true;
+  options.empty_wal = true;
   auto other = open_or_throw(options);
   auto store = open_or_throw(options);
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
   CHECK(value_of(*other, "b") == 100);
   {
     std::fstream log(place.path + "-wal", std::ios::binary | std::ios::in | std::ios::out);
-    log.seekp(static_cast<std::streamoff>(place.log_size() / 2)).put('\x2a');
+    log.seekp(static_cast<std::streamoff>(place.wal_size() / 2)).put('\x2a');
   }
-  const std::uintmax_t size = place.log_size();
+  const std::uintmax_t size = place.wal_size();
   write_error = EIO;
   run_one(*store, increment_of("b"));
   write_error = 0;
@@ -880,7 +880,7 @@ TEST_CASE("a log that has lost what was acknowledged stays as it is when all sto
   store.reset();
   other.reset();
   CHECK(std::filesystem::exists(place.path + "-wal"));
-  CHECK(place.log_size() >= size);
+  CHECK(place.wal_size() >= size);
 }
 
 }  // namespace

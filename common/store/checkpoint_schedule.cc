@@ -19,7 +19,7 @@ constexpr std::chrono::milliseconds kPatience{20};
 
 }  // namespace
 
-void CheckpointSchedule::note_log(std::int64_t bytes) {
+void CheckpointSchedule::note_wal(std::int64_t bytes) {
   if (bytes < bytes_) due_ = interval_;
   bytes_ = bytes;
 }

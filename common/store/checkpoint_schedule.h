@@ -11,7 +11,7 @@ namespace counterd {
 class CheckpointSchedule {
  public:
   // The log has become so long with a commit; shorter than before: it has begun anew.
-  void note_log(std::int64_t bytes);
+  void note_wal(std::int64_t bytes);
   bool is_due() const { return bytes_ >= due_; }
 
   // How long the checkpoint that is due should wait for readers, so that the log begins anew;

@@ -79,12 +79,12 @@ SqliteStore::~SqliteStore() {
   if (!database_.is_open()) return;
   const auto end = [] { return steady_clock::now() + kEndPatience; };
   if (database_.must_recover() && take_turn(end(), end())) turn_.yield();
-  if (database_.must_recover() || database_.is_log_damaged()) return;
+  if (database_.must_recover() || database_.is_wal_damaged()) return;
   // A seal is not worth waiting for.
-  const bool waits = options_.empty_log || database_.is_deleted();
+  const bool waits = options_.empty_wal || database_.is_deleted();
   if (!turn_.take(waits ? end() : steady_clock::now())) return;
-  database_.set_log_of_deleted_aside();
-  options_.empty_log ? database_.empty_log(end()) : database_.seal();
+  database_.set_wal_of_deleted_aside();
+  options_.empty_wal ? database_.empty_wal(end()) : database_.seal();
   database_.leave();  // last: whoever would take our log for that of another database is refused
   turn_.yield();
 }
@@ -171,7 +171,7 @@ Result<void> SqliteStore::change_counters(std::span<Step> batch) {
     return database_.note_failure(exception, "cannot change the database ");
   }
   if (const Result<void> committed = database_.commit(); !committed) return committed.error();
-  schedule_.note_log(database_.log_bytes());
+  schedule_.note_wal(database_.wal_bytes());
   counters.end(database_.data_version());
   return {};
 }

@@ -134,7 +134,7 @@ Result<void> SqliteDatabase::open(Deadline deadline) {
 Result<void> SqliteDatabase::recover(Deadline deadline) {
   deadline_ = deadline;
   if (const Result<void> usable = check_files(); !usable) return usable.error();
-  if (const Result<void> whole = check_log(); !whole) return whole.error();
+  if (const Result<void> whole = check_wal(); !whole) return whole.error();
   return connect();
 }
 
@@ -142,11 +142,11 @@ Result<void> SqliteDatabase::recover(Deadline deadline) {
 // it what is known of the log.
 Result<void> SqliteDatabase::connect() {
   std::unique_ptr<Connection> before = std::move(connection_);
-  const bool was_empty = file_.log_is_empty();
+  const bool was_empty = file_.wal_is_empty();
   Result<void> connected;
   try {
     connected = open_connection(was_empty);
-    if (connected) connected = settle_log(was_empty);
+    if (connected) connected = settle_wal(was_empty);
   } catch (const SQLite::Exception& exception) {
     connected = cannot_open(exception, was_empty);
   }
@@ -155,14 +155,14 @@ Result<void> SqliteDatabase::connect() {
 }
 
 // Throws SQLite::Exception.
-Result<void> SqliteDatabase::open_connection(bool log_was_empty) {
+Result<void> SqliteDatabase::open_connection(bool wal_was_empty) {
   configure_sqlite();
   connection_ = std::make_unique<Connection>(file_.path(), options_.sync);
   sqlite3_busy_handler(handle(), &wait_while_busy, this);
   sqlite3_wal_autocheckpoint(handle(), 0);
   sqlite3_db_config(handle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
-  if (!must_recover_ && !log_was_empty) {
-    if (const Result<void> checked = check_log_of_others(); !checked) return checked.error();
+  if (!must_recover_ && !wal_was_empty) {
+    if (const Result<void> checked = check_wal_of_others(); !checked) return checked.error();
   }
   connection_->set_sync(options_.sync);
   if (const Result<void> ours = check_application(); !ours) return ours.error();
@@ -172,26 +172,26 @@ Result<void> SqliteDatabase::open_connection(bool log_was_empty) {
 
 // Finds out whether the log is on the disk, and moves it into the database if that is in doubt.
 // After the log is opened: the kernel reports what fails from then on. Throws SQLite::Exception.
-Result<void> SqliteDatabase::settle_log(bool log_was_empty) {
+Result<void> SqliteDatabase::settle_wal(bool wal_was_empty) {
   const bool is_first = !file_.is_another_present();
-  const bool sealed = is_first && is_sealed(file_.log_path(), kLongestSealedBytes);
-  const bool in_doubt = is_first && !log_was_empty && !sealed;
+  const bool sealed = is_first && is_sealed(file_.wal_path(), kLongestSealedBytes);
+  const bool in_doubt = is_first && !wal_was_empty && !sealed;
   if (must_recover_ || in_doubt || !wait_for_syncs_of_others()) {
-    if (const Result<void> recovered = move_log_again(); !recovered) return recovered.error();
+    if (const Result<void> recovered = move_wal_again(); !recovered) return recovered.error();
   } else {
-    connection_->knows_log = sealed || log_was_empty;
+    connection_->knows_log = sealed || wal_was_empty;
     if (sealed) connection_->synced_version = data_version();
   }
-  if (connection_->knows_log) acknowledged_ = end_of_log(handle());
+  if (connection_->knows_log) acknowledged_ = end_of_wal(handle());
   return {};
 }
 
-Error SqliteDatabase::cannot_open(const SQLite::Exception& exception, bool log_was_empty) const {
+Error SqliteDatabase::cannot_open(const SQLite::Exception& exception, bool wal_was_empty) const {
   // What may pass by itself. SQLite also says that the database is malformed, or none, when the
   // disk has failed a read, or has lost what is read.
   constexpr std::array passing = {SQLITE_BUSY,    SQLITE_IOERR,    SQLITE_FULL,    SQLITE_NOMEM,
                                   SQLITE_CORRUPT, SQLITE_CANTOPEN, SQLITE_PROTOCOL};
-  const bool is_lost = connection_ && !log_was_empty && is_in_doubt(handle());
+  const bool is_lost = connection_ && !wal_was_empty && is_in_doubt(handle());
   const bool passes = is_lost || is_one_of(passing, exception.getErrorCode());
   return {passes ? Code::kUnavailable : Code::kConfig,
           "cannot open the database " + file_.path() + ": " + exception.what() +
@@ -231,9 +231,9 @@ Result<void> SqliteDatabase::check_application() {
 // it again makes it so. The log itself comes first: if the power fails during the move, what the
 // database already has must not be newer than the log that is found. If another program is reading,
 // or the database has no room to grow, the log stays as it is now, on the disk.
-Result<void> SqliteDatabase::move_log_again() {
-  if (const Result<void> whole = write_log_again(); !whole) {
-    distrust_log();
+Result<void> SqliteDatabase::move_wal_again() {
+  if (const Result<void> whole = write_wal_again(); !whole) {
+    distrust_wal();
     return whole.error();
   }
   int code = move_again(handle());
@@ -243,20 +243,20 @@ Result<void> SqliteDatabase::move_log_again() {
     if (code == SQLITE_BUSY || code == SQLITE_FULL) code = SQLITE_OK;
   }
   if (code != SQLITE_OK) {
-    distrust_log();
+    distrust_wal();
     return Error{Code::kUnavailable, "cannot recover the database " + file_.path() + ": " +
                                          sqlite3_errstr(code) +
                                          std::string(code == SQLITE_CORRUPT ? kCheckDatabase : "")};
   }
   must_recover_ = false;
   connection_->knows_log = true;
-  trust_log(handle());
+  trust_wal(handle());
   return {};
 }
 
 // Before this store reads anything: others' syncs may have failed.
 // REQUIRES: the turn is held
-Result<void> SqliteDatabase::check_log_of_others() {
+Result<void> SqliteDatabase::check_wal_of_others() {
   int code = open_shared_memory(handle());
   while (code == SQLITE_BUSY && wait_while_busy(this, 0) != 0) code = open_shared_memory(handle());
   Result<void> checked;
@@ -266,7 +266,7 @@ Result<void> SqliteDatabase::check_log_of_others() {
   } else if (is_damaged(handle())) {
     checked = damaged();
   } else if (is_in_doubt(handle())) {
-    checked = check_log();
+    checked = check_wal();
   }
   if (!checked) close_shared_memory(handle());
   return checked;
@@ -275,13 +275,13 @@ Result<void> SqliteDatabase::check_log_of_others() {
 // After a failed sync, before anything more is read: the kernel may have given up the memory of
 // what it could not write, and the file then has what the disk has.
 // REQUIRES: the turn is held
-Result<void> SqliteDatabase::check_log() {
-  using State = LogCheck::State;
-  const UniqueFd log(::open(file_.log_path().c_str(), O_RDWR | O_CLOEXEC));
-  if (!log) return cannot("check the log of", errno);
-  LogCheck check = examine_log(handle(), log.get(), acknowledged_);
+Result<void> SqliteDatabase::check_wal() {
+  using State = WalCheck::State;
+  const UniqueFd wal(::open(file_.wal_path().c_str(), O_RDWR | O_CLOEXEC));
+  if (!wal) return cannot("check the log of", errno);
+  WalCheck check = examine_wal(handle(), wal.get(), acknowledged_);
   while (check.state == State::kBusy && wait_while_busy(this, 0) != 0) {
-    check = examine_log(handle(), log.get(), acknowledged_);
+    check = examine_wal(handle(), wal.get(), acknowledged_);
   }
   const std::string lost = "the log of " + file_.path() + " has lost " +
                            std::to_string(check.frames - check.whole) + " of " +
@@ -313,32 +313,32 @@ Result<void> SqliteDatabase::check_log() {
 
 // Writes the log as it is, and syncs it.
 // REQUIRES: the turn is held
-Result<void> SqliteDatabase::write_log_again() {
-  const UniqueFd log(::open(file_.log_path().c_str(), O_RDWR | O_CLOEXEC));
-  if (!log) return cannot("write again the log of", errno);
+Result<void> SqliteDatabase::write_wal_again() {
+  const UniqueFd wal(::open(file_.wal_path().c_str(), O_RDWR | O_CLOEXEC));
+  if (!wal) return cannot("write again the log of", errno);
   connection_->database.exec("BEGIN IMMEDIATE");  // another program may not know of the turn
-  const LogReading written = rewrite_log(handle(), log.get());
+  const WalReading written = rewrite_wal(handle(), wal.get());
   connection_->database.exec("ROLLBACK");
-  if (written.state == LogReading::State::kFailed) {
+  if (written.state == WalReading::State::kFailed) {
     return cannot("write again the log of", written.error);
   }
-  if (written.state == LogReading::State::kWhole) return {};
+  if (written.state == WalReading::State::kWhole) return {};
   return Error{Code::kUnavailable, "the log of " + file_.path() +
                                        " is no longer as it was written; what is left of it is "
                                        "checked next"};
 }
 
 // After an I/O error: what is shown may not be on the disk, until recover().
-void SqliteDatabase::distrust_log() {
+void SqliteDatabase::distrust_wal() {
   must_recover_ = true;
-  doubt_log(handle());
+  doubt_wal(handle());
 }
 
 // False: one has failed, or does not end. While this store has the turn nobody has more to sync.
 bool SqliteDatabase::wait_for_syncs_of_others() {
   if (!is_in_doubt(handle())) return true;
   const steady_clock::time_point start = steady_clock::now();
-  sync_log(handle());
+  sync_wal(handle());
   const steady_clock::time_point synced = steady_clock::now();
   const auto one = std::max<steady_clock::duration>(synced - start, kShortestSync);
   const Deadline end = std::min(deadline_, synced + kSyncPatience * one);
@@ -356,7 +356,7 @@ bool SqliteDatabase::wait_for_syncs_of_others() {
 int SqliteDatabase::try_checkpoint(int mode, Deadline deadline) {
   deadline_ = deadline;
   if (options_.sync == Sync::kFull) {
-    if (const int synced = sync_log(handle()); synced != SQLITE_OK) return synced;
+    if (const int synced = sync_wal(handle()); synced != SQLITE_OK) return synced;
   }
   int frames = 0;
   int moved = 0;
@@ -371,11 +371,11 @@ int SqliteDatabase::try_checkpoint(int mode, Deadline deadline) {
 void SqliteDatabase::checkpoint(int mode, Deadline deadline) {
   // What found no room, or was kept out by others, is in the log as before.
   constexpr std::array harmless = {SQLITE_OK, SQLITE_BUSY, SQLITE_LOCKED, SQLITE_FULL};
-  if (!is_one_of(harmless, try_checkpoint(mode, deadline))) distrust_log();
+  if (!is_one_of(harmless, try_checkpoint(mode, deadline))) distrust_wal();
 }
 
 Result<void> SqliteDatabase::check_files() const {
-  if (is_log_damaged()) return damaged();
+  if (is_wal_damaged()) return damaged();
   return file_.check();
 }
 
@@ -415,21 +415,21 @@ void SqliteDatabase::end_reading() {
 Result<void> SqliteDatabase::commit() {
   const bool was_synced = is_synced();
   const bool was_ours = connection_->our_version == data_version();
-  const LogEnd before = end_of_log(handle());
+  const WalEnd before = end_of_wal(handle());
   leave_commits_unsynced(handle(), true);
   const int code = connection_->commit->tryExecuteStep();
   connection_->commit->tryReset();
   leave_commits_unsynced(handle(), false);
   if (code == SQLITE_FULL) return full();
   if (code != SQLITE_DONE) {
-    distrust_log();
+    distrust_wal();
     return Error{Code::kUnknown,
                  "the commit to " + file_.path() + " failed: " + sqlite3_errstr(code)};
   }
-  const LogEnd end = end_of_log(handle());
+  const WalEnd end = end_of_wal(handle());
   const bool grew = end != before;
   // A log that begins anew with this commit has nothing that was acknowledged before.
-  if (end.salts != before.salts) acknowledged_ = LogEnd{end.salts, 0};
+  if (end.salts != before.salts) acknowledged_ = WalEnd{end.salts, 0};
   if (options_.sync != Sync::kFull) acknowledged_ = end;
   // A commit that adds nothing to the log changes its version all the same.
   if (was_synced && !grew) connection_->synced_version = data_version();
@@ -439,14 +439,14 @@ Result<void> SqliteDatabase::commit() {
 
 Result<void> SqliteDatabase::sync_if_needed() {
   if (options_.sync != Sync::kFull || is_synced()) return {};
-  const LogEnd end = end_of_log(handle());
-  const int code = sync_log(handle());
+  const WalEnd end = end_of_wal(handle());
+  const int code = sync_wal(handle());
   if (code == SQLITE_OK) {
     connection_->synced_version = data_version();
     acknowledged_ = end;
     return {};
   }
-  distrust_log();
+  distrust_wal();
   return Error{Code::kUnknown,
                "the sync of the log of " + file_.path() + " failed: " + sqlite3_errstr(code)};
 }
@@ -461,8 +461,8 @@ std::uint32_t SqliteDatabase::data_version() {
   return version;
 }
 
-std::int64_t SqliteDatabase::log_bytes() {
-  return std::int64_t{end_of_log(handle()).frames} * connection_->page_bytes;
+std::int64_t SqliteDatabase::wal_bytes() {
+  return std::int64_t{end_of_wal(handle()).frames} * connection_->page_bytes;
 }
 
 // Leaves no transaction open. A ROLLBACK that fails leaves none either
@@ -480,17 +480,17 @@ void SqliteDatabase::roll_back() {
   }
 }
 
-void SqliteDatabase::set_log_of_deleted_aside() {
+void SqliteDatabase::set_wal_of_deleted_aside() {
   if (file_.is_another_present()) return;
-  const std::string aside = file_.set_log_of_deleted_aside();
+  const std::string aside = file_.set_wal_of_deleted_aside();
   if (aside.empty()) return;
   log_line("the log of the deleted database " + file_.path() + " is now " + aside);
 }
 
-void SqliteDatabase::empty_log(Deadline deadline) {
+void SqliteDatabase::empty_wal(Deadline deadline) {
   // Others would be kept waiting. If it fails, the log is still there, and the next one to open it
   // recovers it.
-  if (file_.is_another_present() || !file_.may_empty_log()) return;
+  if (file_.is_another_present() || !file_.may_empty_wal()) return;
   try_checkpoint(SQLITE_CHECKPOINT_TRUNCATE, deadline);
 }
 
@@ -504,7 +504,7 @@ void SqliteDatabase::seal() {
     run(*connection_->write_begin);  // another program may not know of the turn
     const bool ends_with_ours = connection_->our_version == data_version();
     if (ends_with_ours && is_synced() && !is_in_doubt(handle()) && check_files()) {
-      seal_log(file_.log_path(), end_of_log(handle()).frames, kLongestSealedBytes);
+      seal_wal(file_.wal_path(), end_of_wal(handle()).frames, kLongestSealedBytes);
     }
   } catch (const std::exception&) {
     // The next one recovers.
@@ -512,7 +512,7 @@ void SqliteDatabase::seal() {
   roll_back();
 }
 
-bool SqliteDatabase::is_log_damaged() const {
+bool SqliteDatabase::is_wal_damaged() const {
   return is_damaged(handle());
 }
 
@@ -535,7 +535,7 @@ Error SqliteDatabase::full() const {
 Error SqliteDatabase::note_failure(const SQLite::Exception& exception, std::string_view doing) {
   const int code = exception.getErrorCode();
   if (code == SQLITE_FULL) return full();
-  if (code == SQLITE_IOERR || code == SQLITE_CORRUPT || code == SQLITE_NOTADB) distrust_log();
+  if (code == SQLITE_IOERR || code == SQLITE_CORRUPT || code == SQLITE_NOTADB) distrust_wal();
   std::string hint;
   if (code == SQLITE_BUSY) hint = " by another program that uses it (lslocks shows which)";
   if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) hint = kCheckDatabase;

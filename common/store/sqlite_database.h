@@ -86,7 +86,7 @@ class SqliteDatabase {
   // transaction has found a commit by others.
   std::uint32_t data_version();
   // How long the log is, in bytes of pages.
-  std::int64_t log_bytes();
+  std::int64_t wal_bytes();
 
   // Moves the log into the database; `mode` is one of sqlite3_wal_checkpoint_v2(). Nothing is lost
   // where others or the disk are in the way. REQUIRES: the turn is held
@@ -94,17 +94,17 @@ class SqliteDatabase {
 
   // The end, in good order. The last one to use a database that is deleted gives its log another
   // name (sqlite_file.h). REQUIRES: the turn is held
-  void set_log_of_deleted_aside();
+  void set_wal_of_deleted_aside();
   // The last one to use the database moves the log into it and empties it, as far as others let it
   // by `deadline`. REQUIRES: the turn is held, must_recover() is false
-  void empty_log(Deadline deadline);
+  void empty_wal(Deadline deadline);
   // Or the log stays, sealed if all that it holds is on the disk. REQUIRES: the same
   void seal();
   // From now on others do not see that the database is in use here. REQUIRES: the turn is held
   void leave() { file_.leave(); }
   bool is_deleted() const { return file_.is_deleted(); }
   // Whether the log has been found damaged, so that it is to stay as it is.
-  bool is_log_damaged() const;
+  bool is_wal_damaged() const;
 
   // What `exception`, met before a commit, means: nothing has happened. After an I/O error, or
   // where the database looks damaged, must_recover() is true. `doing` goes before the path in the
@@ -115,17 +115,17 @@ class SqliteDatabase {
   struct Connection;
 
   Result<void> connect();
-  Result<void> open_connection(bool log_was_empty);
-  Result<void> settle_log(bool log_was_empty);
-  Error cannot_open(const SQLite::Exception& exception, bool log_was_empty) const;
+  Result<void> open_connection(bool wal_was_empty);
+  Result<void> settle_wal(bool wal_was_empty);
+  Error cannot_open(const SQLite::Exception& exception, bool wal_was_empty) const;
   Result<void> check_application();
-  Result<void> move_log_again();
-  Result<void> check_log_of_others();
-  Result<void> check_log();
-  Result<void> write_log_again();
+  Result<void> move_wal_again();
+  Result<void> check_wal_of_others();
+  Result<void> check_wal();
+  Result<void> write_wal_again();
   Result<void> begin(SQLite::Statement& statement);
   int try_checkpoint(int mode, Deadline deadline);
-  void distrust_log();
+  void distrust_wal();
   bool wait_for_syncs_of_others();
   bool is_synced();
   sqlite3* handle() const;
@@ -137,8 +137,8 @@ class SqliteDatabase {
   SqliteFile file_;
   const StoreOptions options_;
   std::unique_ptr<Connection> connection_;
-  bool must_recover_ = false;           // see distrust_log()
-  std::optional<LogEnd> acknowledged_;  // as far as this store knows; nothing: it does not
+  bool must_recover_ = false;           // see distrust_wal()
+  std::optional<WalEnd> acknowledged_;  // as far as this store knows; nothing: it does not
   Deadline deadline_;                   // see set_deadline()
 };
 

@@ -73,12 +73,12 @@ Result<std::string> resolve(const std::string& path) {
 Result<void> check_not_lost(const std::string& path) {
   struct stat database {};
   struct stat log {};
-  const std::string log_path = path + "-wal";
-  if (stat(log_path.c_str(), &log) != 0 || log.st_size == 0) return {};
+  const std::string wal_path = path + "-wal";
+  if (stat(wal_path.c_str(), &log) != 0 || log.st_size == 0) return {};
   if (stat(path.c_str(), &database) != 0 && errno != ENOENT) return {};  // opening it will tell
   if (database.st_size > 0) return {};
   return Error{Code::kConfig,
-               "the database " + path + " is missing or empty, but its log " + log_path +
+               "the database " + path + " is missing or empty, but its log " + wal_path +
                    " is there, with changes of its own: put that very database back; or, to begin "
                    "anew or with a backup, move the log away first"};
 }
@@ -140,9 +140,9 @@ SqliteFile::SqliteFile(std::string path, const FileIdentity& identity, UniqueFd 
       companions_{Companion{path_ + "-wal", Sign::kLog},
                   Companion{path_ + "-shm", Sign::kSharedMemory}} {}
 
-bool SqliteFile::log_is_empty() const {
+bool SqliteFile::wal_is_empty() const {
   std::error_code failure;
-  const std::uintmax_t size = std::filesystem::file_size(log_path(), failure);
+  const std::uintmax_t size = std::filesystem::file_size(wal_path(), failure);
   return failure ? failure == std::errc::no_such_file_or_directory : size == 0;
 }
 
@@ -162,7 +162,7 @@ Result<void> SqliteFile::check_database() const {
                      " was replaced by another file while it was in use; put the first one back, "
                      "or, to use the other one, end all that use the first in good order "
                      "(counterctl stop), then start again; after any other end move " +
-                     log_path() + " away first, which the other one must not be read with"};
+                     wal_path() + " away first, which the other one must not be read with"};
   }
   if (now->links != 1) {
     return Error{Code::kUnavailable,
@@ -188,7 +188,7 @@ Result<void> SqliteFile::check_others() const {
     const std::optional<FileIdentity> found = identify(companion.path);
     if (!found || sign_number(found->inode) != theirs) return part_is_lost(companion.path);
   }
-  const UniqueFd log(open(log_path().c_str(), O_RDONLY | O_CLOEXEC));
+  const UniqueFd log(open(wal_path().c_str(), O_RDONLY | O_CLOEXEC));
   if (!log) return {};
   const std::optional<std::uint64_t> theirs = sign_of_others(log.get(), Sign::kDatabase);
   if (!theirs || theirs == sign_number(identity_.inode)) return {};
@@ -202,7 +202,7 @@ void SqliteFile::be_present() {
   for (const Companion& companion : companions_) {
     if (companion.identity) give_sign(descriptor(), companion.sign, companion.identity->inode);
   }
-  log_ = UniqueFd(open(log_path().c_str(), O_RDONLY | O_CLOEXEC));
+  log_ = UniqueFd(open(wal_path().c_str(), O_RDONLY | O_CLOEXEC));
   if (log_) give_sign(log_.get(), Sign::kDatabase, identity_.inode);
 }
 
@@ -220,7 +220,7 @@ bool SqliteFile::is_deleted() const {
   return fstat(descriptor(), &database) == 0 && database.st_nlink == 0;
 }
 
-bool SqliteFile::may_empty_log() const {
+bool SqliteFile::may_empty_wal() const {
   if (is_deleted()) return false;
   return std::all_of(companions_.begin(), companions_.end(), [](const Companion& companion) {
     const std::optional<FileIdentity> found = identify(companion.path);
@@ -228,7 +228,7 @@ bool SqliteFile::may_empty_log() const {
   });
 }
 
-std::string SqliteFile::set_log_of_deleted_aside() const {
+std::string SqliteFile::set_wal_of_deleted_aside() const {
   if (!is_deleted()) return {};
   const auto is_ours = [](const Companion& companion) {
     return companion.identity && identify(companion.path) == companion.identity;

@@ -37,9 +37,9 @@ class SqliteFile {
   const std::string& path() const { return path_; }
   int descriptor() const { return descriptor_.get(); }
   // The path of the write-ahead log.
-  const std::string& log_path() const { return companions_[0].path; }
+  const std::string& wal_path() const { return companions_[0].path; }
   // Whether the log holds nothing, so that nothing in it is in doubt.
-  bool log_is_empty() const;
+  bool wal_is_empty() const;
 
   // Whether others, if any, use the files that are there now. kUnavailable: they use another log or
   // shared memory; kConfig: another database was here, and its log still is.
@@ -65,12 +65,12 @@ class SqliteFile {
   // Whether the log may be moved into the database for good: the database is not deleted, and
   // nobody has put other files in the places of the log and the shared memory. The database need
   // not be in its place, nor they in theirs: the connection has them open.
-  bool may_empty_log() const;
+  bool may_empty_wal() const;
 
   // If the database is deleted, gives its log another name: else it would be taken for that of the
   // next database in this place, such as a backup, and spoil it. The name; empty: nothing was done.
   // REQUIRES: nobody else uses the database
-  std::string set_log_of_deleted_aside() const;
+  std::string set_wal_of_deleted_aside() const;
 
  private:
   // A file that SQLite keeps beside a database in use.

@@ -26,39 +26,39 @@ bool write_all(int file, std::string_view bytes, off_t at) {
 // is lost, because a checkpoint skips pages that change again later in the log. If all of the log
 // has been moved, the database has everything, and the log is dropped. kFailed: check.error
 // says why. REQUIRES: nobody writes, nobody makes a checkpoint
-LogCheck::State shorten_log(sqlite3* connection, int log, std::uint32_t acknowledged,
-                            LogCheck& check) {
+WalCheck::State shorten_wal(sqlite3* connection, int wal, std::uint32_t acknowledged,
+                            WalCheck& check) {
   const ShmLock readers(connection, ShmLocks::kReaders);
-  if (readers.code() != SQLITE_OK) return LogCheck::State::kBusy;
+  if (readers.code() != SQLITE_OK) return WalCheck::State::kBusy;
   const auto [moved, tried] = moved_frames(connection);
   if (check.whole < std::max({moved, tried, acknowledged})) {
     // A sync of the database that has failed is not asked again: it would be believed.
     const bool has_all = moved == check.frames && sync_database(connection) == SQLITE_OK;
-    if (!has_all) return LogCheck::State::kDamaged;
-    if (ftruncate(log, 0) != 0 || fdatasync(log) != 0) {
+    if (!has_all) return WalCheck::State::kDamaged;
+    if (ftruncate(wal, 0) != 0 || fdatasync(wal) != 0) {
       check.error = errno;
-      return LogCheck::State::kFailed;
+      return WalCheck::State::kFailed;
     }
   }
   forget_index(connection);
-  return LogCheck::State::kShortened;
+  return WalCheck::State::kShortened;
 }
 
 }  // namespace
 
-LogCheck examine_log(sqlite3* connection, int log, const std::optional<LogEnd>& acknowledged) {
-  using State = LogCheck::State;
+WalCheck examine_wal(sqlite3* connection, int wal, const std::optional<WalEnd>& acknowledged) {
+  using State = WalCheck::State;
   const ShmLock write(connection, ShmLocks::kWrite);
   auto checkpoint = std::make_unique<ShmLock>(connection, ShmLocks::kCheckpoint);
   if (write.code() != SQLITE_OK || checkpoint->code() != SQLITE_OK) return {State::kBusy};
-  const LogIndex index = read_log_index(connection);
-  const LogReading read = read_log(log, index, [](std::string_view, off_t) { return true; });
-  LogCheck check{State::kWhole, index.end.frames, read.whole, read.error};
-  if (read.state == LogReading::State::kFailed) check.state = State::kFailed;
-  if (read.state == LogReading::State::kLost) {
+  const WalIndex index = read_wal_index(connection);
+  const WalReading read = read_wal(wal, index, [](std::string_view, off_t) { return true; });
+  WalCheck check{State::kWhole, index.end.frames, read.whole, read.error};
+  if (read.state == WalReading::State::kFailed) check.state = State::kFailed;
+  if (read.state == WalReading::State::kLost) {
     const bool is_known = acknowledged && acknowledged->salts == index.end.salts;
     check.state =
-        is_known ? shorten_log(connection, log, acknowledged->frames, check) : State::kUnknown;
+        is_known ? shorten_wal(connection, wal, acknowledged->frames, check) : State::kUnknown;
   }
   if (check.state == State::kDamaged) {
     mark_damaged(connection);
@@ -67,12 +67,12 @@ LogCheck examine_log(sqlite3* connection, int log, const std::optional<LogEnd>& 
   return check;
 }
 
-LogReading rewrite_log(sqlite3* connection, int log) {
-  LogReading written =
-      read_log(log, read_log_index(connection),
-               [log](std::string_view bytes, off_t at) { return write_all(log, bytes, at); });
-  if (written.state == LogReading::State::kWhole && fdatasync(log) != 0) {
-    written = {LogReading::State::kFailed, written.whole, errno};
+WalReading rewrite_wal(sqlite3* connection, int wal) {
+  WalReading written =
+      read_wal(wal, read_wal_index(connection),
+               [wal](std::string_view bytes, off_t at) { return write_all(wal, bytes, at); });
+  if (written.state == WalReading::State::kWhole && fdatasync(wal) != 0) {
+    written = {WalReading::State::kFailed, written.whole, errno};
   }
   return written;
 }

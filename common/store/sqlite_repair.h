@@ -8,13 +8,13 @@
 #include <memory>
 #include <optional>
 
-#include "common/store/sqlite_log.h"
 #include "common/store/sqlite_shm.h"
+#include "common/store/sqlite_wal.h"
 
 namespace counterd {
 
 // What has become of a log.
-struct LogCheck {
+struct WalCheck {
   enum class State : unsigned char {
     kWhole,
     kShortened,  // only what nobody was told of is lost; it goes on without that
@@ -31,16 +31,16 @@ struct LogCheck {
   std::unique_ptr<ShmLock> no_checkpoints = nullptr;
 };
 
-// Compares the log's file, open as `log` to be read and written, with what the shared memory says.
+// Compares the log's file, open as `wal` to be read and written, with what the shared memory says.
 // If frames are lost, but neither of those up to `acknowledged` nor of those that have been moved,
 // makes the next one to read find out what is there. If the database has all that the log had, the
 // log is discarded. kUnknown: `acknowledged` is unknown, or of another log. kDamaged also if a lost
 // frame may be one that a checkpoint was moving when it failed, or the database that has all of the
 // log cannot be synced.
-LogCheck examine_log(sqlite3* connection, int log, const std::optional<LogEnd>& acknowledged);
+WalCheck examine_wal(sqlite3* connection, int wal, const std::optional<WalEnd>& acknowledged);
 
 // Writes the log's file as it is, and syncs it. kLost: it no longer is as it was written.
 // REQUIRES: nobody writes to it meanwhile
-LogReading rewrite_log(sqlite3* connection, int log);
+WalReading rewrite_wal(sqlite3* connection, int wal);
 
 }  // namespace counterd

@@ -9,7 +9,7 @@
 #include <optional>
 #include <string_view>
 
-#include "common/store/sqlite_log.h"
+#include "common/store/sqlite_wal.h"
 #include "common/unique_fd.h"
 
 namespace counterd {
@@ -49,25 +49,25 @@ std::optional<std::uint64_t> identify(int file) {
 
 // Where the last commit ends. Nothing: there is none, it ends beyond the bytes, or a frame of the
 // same log follows it.
-std::optional<std::size_t> end_of_commits(std::string_view log) {
-  const std::size_t page = log.size() < kLogHeader ? 0 : big_endian_at(log, kPageSizeOfLog);
+std::optional<std::size_t> end_of_commits(std::string_view wal) {
+  const std::size_t page = wal.size() < kWalHeader ? 0 : big_endian_at(wal, kPageSizeOfWal);
   if (page < kSmallestPage || page > kLargestPage || page % 8 != 0) return std::nullopt;
-  LogChecksum checksum(log);
-  if (!checksum.is_at(log, kChecksumOfLog)) return std::nullopt;
+  WalChecksum checksum(wal);
+  if (!checksum.is_at(wal, kChecksumOfWal)) return std::nullopt;
   std::optional<std::size_t> end;
-  std::size_t at = kLogHeader;
+  std::size_t at = kWalHeader;
   const auto has_frame = [&] {
-    return at + kFrameHeader <= log.size() &&
-           log.substr(at + kSaltsOfFrame, kPair) == log.substr(kSaltsOfLog, kPair);
+    return at + kFrameHeader <= wal.size() &&
+           wal.substr(at + kSaltsOfFrame, kPair) == wal.substr(kSaltsOfWal, kPair);
   };
   for (; has_frame(); at += kFrameHeader + page) {
-    if (at + kFrameHeader + page > log.size()) return std::nullopt;
-    checksum.add_frame(log.substr(at, kFrameHeader + page));
-    if (!checksum.is_at(log, at + kChecksumOfFrame)) return std::nullopt;
+    if (at + kFrameHeader + page > wal.size()) return std::nullopt;
+    checksum.add_frame(wal.substr(at, kFrameHeader + page));
+    if (!checksum.is_at(wal, at + kChecksumOfFrame)) return std::nullopt;
     end.reset();
-    if (big_endian_at(log, at + kPagesOfFrame) != 0) end = at + kFrameHeader + page;
+    if (big_endian_at(wal, at + kPagesOfFrame) != 0) end = at + kFrameHeader + page;
   }
-  while (at + kFrameHeader <= log.size()) {
+  while (at + kFrameHeader <= wal.size()) {
     at += kFrameHeader + page;
     if (has_frame()) return std::nullopt;
   }
@@ -86,20 +86,20 @@ std::string make_seal(std::uint64_t file, std::string_view salts, std::string_vi
 std::optional<Ending> find_ending(int file, std::size_t longest) {
   const std::optional<std::uint64_t> identity = identify(file);
   const std::string bytes = read_beginning(file, longest);
-  const std::string_view log = bytes;
-  const std::optional<std::size_t> end = end_of_commits(log);
+  const std::string_view wal = bytes;
+  const std::optional<std::size_t> end = end_of_commits(wal);
   if (!identity || !end) return std::nullopt;
-  const std::size_t frame = kFrameHeader + big_endian_at(log, kPageSizeOfLog);
+  const std::size_t frame = kFrameHeader + big_endian_at(wal, kPageSizeOfWal);
   const std::size_t last_frame = *end - frame;
-  std::string seal = make_seal(*identity, log.substr(kSaltsOfLog, kPair),
-                               log.substr(last_frame + kChecksumOfFrame, kPair));
-  const bool sealed = log.substr(*end, kFrameHeader) == seal;
-  return Ending{*end, (*end - kLogHeader) / frame, std::move(seal), sealed};
+  std::string seal = make_seal(*identity, wal.substr(kSaltsOfWal, kPair),
+                               wal.substr(last_frame + kChecksumOfFrame, kPair));
+  const bool sealed = wal.substr(*end, kFrameHeader) == seal;
+  return Ending{*end, (*end - kWalHeader) / frame, std::move(seal), sealed};
 }
 
 }  // namespace
 
-void seal_log(const std::string& path, std::size_t frames, std::size_t longest) {
+void seal_wal(const std::string& path, std::size_t frames, std::size_t longest) {
   const UniqueFd file(open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!file) return;
   const std::optional<Ending> ending = find_ending(file.get(), longest);

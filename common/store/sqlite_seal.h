@@ -18,7 +18,7 @@ namespace counterd {
 // left, or a commit that nobody was told of. A log that cannot be written to is left without a
 // seal.
 // REQUIRES: these frames are on the disk, and nobody writes to the log meanwhile
-void seal_log(const std::string& path, std::size_t frames, std::size_t longest);
+void seal_wal(const std::string& path, std::size_t frames, std::size_t longest);
 
 // Whether the log is as it was when it was sealed, and ends within `longest` bytes.
 bool is_sealed(const std::string& path, std::size_t longest);

@@ -95,11 +95,11 @@ void close_shared_memory(sqlite3* connection) {
   file->pMethods->xShmUnmap(file, 0);
 }
 
-LogIndex read_log_index(sqlite3* connection) {
+WalIndex read_wal_index(sqlite3* connection) {
   sqlite3_file* file = database_file(connection);
-  LogIndex index;
+  WalIndex index;
   if (number_at<unsigned char>(file, kValid) == 0) return index;
-  index.end = end_of_log(connection);
+  index.end = end_of_wal(connection);
   const std::uint16_t page_size = number_at<std::uint16_t>(file, kPageSize);
   index.page_bytes = page_size == 1 ? 65'536 : page_size;
   for (std::size_t i = 0; i < index.checksum.size(); ++i) {
@@ -109,7 +109,7 @@ LogIndex read_log_index(sqlite3* connection) {
 }
 
 int make_room_in_index(sqlite3* connection, std::uint32_t frames) {
-  const std::uint32_t end = end_of_log(connection).frames + frames;
+  const std::uint32_t end = end_of_wal(connection).frames + frames;
   const auto region = static_cast<int>((end + kFramesOfHeader - 1) / kFramesOfRegion);
   sqlite3_file* file = database_file(connection);
   volatile void* memory = nullptr;
@@ -117,7 +117,7 @@ int make_room_in_index(sqlite3* connection, std::uint32_t frames) {
   return file->pMethods->xShmMap(file, region, kRegionBytes, kExtend, &memory);
 }
 
-LogEnd end_of_log(sqlite3* connection) {
+WalEnd end_of_wal(sqlite3* connection) {
   sqlite3_file* file = database_file(connection);
   return {number_at<std::uint64_t>(file, kSalts), number_at<std::uint32_t>(file, kFrames)};
 }
@@ -170,11 +170,11 @@ bool is_in_doubt(sqlite3* connection) {
   return (doubt_of(database_file(connection)) & kCountMask) != 0;
 }
 
-void doubt_log(sqlite3* connection) {
+void doubt_wal(sqlite3* connection) {
   begin_sync(database_file(connection));
 }
 
-void trust_log(sqlite3* connection) {
+void trust_wal(sqlite3* connection) {
   const auto doubt = doubt_of(database_file(connection));
   std::uint32_t before = doubt;
   std::uint32_t after = 0;

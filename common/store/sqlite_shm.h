@@ -14,7 +14,7 @@
 
 #include <cstdint>
 
-#include "common/store/sqlite_log.h"
+#include "common/store/sqlite_wal.h"
 
 namespace counterd {
 
@@ -44,7 +44,7 @@ void close_shared_memory(sqlite3* connection);
 
 // What the log holds; what its file has beyond that belongs to nobody. Nothing, if the next one to
 // read is yet to find it out. REQUIRES: nobody writes to it meanwhile
-LogIndex read_log_index(sqlite3* connection);
+WalIndex read_wal_index(sqlite3* connection);
 
 // Makes room in the index for so many frames after the end of the log: SQLite adds frames to the
 // index only after it has written them, and a commit that is in the log but has no room there is
@@ -53,7 +53,7 @@ LogIndex read_log_index(sqlite3* connection);
 int make_room_in_index(sqlite3* connection, std::uint32_t frames);
 
 // Where the log ends now. REQUIRES: the connection has read the database
-LogEnd end_of_log(sqlite3* connection);
+WalEnd end_of_wal(sqlite3* connection);
 
 // How many of the log's frames have been moved into the database; by a checkpoint that may not have
 // ended, or may not have begun: at most `tried`.
@@ -84,9 +84,9 @@ void mark_damaged(sqlite3* connection);
 // Whether a sync is under way, or one that failed or never ended has not been mended.
 bool is_in_doubt(sqlite3* connection);
 // From now on the log is in doubt.
-void doubt_log(sqlite3* connection);
+void doubt_wal(sqlite3* connection);
 // Nothing is in doubt, except for syncs that begin from now on. REQUIRES: the turn is held, and all
 // that the log holds is on the disk
-void trust_log(sqlite3* connection);
+void trust_wal(sqlite3* connection);
 
 }  // namespace counterd

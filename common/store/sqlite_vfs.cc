@@ -21,17 +21,17 @@ constexpr std::size_t kMostGathered = 64 << 10;
 constexpr int kWriteLock = 0;
 
 // What sqlite3_file_control() can ask of the database (numbers from 100 on are free for a VFS).
-enum Control : int { kLeaveUnsynced = 0x63746400, kSyncLog };
+enum Control : int { kLeaveUnsynced = 0x63746400, kSyncWal };
 
-struct Log;
+struct Wal;
 
 // SQLite provides the memory; in it the system's file follows each of these.
 struct Database : sqlite3_file {
-  Log* log = nullptr;  // while it is open
+  Wal* wal = nullptr;  // while it is open
   bool leaves_unsynced = false;
 };
 
-struct Log : sqlite3_file {
+struct Wal : sqlite3_file {
   Database* database = nullptr;
   std::vector<char> gathered;
   sqlite3_int64 offset = 0;  // of the first byte gathered
@@ -65,12 +65,12 @@ int write(sqlite3_file* file, const void* data, int size, sqlite3_int64 offset) 
   return code == SQLITE_IOERR_WRITE && errno == EDQUOT ? SQLITE_FULL : code;
 }
 
-int write_gathered(Log& log) {
-  if (log.gathered.empty()) return SQLITE_OK;
+int write_gathered(Wal& wal) {
+  if (wal.gathered.empty()) return SQLITE_OK;
   const int code =
-      write<Log>(&log, log.gathered.data(), static_cast<int>(log.gathered.size()), log.offset);
-  log.gathered.clear();
-  if (code != SQLITE_OK) log.failure = code;
+      write<Wal>(&wal, wal.gathered.data(), static_cast<int>(wal.gathered.size()), wal.offset);
+  wal.gathered.clear();
+  if (code != SQLITE_OK) wal.failure = code;
   return code;
 }
 
@@ -80,23 +80,23 @@ struct WriteThen;
 template <class... Arguments, int (*sqlite3_io_methods::*Method)(sqlite3_file*, Arguments...)>
 struct WriteThen<Method> {
   static int call(sqlite3_file* file, Arguments... arguments) {
-    const int code = write_gathered(*static_cast<Log*>(file));
-    return code == SQLITE_OK ? Forward<Log, Method>::call(file, arguments...) : code;
+    const int code = write_gathered(*static_cast<Wal*>(file));
+    return code == SQLITE_OK ? Forward<Wal, Method>::call(file, arguments...) : code;
   }
 };
 
-int write_log(sqlite3_file* file, const void* data, int size, sqlite3_int64 offset) {
-  Log& log = *static_cast<Log*>(file);
+int write_wal(sqlite3_file* file, const void* data, int size, sqlite3_int64 offset) {
+  Wal& wal = *static_cast<Wal*>(file);
   const auto* bytes = static_cast<const char*>(data);
-  const auto end = log.offset + static_cast<sqlite3_int64>(log.gathered.size());
-  if (offset != end || log.gathered.size() + static_cast<std::size_t>(size) > kMostGathered) {
-    write_gathered(log);
+  const auto end = wal.offset + static_cast<sqlite3_int64>(wal.gathered.size());
+  if (offset != end || wal.gathered.size() + static_cast<std::size_t>(size) > kMostGathered) {
+    write_gathered(wal);
   }
-  if (log.failure != SQLITE_OK) return log.failure;
-  if (log.gathered.empty()) log.offset = offset;
-  if (offset == 0) log.begins_anew = true;
+  if (wal.failure != SQLITE_OK) return wal.failure;
+  if (wal.gathered.empty()) wal.offset = offset;
+  if (offset == 0) wal.begins_anew = true;
   try {
-    log.gathered.insert(log.gathered.end(), bytes, bytes + size);
+    wal.gathered.insert(wal.gathered.end(), bytes, bytes + size);
   } catch (const std::bad_alloc&) {
     return SQLITE_IOERR_NOMEM;
   }
@@ -112,41 +112,41 @@ int sync_in_doubt(Database& database, File& file, int flags) {
   return code;
 }
 
-int sync(Log& log, int flags) {
-  const int code = sync_in_doubt(*log.database, log, flags);
-  if (code == SQLITE_OK) log.begins_anew = false;
+int sync(Wal& wal, int flags) {
+  const int code = sync_in_doubt(*wal.database, wal, flags);
+  if (code == SQLITE_OK) wal.begins_anew = false;
   return code;
 }
 
 int sync_database_file(sqlite3_file* file, int flags) {
   Database& database = *static_cast<Database*>(file);
-  if (database.log != nullptr) return sync_in_doubt(database, database, flags);
+  if (database.wal != nullptr) return sync_in_doubt(database, database, flags);
   return Forward<Database, &sqlite3_io_methods::xSync>::call(file, flags);
 }
 
 int write_and_sync(sqlite3_file* file, int flags) {
-  Log& log = *static_cast<Log*>(file);
-  write_gathered(log);
-  if (log.failure != SQLITE_OK) return log.failure;
-  const bool later = log.database->leaves_unsynced && !log.begins_anew;
-  return later ? SQLITE_OK : sync(log, flags);
+  Wal& wal = *static_cast<Wal*>(file);
+  write_gathered(wal);
+  if (wal.failure != SQLITE_OK) return wal.failure;
+  const bool later = wal.database->leaves_unsynced && !wal.begins_anew;
+  return later ? SQLITE_OK : sync(wal, flags);
 }
 
-int close_log(sqlite3_file* file) {
-  Log& log = *static_cast<Log*>(file);
-  write_gathered(log);
-  log.database->log = nullptr;
-  const int code = Forward<Log, &sqlite3_io_methods::xClose>::call(file);
-  log.~Log();
+int close_wal(sqlite3_file* file) {
+  Wal& wal = *static_cast<Wal*>(file);
+  write_gathered(wal);
+  wal.database->wal = nullptr;
+  const int code = Forward<Wal, &sqlite3_io_methods::xClose>::call(file);
+  wal.~Wal();
   return code;
 }
 
 int lock_shared_memory(sqlite3_file* file, int first, int count, int flags) {
   constexpr int kRelease = SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE;
-  Log* log = static_cast<Database*>(file)->log;
-  if (log != nullptr && first == kWriteLock && flags == kRelease) {
-    write_gathered(*log);  // what a transaction that was rolled back has left: nobody reads it
-    log->failure = SQLITE_OK;
+  Wal* wal = static_cast<Database*>(file)->wal;
+  if (wal != nullptr && first == kWriteLock && flags == kRelease) {
+    write_gathered(*wal);  // what a transaction that was rolled back has left: nobody reads it
+    wal->failure = SQLITE_OK;
   }
   return Forward<Database, &sqlite3_io_methods::xShmLock>::call(file, first, count, flags);
 }
@@ -157,15 +157,15 @@ int control_database(sqlite3_file* file, int operation, void* argument) {
     case kLeaveUnsynced:
       database.leaves_unsynced = *static_cast<bool*>(argument);
       return SQLITE_OK;
-    case kSyncLog:
-      return database.log == nullptr ? SQLITE_OK : sync(*database.log, SQLITE_SYNC_NORMAL);
+    case kSyncWal:
+      return database.wal == nullptr ? SQLITE_OK : sync(*database.wal, SQLITE_SYNC_NORMAL);
     default:
       return Forward<Database, &sqlite3_io_methods::xFileControl>::call(file, operation, argument);
   }
 }
 
 template <auto Method>
-constexpr auto of_log = &Forward<Log, Method>::call;
+constexpr auto of_wal = &Forward<Wal, Method>::call;
 template <auto Method>
 constexpr auto of_database = &Forward<Database, Method>::call;
 template <auto Method>
@@ -173,20 +173,20 @@ constexpr auto write_then = &WriteThen<Method>::call;
 
 using Methods = sqlite3_io_methods;
 
-const Methods log_methods = {
+const Methods wal_methods = {
     .iVersion = 1,
-    .xClose = &close_log,
+    .xClose = &close_wal,
     .xRead = write_then<&Methods::xRead>,
-    .xWrite = &write_log,
+    .xWrite = &write_wal,
     .xTruncate = write_then<&Methods::xTruncate>,
     .xSync = &write_and_sync,
     .xFileSize = write_then<&Methods::xFileSize>,
-    .xLock = of_log<&Methods::xLock>,
-    .xUnlock = of_log<&Methods::xUnlock>,
-    .xCheckReservedLock = of_log<&Methods::xCheckReservedLock>,
-    .xFileControl = of_log<&Methods::xFileControl>,
-    .xSectorSize = of_log<&Methods::xSectorSize>,
-    .xDeviceCharacteristics = of_log<&Methods::xDeviceCharacteristics>,
+    .xLock = of_wal<&Methods::xLock>,
+    .xUnlock = of_wal<&Methods::xUnlock>,
+    .xCheckReservedLock = of_wal<&Methods::xCheckReservedLock>,
+    .xFileControl = of_wal<&Methods::xFileControl>,
+    .xSectorSize = of_wal<&Methods::xSectorSize>,
+    .xDeviceCharacteristics = of_wal<&Methods::xDeviceCharacteristics>,
     .xShmMap = nullptr,
     .xShmLock = nullptr,
     .xShmBarrier = nullptr,
@@ -232,11 +232,11 @@ int open_file(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags,
     return open_as<Database>(system, name, file, database_methods, flags, opened);
   }
   if ((flags & SQLITE_OPEN_WAL) == 0) return system->xOpen(system, name, file, flags, opened);
-  const int code = open_as<Log>(system, name, file, log_methods, flags, opened);
+  const int code = open_as<Wal>(system, name, file, wal_methods, flags, opened);
   if (code != SQLITE_OK) return code;
-  auto* log = static_cast<Log*>(file);
-  log->database = static_cast<Database*>(sqlite3_database_file_object(name));
-  log->database->log = log;
+  auto* wal = static_cast<Wal*>(file);
+  wal->database = static_cast<Database*>(sqlite3_database_file_object(name));
+  wal->database->wal = wal;
   return code;
 }
 
@@ -257,7 +257,7 @@ constexpr auto of_vfs = &ForwardVfs<Method>::call;
 sqlite3_vfs around(sqlite3_vfs& system) {
   sqlite3_vfs vfs{};
   vfs.iVersion = 1;
-  vfs.szOsFile = static_cast<int>(sizeof(Log)) + system.szOsFile;
+  vfs.szOsFile = static_cast<int>(sizeof(Wal)) + system.szOsFile;
   vfs.mxPathname = system.mxPathname;
   vfs.zName = "counterd";
   vfs.pAppData = &system;
@@ -289,8 +289,8 @@ void leave_commits_unsynced(sqlite3* connection, bool leave) {
   sqlite3_file_control(connection, "main", kLeaveUnsynced, &leave);
 }
 
-int sync_log(sqlite3* connection) {
-  return sqlite3_file_control(connection, "main", kSyncLog, nullptr);
+int sync_wal(sqlite3* connection) {
+  return sqlite3_file_control(connection, "main", kSyncWal, nullptr);
 }
 
 int sync_database(sqlite3* connection) {

@@ -13,20 +13,20 @@
 
 namespace counterd {
 
-// The name of the VFS. What is declared below takes connections that use it; for others sync_log()
+// The name of the VFS. What is declared below takes connections that use it; for others sync_wal()
 // is SQLITE_NOTFOUND, and leave_commits_unsynced() does nothing.
 // REQUIRES, of each connection that uses it: PRAGMA synchronous is FULL. Without the sync, others
 // would be told of a commit that is not in the file yet.
 const char* gathering_vfs();
 
 // Whether commits of the connection, from now on, write their changes but leave them unsynced, for
-// sync_log(). The first bytes of a log that restarts are synced all the same: if the disk kept the
+// sync_wal(). The first bytes of a log that restarts are synced all the same: if the disk kept the
 // old ones, what is written next could not be told from what it overwrites. REQUIRES: no checkpoint
 // runs while commits are left unsynced
 void leave_commits_unsynced(sqlite3* connection, bool leave);
 
 // Syncs the log: all that anybody committed before is then on the disk. SQLITE_OK, or why not.
-int sync_log(sqlite3* connection);
+int sync_wal(sqlite3* connection);
 
 // Syncs the database: a checkpoint does so only if it has moved all of the log. SQLITE_OK, or why
 // not.

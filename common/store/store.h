@@ -98,7 +98,7 @@ struct StoreOptions {
   // sqlite: on closing the store as its last user, move its log into the database, so that this one
   // file is all of it, unless another program is in the way. Takes as long as the disk does, so it
   // is for those that keep a store open.
-  bool empty_log = false;
+  bool empty_wal = false;
   // redis: what every key begins with, so that several daemons can share a server.
   std::string redis_prefix = "counterd:";
   // redis: file whose first line is the password; empty: none.

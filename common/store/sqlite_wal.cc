@@ -1,4 +1,4 @@
-#include "common/store/sqlite_log.h"
+#include "common/store/sqlite_wal.h"
 
 #include <endian.h>
 #include <unistd.h>
@@ -19,7 +19,7 @@ std::uint32_t word_at(std::string_view bytes, std::size_t at) {
   return word;
 }
 
-using State = LogReading::State;
+using State = WalReading::State;
 
 // Fills `bytes`; kLost: the file ends before that.
 State read_at(int file, off_t at, std::string& bytes) {
@@ -33,19 +33,19 @@ State read_at(int file, off_t at, std::string& bytes) {
   return State::kWhole;
 }
 
-bool has_salts(std::string_view bytes, std::size_t at, const LogIndex& index) {
+bool has_salts(std::string_view bytes, std::size_t at, const WalIndex& index) {
   return std::memcmp(bytes.data() + at, &index.end.salts, kPair) == 0;
 }
 
-// Whether `log` is the header of the log that the index tells of.
-bool is_its_header(const LogChecksum& checksum, const LogIndex& index, std::string_view log) {
-  return big_endian_at(log, kPageSizeOfLog) == index.page_bytes &&
-         has_salts(log, kSaltsOfLog, index) && checksum.is_at(log, kChecksumOfLog);
+// Whether `wal` is the header of the log that the index tells of.
+bool is_its_header(const WalChecksum& checksum, const WalIndex& index, std::string_view wal) {
+  return big_endian_at(wal, kPageSizeOfWal) == index.page_bytes &&
+         has_salts(wal, kSaltsOfWal, index) && checksum.is_at(wal, kChecksumOfWal);
 }
 
 // Adds the frames that `bytes` consists of, and counts them, up to one that is not of this log, or
 // not as it was written.
-std::uint32_t add_frames(LogChecksum& checksum, const LogIndex& index, std::string_view bytes) {
+std::uint32_t add_frames(WalChecksum& checksum, const WalIndex& index, std::string_view bytes) {
   const std::size_t size = kFrameHeader + index.page_bytes;
   std::uint32_t count = 0;
   for (; bytes.size() >= size; bytes.remove_prefix(size), ++count) {
@@ -64,21 +64,21 @@ std::uint32_t big_endian_at(std::string_view bytes, std::size_t at) {
 }
 
 // The lowest bit of the log's first number says how words are read.
-LogChecksum::LogChecksum(std::string_view log) : highest_first_((big_endian_at(log, 0) & 1) != 0) {
-  add(log.substr(0, kChecksumOfLog));
+WalChecksum::WalChecksum(std::string_view wal) : highest_first_((big_endian_at(wal, 0) & 1) != 0) {
+  add(wal.substr(0, kChecksumOfWal));
 }
 
-void LogChecksum::add_frame(std::string_view frame) {
+void WalChecksum::add_frame(std::string_view frame) {
   add(frame.substr(0, kSaltsOfFrame));
   add(frame.substr(kFrameHeader));
 }
 
-bool LogChecksum::is_at(std::string_view bytes, std::size_t at) const {
+bool WalChecksum::is_at(std::string_view bytes, std::size_t at) const {
   return big_endian_at(bytes, at) == halves_[0] && big_endian_at(bytes, at + 4) == halves_[1];
 }
 
 // A multiple of 8 bytes.
-void LogChecksum::add(std::string_view bytes) {
+void WalChecksum::add(std::string_view bytes) {
   auto [first, second] = halves_;
   for (std::size_t at = 0; at < bytes.size(); at += 8) {
     first += read(bytes, at) + second;
@@ -87,17 +87,17 @@ void LogChecksum::add(std::string_view bytes) {
   halves_ = {first, second};
 }
 
-std::uint32_t LogChecksum::read(std::string_view bytes, std::size_t at) const {
+std::uint32_t WalChecksum::read(std::string_view bytes, std::size_t at) const {
   const std::uint32_t word = word_at(bytes, at);
   return highest_first_ ? be32toh(word) : le32toh(word);
 }
 
-LogReading read_log(int file, const LogIndex& index,
+WalReading read_wal(int file, const WalIndex& index,
                     const std::function<bool(std::string_view bytes, off_t at)>& take) {
   if (index.end.frames == 0) return {State::kWhole};
-  std::string piece(kLogHeader, '\0');
+  std::string piece(kWalHeader, '\0');
   if (const State read = read_at(file, 0, piece); read != State::kWhole) return {read, 0, errno};
-  LogChecksum checksum(piece);
+  WalChecksum checksum(piece);
   if (!is_its_header(checksum, index, piece)) return {State::kLost};
   if (!take(piece, 0)) return {State::kFailed, 0, errno};
   const std::size_t frame = kFrameHeader + index.page_bytes;
@@ -105,7 +105,7 @@ LogReading read_log(int file, const LogIndex& index,
   for (std::uint32_t done = 0; done < index.end.frames;) {
     const std::uint32_t count = std::min(most, index.end.frames - done);
     piece.assign(count * frame, '\0');
-    const auto at = static_cast<off_t>(kLogHeader + done * frame);
+    const auto at = static_cast<off_t>(kWalHeader + done * frame);
     const State read = read_at(file, at, piece);
     if (read == State::kFailed) return {read, done, errno};
     const std::uint32_t whole = add_frames(checksum, index, piece);

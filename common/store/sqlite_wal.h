@@ -13,10 +13,10 @@
 namespace counterd {
 
 // Where things are, in bytes.
-inline constexpr std::size_t kLogHeader = 32;
-inline constexpr std::size_t kPageSizeOfLog = 8;
-inline constexpr std::size_t kSaltsOfLog = 16;  // which tell its frames from those of an older log
-inline constexpr std::size_t kChecksumOfLog = 24;
+inline constexpr std::size_t kWalHeader = 32;
+inline constexpr std::size_t kPageSizeOfWal = 8;
+inline constexpr std::size_t kSaltsOfWal = 16;  // which tell its frames from those of an older log
+inline constexpr std::size_t kChecksumOfWal = 24;
 
 inline constexpr std::size_t kFrameHeader = 24;
 inline constexpr std::size_t kPagesOfFrame = 4;  // of the database after a commit; 0: no commit
@@ -29,10 +29,10 @@ inline constexpr std::size_t kPair = 8;  // the salts, and the two halves of a c
 std::uint32_t big_endian_at(std::string_view bytes, std::size_t at);
 
 // The checksum of a log's header and of the frames that have been added.
-class LogChecksum {
+class WalChecksum {
  public:
-  // REQUIRES: `log` has a header
-  explicit LogChecksum(std::string_view log);
+  // REQUIRES: `wal` has a header
+  explicit WalChecksum(std::string_view wal);
   // REQUIRES: `frame` is a header and a page
   void add_frame(std::string_view frame);
   // Whether it is what `bytes` has at `at`.
@@ -48,21 +48,21 @@ class LogChecksum {
 };
 
 // How far a log goes.
-struct LogEnd {
+struct WalEnd {
   std::uint64_t salts = 0;  // its 8 bytes; they tell it from the log that begins after a checkpoint
   std::uint32_t frames = 0;
 
-  bool operator==(const LogEnd&) const = default;
+  bool operator==(const WalEnd&) const = default;
 };
 
 // What the shared memory says that the log holds.
-struct LogIndex {
-  LogEnd end;
+struct WalIndex {
+  WalEnd end;
   std::uint32_t page_bytes = 0;
   std::array<std::uint32_t, 2> checksum{};  // of all frames
 };
 
-struct LogReading {
+struct WalReading {
   enum class State : unsigned char {
     kWhole,   // the file holds what the index says
     kLost,    // it does not
@@ -76,7 +76,7 @@ struct LogReading {
 // Reads from `file` all that `index` says the log holds, and gives it to `take`, one piece after
 // another: the bytes and where they are; only those that are as they were written. `take` returns
 // whether to go on; if not, errno says why.
-LogReading read_log(int file, const LogIndex& index,
+WalReading read_wal(int file, const WalIndex& index,
                     const std::function<bool(std::string_view bytes, off_t at)>& take);
 
 }  // namespace counterd
