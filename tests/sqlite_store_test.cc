@@ -1500,6 +1500,19 @@ TEST_CASE("where the log cannot grow, nothing acknowledged is lost and it works 
   CHECK(value_of(*place.open(), "a") == seen.then);
 }
 
+TEST_CASE("a copy made by VACUUM INTO while others count is a whole database", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a", 7));
+  const Place copy;
+  Foreigner(place.path()).run("VACUUM INTO '" + copy.path() + "'");
+  fs::permissions(copy.path(), fs::perms::owner_read | fs::perms::owner_write);
+  run_one(*store, increment_of("a"));
+  const auto restored = copy.open();
+  CHECK(value_of(*restored, "a") == 7);
+  CHECK(run_one(*restored, increment_of("a")).value == 8);
+}
+
 TEST_CASE("no signal comes any more when the wait for the turn has ended", "[sqlite]") {
   const Place place;
   const auto first = place.open();
@@ -1519,12 +1532,14 @@ TEST_CASE("the wait for the turn ends at its deadline in another thread too", "[
   bool got_it = true;
   std::thread([&] { got_it = second->take_turn(after(milliseconds(20))).ok(); }).join();
   CHECK_FALSE(got_it);
-  std::thread end([&] {
-    std::this_thread::sleep_for(std::chrono::seconds(2));
+  std::promise<void> ended;
+  std::thread rescue([&] {  // from a wait without end
+    ended.get_future().wait_for(std::chrono::seconds(2));
     first->yield_turn();
   });
   CHECK_FALSE(second->take_turn(after(milliseconds(20))));
-  end.join();
+  ended.set_value();
+  rescue.join();
 }
 
 }  // namespace counterd

@@ -223,6 +223,8 @@ Result<void> SqliteDatabase::check_application() {
     return Error{Code::kConfig, "the database " + file_.path() + " cannot use a write-ahead log"};
   }
   migrate(database, version);
+  // One that had no write-ahead log, as made by VACUUM INTO, gets it when it is next read.
+  database.execAndGet("SELECT count(*) FROM sqlite_schema");
   return {};
 }
 
