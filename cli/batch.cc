@@ -11,6 +11,7 @@
 #include "common/json.h"
 #include "common/limits.h"
 #include "common/number.h"
+#include "common/outcome_json.h"
 #include "common/quote.h"
 
 namespace counterd {
@@ -126,10 +127,11 @@ class Batch {
     }
     if (step.outcome.members.empty()) return stopped_by(error);
     const std::size_t refused = step.outcome.members.size() - 1;  // of --atomic
-    return {error.code,
-            lines_.place(portion.lines[refused]) + ": " +
-                explain(step.operation.members[refused], step.outcome.members[refused]) +
-                "; none of the lines was applied"};
+    const Operation& operation = step.operation.members[refused];
+    const Outcome& outcome = step.outcome.members[refused];
+    if (globals_.json) print_line(globals_, refusal_line(operation, outcome));
+    return {error.code, lines_.place(portion.lines[refused]) + ": " + explain(operation, outcome) +
+                            "; none of the lines was applied"};
   }
 
   void print(const Portion& portion, const Step& step) {
@@ -150,8 +152,9 @@ class Batch {
   // So that there is a line for each operation.
   static std::string refusal_line(const Operation& operation, const Outcome& outcome) {
     std::string line = R"({"name":")" + operation.name + R"(","type":")" +
-                       problem_type(outcome.code) + R"(","detail":)";
+                       problem_type(refusal_code(operation, outcome)) + R"(","detail":)";
     append_json_string(line, explain(operation, outcome));
+    append_bound(line, operation, outcome);
     return line + "}";
   }
 

@@ -4,6 +4,16 @@
 namespace counterd {
 namespace {
 
+// By the operation that names the time zone; the caller's may not.
+void explain_windows(const Operation& operation, Outcome& outcome) {
+  if (outcome.code == Code::kOtherWindow && outcome.members.empty()) {
+    outcome.detail = explain(operation, outcome);
+  }
+  for (std::size_t i = 0; i < outcome.members.size(); ++i) {
+    explain_windows(operation.members[i], outcome.members[i]);
+  }
+}
+
 class StoreCounters : public Counters {
  public:
   explicit StoreCounters(std::unique_ptr<Store> store) : store_(std::move(store)) {}
@@ -13,6 +23,7 @@ class StoreCounters : public Counters {
     const Result<void> resolved = resolve_timezones(step.operation);
     if (!resolved) return failed(resolved.error());
     run_batch(*store_, {&step, 1}, deadline);
+    explain_windows(step.operation, step.outcome);
     // An outcome does not say whether only another configuration helps.
     if (step.outcome.code == Code::kUnavailable) {
       const Result<void> answers = store_->probe(deadline);

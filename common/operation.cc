@@ -70,14 +70,18 @@ std::string explain_window(const Operation& operation, const Outcome& outcome) {
 
 constexpr const char* kClocksApart =
     ": the clock of the Redis server differs from the one here by more than a minute, so the "
-    "window "
-    "is uncertain; set both clocks; nothing was changed";
+    "window is uncertain; set both clocks; nothing was changed";
+
+constexpr const char* kTooManyKeys =
+    " was not applied: the store knows as many idempotency keys as it may (raise --max-keys, or "
+    "shorten --key-lifetime)";
 
 // A group that fails as a whole, or whose last member with an outcome was refused.
 std::string explain_group(const Operation& group, const Outcome& outcome) {
   const std::size_t told = outcome.members.size();
   if (told == 0) {
     if (outcome.code == Code::kClocksApart) return std::string("the batch") + kClocksApart;
+    if (outcome.code == Code::kTooManyKeys) return std::string("the batch") + kTooManyKeys;
     return outcome.code == Code::kKeyReused
                ? "another batch was applied under this idempotency key; nothing was changed now"
                : "the batch: " + std::string(code_info(outcome.code).title);
@@ -105,8 +109,11 @@ bool changes_something(const Operation& operation) {
 }
 
 Result<void> resolve_timezones(Operation& operation) {
-  for (Operation& member : operation.members) {
-    if (Result<void> resolved = resolve_timezones(member); !resolved) return resolved;
+  for (std::size_t i = 0; i < operation.members.size(); ++i) {
+    const Result<void> resolved = resolve_timezones(operation.members[i]);
+    if (resolved) continue;
+    return Error{resolved.error().code,
+                 "operation " + std::to_string(i + 1) + ": " + resolved.error().message};
   }
   if (!operation.lifetime.window) return {};
   std::string& timezone = operation.lifetime.window->timezone;
@@ -201,6 +208,12 @@ std::string identity_of(const Operation& operation) {
   return "all " + digest_of(operation);
 }
 
+Code refusal_code(const Operation& operation, const Outcome& outcome) {
+  if (outcome.code != Code::kBeyondBound || !operation.lifetime.window) return outcome.code;
+  const Sum anew = add_within(operation.initial, operation.operand, operation.bounds);
+  return anew.code == Code::kOk ? Code::kLimitReached : outcome.code;
+}
+
 std::string explain(const Operation& operation, const Outcome& outcome) {
   if (!outcome.detail.empty()) return outcome.detail;
   if (is_group(operation)) return explain_group(operation, outcome);
@@ -220,9 +233,7 @@ std::string explain(const Operation& operation, const Outcome& outcome) {
       return name +
              " was changed in another way under this idempotency key; nothing was changed now";
     case Code::kTooManyKeys:
-      return name +
-             " was not changed: the store knows as many idempotency keys as it may (raise "
-             "--max-keys, or shorten --key-lifetime)";
+      return name + kTooManyKeys;
     default:
       return name + ": " + std::string(code_info(outcome.code).title);
   }

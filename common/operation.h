@@ -168,6 +168,10 @@ struct Step {
   Outcome outcome;
 };
 
+// The code by which programs are told of a refusal: the outcome's, but kLimitReached for an
+// increment that its bound refuses and that would be applied in the next window.
+Code refusal_code(const Operation& operation, const Outcome& outcome);
+
 // Explains the outcome of `operation` to people: its `detail`, if it has one, or what its code
 // means. REQUIRES: the code is not kOk
 std::string explain(const Operation& operation, const Outcome& outcome);

@@ -68,6 +68,16 @@ void append_room(std::string& out, const Operation& operation, const Outcome& ou
   }
 }
 
+void append_bound(std::string& out, const Operation& operation, const Outcome& outcome) {
+  if (outcome.code != Code::kBeyondBound) return;
+  const BrokenBound broken = broken_bound(operation, outcome.value);
+  append_integer(out, "value", outcome.value);
+  append_integer(out, "bound", broken.bound);
+  append_member(out, "would_be");
+  out += broken.would_be;
+  append_room(out, operation, outcome);
+}
+
 std::int64_t plain_value(const Operation& operation, const Outcome& outcome) {
   return operation.kind == OperationKind::kReset ? outcome.previous.value_or(0) : outcome.value;
 }

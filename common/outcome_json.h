@@ -21,6 +21,10 @@ void append_outcome_json(std::string& out, const Operation& operation, const Out
 // (`resets_at`, where it has one).
 void append_room(std::string& out, const Operation& operation, const Outcome& outcome);
 
+// Appends, each with a comma before it, the members of an increment that its bound refused:
+// `value`, `bound`, `would_be`, and what append_room() adds; nothing after another outcome.
+void append_bound(std::string& out, const Operation& operation, const Outcome& outcome);
+
 // The one number that stands for the outcome where there is no JSON: the value before a reset or a
 // delete, after anything else. REQUIRES: the outcome is kOk
 std::int64_t plain_value(const Operation& operation, const Outcome& outcome);

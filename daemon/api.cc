@@ -112,22 +112,6 @@ Response text_response(std::int64_t value) {
   return response;
 }
 
-// `,"value":…,"bound":…,"would_be":…` of an increment that its bound refused.
-std::string bound_members(const Operation& operation, const Outcome& outcome) {
-  const std::int64_t value = outcome.value;
-  const BrokenBound broken = broken_bound(operation, value);
-  std::string members = R"(,"value":)" + std::to_string(value) + R"(,"bound":)" +
-                        std::to_string(broken.bound) + R"(,"would_be":)" + broken.would_be;
-  append_room(members, operation, outcome);
-  return members;
-}
-
-// Whether a refused increment would be applied in the next window.
-bool waits_for_reset(const Operation& operation) {
-  const Sum anew = add_within(operation.initial, operation.operand, operation.bounds);
-  return operation.lifetime.window && anew.code == Code::kOk;
-}
-
 // Retry-After (RFC 9110, 10.2.3), RateLimit-Policy and RateLimit
 // (draft-ietf-httpapi-ratelimit-headers-10), for an increment that a bound refuses until its window
 // ends. The quota is what the window has room for: the bound's distance from where it begins; there
@@ -167,11 +151,10 @@ Response refused(const Operation& operation, const Outcome& outcome) {
   const std::string message =
       (says_where ? "counter " + operation.name + ": " : "") + explain(operation, outcome);
   const auto& [one, its, index] = refusal_in(operation, outcome);
-  const bool beyond = its.code == Code::kBeyondBound;
-  const bool until_reset = beyond && waits_for_reset(one);
+  const bool until_reset = refusal_code(one, its) == Code::kLimitReached;
   std::string members;
   if (index) members = R"(,"index":)" + std::to_string(*index);
-  if (beyond) members += bound_members(one, its);
+  append_bound(members, one, its);
   if (!its.window.empty()) members += R"(,"window":")" + its.window + '"';
   Response response =
       problem_response({until_reset ? Code::kLimitReached : outcome.code, message}, members);

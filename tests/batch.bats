@@ -97,6 +97,36 @@ END
   for_each_place check_json
 }
 
+check_json_of_limits() {
+  local line='increment quota --per day --timezone UTC --max 1' told
+  batch "$line"$'\n'"$line"$'\nincrement quota --by 5 --max 2' --json
+  assert_status 1
+  mapfile -t told <<<"$output"
+  [[ ${told[1]} =~ ^\{\"name\":\"quota\",\"type\":\"urn:counterd:error:limit-reached\",\"detail\":\".*\",\"value\":1,\"bound\":1,\"would_be\":2,\"remaining\":0,\"resets_at\":\"20.*Z\"\}$ ]] ||
+    fail "${told[1]}"
+  [[ ${told[2]} == *'"type":"urn:counterd:error:beyond-bound"'*'"would_be":6,"remaining":1}' ]] ||
+    fail "${told[2]}"
+  batch $'increment a\nincrement quota --max 1' --json --atomic
+  assert_status 1
+  [[ $output == '{"name":"quota","type":"urn:counterd:error:beyond-bound",'* ]] || fail "$output"
+}
+
+@test "batch --json tells programs of a limit what HTTP tells them" {
+  for_each_place check_json_of_limits
+}
+
+check_unknown_zone() {
+  batch $'increment a\nincrement b --per day --timezone Nowhere'
+  assert_refused 65
+  assert_stderr_has "operation 2: time zone 'Nowhere' is unknown"
+  try ctl report a
+  assert_status 2
+}
+
+@test "an unknown time zone names its operation" {
+  for_each_place check_unknown_zone
+}
+
 check_refusals() {
   batch $'increment a\nreport missing\nincrement a --max 1\nincrement a'
   assert_status 2
