@@ -82,7 +82,7 @@ std::string read_all(const UniqueFd& output, pid_t pid, Deadline deadline) {
 Result<std::string> check_config(Words flags, Deadline deadline) {
   Result<Pipe> pipe = make_pipe();
   if (!pipe) return pipe.error();
-  flags.emplace_back("--check-config");
+  flags.insert(flags.begin(), "--check-config");  // the last flag may lack its value
   const pid_t pid = fork();
   if (pid < 0) return system_error(Code::kIo, "cannot start counterd", errno);
   if (pid == 0) {
@@ -122,6 +122,11 @@ Result<UniqueFd> open_log(const std::string& path) {
     dup2(ready.get(), kReadyFd);
   }
   close_range(kReadyFd + 1, ~0U, 0);
+  // What systemd says to the caller's unit is not for the daemon, which is none.
+  for (const char* const name : {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID",
+                                 "LISTEN_FDS", "LISTEN_FDNAMES"}) {
+    unsetenv(name);
+  }
   become_counterd(std::move(words));
 }
 

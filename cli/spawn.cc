@@ -37,7 +37,7 @@ Result<Words> daemon_flags(const Globals& globals, Words flags) {
     return Error{Code::kUsage, "--workers has to stand before --, as in: spawn --workers 2"};
   }
   if (globals.server_given && !names("--listen") && !names("--config")) {
-    flags.push_back("--listen=" + to_string(globals.server));
+    flags.insert(flags.begin(), "--listen=" + to_string(globals.server));
   }
   return flags;
 }
@@ -163,7 +163,7 @@ Run add_spawn(CLI::App& app) {
   app.add_option("--workers", options->workers, "worker processes; or how many more")
       ->type_name("N");
   app.add_flag("--unless-running", options->unless_running,
-               "leave a daemon that serves already as it is");
+               "start a daemon only where none serves, and leave one as it is");
   app.add_option("flags", options->flags, "after --: counterd's flags")->type_name("FLAG");
   return [options](const Globals& globals) -> Result<void> {
     Result<int> workers = 0;

@@ -177,6 +177,21 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   has_ready_workers 2
 }
 
+@test "what systemd wants to hear of the caller's unit, the daemon does not say" {
+  NOTIFY_SOCKET=$dir/notify WATCHDOG_USEC=1000000 LISTEN_FDS=1 spawn_daemon -- --listen 127.0.0.1:0
+  assert_fails grep -qaE 'NOTIFY_SOCKET|WATCHDOG|LISTEN_' "/proc/$daemon_pid/environ"
+}
+
+@test "a flag without its value is refused as counterd refuses it, and nothing is started" {
+  local flag
+  for flag in --redis-prefix --config --allow-host; do
+    try timeout 20 "$counterctl" --server "http://127.0.0.1:$(free_port)" spawn -- "$flag"
+    assert_refused 64
+    assert_stderr_has "$flag"
+  done
+  assert_equal "$(supervisors)" ""
+}
+
 @test "a daemon that fails is told with its exit status and what its log says" {
   try timeout 20 "$counterctl" spawn -- --listen 127.0.0.1:0 --store "sqlite:$dir/no/such/folder.db"
   assert_refused 78
