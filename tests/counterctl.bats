@@ -789,6 +789,22 @@ check_lost_output() {
   (($(milliseconds) - begin < 3000)) || fail "it has lasted too long"
 }
 
+@test "a database of a group whose log is not is refused with what to do" {
+  ((EUID == 0)) || skip "only root can become other users"
+  local share=$dir/share
+  chmod o+x "$BATS_RUN_TMPDIR" "${dir%/*}" "$dir"
+  mkdir -m 0770 "$share"
+  chgrp 60000 "$share"
+  setpriv --reuid 60001 --regid 60001 --groups 60000 \
+    "$counterctl" --store "sqlite:$share/counts.db" increment
+  chgrp 60000 "$share/counts.db"
+  try setpriv --reuid 60002 --regid 60002 --groups 60000 \
+    "$counterctl" --store "sqlite:$share/counts.db" increment
+  assert_refused 78
+  assert_stderr_has 'counts.db-wal'
+  assert_stderr_has 'chmod g+s'
+}
+
 @test "status says who answers also while the store is away, and what is wrong with it" {
   open_redis
   start_daemon --store "redis+unix://$redis_socket"

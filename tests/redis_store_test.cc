@@ -294,7 +294,11 @@ TEST_CASE("a wrong password is a wrong configuration and stays secret", "[redis]
 
 TEST_CASE("a password that is missing or not asked for is a wrong configuration", "[redis]") {
   const RedisServer guarded({"--requirepass", "correct"});
-  CHECK(probe_error(*open_or_throw(options_for(guarded.url()))).code == Code::kConfig);
+  for (const char* database : {"", "?db=3"}) {
+    const Error lacking = probe_error(*open_or_throw(options_for(guarded.url() + database)));
+    CHECK(lacking.code == Code::kConfig);
+    CHECK(contains(lacking.message, "--redis-password-file"));
+  }
   const RedisServer open;
   StoreOptions options = options_for(open.url());
   options.redis_password_file = password_file(open, "hunter2\n");

@@ -180,10 +180,11 @@ Result<void> RedisConnection::log_in(Deadline deadline) {
     const Error error =
         unavailable(step[0] == "AUTH" ? refusal(*reply, password_) : std::string(text_of(**reply)));
     if (!refuses_login(*reply)) return error;
-    return Error{Code::kConfig,
-                 error.message + (step[0] == "SELECT"
-                                      ? "; choose a database that the server has"
-                                      : "; check the user in --store and --redis-password-file")};
+    const bool lacks_database = step[0] == "SELECT" && is_error(*reply, "ERR");
+    return Error{
+        Code::kConfig,
+        error.message + (lacks_database ? "; choose a database that the server has"
+                                        : "; check the user in --store and --redis-password-file")};
   }
   return {};
 }

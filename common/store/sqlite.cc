@@ -33,7 +33,10 @@ constexpr std::chrono::milliseconds kEndPatience{500};
 class SqliteStore final : public Store {
  public:
   SqliteStore(SqliteFile file, const StoreOptions& options)
-      : options_(options), turn_(file.descriptor()), database_(std::move(file), options) {}
+      : options_(options),
+        is_in_memory_(file.is_in_memory()),
+        turn_(file.descriptor()),
+        database_(std::move(file), options) {}
   SqliteStore(const SqliteStore&) = delete;
   SqliteStore& operator=(const SqliteStore&) = delete;
   ~SqliteStore() override;
@@ -58,6 +61,7 @@ class SqliteStore final : public Store {
   void run_due_checkpoint();
 
   const StoreOptions options_;
+  const bool is_in_memory_;
   FileTurn turn_;
   SqliteDatabase database_;
   bool applied_ = false;  // the latest batch was, as a whole
@@ -235,11 +239,15 @@ Result<void> SqliteStore::probe(Deadline deadline) {
 }
 
 StoreStatus SqliteStore::status() const {
-  return {"sqlite", database_.path(),
-          options_.sync == Sync::kFull
-              ? "every change survives a crash of processes, system or power (synchronous=FULL)"
-              : "every change survives a crash of processes; a power failure may lose the latest "
-                "ones (synchronous=NORMAL)"};
+  const char* const durability =
+      is_in_memory_
+          ? "every change survives a crash of processes; a crash or restart of the system "
+            "loses all (the file is on tmpfs)"
+      : options_.sync == Sync::kFull
+          ? "every change survives a crash of processes, system or power (synchronous=FULL)"
+          : "every change survives a crash of processes; a power failure may lose the latest ones "
+            "(synchronous=NORMAL)";
+  return {"sqlite", database_.path(), durability};
 }
 
 }  // namespace
@@ -251,6 +259,11 @@ Result<std::unique_ptr<Store>> open_sqlite_store(const SqliteLocation& location,
   }
   Result<SqliteFile> file = open_sqlite_file(location.path, options.create);
   if (!file) return file.error();
+  if (options.require_durable && file->is_in_memory()) {
+    return Error{Code::kConfig, "the database " + file->path() +
+                                    " is not durable, as --require-durable asks: it is on tmpfs, "
+                                    "which a restart of the system empties; use a disk"};
+  }
   auto store = std::make_unique<SqliteStore>(std::move(*file), options);
   if (const Result<void> opened = store->open(steady_clock::now() + options.timeout); !opened) {
     return opened.error();

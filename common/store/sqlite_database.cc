@@ -187,6 +187,9 @@ Result<void> SqliteDatabase::settle_wal(bool wal_was_empty) {
 }
 
 Error SqliteDatabase::cannot_open(const SQLite::Exception& exception, bool wal_was_empty) const {
+  if (exception.getErrorCode() == SQLITE_CANTOPEN) {
+    if (const Result<void> allowed = file_.check_access(); !allowed) return allowed.error();
+  }
   // What may pass by itself. SQLite also says that the database is malformed, or none, when the
   // disk has failed a read, or has lost what is read.
   constexpr std::array passing = {SQLITE_BUSY,    SQLITE_IOERR,    SQLITE_FULL,    SQLITE_NOMEM,
@@ -205,7 +208,7 @@ Result<void> SqliteDatabase::check_application() {
   const int version = database.execAndGet("PRAGMA user_version").getInt();
   const bool blank = application == 0 && version == 0 &&
                      database.execAndGet("SELECT count(*) FROM sqlite_schema").getInt() == 0;
-  if (!blank && application != kApplicationId) {
+  if ((!blank && application != kApplicationId) || version < 0) {
     return Error{Code::kConfig, "the database " + file_.path() +
                                     " belongs to another application; name another file with "
                                     "--store sqlite:PATH"};
@@ -263,8 +266,11 @@ Result<void> SqliteDatabase::check_wal_of_others() {
   while (code == SQLITE_BUSY && wait_while_busy(this, 0) != 0) code = open_shared_memory(handle());
   Result<void> checked;
   if (code != SQLITE_OK) {
-    checked = Error{Code::kUnavailable,
-                    "cannot open the database " + file_.path() + ": " + sqlite3_errstr(code)};
+    checked = file_.check_access();
+    if (checked) {
+      checked = Error{Code::kUnavailable,
+                      "cannot open the database " + file_.path() + ": " + sqlite3_errstr(code)};
+    }
   } else if (is_damaged(handle())) {
     checked = damaged();
   } else if (is_in_doubt(handle())) {

@@ -146,6 +146,20 @@ bool SqliteFile::wal_is_empty() const {
   return failure ? failure == std::errc::no_such_file_or_directory : size == 0;
 }
 
+Result<void> SqliteFile::check_access() const {
+  for (const Companion& companion : companions_) {
+    if (faccessat(AT_FDCWD, companion.path.c_str(), R_OK | W_OK, AT_EACCESS) == 0) continue;
+    if (errno != EACCES && errno != EPERM && errno != EROFS) continue;
+    const Error denied = system_error(
+        Code::kConfig, "cannot use " + companion.path + ", a part of the database", errno);
+    return Error{denied.code,
+                 denied.message +
+                     "; to share a database with a group, let its folder pass its group on (chmod "
+                     "g+s), and give this file that group (chgrp) and mode 0660"};
+  }
+  return {};
+}
+
 void SqliteFile::remember_companions() {
   for (Companion& companion : companions_) companion.identity = identify(companion.path);
 }
@@ -153,7 +167,10 @@ void SqliteFile::remember_companions() {
 Result<void> SqliteFile::check_database() const {
   const std::optional<FoundFile> now = look_at(path_);
   if (!now) {
-    return system_error(Code::kUnavailable, "the database " + path_ + " is gone (put it back)",
+    const bool is_gone = errno == ENOENT || errno == ENOTDIR;
+    return system_error(Code::kUnavailable,
+                        is_gone ? "the database " + path_ + " is gone (put it back)"
+                                : "cannot examine the database " + path_,
                         errno);
   }
   if (now->identity != identity_) {
@@ -213,6 +230,12 @@ void SqliteFile::leave() {
 
 bool SqliteFile::is_another_present() const {
   return sign_of_others(descriptor(), Sign::kLog).has_value();
+}
+
+bool SqliteFile::is_in_memory() const {
+  struct statfs system {};
+  return fstatfs(descriptor(), &system) == 0 &&
+         (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC);
 }
 
 bool SqliteFile::is_deleted() const {

@@ -46,6 +46,10 @@ class SqliteFile {
   // REQUIRES: this object is not present, and has no connection
   Result<void> check_others() const;
 
+  // kConfig, and what to do: one of the files beside the database is there, and this user may not
+  // read and write it.
+  Result<void> check_access() const;
+
   // From now on the files beside the database must stay the same ones.
   // REQUIRES: a connection has opened them
   void remember_companions();
@@ -58,6 +62,9 @@ class SqliteFile {
   void be_present();
   void leave();
   bool is_another_present() const;
+
+  // Whether the database is in the system's memory (tmpfs), where no restart of it leaves anything.
+  bool is_in_memory() const;
 
   // Whether the database has no name any more.
   bool is_deleted() const;
