@@ -52,10 +52,12 @@ void add_globals(CLI::App& app, Words& words, Globals& globals) {
   app.add_option("--server", words.server,
                  "http://HOST:PORT or unix:PATH (default: http://127.0.0.1:4747)")
       ->type_name("URL");
-  app.add_option("--store", words.store, "work on this store itself, without a daemon")
+  app.add_option("--store", words.store,
+                 "work without a daemon: sqlite:PATH, redis://HOST[:PORT] or redis+unix://PATH")
       ->type_name("URL")
       ->excludes("--server");
-  app.add_option("--timeout", words.timeout, "longest wait (default: 5s)")->type_name("TIME");
+  app.add_option("--timeout", words.timeout, "longest wait (default: 5s; stop: 30s)")
+      ->type_name("TIME");
   app.add_option("--sync", words.sync, "with --store sqlite: full or normal (default: full)")
       ->type_name("full|normal");
   app.add_option("--redis-prefix", words.redis_prefix,

@@ -61,17 +61,28 @@ std::string one_line(const Json& document) {
   return document.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
+// Of another user is what su(1) leaves in the environment.
+bool is_of_another_user(const std::string& directory) {
+  struct stat found {};
+  return stat(directory.c_str(), &found) == 0 && found.st_uid != geteuid();
+}
+
 // Where control sockets may be; a daemon makes its own in the first.
 std::vector<std::string> directories_of_user() {
   std::vector<std::string> found;
   const std::string by_systemd = environment("RUNTIME_DIRECTORY");
   if (!by_systemd.empty()) found.push_back(by_systemd.substr(0, by_systemd.find(':')));
-  const std::string by_session = environment("XDG_RUNTIME_DIR");
-  if (by_session.starts_with('/')) found.push_back(by_session + "/counterd");
   const std::string user = std::to_string(geteuid());
-  found.push_back(geteuid() == 0 ? "/run/counterd" : "/tmp/counterd-" + user);
+  found.push_back((geteuid() == 0 ? "/run/counterd-" : "/tmp/counterd-") + user);
+  const std::string by_session = environment("XDG_RUNTIME_DIR");
+  if (by_session.starts_with('/')) {
+    const bool is_first = by_systemd.empty() && !is_of_another_user(by_session);
+    found.insert(is_first ? found.begin() : found.end(), by_session + "/counterd");
+  }
   // That of a login session, for those outside it, such as a cron job. It ends with the session.
   found.push_back("/run/user/" + user + "/counterd");
+  // That of the service, which root may ask.
+  if (geteuid() == 0) found.push_back("/run/counterd");
   return found;
 }
 
@@ -202,7 +213,9 @@ Result<std::string> control_directory() {
   const std::string directory = directories_of_user().front();
   if (!environment("RUNTIME_DIRECTORY").empty()) return directory;
   if (mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
-    return system_error(Code::kConfig, "cannot make the directory " + directory, errno);
+    const Error failure =
+        system_error(Code::kConfig, "cannot make the directory " + directory, errno);
+    return Error{failure.code, failure.message + std::string(kNameAnotherPlace)};
   }
   struct stat found {};
   if (lstat(directory.c_str(), &found) != 0) {
@@ -210,8 +223,8 @@ Result<std::string> control_directory() {
   }
   if (!S_ISDIR(found.st_mode) || found.st_uid != geteuid() ||
       (found.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-    return Error{Code::kConfig, "the directory " + directory +
-                                    " must belong to this user alone; set XDG_RUNTIME_DIR"};
+    return Error{Code::kConfig, "the directory " + directory + " must belong to this user alone" +
+                                    std::string(kNameAnotherPlace)};
   }
   return directory;
 }

@@ -20,8 +20,22 @@ constexpr std::chrono::milliseconds kAcceptPause{100};
 
 // With the text of errno. A shortage may pass by itself.
 Error cannot_make(const std::string& path) {
-  const Code code = is_shortage(errno) ? Code::kIo : Code::kConfig;
-  return system_error(code, "cannot make the control socket " + path, errno);
+  const bool passes = is_shortage(errno);
+  Error error = system_error(passes ? Code::kIo : Code::kConfig,
+                             "cannot make the control socket " + path, errno);
+  if (!passes) error.message += kNameAnotherPlace;
+  return error;
+}
+
+// Whether a daemon that does not end answers there: the address is ours, but it may have the same
+// one in another network, as in a container that shares this folder.
+bool is_in_use(const std::string& path) {
+  constexpr std::chrono::milliseconds kPatience{500};
+  const Deadline deadline = steady_clock::now() + kPatience;
+  const UnixConnection daemon = connect_unix(path, deadline);
+  if (!daemon.socket) return false;
+  const Result<DaemonInfo> info = ask_daemon(daemon.socket, {ControlCommand::kWorkers}, deadline);
+  return info && !info->stopping;
 }
 
 bool is_ready(const std::vector<pollfd>& polled, int fd) {
@@ -44,8 +58,12 @@ Result<ControlServer> ControlServer::open(const std::vector<Endpoint>& endpoints
     if (path.size() > kMaxSocketPath) {
       return Error{Code::kConfig, "the control socket's path is too long: " + path};
     }
+    if (is_in_use(path)) {
+      return Error{Code::kConfig, "another counterd has the control socket " + path +
+                                      ", for the same address in another network" +
+                                      std::string(kNameAnotherPlace)};
+    }
     const sockaddr_un address = unix_address(path);
-    // The address itself is ours by now, so whoever made this socket is gone.
     unlink(path.c_str());
     UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!socket) return cannot_make(path);

@@ -57,6 +57,13 @@ Error cannot_listen(const Endpoint& endpoint, int number) {
                                ": there is something else than a socket; remove it, or choose "
                                "another path with --listen"};
   }
+  if (number == EADDRINUSE && endpoint.is_unix()) {
+    return {Code::kConfig,
+            what +
+                ": the address is taken: there is a socket; if counterctl status shows a counterd, "
+                "it serves already; if nobody has the socket (ss -lxp does not show it), remove "
+                "it, else choose another path with --listen"};
+  }
   if (number == EADDRINUSE) {
     return {Code::kConfig, what +
                                ": the address is taken; if counterctl status shows a counterd, it "

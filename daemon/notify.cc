@@ -1,11 +1,14 @@
 #include "daemon/notify.h"
 
 #include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
 
 #include <cstddef>
 #include <string>
 
 #include "common/environment.h"
+#include "common/number.h"
 #include "common/unique_fd.h"
 #include "common/unix_socket.h"
 
@@ -18,9 +21,19 @@ void notify_systemd(std::string_view state) {
   sockaddr_un address = unix_address(path);
   if (path.starts_with('@')) address.sun_path[0] = '\0';  // the abstract namespace
   const UniqueFd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  constexpr timeval kPatience{.tv_sec = 1, .tv_usec = 0};  // others' messages may fill the queue
+  setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &kPatience, sizeof kPatience);
   const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());
-  sendto(socket.get(), state.data(), state.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
+  sendto(socket.get(), state.data(), state.size(), MSG_NOSIGNAL,
          reinterpret_cast<const sockaddr*>(&address), size);
+}
+
+std::optional<std::chrono::microseconds> watchdog_time() {
+  const std::string pid = environment("WATCHDOG_PID");
+  if (!pid.empty() && pid != std::to_string(getpid())) return std::nullopt;
+  std::int64_t time = 0;
+  if (!read_lenient(environment("WATCHDOG_USEC"), time) || time <= 0) return std::nullopt;
+  return std::chrono::microseconds(time);
 }
 
 }  // namespace counterd

@@ -213,7 +213,7 @@ Result<std::variant<DaemonOptions, std::string>> read_options(int argc, const ch
   bool check_only = false;
   app.add_option("--config", config, "file with settings, one NAME = VALUE a line")
       ->type_name("FILE");
-  app.add_flag("--check-config", check_only, "check the settings, then end");
+  app.add_flag("--check-config", check_only, "check and print the settings, then end");
   std::map<std::string, Values> flags;
   add_settings(app, flags);
   app.footer(

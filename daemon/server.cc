@@ -194,6 +194,15 @@ void Server::drain(std::chrono::milliseconds longest, std::function<void()> done
   if (figures_.connections == 0 && drained_) asio::post(loop_, std::exchange(drained_, nullptr));
 }
 
+void Server::cut_off_all() {
+  for (List& list : lists_) {
+    while (!list.empty()) {
+      const std::shared_ptr<Connection> connection = list.front();
+      connection->close();
+    }
+  }
+}
+
 void Server::drain_idle() {
   const List idle = lists_[index_of(Phase::kIdle)];
   for (const std::shared_ptr<Connection>& connection : idle) connection->drain();

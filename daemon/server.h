@@ -34,6 +34,9 @@ class Server {
   // less than `longest`.
   void drain(std::chrono::milliseconds longest, std::function<void()> done);
 
+  // Closes all connections, whatever they wait for. REQUIRES: drain() was called
+  void cut_off_all();
+
   // For connections.
   asio::io_context& loop() { return loop_; }
   Batcher& batcher() { return batcher_; }

@@ -84,7 +84,7 @@ Result<void> Supervisor::set_up() {
   Result<UniqueFd> signals = take_over_signals();
   if (!signals) return signals.error();
   signals_ = std::move(*signals);
-  binary_ = UniqueFd(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  binary_ = UniqueFd(::open("/proc/self/exe", O_PATH | O_CLOEXEC));  // may be executable only
   if (!binary_) return system_error(Code::kIo, "cannot open /proc/self/exe", errno);
   if (const Result<void> listening = open_listeners(); !listening) return listening.error();
   Result<ControlServer> control = ControlServer::open(listeners_.endpoints());
@@ -127,6 +127,7 @@ int Supervisor::run() {
   slots_.emplace_back();
   route();
   notify_systemd("STATUS=starting: a worker is ready when the store has answered it");
+  if (watchdog_time()) next_watchdog_ = Clock::now();
   while (!ended_) {
     start_due_workers();
     wait();
@@ -148,6 +149,7 @@ void Supervisor::wait() {
   control_.expire();
   if ((polled.front().revents & POLLIN) != 0) take_signals();
   kill_overdue();
+  tell_watchdog();
   if (!stopping_) {
     if (const Result<void> adjusted = adjust_slots(); !adjusted) log_line(adjusted.error().message);
     if (!was_ready_ && all_ready()) say_ready();
@@ -156,7 +158,7 @@ void Supervisor::wait() {
 }
 
 int Supervisor::milliseconds_to_wait() const {
-  auto next = control_.next_deadline();
+  auto next = std::min(control_.next_deadline(), next_watchdog_);
   for (const Leaving& worker : leaving_) next = std::min(next, worker.kill_at);
   for (const Slot& slot : slots_) {
     next = std::min(next, slot.kill_at);
@@ -167,6 +169,12 @@ int Supervisor::milliseconds_to_wait() const {
   if (next == Clock::time_point::max()) return -1;
   const auto left = std::chrono::ceil<milliseconds>(next - Clock::now()).count();
   return static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000));
+}
+
+void Supervisor::tell_watchdog() {
+  if (Clock::now() < next_watchdog_) return;
+  notify_systemd("WATCHDOG=1");
+  next_watchdog_ = Clock::now() + *watchdog_time() / 2;
 }
 
 void Supervisor::take_signals() {

@@ -63,6 +63,7 @@ class Supervisor {
   Result<void> write_worker_setup();
   void wait();
   int milliseconds_to_wait() const;
+  void tell_watchdog();
   void take_signals();
   void reap();
   void take_end_of_worker(std::size_t slot, int status);
@@ -102,6 +103,7 @@ class Supervisor {
   UniqueFd ready_;  // options_.ready_fd, until the daemon is ready
   std::vector<Slot> slots_;
   std::vector<Leaving> leaving_;
+  Clock::time_point next_watchdog_ = Clock::time_point::max();
   std::size_t wanted_ = 0;    // how many workers there should be
   bool was_ready_ = false;    // all workers have served at once
   bool first_ready_ = false;  // one worker has served

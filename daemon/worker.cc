@@ -11,6 +11,8 @@
 #include <asio/signal_set.hpp>
 #include <cerrno>
 #include <csignal>
+#include <optional>
+#include <system_error>
 
 #include "common/log.h"
 #include "common/number.h"
@@ -26,6 +28,9 @@ using std::chrono::milliseconds;
 
 // Descriptors besides those of connections: store, log, event loop and the like.
 constexpr rlim_t kOtherDescriptors = 64;
+
+// How long a store may take to be closed after the drain timeout; the supervisor waits longer.
+constexpr milliseconds kClosingPatience{1'000};
 
 constexpr milliseconds kFirstProbePause{50};
 constexpr milliseconds kLongestProbePause{500};
@@ -151,12 +156,20 @@ class Worker {
     if (server_.draining()) return;
     server_.drain(drain_timeout_, [this] { batcher_.stop(); });
     tell_supervisor(kLeavingWord);
-    after(loop_, drain_timeout_, [this] {
-      const std::size_t connections = server_.figures().connections;
-      log_line((connections == 0 ? "did not wait for the store to be closed"
-                                 : "cut off " + std::to_string(connections) + " connections") +
-               std::string(" at the end of --drain-timeout"));
-      _exit(0);  // the other thread may be waiting for the store
+    after(loop_, drain_timeout_, [this] { end_now(); });
+  }
+
+  // Cuts off the connections that are left, so that the store is closed in good order all the same.
+  void end_now() {
+    const std::size_t connections = server_.figures().connections;
+    if (connections > 0) {
+      log_line("cut off " + std::to_string(connections) +
+               " connections at the end of --drain-timeout");
+      server_.cut_off_all();
+    }
+    after(loop_, kClosingPatience, [] {
+      log_line("did not wait for the store to be closed");
+      _exit(0);  // the other thread is waiting for it
     });
   }
 
@@ -177,7 +190,14 @@ Result<void> run_worker(int slot, int sockets) {
   if (!setup) return setup.error();
   Result<std::unique_ptr<Store>> store = open_store(setup->store);
   if (!store) return store.error();
-  Worker(slot, *setup, std::move(*store)).run(sockets);
+  std::optional<Worker> worker;
+  try {
+    worker.emplace(slot, *setup, std::move(*store));
+  } catch (const std::system_error& failure) {  // of threads or descriptors there are too few
+    return Error{Code::kIo, std::string("cannot start a worker: ") + failure.what() +
+                                " (ulimit -u, -n; TasksMax=, LimitNOFILE= of systemd)"};
+  }
+  worker->run(sockets);
   return {};
 }
 

@@ -590,8 +590,30 @@ assert_config_error() {
   assert_config_error --require-durable --sync normal
   start_redis --appendonly no
   assert_config_error --require-durable --store "redis+unix://$redis_socket"
-  start_daemon --require-durable
+  # Where the tests have a disk.
+  [[ $(stat -f -c %T "$dir") == tmpfs ]] || { start_daemon --require-durable && stop_daemon; }
+}
+
+# Sets $launcher to what makes $dir/disk a tmpfs of 1 MB, for counterd alone.
+launch_with_disk_in_memory() {
+  local user=()
+  [ "$EUID" -eq 0 ] || user=(--map-root-user)
+  mkdir "$dir/disk"
+  # shellcheck disable=SC2016
+  launcher=(unshare "${user[@]}" --mount bash -c 'mount -t tmpfs -o size=1m,mode=0700 none "$1" &&
+    shift && exec "$@"' bash "$dir/disk")
+}
+
+@test "a database in memory is told as such, and --require-durable refuses it" {
+  launch_with_disk_in_memory
+  start_daemon --workers 1 --store "sqlite:$dir/disk/counters.db"
+  try "$counterctl" --server "$url" status
+  assert_output_has tmpfs
   stop_daemon
+  try "${launcher[@]}" "$counterd" --listen 127.0.0.1:0 --store "sqlite:$dir/disk/counters.db" \
+    --require-durable
+  assert_refused 78
+  assert_stderr_has tmpfs
 }
 
 # fill FILE: until there is no room.
@@ -600,12 +622,8 @@ fill() {
 }
 
 @test "on a full disk changes are refused, reports go on, and room is all that it needs" {
-  local disk=$dir/disk inside user=()
-  [ "$EUID" -eq 0 ] || user=(--map-root-user)
-  mkdir "$disk"
-  # shellcheck disable=SC2016
-  launcher=(unshare "${user[@]}" --mount bash -c 'mount -t tmpfs -o size=1m,mode=0700 none "$1" &&
-    shift && exec "$@"' bash "$disk")
+  local disk=$dir/disk inside
+  launch_with_disk_in_memory
   start_daemon --workers 1 --store "sqlite:$disk/counters.db"
   inside=/proc/$daemon_pid/root$disk
   assert_equal "$("$counterctl" --server "$url" increment)" 1
@@ -1681,6 +1699,41 @@ start_receiver() {
   assert_equal "$(grep '^at READY=1' "$dir/messages")" "at READY=1: HTTP/1.1 200 OK"
 }
 
+@test "systemd hears READY=1 also where others' messages fill its queue" {
+  start_python '
+import socket, sys, time
+receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+receiver.bind(sys.argv[1])
+other = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+other.setblocking(False)
+try:
+    while True:
+        other.sendto(b"BARRIER=1", sys.argv[1])
+except BlockingIOError:
+    print("full")
+time.sleep(0.5)
+while True:
+    message = receiver.recv(65536).decode()
+    with open(sys.argv[2], "a") as file:
+        file.write(message + "\n")' "$dir/notify" "$dir/messages"
+  export NOTIFY_SOCKET=$dir/notify
+  start_daemon --workers 1
+  await 5 grep -qs READY=1 "$dir/messages"
+}
+
+@test "systemd's watchdog hears of the daemon twice as often as it asks" {
+  start_receiver
+  export WATCHDOG_USEC=200000
+  start_daemon --listen "unix:$dir/daemon.sock" --workers 1
+  sleep 1
+  assert_between "$(grep -c WATCHDOG=1 "$dir/messages")" 6 30
+  stop_daemon
+  : >"$dir/messages"
+  WATCHDOG_PID=1 start_daemon --listen "unix:$dir/daemon.sock" --workers 1
+  sleep 0.3
+  assert_fails grep -q WATCHDOG=1 "$dir/messages"
+}
+
 @test "the folders that systemd gives are used" {
   mkdir "$dir/given-state" "$dir/given-run"
   export STATE_DIRECTORY=$dir/given-state RUNTIME_DIRECTORY=$dir/given-run
@@ -1697,6 +1750,43 @@ start_receiver() {
   mkdir "$dir/copy"
   cp "$database" "$dir/copy/counters.db"
   assert_equal "$("$counterctl" --store "sqlite:$dir/copy/counters.db" increment)" 42
+}
+
+@test "so it is where clients that do not end have been cut off" {
+  local held
+  start_daemon --workers 2 --drain-timeout 500ms
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  exec {held}<>"/dev/tcp/127.0.0.1/${url##*:}"
+  printf 'POST /incr' >&"$held"
+  stop_daemon
+  exec {held}>&-
+  assert_succeeds grep -q 'cut off 1 connections' "$daemon_log"
+  mkdir "$dir/copy"
+  cp "$database" "$dir/copy/counters.db"
+  assert_equal "$("$counterctl" --store "sqlite:$dir/copy/counters.db" increment)" 2
+}
+
+@test "a daemon in another network does not take the control socket of one that serves" {
+  unshare --net true || skip "only root can make a network of its own"
+  local port
+  start_daemon --workers 1
+  port=${url##*:}
+  # shellcheck disable=SC2016
+  try unshare --net bash -c 'ip link set lo up && exec "$@"' bash "$counterd" \
+    --listen "127.0.0.1:$port" --store "sqlite:$dir/other.db"
+  assert_refused 78
+  assert_stderr_has 'another network'
+  assert_equal "$("$counterctl" --server "$url" workers | wc -l)" 1
+}
+
+@test "a directory for sockets that is another user's, as su leaves it, is left alone" {
+  ((EUID == 0)) || skip "only root can give a folder away"
+  chown 65534 "$XDG_RUNTIME_DIR"
+  # shellcheck disable=SC2016
+  launcher=(unshare --mount bash -c 'mount -t tmpfs none /run && exec "$@"' bash)
+  start_daemon --workers 1
+  [[ -S /proc/$daemon_pid/root/run/counterd-0/${url#http://}.control ]]
+  [[ ! -e $XDG_RUNTIME_DIR/counterd ]]
 }
 
 @test "a database that is gone, and its log is not, is not begun anew" {
