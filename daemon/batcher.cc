@@ -18,9 +18,6 @@ using std::chrono::steady_clock;
 // if too short, every batch would forever hold only what fits into it.
 constexpr std::chrono::milliseconds kHandlingTime{5};
 
-// A longer commit counts as this long: a stall is no reason to wait just as long for clients.
-constexpr std::chrono::milliseconds kLongestCommit{100};
-
 // How long what only reads waits for the turn of changes that are before it.
 constexpr std::chrono::milliseconds kTurnPatience{50};
 
@@ -167,7 +164,6 @@ void Batcher::expect(std::size_t steps, steady_clock::duration commit) {
   const std::size_t expected = std::min(steps, kMaxBatchOperations);
   waiting_.steps.reserve(expected);
   waiting_.tickets.reserve(expected);
-  commit = std::min<steady_clock::duration>(commit, kLongestCommit);
   gathering_.begin(expected, commit, steady_clock::now());
 }
 

@@ -8,6 +8,9 @@ namespace {
 
 constexpr std::size_t kMostSkipped = 64;
 
+// A longer commit counts as this long: a stall is no reason to wait just as long for clients.
+constexpr std::chrono::milliseconds kLongestCommit{100};
+
 // How many of `all` expected steps to wait for.
 std::size_t most_of(std::size_t all) {
   return all - all / 8;
@@ -17,8 +20,8 @@ std::size_t most_of(std::size_t all) {
 
 void Gathering::begin(std::size_t expected, std::chrono::steady_clock::duration commit, Time now) {
   expected_ = expected;
-  commit_ = commit;
-  patience_end_ = now + commit / 2;
+  commit_ = std::min<std::chrono::steady_clock::duration>(commit, kLongestCommit);
+  patience_end_ = now + commit_ / 2;
   last_ones_end_.reset();
 }
 

@@ -266,18 +266,6 @@ TEST_CASE("clients that come back soon are committed together") {
   CHECK(fixture.notes.batches <= kRounds + kRounds / 3);
 }
 
-TEST_CASE("the last client that comes back is waited for as well, for a sixteenth of a commit") {
-  constexpr int kRounds = 10;
-  Fixture fixture(milliseconds(80), milliseconds(1'000));
-  for (int i = 0; i < 16; ++i) {
-    fixture.client(kRounds, milliseconds(i == 0 ? 5 : 2))->ask(increment_of("a").operation);
-  }
-  fixture.run(16 * kRounds);
-  // It would be in every second batch.
-  INFO(fixture.notes.batches);
-  CHECK(fixture.notes.batches <= kRounds + kRounds / 3);
-}
-
 TEST_CASE("a lone client is never kept waiting for others") {
   Fixture fixture(milliseconds(100), milliseconds(1'000));
   const auto start = steady_clock::now();
@@ -323,16 +311,6 @@ TEST_CASE("waiting for clients uses no processor time") {
   const milliseconds before = busy_time();
   fixture.run(8 * kRounds);
   CHECK((busy_time() - before) * 8 < steady_clock::now() - start);
-}
-
-TEST_CASE("after a stalled commit clients are waited for no longer than after a slow one") {
-  Fixture fixture(milliseconds(600), milliseconds(5'000));
-  for (int i = 0; i < 2; ++i) fixture.client()->ask(increment_of("a").operation);
-  fixture.run(2);
-  const auto asked = steady_clock::now();
-  fixture.client()->ask(increment_of("a").operation);
-  fixture.run(3);
-  CHECK(fixture.notes.begun.back() - asked < milliseconds(200));
 }
 
 TEST_CASE("who waits in vain for the turn is told so at its deadline, and the rest goes on") {

@@ -33,6 +33,12 @@ TEST_CASE("the last ones are waited for a sixteenth of a commit, from when most 
   CHECK(gathering.end(28, now + kCommit / 2 - microseconds(1)) == now + kCommit / 2);
 }
 
+TEST_CASE("after a stalled commit nobody is waited for any longer than after a slow one") {
+  Gathering gathering;
+  gathering.begin(32, std::chrono::seconds(30), now);
+  CHECK(gathering.end(1, now) == now + milliseconds(50));
+}
+
 TEST_CASE("nobody is waited for when all have come, or none is expected") {
   Gathering gathering;
   CHECK(gathering.end(1, now) < now);

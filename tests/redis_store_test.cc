@@ -1,27 +1,17 @@
 // What the redis engine promises beyond the contract: how it logs in, what it says of the server's
 // durability, and that a batch is applied exactly once whatever happens to its connection.
-#include <fcntl.h>
-#include <poll.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <array>
 #include <atomic>
-#include <cerrno>
-#include <condition_variable>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <limits>
-#include <list>
-#include <mutex>
-#include <system_error>
 #include <thread>
 
-#include "common/unique_fd.h"
-#include "common/unix_socket.h"
 #include "tests/catch.h"
+#include "tests/redis_proxy.h"
 #include "tests/redis_server.h"
 #include "tests/steps.h"
 
@@ -68,181 +58,6 @@ Error probe_error(Store& store) {
   if (probed) throw std::runtime_error("the store answered the probe");
   return probed.error();
 }
-
-// A Unix socket in front of the server's, that does to the next batch what a network may do.
-class Proxy {
- public:
-  enum class Fault : unsigned char {
-    kNone,
-    kCutBeforeRequest,   // the batch never reaches the server
-    kCutAfterRequest,    // the batch is on its way, the connection is lost
-    kCutBeforeReply,     // the server has answered, the answer is lost
-    kHoldRequest,        // the connection is lost, the batch is stuck until release_held()
-    kSwallow,            // the batch vanishes, the connection seems to live
-    kTellWhenForwarded,  // nothing happens to it
-    kBreakOff,           // the answer says that it was broken off in the middle
-  };
-
-  // `latency`: how much later each reply comes.
-  explicit Proxy(const RedisServer& server, milliseconds latency = milliseconds(0))
-      : path_(server.directory() / "proxy.sock"),
-        server_path_(server.socket_path()),
-        latency_(latency) {
-    listener_ = UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const sockaddr_un address = counterd::unix_address(path_);
-    if (!listener_ ||
-        bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-        listen(listener_.get(), 16) != 0) {
-      fail("proxy");
-    }
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0) fail("pipe2");
-    stop_reader_ = UniqueFd(ends[0]);
-    stop_writer_ = UniqueFd(ends[1]);
-    thread_ = std::thread([this] { serve(); });
-  }
-  Proxy(const Proxy&) = delete;
-  Proxy& operator=(const Proxy&) = delete;
-  ~Proxy() {
-    stop_writer_.reset();
-    thread_.join();
-  }
-
-  std::string url() const { return "redis+unix://" + path_; }
-
-  // The next `times` script calls meet `fault`, each on the connection that it comes by.
-  void arm(Fault fault, int times = 1) {
-    const std::lock_guard lock(mutex_);
-    fault_ = fault;
-    times_ = times;
-    faults_seen_ = 0;
-  }
-
-  // Until that many of them have.
-  bool wait_for_faults(int count = 1) {
-    std::unique_lock lock(mutex_);
-    return changed_.wait_until(lock, patiently(), [&] { return faults_seen_ >= count; });
-  }
-  int faults_seen() {
-    const std::lock_guard lock(mutex_);
-    return faults_seen_;
-  }
-
-  // Sends what was held to the server and gives its reply.
-  std::string release_held() {
-    const std::lock_guard lock(mutex_);
-    if (!held_connection_) throw std::runtime_error("nothing is held");
-    send_all(held_connection_.get(), held_request_);
-    return read_some(held_connection_.get());
-  }
-
- private:
-  struct Pair {
-    UniqueFd client, server;
-    Fault at_reply = Fault::kNone;
-  };
-
-  [[noreturn]] static void fail(const char* what) {
-    throw std::system_error(errno, std::generic_category(), what);
-  }
-  static void send_all(int to, std::string_view bytes) {
-    while (!bytes.empty()) {
-      const ssize_t sent = send(to, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-      if (sent <= 0) return;
-      bytes.remove_prefix(static_cast<std::size_t>(sent));
-    }
-  }
-  static std::string read_some(int from) {
-    std::array<char, 65'536> bytes{};
-    const ssize_t size = recv(from, bytes.data(), bytes.size(), 0);
-    return {bytes.data(), size > 0 ? static_cast<std::size_t>(size) : 0};
-  }
-
-  void serve() {
-    std::list<Pair> pairs;
-    for (;;) {
-      std::vector<pollfd> polled = {{stop_reader_.get(), POLLIN, 0}, {listener_.get(), POLLIN, 0}};
-      for (const Pair& pair : pairs) {
-        polled.push_back({pair.client.get(), POLLIN, 0});
-        polled.push_back({pair.server.get(), POLLIN, 0});
-      }
-      if (poll(polled.data(), polled.size(), -1) < 0) continue;
-      if (polled[0].revents != 0) return;
-      std::size_t place = 2;
-      for (auto pair = pairs.begin(); pair != pairs.end(); place += 2) {
-        bool lives = true;
-        if (polled[place].revents != 0) lives = forward_request(*pair);
-        if (lives && polled[place + 1].revents != 0) lives = forward_reply(*pair);
-        pair = lives ? std::next(pair) : pairs.erase(pair);
-      }
-      if (polled[1].revents != 0) accept_one(pairs);
-    }
-  }
-
-  void accept_one(std::list<Pair>& pairs) {
-    Pair pair;
-    pair.client = UniqueFd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    pair.server = UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const sockaddr_un address = counterd::unix_address(server_path_);
-    if (connect(pair.server.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
-        0) {
-      pairs.push_back(std::move(pair));
-    }
-  }
-
-  // False: the connection is over.
-  bool forward_request(Pair& pair) {
-    const std::string request = read_some(pair.client.get());
-    if (request.empty()) return false;
-    const Fault fault = contains(request, "EVALSHA") ? take_fault() : Fault::kNone;
-    if (fault == Fault::kHoldRequest) {
-      const std::lock_guard lock(mutex_);
-      held_request_ = request;
-      held_connection_ = std::move(pair.server);
-    }
-    if (fault == Fault::kSwallow) {
-      note_fault();
-      return true;
-    }
-    const bool forwards = fault != Fault::kCutBeforeRequest && fault != Fault::kHoldRequest;
-    if (forwards) send_all(pair.server.get(), request);
-    if (fault != Fault::kNone) note_fault();
-    pair.at_reply = fault;
-    return forwards && fault != Fault::kCutAfterRequest;
-  }
-
-  bool forward_reply(Pair& pair) {
-    const std::string reply = read_some(pair.server.get());
-    if (reply.empty() || pair.at_reply == Fault::kCutBeforeReply) return false;
-    std::this_thread::sleep_for(latency_);
-    const bool breaks_off = std::exchange(pair.at_reply, Fault::kNone) == Fault::kBreakOff;
-    send_all(pair.client.get(), breaks_off ? "-PARTIAL no memory\r\n" : reply);
-    return true;
-  }
-
-  Fault take_fault() {
-    const std::lock_guard lock(mutex_);
-    return times_ > 0 && --times_ >= 0 ? fault_ : Fault::kNone;
-  }
-  void note_fault() {
-    const std::lock_guard lock(mutex_);
-    ++faults_seen_;
-    changed_.notify_all();
-  }
-
-  const std::string path_;
-  const std::string server_path_;
-  const milliseconds latency_;
-  UniqueFd listener_, stop_reader_, stop_writer_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  Fault fault_ = Fault::kNone;
-  int times_ = 0;
-  int faults_seen_ = 0;
-  std::string held_request_;
-  UniqueFd held_connection_;
-  std::thread thread_;
-};
 
 }  // namespace
 
@@ -645,23 +460,23 @@ TEST_CASE("too many clients of the server pass by themselves", "[redis]") {
 
 TEST_CASE("a connection on which no answer comes is given up for another in time", "[redis]") {
   const RedisServer server;
-  Proxy proxy(server);
+  RedisProxy proxy(server);
   StoreOptions options = options_for(proxy.url());
   options.timeout = milliseconds(2'000);
   const auto store = open_or_throw(options);
   REQUIRE(run_one(*store, increment_of("a")).value == 1);
-  proxy.arm(Proxy::Fault::kSwallow);
+  proxy.arm(RedisProxy::Fault::kSwallow);
   const Outcome outcome = run_one(*store, increment_of("a"));
   CHECK(outcome.code == Code::kOk);
   CHECK(outcome.value == 2);
-  proxy.arm(Proxy::Fault::kSwallow);
+  proxy.arm(RedisProxy::Fault::kSwallow);
   CHECK(value_of(*store, "a") == 2);
 }
 
 TEST_CASE("a change is made over a link on which to connect takes longer than an answer may",
           "[redis]") {
   const RedisServer server;
-  const Proxy proxy(server, milliseconds(120));
+  const RedisProxy proxy(server, milliseconds(120));
   StoreOptions options = options_for(proxy.url());
   options.timeout = milliseconds(2'000);
   CHECK(run_one(*open_or_throw(options), increment_of("a")).value == 1);
@@ -669,9 +484,9 @@ TEST_CASE("a change is made over a link on which to connect takes longer than an
 
 TEST_CASE("a batch that the server broke off in the middle is unknown", "[redis]") {
   const RedisServer server;
-  Proxy proxy(server);
+  RedisProxy proxy(server);
   const auto store = open_or_throw(options_for(proxy.url()));
-  proxy.arm(Proxy::Fault::kBreakOff);
+  proxy.arm(RedisProxy::Fault::kBreakOff);
   const Outcome outcome = run_one(*store, increment_of("a"));
   CHECK(outcome.code == Code::kUnknown);
   CHECK(contains(outcome.detail, "PARTIAL"));
@@ -681,13 +496,13 @@ TEST_CASE("a batch that the server broke off in the middle is unknown", "[redis]
 TEST_CASE("a batch whose session the server has forgotten is unknown, and not applied again",
           "[redis]") {
   const RedisServer server;
-  Proxy proxy(server);
+  RedisProxy proxy(server);
   const auto store = open_or_throw(options_for(proxy.url()));
-  proxy.arm(Proxy::Fault::kCutBeforeReply, 1'000);
+  proxy.arm(RedisProxy::Fault::kCutBeforeReply, 1'000);
   std::thread clock([&] {  // as if it were set forward by hours
     if (!proxy.wait_for_faults()) return;
     server.command({"DEL", server.command({"KEYS", "counterd:s:*"})});
-    proxy.arm(Proxy::Fault::kNone);
+    proxy.arm(RedisProxy::Fault::kNone);
   });
   const Outcome outcome = run_one(*store, increment_of("a"));
   clock.join();
@@ -699,9 +514,9 @@ TEST_CASE("a batch whose session the server has forgotten is unknown, and not ap
 
 TEST_CASE("the first batch of a session is applied by its copy if it never arrived", "[redis]") {
   const RedisServer server;
-  Proxy proxy(server);
+  RedisProxy proxy(server);
   const auto store = open_or_throw(options_for(proxy.url()));
-  proxy.arm(Proxy::Fault::kCutBeforeRequest);
+  proxy.arm(RedisProxy::Fault::kCutBeforeRequest);
   CHECK(run_one(*store, increment_of("a")).value == 1);
 }
 
@@ -881,11 +696,11 @@ TEST_CASE("a connection that the server has closed meanwhile is made anew", "[re
 
 TEST_CASE("a server that comes back within the deadline is used without an error", "[redis]") {
   RedisServer server({"--appendonly", "yes", "--appendfsync", "always"});
-  Proxy proxy(server);
+  RedisProxy proxy(server);
   const auto store = open_or_throw(options_for(proxy.url()));
   REQUIRE(run_one(*store, increment_of("a")).value == 1);
   // The batch is cut off first, so that it is in the middle of its attempts when the server goes.
-  proxy.arm(Proxy::Fault::kCutBeforeRequest);
+  proxy.arm(RedisProxy::Fault::kCutBeforeRequest);
   Outcome outcome;
   std::thread other([&] { outcome = run_one(*store, increment_of("a")); });
   CHECK(proxy.wait_for_faults());
@@ -936,11 +751,11 @@ TEST_CASE("a server that goes away under an open store is never answered for", "
 
 TEST_CASE("a server that is paused and goes on in time applies the batch once", "[redis]") {
   const RedisServer server;
-  Proxy proxy(server);
+  RedisProxy proxy(server);
   const auto store = open_or_throw(options_for(proxy.url()));
   REQUIRE(run_one(*store, increment_of("a", 0)).value == 0);  // so that it is connected
   for (int i = 1; i <= 5; ++i) {
-    proxy.arm(Proxy::Fault::kTellWhenForwarded);
+    proxy.arm(RedisProxy::Fault::kTellWhenForwarded);
     server.pause();
     Outcome outcome;
     std::thread other([&] { outcome = run_one(*store, increment_of("a", kBeyondDoubles)); });
@@ -999,11 +814,11 @@ TEST_CASE("a store's own timeout ends a batch before a later deadline", "[redis]
 
 TEST_CASE("a batch whose connection is cut is answered and applied exactly once", "[redis]") {
   const RedisServer server;
-  Proxy proxy(server);
+  RedisProxy proxy(server);
   const auto store = open_or_throw(options_for(proxy.url()));
-  const Proxy::Fault fault =
-      GENERATE(Proxy::Fault::kCutBeforeRequest, Proxy::Fault::kCutAfterRequest,
-               Proxy::Fault::kCutBeforeReply);
+  const RedisProxy::Fault fault =
+      GENERATE(RedisProxy::Fault::kCutBeforeRequest, RedisProxy::Fault::kCutAfterRequest,
+               RedisProxy::Fault::kCutBeforeReply);
   CAPTURE(static_cast<int>(fault));
   std::int64_t expected = kBeyondDoubles;
   run_one(*store, reset_of("a", expected));
@@ -1031,19 +846,19 @@ TEST_CASE("a batch whose connection is cut is answered and applied exactly once"
 
 TEST_CASE("a copy of a batch that was stuck on its way is not applied late", "[redis]") {
   const RedisServer server;
-  Proxy proxy(server);
+  RedisProxy proxy(server);
   const auto store = open_or_throw(options_for(proxy.url()));
   REQUIRE(run_one(*store, increment_of("a")).value == 1);
 
   // It comes while its second copy is the latest batch: answered as that one was.
-  proxy.arm(Proxy::Fault::kHoldRequest);
+  proxy.arm(RedisProxy::Fault::kHoldRequest);
   CHECK(run_one(*store, increment_of("a")).value == 2);
   const std::string again = proxy.release_held();
   CHECK(contains(again, "k 2 "));
   CHECK(value_of(*store, "a") == 2);
 
   // It comes after later batches: refused.
-  proxy.arm(Proxy::Fault::kHoldRequest);
+  proxy.arm(RedisProxy::Fault::kHoldRequest);
   CHECK(run_one(*store, increment_of("a")).value == 3);
   CHECK(run_one(*store, increment_of("a")).value == 4);
   const std::string late = proxy.release_held();
@@ -1053,13 +868,13 @@ TEST_CASE("a copy of a batch that was stuck on its way is not applied late", "[r
 
 TEST_CASE("a batch given up as unknown is not applied after later ones", "[redis]") {
   const RedisServer server;
-  Proxy proxy(server);
+  RedisProxy proxy(server);
   const auto store = open_or_throw(options_for(proxy.url()));
   REQUIRE(run_one(*store, increment_of("a")).value == 1);
   // Every copy of it is lost, the last one only stuck.
-  proxy.arm(Proxy::Fault::kHoldRequest, 1'000);
+  proxy.arm(RedisProxy::Fault::kHoldRequest, 1'000);
   CHECK(run_one(*store, increment_of("a"), after(milliseconds(100))).code == Code::kUnknown);
-  proxy.arm(Proxy::Fault::kNone, 0);
+  proxy.arm(RedisProxy::Fault::kNone, 0);
   CHECK(run_one(*store, increment_of("a")).value == 2);
   CHECK(proxy.release_held().starts_with("-STALE"));
   CHECK(value_of(*store, "a") == 2);
@@ -1068,14 +883,14 @@ TEST_CASE("a batch given up as unknown is not applied after later ones", "[redis
 TEST_CASE("a batch of reports whose connection is cut is unavailable, and the next one works",
           "[redis]") {
   const RedisServer server;
-  Proxy proxy(server);
+  RedisProxy proxy(server);
   const auto store = open_or_throw(options_for(proxy.url()));
   run_one(*store, increment_of("a", 5));
   for (int i = 0; i < 5; ++i) {
-    proxy.arm(Proxy::Fault::kCutBeforeReply);
+    proxy.arm(RedisProxy::Fault::kCutBeforeReply);
     const Code code = run_one(*store, report_of("a")).code;
     CHECK((code == Code::kUnavailable || code == Code::kOk));
-    proxy.arm(Proxy::Fault::kNone, 0);
+    proxy.arm(RedisProxy::Fault::kNone, 0);
     CHECK(value_of(*store, "a") == 5);
   }
 }
@@ -1084,7 +899,7 @@ TEST_CASE("two stores whose connections are cut again and again lose and double 
           "[redis]") {
   constexpr int kBatches = 150;
   const RedisServer server;
-  Proxy proxy(server);
+  RedisProxy proxy(server);
   std::atomic<bool> stop{false};
   std::atomic<int> failures{0};
   std::atomic<int> batches{0};
@@ -1106,8 +921,9 @@ TEST_CASE("two stores whose connections are cut again and again lose and double 
     });
   }
   std::thread vandal([&] {
-    constexpr std::array kFaults = {Proxy::Fault::kCutAfterRequest, Proxy::Fault::kCutBeforeReply,
-                                    Proxy::Fault::kCutBeforeRequest};
+    constexpr std::array kFaults = {RedisProxy::Fault::kCutAfterRequest,
+                                    RedisProxy::Fault::kCutBeforeReply,
+                                    RedisProxy::Fault::kCutBeforeRequest};
     for (std::size_t i = 0; !stop; ++i) {
       const int before = batches;
       proxy.arm(kFaults[i % kFaults.size()]);
@@ -1382,10 +1198,10 @@ TEST_CASE("one key for a session is all that batches leave, and it expires", "[r
 TEST_CASE("a session whose copies may be on their way is remembered after it is closed",
           "[redis]") {
   const RedisServer server;
-  Proxy proxy(server);
+  RedisProxy proxy(server);
   {
     const auto store = open_or_throw(options_for(proxy.url()));
-    proxy.arm(Proxy::Fault::kHoldRequest);
+    proxy.arm(RedisProxy::Fault::kHoldRequest);
     REQUIRE(run_one(*store, increment_of("a")).value == 1);
   }
   CHECK(contains(proxy.release_held(), "k 1 "));
@@ -1394,32 +1210,32 @@ TEST_CASE("a session whose copies may be on their way is remembered after it is 
 
 TEST_CASE("a session that is made known again keeps its number", "[redis]") {
   const RedisServer server;
-  Proxy proxy(server);
+  RedisProxy proxy(server);
   const auto store = open_or_throw(options_for(proxy.url()));
   CHECK(run_one(*store, increment_of("a")).value == 1);
-  proxy.arm(Proxy::Fault::kBreakOff);
+  proxy.arm(RedisProxy::Fault::kBreakOff);
   CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
-  proxy.arm(Proxy::Fault::kSwallow, 1'000);
+  proxy.arm(RedisProxy::Fault::kSwallow, 1'000);
   CHECK(run_one(*store, increment_of("a"), after(milliseconds(300))).code == Code::kUnknown);
   const std::string session = server.command({"GET", server.command({"KEYS", "counterd:s:*"})});
   INFO(session);
   CHECK_FALSE(session.starts_with("0"));
-  proxy.arm(Proxy::Fault::kNone);
+  proxy.arm(RedisProxy::Fault::kNone);
 }
 
 TEST_CASE("a session that was forgotten is made known again", "[redis]") {
   const RedisServer server;
-  Proxy proxy(server);
+  RedisProxy proxy(server);
   const auto store = open_or_throw(options_for(proxy.url()));
-  proxy.arm(Proxy::Fault::kCutBeforeReply, 1'000);
+  proxy.arm(RedisProxy::Fault::kCutBeforeReply, 1'000);
   std::thread clock([&] {
     if (!proxy.wait_for_faults()) return;
     server.command({"DEL", server.command({"KEYS", "counterd:s:*"})});
-    proxy.arm(Proxy::Fault::kNone);
+    proxy.arm(RedisProxy::Fault::kNone);
   });
   CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
   clock.join();
-  proxy.arm(Proxy::Fault::kCutBeforeRequest);
+  proxy.arm(RedisProxy::Fault::kCutBeforeRequest);
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
@@ -1435,13 +1251,13 @@ TEST_CASE("a counter with an end that is deleted leaves no key", "[redis]") {
 TEST_CASE("a batch is unknown whose first copy was applied and whose next ones are refused",
           "[redis]") {
   const RedisServer server;
-  Proxy proxy(server);
+  RedisProxy proxy(server);
   const auto store = open_or_throw(options_for(proxy.url()));
-  proxy.arm(Proxy::Fault::kCutBeforeReply, 1'000);
+  proxy.arm(RedisProxy::Fault::kCutBeforeReply, 1'000);
   std::thread refuser([&] {
     if (!proxy.wait_for_faults()) return;
     server.command({"ACL", "SETUSER", "default", "-evalsha"});
-    proxy.arm(Proxy::Fault::kNone);
+    proxy.arm(RedisProxy::Fault::kNone);
   });
   const Outcome outcome = run_one(*store, increment_of("a"), after(milliseconds(1'000)));
   refuser.join();
@@ -1455,11 +1271,11 @@ TEST_CASE("a batch is unknown whose first copy was applied and whose next ones a
 TEST_CASE("a batch that was given up as unknown is not applied after its store is closed",
           "[redis]") {
   const RedisServer server;
-  Proxy proxy(server);
+  RedisProxy proxy(server);
   {
     const auto store = open_or_throw(options_for(proxy.url()));
     REQUIRE(run_one(*store, increment_of("a")).value == 1);
-    proxy.arm(Proxy::Fault::kHoldRequest);
+    proxy.arm(RedisProxy::Fault::kHoldRequest);
     REQUIRE(run_one(*store, increment_of("a"), after(milliseconds(5))).code == Code::kUnknown);
     REQUIRE(run_one(*store, increment_of("a")).value == 2);
   }

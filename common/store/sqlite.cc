@@ -151,7 +151,7 @@ void SqliteStore::apply(std::span<Step> batch, Deadline deadline) {
   fail_batch(batch, applied.error());
   if (applied.error().code != Code::kStoreFull || !needs_turn(batch)) return;
   apply_reports(*this, batch, deadline);
-  applied_ = false;
+  applied_ = false;  // not as a whole
 }
 
 Result<void> SqliteStore::change_counters(std::span<Step> batch) {
