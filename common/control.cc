@@ -61,10 +61,10 @@ std::string one_line(const Json& document) {
   return document.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-// Of another user is what su(1) leaves in the environment.
-bool is_of_another_user(const std::string& directory) {
+// It is not where su(1) has left it in the environment, or the session has ended.
+bool is_of_this_user(const std::string& directory) {
   struct stat found {};
-  return stat(directory.c_str(), &found) == 0 && found.st_uid != geteuid();
+  return stat(directory.c_str(), &found) == 0 && found.st_uid == geteuid();
 }
 
 // Where control sockets may be; a daemon makes its own in the first.
@@ -76,7 +76,7 @@ std::vector<std::string> directories_of_user() {
   found.push_back((geteuid() == 0 ? "/run/counterd-" : "/tmp/counterd-") + user);
   const std::string by_session = environment("XDG_RUNTIME_DIR");
   if (by_session.starts_with('/')) {
-    const bool is_first = by_systemd.empty() && !is_of_another_user(by_session);
+    const bool is_first = by_systemd.empty() && is_of_this_user(by_session);
     found.insert(is_first ? found.begin() : found.end(), by_session + "/counterd");
   }
   // That of a login session, for those outside it, such as a cron job. It ends with the session.

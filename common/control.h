@@ -72,9 +72,9 @@ inline constexpr std::string_view kNameAnotherPlace =
     "; for another place set RUNTIME_DIRECTORY to a folder that is this user's";
 
 // The directory where a daemon makes its control socket: $RUNTIME_DIRECTORY, else
-// $XDG_RUNTIME_DIR/counterd if $XDG_RUNTIME_DIR is this user's, else /run/counterd-0 for root, else
-// /tmp/counterd-UID; all but the first are created if missing, for their owner alone. kConfig,
-// including if it belongs to another user.
+// $XDG_RUNTIME_DIR/counterd if $XDG_RUNTIME_DIR is there and this user's, else /run/counterd-0 for
+// root, else /tmp/counterd-UID; all but the first are created if missing, for their owner alone.
+// kConfig, including if it belongs to another user.
 Result<std::string> control_directory();
 
 // The name of the control socket of a daemon that listens on `endpoint`, in that directory.
