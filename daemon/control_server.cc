@@ -59,9 +59,11 @@ Result<ControlServer> ControlServer::open(const std::vector<Endpoint>& endpoints
       return Error{Code::kConfig, "the control socket's path is too long: " + path};
     }
     if (is_in_use(path)) {
-      return Error{Code::kConfig, "another counterd has the control socket " + path +
-                                      ", for the same address in another network" +
-                                      std::string(kNameAnotherPlace)};
+      return Error{Code::kConfig,
+                   "another counterd has the control socket " + path +
+                       (endpoint.is_unix() ? ": it still runs, although its own socket was removed"
+                                           : ", for the same address in another network") +
+                       std::string(kNameAnotherPlace)};
     }
     const sockaddr_un address = unix_address(path);
     unlink(path.c_str());

@@ -4,6 +4,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <string>
 
@@ -33,7 +34,9 @@ std::optional<std::chrono::microseconds> watchdog_time() {
   if (!pid.empty() && pid != std::to_string(getpid())) return std::nullopt;
   std::int64_t time = 0;
   if (!read_lenient(environment("WATCHDOG_USEC"), time) || time <= 0) return std::nullopt;
-  return std::chrono::microseconds(time);
+  constexpr std::chrono::microseconds kLeast = std::chrono::milliseconds(2);
+  constexpr std::chrono::microseconds kMost = std::chrono::hours(24);
+  return std::clamp(std::chrono::microseconds(time), kLeast, kMost);
 }
 
 }  // namespace counterd

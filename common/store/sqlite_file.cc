@@ -10,8 +10,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <thread>
 
 namespace counterd {
 namespace {
@@ -36,6 +38,12 @@ std::optional<FoundFile> look_at(const std::string& path) {
 std::optional<FileIdentity> identify(const std::string& path) {
   const std::optional<FoundFile> found = look_at(path);
   return found ? std::optional(found->identity) : std::nullopt;
+}
+
+// Whether the file's mode, or that of its disk, forbids this user to use it; errno says which.
+bool is_denied(const std::string& path) {
+  return faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) != 0 &&
+         (errno == EACCES || errno == EROFS);
 }
 
 // What to say if a file that SQLite keeps beside the database is not the one in use.
@@ -147,9 +155,12 @@ bool SqliteFile::wal_is_empty() const {
 }
 
 Result<void> SqliteFile::check_access() const {
+  // SQLite creates these files before it gives them the mode that they are to have.
+  constexpr std::chrono::milliseconds kCreation{50};
   for (const Companion& companion : companions_) {
-    if (faccessat(AT_FDCWD, companion.path.c_str(), R_OK | W_OK, AT_EACCESS) == 0) continue;
-    if (errno != EACCES && errno != EPERM && errno != EROFS) continue;
+    if (!is_denied(companion.path)) continue;
+    std::this_thread::sleep_for(kCreation);
+    if (!is_denied(companion.path)) continue;
     const Error denied = system_error(
         Code::kConfig, "cannot use " + companion.path + ", a part of the database", errno);
     return Error{denied.code,
