@@ -899,6 +899,19 @@ ready http://$address"
   stop_daemon
 }
 
+@test "where no worker serves, one that cannot start is tried again every second" {
+  local limit
+  start_daemon
+  limit=$(prlimit --pid "$daemon_pid" --nofile --noheadings --output SOFT)
+  prlimit --pid "$daemon_pid" --nofile=10:
+  kill -KILL "$(ready_workers)"
+  await 10 grep -q 'next try in 800 ms' "$daemon_log"
+  await 10 eval '(($(grep -c "next try in 1000 ms" "$daemon_log") >= 2))'
+  prlimit --pid "$daemon_pid" --nofile="$limit:"
+  await 3 "$counterctl" --server "$url" --timeout 500ms -q increment
+  stop_daemon
+}
+
 @test "scale removes no worker that serves before one of those that stay does" {
   start_daemon --workers 2 --store "sqlite:$dir/c.db"
   chmod 0644 "$dir/c.db"

@@ -1,0 +1,302 @@
+#include "daemon/worker_pool.h"
+
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <csignal>
+#include <string>
+
+#include "common/log.h"
+#include "common/number.h"
+
+namespace counterd {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kFirstPause{100};
+constexpr milliseconds kLongestPause{10'000};
+constexpr milliseconds kLongestPauseWithoutService{1'000};
+
+std::string name_of_worker(std::size_t slot, pid_t pid) {
+  return "worker " + std::to_string(slot) + " (pid " + std::to_string(pid) + ")";
+}
+
+}  // namespace
+
+WorkerPool::WorkerPool(Listeners listeners, UniqueFd binary, UniqueFd setup, int wanted,
+                       milliseconds drain_timeout)
+    : listeners_(std::move(listeners)),
+      binary_(std::move(binary)),
+      setup_(std::move(setup)),
+      wanted_(static_cast<std::size_t>(wanted)),
+      drain_timeout_(drain_timeout),
+      slots_(1) {
+  route();
+}
+
+void WorkerPool::add_to(std::vector<pollfd>& polled) const {
+  for (const Slot& slot : slots_) {
+    const bool has_word = slot.state == WorkerState::kStarting || slot.state == WorkerState::kReady;
+    if (has_word) polled.push_back({slot.process.lifeline.get(), POLLIN, 0});
+  }
+}
+
+WorkerPool::Clock::time_point WorkerPool::next_deadline() const {
+  auto next = Clock::time_point::max();
+  for (const Leaving& worker : leaving_) next = std::min(next, worker.kill_at);
+  for (const Slot& slot : slots_) {
+    next = std::min(next, slot.kill_at);
+    if (slot.state != WorkerState::kWaiting || draining_) continue;
+    // One that retires goes away once all behind it are gone, which wakes nobody.
+    next = std::min(next, slot.retiring ? Clock::now() + kFirstPause : slot.start_at);
+  }
+  return next;
+}
+
+void WorkerPool::start_due() {
+  if (draining_) return;
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    const bool idle = slots_[i].state == WorkerState::kWaiting;
+    const bool needed = !slots_[i].retiring || listeners_.has_queued(i);
+    if (idle && needed && slots_[i].start_at <= Clock::now()) start(i);
+  }
+}
+
+void WorkerPool::start(std::size_t index) {
+  Slot& slot = slots_[index];
+  Result<WorkerProcess> process =
+      start_worker(binary_, setup_, index, listeners_.sockets_of(index));
+  if (!process) {
+    back_off(slot);
+    return log_line(process.error().message + "; next try in " +
+                    std::to_string(slot.pause.count()) + " ms");
+  }
+  slot.process = std::move(*process);
+  enter(slot, WorkerState::kStarting);
+}
+
+void WorkerPool::take_words() {
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].process.lifeline) take_word_of(i);
+  }
+}
+
+void WorkerPool::take_word_of(std::size_t index) {
+  Slot& slot = slots_[index];
+  char word = 0;
+  const ssize_t size = recv(slot.process.lifeline.get(), &word, 1, 0);
+  if (size == 0) slot.process.lifeline.reset();  // it has ended, and SIGCHLD tells how
+  if (size != 1) return;
+  if (word == kReadyWord && slot.state == WorkerState::kStarting) become_ready(slot);
+  if (word == kLeavingWord && !draining_ && slot.state != WorkerState::kDraining) let_go(index);
+}
+
+void WorkerPool::become_ready(Slot& slot) {
+  enter(slot, WorkerState::kReady);
+  slot.pause = milliseconds(0);
+  route();
+  first_ready_ = true;
+  if (slot.retiring || draining_) drain(slot);
+}
+
+// The worker was told to end, by somebody else.
+void WorkerPool::let_go(std::size_t index) {
+  Slot& slot = slots_[index];
+  log_line(name_of_worker(index, slot.process.pid) + " was told to end; it is replaced");
+  leaving_.push_back({std::exchange(slot.process, {}), index, unix_now_ms(), end_of_patience()});
+  enter(slot, WorkerState::kWaiting);
+  slot.start_at = Clock::now();
+}
+
+std::optional<int> WorkerPool::reap() {
+  std::optional<int> fatal;
+  int status = 0;
+  for (pid_t pid = waitpid(-1, &status, WNOHANG); pid > 0; pid = waitpid(-1, &status, WNOHANG)) {
+    std::erase_if(leaving_, [pid](const Leaving& worker) { return worker.process.pid == pid; });
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+      if (slots_[i].process.pid != pid) continue;
+      if (const std::optional<int> end = take_end_of(i, status)) fatal = end;
+    }
+  }
+  return fatal;
+}
+
+std::optional<int> WorkerPool::take_end_of(std::size_t index, int status) {
+  Slot& slot = slots_[index];
+  const std::string name = name_of_worker(index, slot.process.pid);
+  const WorkerState state = slot.state;
+  slot.process = {};
+  slot.kill_at = Clock::time_point::max();
+  enter(slot, WorkerState::kWaiting);
+  slot.start_at = Clock::now();
+  if (state == WorkerState::kDraining) return std::nullopt;
+  const bool is_config =
+      WIFEXITED(status) && WEXITSTATUS(status) == code_info(Code::kConfig).exit_status;
+  if (is_config && !(was_ready_ && serves(slots_.size()))) {
+    // While the daemon is starting, the worker itself has said everything.
+    if (was_ready_) log_line(name + " ended with 78: only a change of settings or files helps");
+    return WEXITSTATUS(status);
+  }
+  if (state == WorkerState::kStarting) back_off(slot);
+  if (draining_) return std::nullopt;
+  log_line(name +
+           (WIFSIGNALED(status) ? " was killed by signal " + std::to_string(WTERMSIG(status))
+                                : " ended with status " + std::to_string(WEXITSTATUS(status))) +
+           (state == WorkerState::kStarting
+                ? " while it started; next try in " + std::to_string(slot.pause.count()) + " ms"
+                : "; it is replaced"));
+  return std::nullopt;
+}
+
+// After a start that has failed.
+void WorkerPool::back_off(Slot& slot) {
+  const milliseconds longest = serves(slots_.size()) ? kLongestPause : kLongestPauseWithoutService;
+  slot.pause = slot.pause.count() == 0 ? kFirstPause : std::min(2 * slot.pause, longest);
+  slot.start_at = Clock::now() + slot.pause;
+  route();
+}
+
+// Slots whose worker fails to start get no connections, which would wait there for the next try,
+// unless all slots are so.
+void WorkerPool::route() {
+  if (draining_) return;
+  std::vector<std::size_t> staying;
+  std::vector<std::size_t> working;
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].retiring) continue;
+    staying.push_back(i);
+    if (slots_[i].pause.count() == 0) working.push_back(i);
+  }
+  listeners_.route_to(working.empty() ? staying : working);
+}
+
+// Adds slots at the end and removes them there, so that a slot's number is its place among the
+// sockets of an address; adds none while another is being removed.
+Result<void> WorkerPool::adjust() {
+  if (draining_) return {};
+  remove_retired_slots();
+  const std::size_t wanted = first_ready_ ? wanted_ : 1;
+  // One that stays must serve first: those that go may be the only ones that can.
+  const bool one_serves = serves(wanted);
+  if (slots_.size() > wanted && !slots_[wanted].retiring && one_serves) retire_slots_from(wanted);
+  if (slots_.size() >= wanted || slots_.back().retiring) return {};
+  return add_slots_up_to(wanted);
+}
+
+void WorkerPool::remove_retired_slots() {
+  while (slots_.size() > 1 && slots_.back().retiring &&
+         slots_.back().state == WorkerState::kWaiting &&
+         !listeners_.has_queued(slots_.size() - 1)) {
+    slots_.pop_back();
+    listeners_.remove_slot();
+  }
+}
+
+void WorkerPool::retire_slots_from(std::size_t first) {
+  for (std::size_t i = first; i < slots_.size(); ++i) {
+    slots_[i].retiring = true;
+    if (slots_[i].state == WorkerState::kReady) drain(slots_[i]);
+  }
+  route();
+}
+
+// If not all can be added, none is.
+Result<void> WorkerPool::add_slots_up_to(std::size_t wanted) {
+  const std::size_t before = slots_.size();
+  while (slots_.size() < wanted) {
+    if (const Result<void> added = listeners_.add_slot(); !added) {
+      for (; slots_.size() > before; slots_.pop_back()) listeners_.remove_slot();
+      wanted_ = before;
+      return Error{added.error().code, "no sockets for " + std::to_string(wanted) +
+                                           " workers, so there are still " +
+                                           std::to_string(before) + ": " + added.error().message};
+    }
+    slots_.emplace_back();
+  }
+  route();
+  start_due();
+  return {};
+}
+
+Result<void> WorkerPool::resize(int wanted) {
+  wanted_ = static_cast<std::size_t>(wanted);
+  return adjust();
+}
+
+void WorkerPool::drain() {
+  draining_ = true;
+  listeners_.close();
+  for (Slot& slot : slots_) {
+    if (slot.process.pid > 0) drain(slot);
+  }
+}
+
+void WorkerPool::drain(Slot& slot) {
+  if (slot.state == WorkerState::kReady) enter(slot, WorkerState::kDraining);
+  slot.kill_at = std::min(slot.kill_at, end_of_patience());
+  kill(slot.process.pid, SIGTERM);
+}
+
+// With a worker that is told to end now.
+WorkerPool::Clock::time_point WorkerPool::end_of_patience() const {
+  return Clock::now() + drain_timeout_ + kKillPatience;
+}
+
+void WorkerPool::kill_all() {
+  for (Slot& slot : slots_) slot.kill_at = Clock::now();
+  for (Leaving& worker : leaving_) worker.kill_at = Clock::now();
+}
+
+void WorkerPool::kill_overdue() {
+  const auto kill_if_due = [now = Clock::now()](pid_t pid, Clock::time_point& kill_at) {
+    if (now < kill_at) return;
+    kill_at = Clock::time_point::max();
+    if (pid <= 0) return;
+    log_line("the worker with pid " + std::to_string(pid) + " has not ended in time: killed");
+    kill(pid, SIGKILL);
+  };
+  for (Slot& slot : slots_) kill_if_due(slot.process.pid, slot.kill_at);
+  for (Leaving& worker : leaving_) kill_if_due(worker.process.pid, worker.kill_at);
+}
+
+// Whether one of the first `count` slots does.
+bool WorkerPool::serves(std::size_t count) const {
+  return std::any_of(slots_.begin(),
+                     slots_.begin() + static_cast<std::ptrdiff_t>(std::min(count, slots_.size())),
+                     [](const Slot& slot) { return slot.state == WorkerState::kReady; });
+}
+
+bool WorkerPool::all_ready() const {
+  const auto ready = std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) {
+    return slot.state == WorkerState::kReady && !slot.retiring;
+  });
+  return static_cast<std::size_t>(ready) >= wanted_;
+}
+
+bool WorkerPool::has_ended() const {
+  return draining_ && leaving_.empty() &&
+         std::all_of(slots_.begin(), slots_.end(),
+                     [](const Slot& slot) { return slot.process.pid == 0; });
+}
+
+std::vector<WorkerInfo> WorkerPool::workers() const {
+  std::vector<WorkerInfo> workers;
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    const Slot& slot = slots_[i];
+    workers.push_back({slot.process.pid, static_cast<int>(i), slot.state, slot.since_ms});
+  }
+  for (const Leaving& worker : leaving_) {
+    workers.push_back({worker.process.pid, static_cast<int>(worker.slot), WorkerState::kLeaving,
+                       worker.since_ms});
+  }
+  return workers;
+}
+
+void WorkerPool::enter(Slot& slot, WorkerState state) {
+  slot.state = state;
+  slot.since_ms = unix_now_ms();
+}
+
+}  // namespace counterd

@@ -1,0 +1,119 @@
+// The workers of a daemon and the sockets that they serve: starts them, replaces them, and changes
+// their number.
+//
+// A worker that dies is replaced at once, on the same sockets; one that is told to end by somebody
+// else, as soon as it says that it takes no more connections; one that dies while starting, after a
+// pause that doubles up to 10 s, or 1 s while no worker serves. A worker that was to end but has
+// not, a little after its drain timeout, is killed. The first worker starts alone, so that a
+// configuration error is reported only once.
+//
+// Never waits: the functions that do what is due are called when next_deadline() has come, a
+// descriptor of add_to() can be read, or a child has ended.
+#pragma once
+
+#include <poll.h>
+
+#include <chrono>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "common/control.h"
+#include "common/unique_fd.h"
+#include "daemon/listeners.h"
+#include "daemon/worker_process.h"
+
+namespace counterd {
+
+class WorkerPool {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // How long beyond its own drain timeout a worker may take before it is killed.
+  static constexpr std::chrono::milliseconds kKillPatience{2'000};
+
+  WorkerPool() = default;
+  // Of `wanted` workers, 1 to kMaxWorkers, started from the program image `binary` with `setup`
+  // (worker_setup.h); those that are to end may take `drain_timeout`.
+  WorkerPool(Listeners listeners, UniqueFd binary, UniqueFd setup, int wanted,
+             std::chrono::milliseconds drain_timeout);
+
+  void add_to(std::vector<pollfd>& polled) const;
+  Clock::time_point next_deadline() const;  // max(): none
+
+  void start_due();
+  void take_words();
+  // Takes note of the children that have ended. Returns an exit status if the daemon must end with
+  // it: that of a worker with a configuration error (78), unless the pool has been ready and
+  // another worker serves, when it is like any that dies.
+  std::optional<int> reap();
+  void kill_overdue();
+  // Brings the number of workers to what is wanted. kIo: there are no sockets for more; the present
+  // number is the wanted one then.
+  Result<void> adjust();
+
+  // 1 to kMaxWorkers; errors as of adjust().
+  Result<void> resize(int wanted);
+  // From now on workers are started with `setup`.
+  void set_setup(UniqueFd setup) { setup_ = std::move(setup); }
+  void set_ready() { was_ready_ = true; }
+  // Stops listening, and tells all workers to end. Nothing is started from now on.
+  void drain();
+  void kill_all();  // at the next kill_overdue()
+
+  bool all_ready() const;
+  bool was_ready() const { return was_ready_; }
+  bool is_draining() const { return draining_; }
+  bool has_ended() const;  // drained, and no worker is left
+  int wanted() const { return static_cast<int>(wanted_); }
+  std::vector<WorkerInfo> workers() const;
+  const std::vector<Endpoint>& endpoints() const { return listeners_.endpoints(); }
+
+ private:
+  // A place for a worker, with sockets of its own.
+  struct Slot {
+    WorkerState state = WorkerState::kWaiting;
+    std::int64_t since_ms = 0;
+    WorkerProcess process;
+    bool retiring = false;  // goes away when its worker has ended and its queue is empty
+    Clock::time_point start_at;
+    std::chrono::milliseconds pause{0};  // after a start that has failed; 0: the last one has not
+    Clock::time_point kill_at = Clock::time_point::max();
+  };
+
+  // A worker that is draining while another already has its slot.
+  struct Leaving {
+    WorkerProcess process;
+    std::size_t slot = 0;
+    std::int64_t since_ms = 0;
+    Clock::time_point kill_at;
+  };
+
+  void start(std::size_t slot);
+  void take_word_of(std::size_t slot);
+  void become_ready(Slot& slot);
+  void let_go(std::size_t slot);
+  std::optional<int> take_end_of(std::size_t slot, int status);
+  void back_off(Slot& slot);
+  void route();
+  void remove_retired_slots();
+  void retire_slots_from(std::size_t first);
+  Result<void> add_slots_up_to(std::size_t wanted);
+  void drain(Slot& slot);
+  Clock::time_point end_of_patience() const;
+  bool serves(std::size_t count) const;
+  static void enter(Slot& slot, WorkerState state);
+
+  Listeners listeners_;
+  UniqueFd binary_;
+  UniqueFd setup_;
+  std::size_t wanted_ = 0;
+  std::chrono::milliseconds drain_timeout_{0};
+  std::vector<Slot> slots_;
+  std::vector<Leaving> leaving_;
+  bool first_ready_ = false;  // one worker has served
+  bool was_ready_ = false;
+  bool draining_ = false;
+};
+
+}  // namespace counterd
