@@ -74,12 +74,18 @@ Error cannot_listen(const Endpoint& endpoint, int number) {
   return system_error(code_of(number), what, number);
 }
 
-struct FreeAddresses {
-  void operator()(addrinfo* list) const { freeaddrinfo(list); }
-};
-using Addresses = std::unique_ptr<addrinfo, FreeAddresses>;
+in_port_t& port_of(sockaddr_storage& address) {
+  return address.ss_family == AF_INET ? reinterpret_cast<sockaddr_in&>(address).sin_port
+                                      : reinterpret_cast<sockaddr_in6&>(address).sin6_port;
+}
 
-Result<Addresses> resolve(const Endpoint& endpoint) {
+bool is_same(const TcpAddress& left, const TcpAddress& right) {
+  return left.size == right.size && std::memcmp(&left.address, &right.address, left.size) == 0;
+}
+
+// All addresses of the endpoint's host, with its port, each once: /etc/hosts may name one of them
+// on two lines.
+Result<std::vector<TcpAddress>> resolve(const Endpoint& endpoint) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
@@ -90,17 +96,31 @@ Result<Addresses> resolve(const Endpoint& endpoint) {
     return Error{failure == EAI_AGAIN ? Code::kIo : Code::kConfig,
                  "cannot listen on " + to_string(endpoint) + ": " + gai_strerror(failure)};
   }
-  return Addresses(found);
+  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> list(found, &freeaddrinfo);
+  std::vector<TcpAddress> addresses;
+  for (const addrinfo* info = list.get(); info != nullptr; info = info->ai_next) {
+    TcpAddress address;
+    std::memcpy(&address.address, info->ai_addr, info->ai_addrlen);
+    address.size = info->ai_addrlen;
+    const auto is_ours = [&](const TcpAddress& other) { return is_same(other, address); };
+    if (std::none_of(addresses.begin(), addresses.end(), is_ours)) addresses.push_back(address);
+  }
+  return addresses;
 }
 
-Endpoint endpoint_of(const sockaddr_storage& address, socklen_t size) {
+// With its port, as the system may have chosen it.
+TcpAddress address_of(const UniqueFd& socket) {
+  TcpAddress address;
+  address.size = sizeof address.address;
+  getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address.address), &address.size);
+  return address;
+}
+
+Endpoint endpoint_of(TcpAddress address) {
   std::array<char, NI_MAXHOST> host{};  // with the scope of an IPv6 address
-  getnameinfo(reinterpret_cast<const sockaddr*>(&address), size, host.data(), host.size(), nullptr,
-              0, NI_NUMERICHOST);
-  const auto port = address.ss_family == AF_INET
-                        ? reinterpret_cast<const sockaddr_in&>(address).sin_port
-                        : reinterpret_cast<const sockaddr_in6&>(address).sin6_port;
-  return {host.data(), ntohs(port), ""};
+  getnameinfo(reinterpret_cast<const sockaddr*>(&address.address), address.size, host.data(),
+              host.size(), nullptr, 0, NI_NUMERICHOST);
+  return {host.data(), ntohs(port_of(address.address)), ""};
 }
 
 // A listening socket, or why there is none (an errno value).
@@ -114,13 +134,14 @@ enum class Joining : unsigned char { kFirst, kJoins };
 
 // The first is bound without SO_REUSEPORT, so that it fails if another program listens there, and
 // gets the option afterwards, so that our other sockets can join it.
-Bound bind_tcp(const sockaddr_storage& address, socklen_t size, Joining joining) {
-  UniqueFd socket(::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+Bound bind_tcp(const TcpAddress& address, Joining joining) {
+  const sa_family_t family = address.address.ss_family;
+  UniqueFd socket(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket) return {UniqueFd(), errno};
   set_option(socket, SOL_SOCKET, SO_REUSEADDR);
-  if (address.ss_family == AF_INET6) set_option(socket, IPPROTO_IPV6, IPV6_V6ONLY);
+  if (family == AF_INET6) set_option(socket, IPPROTO_IPV6, IPV6_V6ONLY);
   if (joining == Joining::kJoins) set_option(socket, SOL_SOCKET, SO_REUSEPORT);
-  if (bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0) {
+  if (bind(socket.get(), reinterpret_cast<const sockaddr*>(&address.address), address.size) != 0) {
     return {UniqueFd(), errno};
   }
   set_option(socket, SOL_SOCKET, SO_REUSEPORT);
@@ -154,7 +175,7 @@ Result<Endpoint> take_over_socket(int fd) {
   }
   fcntl(fd, F_SETFD, FD_CLOEXEC);
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-  if (address.ss_family != AF_UNIX) return endpoint_of(address, size);
+  if (address.ss_family != AF_UNIX) return endpoint_of({address, size});
   const std::string path = path_of(address, size);
   if (!path.empty()) return Endpoint{"", 0, path};
   return refuse("a Unix socket without a path; name a path in ListenStream= of the socket unit");
@@ -215,41 +236,29 @@ Result<void> Listeners::open_unix(const Endpoint& endpoint) {
 }
 
 // Opens each address of the name except those that this machine does not have, as long as it has
-// one: localhost often has two, of which the IPv6 one may be switched off, and /etc/hosts may name
-// one of them on two lines. With port 0, all use the port that the first one gets.
+// one: localhost often has two, of which the IPv6 one may be switched off. With port 0, all use the
+// port that the first one gets.
 Result<void> Listeners::open_tcp(const Endpoint& endpoint) {
-  Endpoint wanted = endpoint;
-  const Result<Addresses> addresses = resolve(endpoint);
+  Result<std::vector<TcpAddress>> addresses = resolve(endpoint);
   if (!addresses) return addresses.error();
+  Endpoint wanted = endpoint;
   int skipped = 0;
-  const std::size_t before = tcp_.size();
-  for (const addrinfo* address = addresses->get(); address != nullptr; address = address->ai_next) {
-    sockaddr_storage bound{};
-    std::memcpy(&bound, address->ai_addr, address->ai_addrlen);
-    auto& port = bound.ss_family == AF_INET ? reinterpret_cast<sockaddr_in&>(bound).sin_port
-                                            : reinterpret_cast<sockaddr_in6&>(bound).sin6_port;
-    port = htons(static_cast<std::uint16_t>(wanted.port));
-    const auto is_same = [&](const TcpAddress& other) {
-      return other.size == address->ai_addrlen &&
-             std::memcmp(&other.address, &bound, other.size) == 0;
-    };
-    if (std::any_of(tcp_.begin() + static_cast<std::ptrdiff_t>(before), tcp_.end(), is_same)) {
-      continue;
-    }
-    auto [socket, failure] = bind_tcp(bound, address->ai_addrlen, Joining::kFirst);
+  bool has_one = false;
+  for (TcpAddress& address : *addresses) {
+    port_of(address.address) = htons(static_cast<std::uint16_t>(wanted.port));
+    auto [socket, failure] = bind_tcp(address, Joining::kFirst);
     if (failure == EADDRNOTAVAIL || failure == EAFNOSUPPORT) {
       skipped = failure;
       continue;
     }
     if (!socket) return cannot_listen(wanted, failure);
-    socklen_t size = sizeof bound;
-    getsockname(socket.get(), reinterpret_cast<sockaddr*>(&bound), &size);
-    endpoints_.push_back(endpoint_of(bound, size));
-    wanted.port = endpoints_.back().port;
-    tcp_.push_back({bound, size});
+    tcp_.push_back(address_of(socket));
+    endpoints_.push_back(endpoint_of(tcp_.back()));
     slots_.front().push_back(std::move(socket));
+    wanted.port = endpoints_.back().port;
+    has_one = true;
   }
-  if (tcp_.size() == before) return cannot_listen(wanted, skipped);
+  if (!has_one) return cannot_listen(wanted, skipped);
   return {};
 }
 
@@ -275,9 +284,9 @@ Result<Listeners> Listeners::from_systemd() {
 
 Result<void> Listeners::add_slot() {
   std::vector<UniqueFd> sockets;
-  for (const auto& [address, size] : tcp_) {
-    Bound bound = bind_tcp(address, size, Joining::kJoins);
-    if (!bound.socket) return cannot_listen(endpoint_of(address, size), bound.failure);
+  for (const TcpAddress& address : tcp_) {
+    Bound bound = bind_tcp(address, Joining::kJoins);
+    if (!bound.socket) return cannot_listen(endpoint_of(address), bound.failure);
     sockets.push_back(std::move(bound.socket));
   }
   slots_.push_back(std::move(sockets));

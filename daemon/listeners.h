@@ -20,6 +20,12 @@
 
 namespace counterd {
 
+// With a port, and the scope of an IPv6 address.
+struct TcpAddress {
+  sockaddr_storage address{};
+  socklen_t size = 0;
+};
+
 class Listeners {
  public:
   Listeners() = default;
@@ -58,12 +64,6 @@ class Listeners {
   const std::vector<Endpoint>& endpoints() const { return endpoints_; }
 
  private:
-  // As it is bound: with its port, and the scope of an IPv6 address.
-  struct TcpAddress {
-    sockaddr_storage address;
-    socklen_t size;
-  };
-
   Result<void> open_unix(const Endpoint& endpoint);
   Result<void> open_tcp(const Endpoint& endpoint);
 
