@@ -24,11 +24,15 @@ bool would_block(int error) {
 
 }  // namespace
 
-Connection::Connection(Server& server, UniqueFd socket)
-    : server_(server), socket_(std::move(socket)) {}
+Connection::Connection(Server& server, GuestPlace place, UniqueFd socket)
+    : server_(server), place_(place), socket_(std::move(socket)) {}
+
+void Connection::start() {
+  if (!server_.ready_set().add(socket_.get(), *this)) close();
+}
 
 void Connection::enter(Phase phase) {
-  server_.move(*this, phase);
+  server_.move(place_, std::exchange(phase_, phase), phase);
 }
 
 void Connection::on_ready(std::uint32_t events) {
@@ -100,7 +104,7 @@ void Connection::serve_input(std::string_view fresh) {
     enter(Phase::kReceiving);  // and stays in it: the deadline is for the whole request
   }
   go_on_reading();
-  server_.make_room(*this);
+  server_.make_room(place_);
 }
 
 // Serves the whole requests that `input` begins with, up to the limit of one round; their size.
@@ -243,7 +247,7 @@ void Connection::send_output() {
   output_.erase(0, sent);
   if (output_.empty()) return continue_after_output();
   if (phase_ != Phase::kSending) enter(Phase::kSending);
-  server_.make_room(*this);
+  server_.make_room(place_);
 }
 
 void Connection::continue_after_output() {
@@ -259,7 +263,7 @@ void Connection::continue_after_output() {
     send_continue();
   }
   go_on_reading();
-  server_.make_room(*this);
+  server_.make_room(place_);
 }
 
 // Closing a socket with unread input resets the connection, and the client may never see what was
@@ -298,9 +302,10 @@ void Connection::drain() {
 
 void Connection::close() {
   if (!socket_) return;
+  const auto self = shared_from_this();  // the server lets go of it
   server_.ready_set().remove(socket_.get(), *this);
   socket_.reset();
-  server_.remove(*this);
+  server_.remove(place_, phase_);
 }
 
 }  // namespace counterd

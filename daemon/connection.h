@@ -23,6 +23,10 @@ namespace counterd {
 
 class Server;
 
+// Where the server keeps a connection.
+struct Guest;
+using GuestPlace = std::list<Guest>::iterator;
+
 // What a connection waits for; the server cuts off what waits too long (limits.h).
 enum class Phase : unsigned char {
   kIdle,       // the first byte of a request
@@ -37,7 +41,10 @@ class Connection : public Waiter,
                    public ReadySet::Member,
                    public std::enable_shared_from_this<Connection> {
  public:
-  Connection(Server& server, UniqueFd socket);
+  Connection(Server& server, GuestPlace place, UniqueFd socket);
+
+  // Begins to read. Closes if the system has no memory for that.
+  void start();
 
   void on_ready(std::uint32_t events) override;
   void finish(std::uint64_t number, Answer answer) override;
@@ -51,9 +58,10 @@ class Connection : public Waiter,
   void drain();
   void close();
 
- private:
-  friend class Server;
+  // In bytes.
+  std::size_t buffered() const { return input_.capacity() + output_.capacity(); }
 
+ private:
   // A request until its response is written.
   struct Exchange {
     Call call;
@@ -80,7 +88,6 @@ class Connection : public Waiter,
   void answer_request(const RequestHead& head, std::string_view body);
   void send_continue();
   void refuse(const Error& error, std::string_view request);
-  std::size_t buffered() const { return input_.capacity() + output_.capacity(); }
   void ask(Question question, std::uint64_t number);
   void complete(Exchange& exchange, Response response);
   void send_when_answered();
@@ -90,6 +97,7 @@ class Connection : public Waiter,
   void enter(Phase phase);
 
   Server& server_;
+  const GuestPlace place_;
   UniqueFd socket_;  // none: closed
   Phase phase_ = Phase::kIdle;
   bool readable_ = false;      // the socket may have more to read, or its end or an error
@@ -103,10 +111,7 @@ class Connection : public Waiter,
   Deadline linger_end_;             // the latest end of kLingering
   std::string input_;               // the beginning of a request; without memory while idle
   std::string output_;              // unwritten
-  std::size_t noted_ = 0;           // buffered(), as last noted by the server
   std::vector<Exchange> exchanges_;
-  std::list<std::shared_ptr<Connection>>::iterator place_;  // in the server's list of the phase
-  Deadline deadline_;                                       // of the phase
 };
 
 }  // namespace counterd

@@ -88,16 +88,20 @@ bool Server::accept_queued(Listener& listener, std::size_t most) {
       log_rarely(system_error(Code::kIo, "cannot accept connections for now", errno).message);
       return false;
     }
-    const int yes = 1;
-    setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);  // not on a Unix socket
-    auto connection = std::make_shared<Connection>(*this, std::move(socket));
-    List& idle = lists_[index_of(Phase::kIdle)];
-    connection->place_ = idle.insert(idle.end(), connection);
-    ++figures_.connections;
-    move(*connection, Phase::kIdle);
-    if (!ready_set_.add(connection->socket_.get(), *connection)) connection->close();
+    admit(std::move(socket));
   }
   return true;
+}
+
+void Server::admit(UniqueFd socket) {
+  const int yes = 1;
+  setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);  // not on a Unix socket
+  List& idle = lists_[index_of(Phase::kIdle)];
+  const GuestPlace place = idle.emplace(idle.end());
+  place->connection = std::make_shared<Connection>(*this, place, std::move(socket));
+  ++figures_.connections;
+  set_deadline(*place, Phase::kIdle);
+  place->connection->start();
 }
 
 // Why connections have to wait; not each time that it is tried anew.
@@ -121,37 +125,39 @@ void Server::pause_accepting() {
   });
 }
 
-void Server::move(Connection& connection, Phase phase) {
-  List& to = lists_[index_of(phase)];
-  to.splice(to.end(), lists_[index_of(connection.phase_)], connection.place_);
-  connection.phase_ = phase;
-  note_buffers(connection);
-  connection.deadline_ = steady_clock::now() + kTimeouts[index_of(phase)];
-  if (connection.deadline_ < armed_for_) arm(connection.deadline_);
+void Server::move(GuestPlace place, Phase from, Phase to) {
+  List& list = lists_[index_of(to)];
+  list.splice(list.end(), lists_[index_of(from)], place);
+  note_buffers(*place);
+  set_deadline(*place, to);
 }
 
-void Server::note_buffers(Connection& connection) {
-  const std::size_t now = connection.socket_ ? connection.buffered() : 0;
-  buffered_ += now - std::exchange(connection.noted_, now);
+void Server::set_deadline(Guest& guest, Phase phase) {
+  guest.deadline = steady_clock::now() + kTimeouts[index_of(phase)];
+  if (guest.deadline < armed_for_) arm(guest.deadline);
 }
 
-void Server::make_room(Connection& connection) {
-  note_buffers(connection);
+void Server::note_buffers(Guest& guest) {
+  const std::size_t now = guest.connection->buffered();
+  buffered_ += now - std::exchange(guest.buffered, now);
+}
+
+void Server::make_room(GuestPlace place) {
+  note_buffers(*place);
   if (buffered_ <= kMaxBufferedBytes || std::exchange(makes_room_, true)) return;
   for (const Phase phase : {Phase::kReceiving, Phase::kSending}) {
     const List& list = lists_[index_of(phase)];
     while (buffered_ > kMaxBufferedBytes && !list.empty()) {
-      const std::shared_ptr<Connection> longest = list.front();
+      const std::shared_ptr<Connection> longest = list.front().connection;
       longest->cut_off();
     }
   }
   makes_room_ = false;
 }
 
-void Server::remove(Connection& connection) {
-  const auto keep = connection.shared_from_this();
-  note_buffers(connection);
-  lists_[index_of(connection.phase_)].erase(connection.place_);
+void Server::remove(GuestPlace place, Phase phase) {
+  buffered_ -= place->buffered;
+  lists_[index_of(phase)].erase(place);
   --figures_.connections;
   if (figures_.connections == 0 && drained_) {
     asio::post(loop_, std::exchange(drained_, nullptr));
@@ -171,11 +177,11 @@ void Server::expire() {
   const Time now = steady_clock::now();
   Deadline next = Deadline::max();
   for (List& list : lists_) {
-    while (!list.empty() && list.front()->deadline_ <= now) {
-      const std::shared_ptr<Connection> connection = list.front();
+    while (!list.empty() && list.front().deadline <= now) {
+      const std::shared_ptr<Connection> connection = list.front().connection;
       connection->time_out();
     }
-    if (!list.empty()) next = std::min(next, list.front()->deadline_);
+    if (!list.empty()) next = std::min(next, list.front().deadline);
   }
   if (next < armed_for_) arm(next);
 }
@@ -197,7 +203,7 @@ void Server::drain(std::chrono::milliseconds longest, std::function<void()> done
 void Server::cut_off_all() {
   for (List& list : lists_) {
     while (!list.empty()) {
-      const std::shared_ptr<Connection> connection = list.front();
+      const std::shared_ptr<Connection> connection = list.front().connection;
       connection->close();
     }
   }
@@ -205,7 +211,7 @@ void Server::cut_off_all() {
 
 void Server::drain_idle() {
   const List idle = lists_[index_of(Phase::kIdle)];
-  for (const std::shared_ptr<Connection>& connection : idle) connection->drain();
+  for (const Guest& guest : idle) guest.connection->drain();
 }
 
 }  // namespace counterd

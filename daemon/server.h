@@ -20,6 +20,13 @@
 
 namespace counterd {
 
+// A connection as the server keeps it, in the list of its phase.
+struct Guest {
+  std::shared_ptr<Connection> connection;
+  Deadline deadline;         // of the phase
+  std::size_t buffered = 0;  // what it holds, as last noted
+};
+
 class Server {
  public:
   // `batcher` outlives the server. Accepting pauses at `max_connections`.
@@ -47,17 +54,18 @@ class Server {
   bool drain_is_late() const { return drain_is_late_; }
   std::span<char> scratch() { return scratch_; }
   void count_request() { ++figures_.requests; }
-  // Moves the connection into `phase`, with the deadline of that phase from now.
-  void move(Connection& connection, Phase phase);
-  // If `connection`, by holding more, brings the buffers of all together above kMaxBufferedBytes,
-  // cuts off those that have waited longest for the rest of a request, or for their client to take
-  // its replies; perhaps this one.
-  void make_room(Connection& connection);
-  void remove(Connection& connection);
+  // The connection at `place` goes from one phase into another, with the deadline of that phase
+  // from now.
+  void move(GuestPlace place, Phase from, Phase to);
+  // If the one at `place`, by holding more, brings the buffers of all together above
+  // kMaxBufferedBytes, cuts off those that have waited longest for the rest of a request, or for
+  // their client to take its replies; perhaps this one.
+  void make_room(GuestPlace place);
+  void remove(GuestPlace place, Phase phase);
 
  private:
   using Listener = asio::posix::stream_descriptor;
-  using List = std::list<std::shared_ptr<Connection>>;
+  using List = std::list<Guest>;
 
   void wait_to_accept(Listener& listener);
   // Accepts what is queued, at most `most`. False: accepting must pause.
@@ -65,7 +73,9 @@ class Server {
   void log_rarely(std::string_view message);
   void pause_accepting();
   void drain_idle();
-  void note_buffers(Connection& connection);
+  void admit(UniqueFd socket);
+  void set_deadline(Guest& guest, Phase phase);
+  void note_buffers(Guest& guest);
   void expire();
   void arm(Deadline deadline);
 
