@@ -142,8 +142,13 @@ Error no_answer() {
 }
 
 // Root trusts everybody: it can ask any user's daemon.
-bool is_trusted(const UniqueFd& connection) {
-  return geteuid() == 0 || is_of_user_or_root(connection.get());
+// In /tmp anybody can create what has this user's name: a daemon of theirs, or a link to another
+// one of this user. The service's folder, which root may ask, is the service's user's.
+bool is_trusted(const std::string& directory, const UniqueFd& connection) {
+  if (geteuid() == 0) return true;
+  struct stat folder {};
+  return is_of_user_or_root(connection.get()) && lstat(directory.c_str(), &folder) == 0 &&
+         (folder.st_uid == geteuid() || folder.st_uid == 0);
 }
 
 }  // namespace
@@ -244,11 +249,10 @@ Result<UniqueFd> find_daemon(const Endpoint& endpoint, Deadline deadline) {
       auto [connection, failure] = connect_unix(path, deadline);
       if (failure == EAGAIN) return no_answer();
       if (!connection) continue;
-      // In /tmp anybody can create what has this user's name.
-      if (is_trusted(connection)) return std::move(connection);
+      if (is_trusted(directory, connection)) return std::move(connection);
       error = {Code::kForbidden, "the control socket " + path +
-                                     " belongs to another user, who is not believed; ask as that "
-                                     "user or as root"};
+                                     " or its folder belongs to another user, who is not believed; "
+                                     "ask as that user or as root"};
     }
   }
   return error;

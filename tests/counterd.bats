@@ -899,6 +899,8 @@ ready http://$address"
   stop_daemon
 }
 
+is_tried_every_second() { (($(grep -c 'next try in 1000 ms' "$daemon_log") >= 2)); }
+
 @test "where no worker serves, one that cannot start is tried again every second" {
   local limit
   start_daemon
@@ -906,7 +908,7 @@ ready http://$address"
   prlimit --pid "$daemon_pid" --nofile=10:
   kill -KILL "$(ready_workers)"
   await 10 grep -q 'next try in 800 ms' "$daemon_log"
-  await 10 eval '(($(grep -c "next try in 1000 ms" "$daemon_log") >= 2))'
+  await 10 is_tried_every_second
   prlimit --pid "$daemon_pid" --nofile="$limit:"
   await 3 "$counterctl" --server "$url" --timeout 500ms -q increment
   stop_daemon
@@ -1275,6 +1277,20 @@ os.execve(program, sys.argv[2:], os.environ)'
   RUNTIME_DIRECTORY=. try "$python" -c "$as_user" 65533 "$counterctl" workers
   assert_status 0
   RUNTIME_DIRECTORY=. try "$counterctl" workers
+  assert_status 0
+}
+
+@test "another user's folder that leads to this user's own control socket is not believed" {
+  ((EUID == 0)) || skip "only root can become other users"
+  mkdir -m 0777 "$dir/sockets"
+  ln -s sockets "$dir/other"
+  chown -h 65532 "$dir/other"
+  cd "$dir/sockets"
+  start_python "$foreign_control_socket" 127.0.0.1:4747.control 65533
+  cd "$dir"
+  RUNTIME_DIRECTORY=other try "$python" -c "$as_user" 65533 "$counterctl" stop
+  assert_refused 77
+  RUNTIME_DIRECTORY=sockets try "$python" -c "$as_user" 65533 "$counterctl" workers
   assert_status 0
 }
 
