@@ -50,24 +50,11 @@ std::string text(const Json& object, const char* name) {
   return is_text ? escape_controls(found->get_ref<const std::string&>()) : "";
 }
 
-// Discarded: it is not JSON, or is nested deeper than counterd's answers, which are lists of
-// objects in an object.
-Json parse_answer(const std::string& body) {
-  constexpr int kDeepest = 4;
-  bool is_deep = false;
-  const auto look = [&is_deep](int depth, Json::parse_event_t, const Json&) {
-    is_deep = is_deep || depth > kDeepest;
-    return !is_deep;
-  };
-  Json document = Json::parse(body, look, false);
-  return is_deep ? Json(Json::value_t::discarded) : document;
-}
-
 Reply ServerCounters::ask(const HttpRequest& request, Effect effect, Deadline deadline) {
   const Result<HttpReply> reply = client_.ask(request, deadline);
   if (!reply) return failure(reply.error(), effect);
   if (reply->status != 200) return refusal(*reply, effect);
-  Json body = parse_answer(reply->body);
+  Json body = Json::parse(reply->body, nullptr, false);
   if (!body.is_object()) return refusal(*reply, effect);
   return {Code::kOk, "", std::move(body)};
 }
@@ -110,7 +97,7 @@ Reply ServerCounters::failure(const Error& error, Effect effect) const {
 
 // What a reply other than 200 means; by its problem type, if it is one of counterd's.
 Reply ServerCounters::refusal(const HttpReply& reply, Effect effect) const {
-  Json problem = parse_answer(reply.body);
+  Json problem = Json::parse(reply.body, nullptr, false);
   if (problem.is_object()) {
     const std::optional<Code> code = code_of_problem_type(text(problem, "type"));
     if (code) return {*code, text(problem, "detail"), std::move(problem)};

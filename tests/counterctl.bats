@@ -1428,7 +1428,6 @@ report|{}
 report|[]
 report|{"name":"other","value":1}
 report|{"name":"count","value":"1"}
-report|{"name":"count","value":1,"more":[[[[[]]]]]}
 report|{"name":"count","value":18446744073709551615}
 report|{"type":"urn:counterd:error:ok","detail":"fine"}
 report a b|{"outcomes":[{"type":"urn:counterd:error:ok"},{"name":"b","value":3}]}
@@ -1457,6 +1456,17 @@ list|{"counters":[],"next":null}x
   start_python "$answering_server" '200 {"name":"other","value":1,"applied":1}'
   try "$counterctl" --server "http://127.0.0.1:$said" --timeout 300ms increment
   assert_refused 75
+}
+
+@test "what an answer has beyond what counterd gives is skipped, however large or deep" {
+  start_python 'import sys
+sys.argv[1:] = ["200 {\"name\":\"count\",\"value\":7,\"more\":" + more + "}" for more in
+                ("[" + "{}," * 1000000 + "{}]", "[" * 1000000 + "]" * 1000000)]'"$answering_server"
+  for _ in large deep; do
+    try timeout 20 "$counterctl" --server "http://127.0.0.1:$said" --timeout 10s report
+    assert_status 0
+    assert_output 7
+  done
 }
 
 @test "a list that goes round ends" {
