@@ -24,4 +24,9 @@ bool wait_ready(int fd, short events, Deadline deadline) {
   }
 }
 
+bool is_readable(int fd) {
+  pollfd polled{.fd = fd, .events = POLLIN, .revents = 0};
+  return poll(&polled, 1, 0) > 0;
+}
+
 }  // namespace counterd

@@ -13,4 +13,7 @@ using Deadline = Time;
 // look if the deadline has passed.
 bool wait_ready(int fd, short events, Deadline deadline);
 
+// Whether `fd` has something to read now, or is at its end; a listening socket, to accept.
+bool is_readable(int fd);
+
 }  // namespace counterd

@@ -59,6 +59,15 @@ void Connection::go_on_reading() {
   });
 }
 
+// The rest of the input. Posted, so that a connection that asks much at once does not keep the
+// event loop from the others.
+void Connection::go_on_serving() {
+  enter(Phase::kServing);
+  asio::post(server_.loop(), [self = shared_from_this()] {
+    if (self->socket_) self->serve_input({});
+  });
+}
+
 // Reads what is there, up to a limit; empty if nothing is there now. Closes at the end of input.
 std::string_view Connection::receive() {
   const std::span<char> scratch = server_.scratch();
@@ -254,7 +263,7 @@ void Connection::continue_after_output() {
   release_if_large(output_);
   release_if_large(input_);
   if (closing_) return linger();
-  if (!input_.empty() && round_ended_) return serve_input({});
+  if (!input_.empty() && round_ended_) return go_on_serving();
   if (server_.draining() && input_.empty()) return linger();
   if (input_.empty()) {
     enter(Phase::kIdle);
@@ -294,7 +303,10 @@ void Connection::drain() {
   if (phase_ != Phase::kIdle) return;
   // A client that has only just connected cannot know that it must try again: it gets its answer.
   if (first_number_ == 0 && !server_.drain_is_late()) return;
-  // A request may have come already: look once more.
+  end_if_silent();
+}
+
+void Connection::end_if_silent() {
   const std::string_view fresh = receive();
   if (fresh.empty()) return close();
   serve_input(fresh);

@@ -56,6 +56,8 @@ class Connection : public Waiter,
   // Ends the connection after what it has already asked; at once if it has asked nothing and either
   // has been served before or the drain is late.
   void drain();
+  // Ends an idle connection, unless a request has come meanwhile. REQUIRES: it is in Phase::kIdle
+  void end_if_silent();
   void close();
 
   // In bytes.
@@ -79,6 +81,7 @@ class Connection : public Waiter,
   };
 
   void go_on_reading();
+  void go_on_serving();
   bool reads() const;
   std::string_view receive();
   void read_input();

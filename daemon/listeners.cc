@@ -4,7 +4,6 @@
 #include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -20,6 +19,7 @@
 #include <memory>
 #include <thread>
 
+#include "common/deadline.h"
 #include "common/number.h"
 
 namespace counterd {
@@ -325,11 +325,8 @@ std::vector<int> Listeners::sockets_of(std::size_t slot) const {
 }
 
 bool Listeners::has_queued(std::size_t slot) const {
-  for (const UniqueFd& socket : slots_[slot]) {
-    pollfd polled{.fd = socket.get(), .events = POLLIN, .revents = 0};
-    if (poll(&polled, 1, 0) > 0) return true;
-  }
-  return false;
+  return std::any_of(slots_[slot].begin(), slots_[slot].end(),
+                     [](const UniqueFd& socket) { return is_readable(socket.get()); });
 }
 
 void Listeners::close() {

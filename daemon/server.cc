@@ -28,6 +28,9 @@ constexpr std::chrono::milliseconds kAcceptPause{100};
 // The log says at most this often why connections wait.
 constexpr std::chrono::minutes kLogPause{1};
 
+// How long a connection must have been idle to make way for another one, beyond the limit.
+constexpr std::chrono::seconds kIdleBeforeMakingWay{5};
+
 // How long a drain waits for the next request of a connection, which may be on its way, and for the
 // first one of a connection that has only just been made.
 constexpr std::chrono::milliseconds kIdlePatience{100};
@@ -75,7 +78,9 @@ void Server::wait_to_accept(Listener& listener) {
 
 bool Server::accept_queued(Listener& listener, std::size_t most) {
   for (std::size_t accepted = 0; accepted < most; ++accepted) {
-    if (figures_.connections >= max_connections_) {
+    const bool is_full = figures_.connections >= max_connections_;
+    if (is_full && !is_readable(listener.native_handle())) return true;
+    if (is_full && !make_place()) {
       log_rarely("serves as many connections as it can, " + std::to_string(max_connections_) +
                  "; others wait until one ends");
       return false;
@@ -89,6 +94,18 @@ bool Server::accept_queued(Listener& listener, std::size_t most) {
       return false;
     }
     admit(std::move(socket));
+  }
+  return true;
+}
+
+// Room for one more connection. False: none has been idle for long.
+bool Server::make_place() {
+  const List& idle = lists_[index_of(Phase::kIdle)];
+  const Deadline latest = steady_clock::now() + kIdleTimeout - kIdleBeforeMakingWay;
+  while (figures_.connections >= max_connections_) {
+    if (idle.empty() || idle.front().deadline > latest) return false;
+    const std::shared_ptr<Connection> longest = idle.front().connection;
+    longest->end_if_silent();
   }
   return true;
 }

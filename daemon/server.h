@@ -29,7 +29,8 @@ struct Guest {
 
 class Server {
  public:
-  // `batcher` outlives the server. Accepting pauses at `max_connections`.
+  // `batcher` outlives the server. At `max_connections` those that have long been idle make way for
+  // others; if there are none, accepting pauses.
   Server(asio::io_context& loop, Batcher& batcher, ApiOptions api_options, Figures figures,
          std::size_t max_connections);
 
@@ -73,6 +74,7 @@ class Server {
   void log_rarely(std::string_view message);
   void pause_accepting();
   void drain_idle();
+  bool make_place();
   void admit(UniqueFd socket);
   void set_deadline(Guest& guest, Phase phase);
   void note_buffers(Guest& guest);

@@ -432,6 +432,45 @@ TEST_CASE("at the limit of connections others wait, and get in when one leaves")
   CHECK(third.receive());
 }
 
+TEST_CASE("at the limit of connections one that has long been idle makes way") {
+  const DaemonProcess daemon({"--workers", "1", "--max-connections", "2"});
+  HttpSocket silent(daemon.endpoint());
+  HttpSocket idle(daemon.endpoint());
+  REQUIRE(idle.ask(increment()));
+  HttpSocket waiting(daemon.endpoint());
+  REQUIRE(waiting.send(increment()));
+  CHECK(waiting.receive(seconds(15)));
+  CHECK(silent.ends());
+  // Not more of them than wait.
+  CHECK(idle.ask(increment()));
+}
+
+TEST_CASE("connections that ask much at once let others in between") {
+  constexpr int kMany = 1'000;
+  constexpr int kGreedy = 20;
+  const DaemonProcess daemon({"--workers", "1"});
+  const pid_t worker = daemon.worker_pids().front();
+  std::vector<std::unique_ptr<HttpSocket>> greedy;
+  for (int i = 0; i < kGreedy; ++i) {
+    greedy.push_back(std::make_unique<HttpSocket>(daemon.endpoint()));
+    REQUIRE(greedy.back()->ask(increment()));
+  }
+  HttpSocket other(daemon.endpoint());
+  REQUIRE(other.ask(increment()));
+  std::string many;
+  for (int i = 0; i < kMany; ++i) many += "GET /none HTTP/1.1\r\nHost: a\r\n\r\n";
+  kill(worker, SIGSTOP);
+  for (const auto& client : greedy) REQUIRE(client->send(many));
+  REQUIRE(other.send(request("GET", "/v1/status")));
+  kill(worker, SIGCONT);
+  const auto status = other.receive();
+  REQUIRE(status);
+  CAPTURE(status->body);
+  const std::string name = "\"requests\":";
+  const int served = std::stoi(status->body.substr(status->body.find(name) + name.size()));
+  CHECK(served < kGreedy * kMany / 2);
+}
+
 TEST_CASE("SIGTERM: what is in flight is answered with Connection: close, idle ones end") {
   DaemonProcess daemon({"--workers", "1"});
   HttpSocket idle(daemon.endpoint());
