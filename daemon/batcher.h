@@ -53,6 +53,8 @@ class Batcher {
   // taking the question, if it would bring the unanswered operations above kMaxWaitingOperations.
   // Called on the event loop. REQUIRES: it is not Nothing
   bool submit(Question question, std::shared_ptr<Waiter> waiter, std::uint64_t number);
+  // Whether so much waits for the store that nobody should ask for more than one thing at once.
+  bool is_crowded() const { return unanswered_ > kMaxWaitingOperations / 2; }
 
  private:
   struct Ticket {

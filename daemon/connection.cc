@@ -188,6 +188,8 @@ void Connection::ask(Question question, std::uint64_t number) {
                                Error{Code::kUnavailable, "the store does not answer in time"}));
     });
   }
+  // What one asks at once must not use up the room that is left for others.
+  if (server_.batcher().is_crowded()) round_ended_ = true;
   if (!server_.batcher().submit(std::move(question), shared_from_this(), number)) {
     complete(exchange,
              problem_response({Code::kOverloaded, "too many operations wait for the store"}));

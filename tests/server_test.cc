@@ -1,4 +1,6 @@
 // The server as a client on the wire sees it: a real daemon, raw bytes.
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
@@ -9,6 +11,7 @@
 #include <vector>
 
 #include "common/limits.h"
+#include "common/unique_fd.h"
 #include "tests/catch.h"
 #include "tests/daemon_process.h"
 #include "tests/http_socket.h"
@@ -469,6 +472,29 @@ TEST_CASE("connections that ask much at once let others in between") {
   const std::string name = "\"requests\":";
   const int served = std::stoi(status->body.substr(status->body.find(name) + name.size()));
   CHECK(served < kGreedy * kMany / 2);
+}
+
+TEST_CASE("those who ask much at once do not use up the queue of others") {
+  constexpr std::size_t kGreedy = 2 * kMaxWaitingOperations / kMaxPipelined;
+  const DaemonProcess daemon({"--workers", "1"});
+  std::vector<std::unique_ptr<HttpSocket>> greedy;
+  for (std::size_t i = 0; i < kGreedy; ++i) {
+    greedy.push_back(std::make_unique<HttpSocket>(daemon.endpoint()));
+    REQUIRE(greedy.back()->ask(request("GET", "/livez")));
+  }
+  HttpSocket other(daemon.endpoint());
+  REQUIRE(other.ask(increment()));
+  std::string many;
+  for (std::size_t i = 0; i < kMaxPipelined; ++i) many += increment();
+  const UniqueFd database(open((daemon.directory() / "counters.db").c_str(), O_RDONLY | O_CLOEXEC));
+  REQUIRE(flock(database.get(), LOCK_EX) == 0);  // keeps the worker from applying anything
+  for (const auto& client : greedy) REQUIRE(client->send(many));
+  REQUIRE(other.send(increment()));
+  std::this_thread::sleep_for(milliseconds(500));
+  REQUIRE(flock(database.get(), LOCK_UN) == 0);
+  const auto reply = other.receive();
+  REQUIRE(reply);
+  CHECK(reply->status == 200);
 }
 
 TEST_CASE("SIGTERM: what is in flight is answered with Connection: close, idle ones end") {
