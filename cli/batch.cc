@@ -125,6 +125,11 @@ class Batch {
                               "and" +
                               go_on_from(portion.lines.front()) + key_option(plan_.key)};
     }
+    if (error.code == Code::kKeyReused) return explain_other_input(portion, error);
+    if (error.code == Code::kBadParameter) {  // "operation N: …", of those of the portion
+      return stopped_by(
+          {error.code, "from " + lines_.place(portion.lines.front()) + " on, " + error.message});
+    }
     if (step.outcome.members.empty()) return stopped_by(error);
     const std::size_t refused = step.outcome.members.size() - 1;  // of --atomic
     const Operation& operation = step.operation.members[refused];
@@ -132,6 +137,15 @@ class Batch {
     if (globals_.json) print_line(globals_, refusal_line(operation, outcome));
     return {error.code, lines_.place(portion.lines[refused]) + ": " + explain(operation, outcome) +
                             "; none of the lines was applied"};
+  }
+
+  // Which of the lines the portion before had in common with this one nobody knows here.
+  Error explain_other_input(const Portion& portion, const Error& error) const {
+    return {error.code,
+            lines_.place(portion.lines.front()) + ": " + error.message +
+                "; it began at this line too, and may have had some of the lines that follow: if "
+                "the input has grown or changed, put what was not applied yet into another one, "
+                "with another --key"};
   }
 
   void print(const Portion& portion, const Step& step) {

@@ -307,7 +307,9 @@ check_key() {
   echo 'increment b' >>"$dir/many"
   try ctl batch --key import --portion 100 "$dir/many"
   assert_status 65
-  assert_stderr_has 'the lines up to 200 were applied, none after them'
+  assert_stderr_has "$dir/many:201: another batch was applied under this idempotency key"
+  assert_stderr_has 'another --key'
+  refute_stderr_has '--from'
   try ctl report a
   assert_output 1250
   batch $'increment a\nincrement a\n\nincrement b --by 5' --from 3
