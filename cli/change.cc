@@ -26,6 +26,10 @@ constexpr milliseconds kLongestPause{1'000};
 // of a stopped worker, does not use all of it.
 constexpr int kAttempts = 3;
 
+// How long before the time is up the last attempt begins, whatever the pause; at most a tenth of
+// it.
+constexpr milliseconds kLastAttempt{100};
+
 bool is_worth_another_try(Code code) {
   return code == Code::kUnavailable || code == Code::kUnknown || code == Code::kOverloaded ||
          code == Code::kTooManyKeys || code == Code::kStoreFull || code == Code::kRequestTimeout;
@@ -73,15 +77,16 @@ void Changer::try_once(Step& step, Deadline deadline) {
 Result<void> Changer::change(Step& step, Deadline deadline) {
   bool may_have_been_applied = false;
   milliseconds pause = kFirstPause;
+  const Time last = deadline - std::min(kLastAttempt, globals_.timeout / 10);
   for (;;) {
     try_once(step, deadline);
     if (step.outcome.code == Code::kOk) return {};
     if (step.outcome.code == Code::kUnknown) may_have_been_applied = true;
-    const Deadline next = steady_clock::now() + with_jitter(pause);
-    if (!is_worth_another_try(step.outcome.code) || next >= deadline) {
+    const Time now = steady_clock::now();
+    if (!is_worth_another_try(step.outcome.code) || now >= last) {
       return final_error(step, may_have_been_applied);
     }
-    std::this_thread::sleep_until(next);
+    std::this_thread::sleep_until(std::min(now + with_jitter(pause), last));
     pause = std::min(2 * pause, kLongestPause);
   }
 }

@@ -1336,6 +1336,16 @@ connection.close()'
   assert_refused 69
 }
 
+@test "the last attempt at a change is right before --timeout is over" {
+  local begin
+  for _ in {1..4}; do
+    begin=$(milliseconds)
+    try "$counterctl" --server "unix:$dir/nothing.sock" --timeout 1s increment
+    assert_between $(($(milliseconds) - begin)) 890 20000
+    assert_refused 69
+  done
+}
+
 # Changes may have been made, reports have not.
 assert_timeouts_kept() {
   local command
