@@ -803,6 +803,27 @@ check_lost_output() {
   assert_refused 78
   assert_stderr_has 'counts.db-wal'
   assert_stderr_has 'chmod g+s'
+  # One that can only be read takes no changes.
+  chgrp 60000 "$share"/counts.db-{wal,shm}
+  chmod 0640 "$share/counts.db-wal"
+  try setpriv --reuid 60002 --regid 60002 --groups 60000 \
+    "$counterctl" --store "sqlite:$share/counts.db" increment
+  assert_refused 78
+  chmod 0660 "$share/counts.db-wal"
+  try setpriv --reuid 60002 --regid 60002 --groups 60000 \
+    "$counterctl" --store "sqlite:$share/counts.db" increment
+  assert_output 2
+}
+
+@test "what is beside a database and no file is refused, and nobody waits for it" {
+  local part
+  for part in wal shm; do
+    mkfifo "$dir/$part.db-$part"
+    try timeout 10 "$counterctl" --store "sqlite:$dir/$part.db" increment
+    assert_refused 78
+    assert_stderr_has "$part.db-$part"
+    assert_stderr_has "is not a regular file"
+  done
 }
 
 @test "status says who answers also while the store is away, and what is wrong with it" {

@@ -141,6 +141,7 @@ Result<void> SqliteDatabase::recover(Deadline deadline) {
 // The connection before, if any, stays until the new one is ready: the last one to close takes with
 // it what is known of the log.
 Result<void> SqliteDatabase::connect() {
+  if (const Result<void> allowed = file_.check_access(); !allowed) return allowed.error();
   std::unique_ptr<Connection> before = std::move(connection_);
   const bool was_empty = file_.wal_is_empty();
   Result<void> connected;
@@ -187,9 +188,6 @@ Result<void> SqliteDatabase::settle_wal(bool wal_was_empty) {
 }
 
 Error SqliteDatabase::cannot_open(const SQLite::Exception& exception, bool wal_was_empty) const {
-  if (exception.getErrorCode() == SQLITE_CANTOPEN) {
-    if (const Result<void> allowed = file_.check_access(); !allowed) return allowed.error();
-  }
   // What may pass by itself. SQLite also says that the database is malformed, or none, when the
   // disk has failed a read, or has lost what is read.
   constexpr std::array passing = {SQLITE_BUSY,    SQLITE_IOERR,    SQLITE_FULL,    SQLITE_NOMEM,
@@ -266,11 +264,8 @@ Result<void> SqliteDatabase::check_wal_of_others() {
   while (code == SQLITE_BUSY && wait_while_busy(this, 0) != 0) code = open_shared_memory(handle());
   Result<void> checked;
   if (code != SQLITE_OK) {
-    checked = file_.check_access();
-    if (checked) {
-      checked = Error{Code::kUnavailable,
-                      "cannot open the database " + file_.path() + ": " + sqlite3_errstr(code)};
-    }
+    checked = Error{Code::kUnavailable,
+                    "cannot open the database " + file_.path() + ": " + sqlite3_errstr(code)};
   } else if (is_damaged(handle())) {
     checked = damaged();
   } else if (is_in_doubt(handle())) {
@@ -285,7 +280,7 @@ Result<void> SqliteDatabase::check_wal_of_others() {
 // REQUIRES: the turn is held
 Result<void> SqliteDatabase::check_wal() {
   using State = WalCheck::State;
-  const UniqueFd wal(::open(file_.wal_path().c_str(), O_RDWR | O_CLOEXEC));
+  const UniqueFd wal = file_.open_wal(O_RDWR);
   if (!wal) return cannot("check the log of", errno);
   WalCheck check = examine_wal(handle(), wal.get(), acknowledged_);
   while (check.state == State::kBusy && wait_while_busy(this, 0) != 0) {
@@ -322,7 +317,7 @@ Result<void> SqliteDatabase::check_wal() {
 // Writes the log as it is, and syncs it.
 // REQUIRES: the turn is held
 Result<void> SqliteDatabase::write_wal_again() {
-  const UniqueFd wal(::open(file_.wal_path().c_str(), O_RDWR | O_CLOEXEC));
+  const UniqueFd wal = file_.open_wal(O_RDWR);
   if (!wal) return cannot("write again the log of", errno);
   connection_->database.exec("BEGIN IMMEDIATE");  // another program may not know of the turn
   const WalReading written = rewrite_wal(handle(), wal.get());
@@ -544,6 +539,8 @@ Error SqliteDatabase::note_failure(const SQLite::Exception& exception, std::stri
   const int code = exception.getErrorCode();
   if (code == SQLITE_FULL) return full();
   if (code == SQLITE_IOERR || code == SQLITE_CORRUPT || code == SQLITE_NOTADB) distrust_wal();
+  // The log was just being made when it was opened, and could only be read.
+  if (code == SQLITE_READONLY) must_recover_ = true;
   std::string hint;
   if (code == SQLITE_BUSY) hint = " by another program that uses it (lslocks shows which)";
   if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) hint = kCheckDatabase;

@@ -13,7 +13,8 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
-#include <thread>
+
+#include "common/number.h"
 
 namespace counterd {
 namespace {
@@ -40,10 +41,26 @@ std::optional<FileIdentity> identify(const std::string& path) {
   return found ? std::optional(found->identity) : std::nullopt;
 }
 
-// Whether the file's mode, or that of its disk, forbids this user to use it; errno says which.
-bool is_denied(const std::string& path) {
-  return faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) != 0 &&
-         (errno == EACCES || errno == EROFS);
+// What a failed system call on the database means: some failures pass by themselves.
+Code code_of(int error) {
+  const bool passes = is_shortage(error) || error == EIO || error == EINTR;
+  return passes ? Code::kUnavailable : Code::kConfig;
+}
+
+// Whether the file has been made, or its mode changed, only just now. One that is being made gets
+// the mode that it is to have a moment later.
+bool is_fresh(const std::string& path) {
+  constexpr std::int64_t kFreshMs = 250;
+  struct statx found {};
+  if (statx(AT_FDCWD, path.c_str(), 0, STATX_CTIME, &found) != 0) return false;
+  const std::int64_t age =
+      unix_now_ms() - found.stx_ctime.tv_sec * 1'000 - found.stx_ctime.tv_nsec / 1'000'000;
+  return age >= 0 && age < kFreshMs;
+}
+
+// What it means that the system does not let this user use the file.
+Code code_of_denial(const std::string& path, int error) {
+  return error == EACCES && is_fresh(path) ? Code::kUnavailable : code_of(error);
 }
 
 // What to say if a file that SQLite keeps beside the database is not the one in use.
@@ -91,12 +108,6 @@ Result<void> check_not_lost(const std::string& path) {
                    "anew or with a backup, move the log away first"};
 }
 
-// What a failed system call on the database means: some failures pass by themselves.
-Code code_of(int error) {
-  const bool passes = is_shortage(error) || error == EIO || error == EINTR;
-  return passes ? Code::kUnavailable : Code::kConfig;
-}
-
 // Opens or creates the file.
 Result<UniqueFd> open_file(const std::string& path, bool create) {
   constexpr int kFlags = O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
@@ -111,8 +122,9 @@ Result<UniqueFd> open_file(const std::string& path, bool create) {
     if (file) fchmod(file.get(), mode);  // the umask may have taken the group away
     if (!file && errno == EEXIST) file = UniqueFd(open(path.c_str(), kFlags));
   }
-  if (!file) return system_error(code_of(errno), "cannot open the database " + path, errno);
-  return file;
+  if (file) return file;
+  const int error = errno;
+  return system_error(code_of_denial(path, error), "cannot open the database " + path, error);
 }
 
 Result<struct stat> check_kind(const std::string& path, int file) {
@@ -155,20 +167,26 @@ bool SqliteFile::wal_is_empty() const {
 }
 
 Result<void> SqliteFile::check_access() const {
-  // SQLite creates these files before it gives them the mode that they are to have.
-  constexpr std::chrono::milliseconds kCreation{50};
-  for (const Companion& companion : companions_) {
-    if (!is_denied(companion.path)) continue;
-    std::this_thread::sleep_for(kCreation);
-    if (!is_denied(companion.path)) continue;
-    const Error denied = system_error(
-        Code::kConfig, "cannot use " + companion.path + ", a part of the database", errno);
+  for (const auto& [path, sign, identity] : companions_) {
+    const std::string what = "cannot use " + path + ", a part of the database";
+    struct statx found {};
+    if (statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, STATX_TYPE, &found) != 0) continue;
+    if (!S_ISREG(found.stx_mode)) {
+      return Error{Code::kConfig, what + ": it is not a regular file; remove it"};
+    }
+    if (faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) == 0) continue;
+    const int error = errno;
+    const Error denied = system_error(code_of_denial(path, error), what, error);
     return Error{denied.code,
                  denied.message +
                      "; to share a database with a group, let its folder pass its group on (chmod "
                      "g+s), and give this file that group (chgrp) and mode 0660"};
   }
   return {};
+}
+
+UniqueFd SqliteFile::open_wal(int access) const {
+  return UniqueFd(open(wal_path().c_str(), access | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
 }
 
 void SqliteFile::remember_companions() {
@@ -216,7 +234,7 @@ Result<void> SqliteFile::check_others() const {
     const std::optional<FileIdentity> found = identify(companion.path);
     if (!found || sign_number(found->inode) != theirs) return part_is_lost(companion.path);
   }
-  const UniqueFd log(open(wal_path().c_str(), O_RDONLY | O_CLOEXEC));
+  const UniqueFd log = open_wal(O_RDONLY);
   if (!log) return {};
   const std::optional<std::uint64_t> theirs = sign_of_others(log.get(), Sign::kDatabase);
   if (!theirs || theirs == sign_number(identity_.inode)) return {};
@@ -230,7 +248,7 @@ void SqliteFile::be_present() {
   for (const Companion& companion : companions_) {
     if (companion.identity) give_sign(descriptor(), companion.sign, companion.identity->inode);
   }
-  log_ = UniqueFd(open(wal_path().c_str(), O_RDONLY | O_CLOEXEC));
+  log_ = open_wal(O_RDONLY);
   if (log_) give_sign(log_.get(), Sign::kDatabase, identity_.inode);
 }
 

@@ -46,9 +46,11 @@ class SqliteFile {
   // REQUIRES: this object is not present, and has no connection
   Result<void> check_others() const;
 
-  // kConfig, and what to do: one of the files beside the database is there, and this user may not
-  // read and write it.
+  // kConfig, and what to do: one of the files beside the database is there, and is none that this
+  // user may read and write; kUnavailable: that may be so because it is just being made.
   Result<void> check_access() const;
+  // The log, for `access` of open(2); none: errno says why.
+  UniqueFd open_wal(int access) const;
 
   // From now on the files beside the database must stay the same ones.
   // REQUIRES: a connection has opened them

@@ -100,7 +100,7 @@ std::optional<Ending> find_ending(int file, std::size_t longest) {
 }  // namespace
 
 void seal_wal(const std::string& path, std::size_t frames, std::size_t longest) {
-  const UniqueFd file(open(path.c_str(), O_RDWR | O_CLOEXEC));
+  const UniqueFd file(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!file) return;
   const std::optional<Ending> ending = find_ending(file.get(), longest);
   if (!ending || ending->frames != frames || ending->sealed) return;
@@ -110,7 +110,7 @@ void seal_wal(const std::string& path, std::size_t frames, std::size_t longest) 
 }
 
 bool is_sealed(const std::string& path, std::size_t longest) {
-  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!file) return false;
   const std::optional<Ending> ending = find_ending(file.get(), longest);
   return ending && ending->sealed;
