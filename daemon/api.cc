@@ -155,7 +155,10 @@ Response refused(const Operation& operation, const Outcome& outcome) {
   std::string members;
   if (index) members = R"(,"index":)" + std::to_string(*index);
   append_bound(members, one, its);
-  if (!its.window.empty()) members += R"(,"window":")" + its.window + '"';
+  if (!its.window.empty()) {
+    members += R"(,"window":)";
+    append_json_string(members, its.window);
+  }
   Response response =
       problem_response({until_reset ? Code::kLimitReached : outcome.code, message}, members);
   if (until_reset) response.fields += limit_fields(one, its);

@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "common/counter_name.h"
+
 namespace counterd {
 namespace {
 
@@ -26,8 +28,7 @@ bool has_passed(std::int64_t expires_at_ms, std::int64_t now_ms) {
 }  // namespace
 
 SqliteCounters::SqliteCounters(SQLite::Database& database)
-    : handle_(database.getHandle()),
-      select_(database,
+    : select_(database,
               "SELECT value, created_at, updated_at, expires_at FROM counters WHERE name = ?1"),
       // Separate from the others, because few increments ask for it.
       select_window_(database, "SELECT window FROM counters WHERE name = ?1"),
@@ -40,7 +41,7 @@ SqliteCounters::SqliteCounters(SQLite::Database& database)
       erase_(database, "DELETE FROM counters WHERE name = ?1"),
       list_(database,
             "SELECT name, value, expires_at FROM counters WHERE name >= ?1 AND name < ?2 "
-            "ORDER BY name LIMIT ?3"),
+            "ORDER BY name"),
       sweep_(database,
              "DELETE FROM counters WHERE name IN (SELECT name FROM counters "
              "WHERE expires_at <= ?1 AND expires_at > 0 ORDER BY expires_at LIMIT ?2)") {}
@@ -50,7 +51,6 @@ void SqliteCounters::begin(std::uint32_t version, std::int64_t now_ms) {
   if (others_have_committed || rows_.size() > kMostRowsRemembered) forget_rows();
   now_ms_ = now_ms;
   ends_set_ = 0;
-  others_changed_ = false;
 }
 
 Outcome SqliteCounters::apply(const Operation& operation) {
@@ -120,16 +120,12 @@ std::string SqliteCounters::read_window(const std::string& name) {
 }
 
 void SqliteCounters::write() {
-  std::int64_t rows_written = 0;
-  const std::int64_t rows_changed = sqlite3_total_changes64(handle_);
   for (const Row* row : batch_) {
     const bool differs = row->counter.changed && (row->counter.exists || row->stored);
     if (!differs) continue;
     row->counter.exists ? write(*row) : erase(*row->name);
-    ++rows_written;
   }
-  rows_written += sweep();
-  others_changed_ = sqlite3_total_changes64(handle_) - rows_changed != rows_written;
+  sweep();
 }
 
 void SqliteCounters::write(const Row& row) {
@@ -165,24 +161,19 @@ void SqliteCounters::erase(const std::string& name) {
 }
 
 // Deletes some of the counters that have ended, now and then, so that what a batch pays for them is
-// bounded. Returns how many.
-int SqliteCounters::sweep() {
+// bounded.
+void SqliteCounters::sweep() {
   const steady_clock::time_point now = steady_clock::now();
   const bool due = now >= next_sweep_;
-  if (!due && ends_set_ == 0) return 0;
+  if (!due && ends_set_ == 0) return;
   if (due) next_sweep_ = now + kSweepPause;
   sweep_.bind(1, now_ms_);
   sweep_.bind(2, (due ? kSweptRows : 0) + kSweptForEach * ends_set_);
-  const int rows = sweep_.exec();
+  sweep_.exec();
   sweep_.reset();
-  return rows;
 }
 
 void SqliteCounters::end(std::uint32_t version) {
-  if (others_changed_) {
-    forget_rows();
-    return;
-  }
   for (Row* row : batch_) {
     // A counter with an end may leave the table unnoticed, when it is swept.
     if (row->counter.expires_at_ms != 0) {
@@ -218,16 +209,18 @@ ListPage SqliteCounters::list(const ListQuery& query, std::int64_t now_ms) {
   const std::string to = query.prefix + '\x7f';
   list_.bindNoCopy(1, from);
   list_.bindNoCopy(2, to);
-  list_.bind(3, static_cast<std::int64_t>(query.limit) + 1);
   ListPage page;
   // Counters that have ended count like the others: a page takes no longer because of them.
   std::string last;
-  for (std::size_t seen = 0; list_.executeStep(); ++seen) {
-    if (seen == query.limit) {
+  std::size_t seen = 0;
+  while (list_.executeStep()) {
+    std::string name = list_.getColumn(0).getString();
+    if (!check_counter_name(name)) continue;  // another program has written it
+    if (seen++ == query.limit) {
       page.next = std::move(last);
       break;
     }
-    last = list_.getColumn(0).getString();
+    last = std::move(name);
     const bool has_ended = has_passed(list_.getColumn(2).getInt64(), now_ms);
     if (!has_ended) page.rows.push_back({last, list_.getColumn(1).getInt64()});
   }

@@ -31,8 +31,7 @@ class SqliteCounters {
   void begin(std::uint32_t version, std::int64_t now_ms);
   // The outcome of the operation on the counters as the batch has left them so far.
   Outcome apply(const Operation& operation);
-  // Writes what the batch has changed, and deletes some of the counters that have ended. Also
-  // throws if somebody's trigger has kept a row as it was.
+  // Writes what the batch has changed, and deletes some of the counters that have ended.
   void write();
   // Ends the batch, whose transaction has been committed and left this version of the data.
   void end(std::uint32_t version);
@@ -59,10 +58,9 @@ class SqliteCounters {
   void write(const Row& row);
   void bind_end(SQLite::Statement& statement, const Counter& counter);
   void erase(const std::string& name);
-  int sweep();
+  void sweep();
   void forget_rows();
 
-  sqlite3* const handle_;
   SQLite::Statement select_, select_window_, update_, upsert_, erase_, list_, sweep_;
 
   std::unordered_map<std::string, Row> rows_;
@@ -72,8 +70,7 @@ class SqliteCounters {
   // Of the batch.
   std::vector<Row*> batch_;
   std::int64_t now_ms_ = 0;
-  std::int64_t ends_set_ = 0;    // counters that it wrote and that have an end
-  bool others_changed_ = false;  // somebody's trigger has changed rows as well
+  std::int64_t ends_set_ = 0;  // counters that it wrote and that have an end
 };
 
 }  // namespace counterd

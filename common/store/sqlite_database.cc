@@ -31,6 +31,9 @@ constexpr std::size_t kLongestSealedBytes = 128 << 10;
 // More pages than nearly any batch changes: two for each operation, its own and one of an index.
 constexpr std::uint32_t kFramesOfBatch = 2 * kMaxBatchOperations;
 
+// Of a text, a row or a statement, in bytes: a group's outcomes take much less.
+constexpr int kLongestValue = 4 << 20;
+
 // How long a recovery waits for readers, which only keep it from emptying the log.
 constexpr std::chrono::milliseconds kRecoveryPatience{20};
 
@@ -162,6 +165,10 @@ Result<void> SqliteDatabase::open_connection(bool wal_was_empty) {
   sqlite3_busy_handler(handle(), &wait_while_busy, this);
   sqlite3_wal_autocheckpoint(handle(), 0);
   sqlite3_db_config(handle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  // Others may have added some, which could do anything, for as long as they like.
+  sqlite3_db_config(handle(), SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, nullptr);
+  sqlite3_db_config(handle(), SQLITE_DBCONFIG_ENABLE_VIEW, 0, nullptr);
+  sqlite3_limit(handle(), SQLITE_LIMIT_LENGTH, kLongestValue);
   if (!must_recover_ && !wal_was_empty) {
     if (const Result<void> checked = check_wal_of_others(); !checked) return checked.error();
   }
