@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "common/counter_name.h"
+#include "common/quote.h"
 
 namespace counterd {
 
@@ -32,7 +33,7 @@ void print_line(const Globals& globals, const std::string& line) {
 }
 
 void print_message(const std::string& message) {
-  std::cerr << "counterctl: " + message + '\n';
+  std::cerr << "counterctl: " + escape_controls(message, "\n") + '\n';
 }
 
 Result<void> flush_output() {

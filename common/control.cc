@@ -204,7 +204,8 @@ Result<DaemonInfo> decode_control_reply(std::string_view line) {
   try {
     if (const auto error = document.find("error"); error != document.end()) {
       const auto code = code_of_problem_type(error->at("code").get<std::string>());
-      return Error{code.value_or(Code::kUnavailable), error->at("message").get<std::string>()};
+      return Error{code.value_or(Code::kUnavailable),
+                   escape_controls(error->at("message").get<std::string>())};
     }
     auto info = document.get<DaemonInfo>();
     if (info.addresses.empty()) return senseless;

@@ -12,6 +12,13 @@ std::string& append_escape(std::string& out, char c) {
   return out += escape.data();
 }
 
+// U+0080 to U+009F, in UTF-8.
+bool is_c1_control(std::string_view text) {
+  if (text.size() < 2 || text[0] != '\xc2') return false;
+  const auto second = static_cast<unsigned char>(text[1]);
+  return second >= 0x80 && second <= 0x9f;
+}
+
 }  // namespace
 
 std::string quote_for_people(std::string_view text) {
@@ -25,11 +32,18 @@ std::string quote_for_people(std::string_view text) {
   return quoted;
 }
 
-std::string escape_controls(std::string_view text) {
+std::string escape_controls(std::string_view text, std::string_view kept) {
   std::string escaped;
-  for (const char c : text) {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::string_view rest = text.substr(i);
+    if (is_c1_control(rest)) {
+      append_escape(append_escape(escaped, rest[0]), rest[1]);
+      ++i;
+      continue;
+    }
+    const char c = rest.front();
     const bool is_control = static_cast<unsigned char>(c) < ' ' || c == '\x7f';
-    is_control ? append_escape(escaped, c) : escaped.append(1, c);
+    is_control&& kept.find(c) == kept.npos ? append_escape(escaped, c) : escaped.append(1, c);
   }
   return escaped;
 }

@@ -826,6 +826,27 @@ check_lost_output() {
   done
 }
 
+@test "a Redis server whose answer does not end is given up, without taking it all into memory" {
+  start_python '
+import socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+print("listens")
+while True:
+    connection = listener.accept()[0]
+    try:
+        connection.recv(4096)
+        connection.sendall(b"$500000000\r\n")
+        while True:
+            connection.sendall(b"x" * 65536)
+    except ConnectionError:
+        connection.close()' "$dir/endless.sock"
+  try timeout 60 "$counterctl" --store "redis+unix://$dir/endless.sock" --timeout 50s report
+  assert_refused 69
+  assert_stderr_has 'longer than any that makes sense'
+}
+
 @test "status says who answers also while the store is away, and what is wrong with it" {
   open_redis
   start_daemon --store "redis+unix://$redis_socket"

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "common/deadline.h"
+#include "common/quote.h"
 
 namespace counterd {
 namespace {
@@ -14,6 +15,10 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr std::string_view kNoAnswer = "no answer in time";
+
+// How often an answer is read on, which hiredis does up to 16 KiB at a time: those of the script
+// and its lists have less than 1 MiB, and a hostile server's shall not fill the memory.
+constexpr int kMostReads = 4'096;
 
 timeval time_left(Deadline deadline) {
   const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
@@ -215,7 +220,7 @@ Result<void> RedisConnection::read_durability(Deadline deadline) {
     found.verified = found.verified && read->has_value();
     *value = read->value_or("");
   }
-  durability_ = describe(found);
+  durability_ = escape_controls(describe(found));
   if (!require_durable_ || is_durable(found)) return {};
   context_.reset();  // so that nothing is asked of it before the settings are read again
   return Error{Code::kConfig, "Redis at " + place() +
@@ -249,7 +254,7 @@ Result<RedisReply> RedisConnection::exchange(const Words& words, Deadline deadli
       return lose(when_lost, kNoAnswer);
     }
   }
-  for (;;) {
+  for (int reads = 0; reads < kMostReads; ++reads) {
     void* reply = nullptr;
     if (redisGetReplyFromReader(context, &reply) != REDIS_OK) {
       return lose(when_lost, context->errstr);
@@ -258,6 +263,7 @@ Result<RedisReply> RedisConnection::exchange(const Words& words, Deadline deadli
     if (!wait_ready(context->fd, POLLIN, deadline)) return lose(when_lost, kNoAnswer);
     if (redisBufferRead(context) != REDIS_OK) return lose(when_lost, context->errstr);
   }
+  return lose(when_lost, "its answer is longer than any that makes sense");
 }
 
 }  // namespace counterd
