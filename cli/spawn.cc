@@ -46,7 +46,7 @@ Result<Words> daemon_flags(const Globals& globals, Words flags) {
 Result<UniqueFd> take_spawn_lock(const std::string& directory, Deadline deadline) {
   constexpr std::chrono::milliseconds kPause{10};
   const std::string path = directory + "/spawn.lock";
-  UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!lock) return system_error(Code::kConfig, "cannot open " + path, errno);
   while (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return system_error(Code::kIo, "cannot lock " + path, errno);
@@ -79,6 +79,13 @@ void print_started(const Globals& globals, const Started& started, const std::st
                "counterd is ready, pid " + pid + ", log " + log_path);
 }
 
+// The first line in which settings differ, for people.
+std::string difference(const Words& theirs, const Words& ours) {
+  const auto [its, here] = std::mismatch(theirs.begin(), theirs.end(), ours.begin(), ours.end());
+  return "there " + (its == theirs.end() ? "nothing more" : *its) + ", here " +
+         (here == ours.end() ? "nothing more" : *here);
+}
+
 bool has_ready_worker(const DaemonInfo& daemon) {
   return std::any_of(daemon.workers.begin(), daemon.workers.end(),
                      [](const WorkerInfo& worker) { return worker.state == WorkerState::kReady; });
@@ -88,11 +95,12 @@ bool has_ready_worker(const DaemonInfo& daemon) {
 // waits until all serve; or, with 0, until one does.
 Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, const Words& settings,
                             int workers) {
-  const std::string& url = daemon.addresses.front();
+  const std::string url = to_url(globals.server);
   const std::string pid = std::to_string(daemon.pid);
   if (daemon.settings != settings) {
     return Error{Code::kConfig, "a daemon with other settings serves " + url + " already (pid " +
-                                    pid + "); change its workers with: counterctl scale N"};
+                                    pid + "): " + difference(daemon.settings, settings) +
+                                    "; use it as it is, or end it first (counterctl stop)"};
   }
   const int sum = std::min(daemon.wanted + workers, kMaxWorkers);
   const Result<DaemonInfo> serves =

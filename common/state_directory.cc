@@ -1,6 +1,7 @@
 #include "common/state_directory.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <filesystem>
@@ -8,6 +9,12 @@
 #include "common/environment.h"
 
 namespace counterd {
+namespace {
+
+constexpr std::string_view kNoPlace =
+    "no place for the state (the database where --store names none, and what spawn writes)";
+
+}  // namespace
 
 Result<std::string> state_directory() {
   const std::string by_systemd = environment("STATE_DIRECTORY");
@@ -16,15 +23,14 @@ Result<std::string> state_directory() {
   if (!base.starts_with('/')) {  // the specification says to ignore relative paths
     const std::string home = environment("HOME");
     if (!home.starts_with('/')) {
-      return Error{Code::kConfig,
-                   "no place for the state: set STATE_DIRECTORY, XDG_STATE_HOME or HOME to an "
-                   "absolute path, or name a store with --store"};
+      return Error{Code::kConfig, std::string(kNoPlace) +
+                                      ": set STATE_DIRECTORY, XDG_STATE_HOME or HOME to an "
+                                      "absolute path"};
     }
     std::error_code failure;
     if (!std::filesystem::is_directory(home, failure)) {  // as for users of the system
-      return Error{Code::kConfig, "no place for the state: HOME, which is " + home +
-                                      ", is no directory; set STATE_DIRECTORY or XDG_STATE_HOME, "
-                                      "or name a store with --store"};
+      return Error{Code::kConfig, std::string(kNoPlace) + ": HOME, which is " + home +
+                                      ", is no directory; set STATE_DIRECTORY or XDG_STATE_HOME"};
     }
     base = home + "/.local/state";
   }
@@ -41,6 +47,12 @@ Result<std::string> make_state_directory() {
   }
   if (failure) {
     return system_error(Code::kConfig, "cannot make the directory " + *directory, failure.value());
+  }
+  struct stat found {};
+  if (stat(directory->c_str(), &found) == 0 && found.st_uid != geteuid() && found.st_uid != 0) {
+    return Error{Code::kConfig, "the directory " + *directory +
+                                    " belongs to another user; set STATE_DIRECTORY or "
+                                    "XDG_STATE_HOME to one of this user"};
   }
   return directory;
 }

@@ -837,7 +837,7 @@ while True:
     connection = listener.accept()[0]
     try:
         connection.recv(4096)
-        connection.sendall(b"$500000000\r\n")
+        connection.sendall(b"\x24500000000\r\n")  # a dollar
         while True:
             connection.sendall(b"x" * 65536)
     except ConnectionError:

@@ -340,6 +340,18 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   try "$counterctl" spawn --unless-running -- --store "sqlite:$dir/other.db"
   assert_refused 78
   assert_stderr_has 'a daemon with other settings serves'
+  assert_stderr_has "here store = \"sqlite:$dir/other.db\""
+}
+
+@test "spawn writes nothing into another user's folder for the state, as su leaves it" {
+  ((EUID == 0)) || skip "only root can become other users"
+  mkdir -p "$dir/theirs/counterd"
+  ln -s "$dir/trap" "$dir/theirs/counterd/spawn.lock"
+  chown 65532 "$dir/theirs/counterd"
+  XDG_STATE_HOME=$dir/theirs try "$counterctl" --server "http://127.0.0.1:$(free_port)" spawn -- --store "sqlite:$dir/c.db"
+  assert_refused 78
+  assert_stderr_has "$dir/theirs/counterd belongs to another user"
+  [[ ! -e $dir/trap ]]
 }
 
 @test "spawn --unless-running waits for a daemon that is not ready yet" {
