@@ -27,15 +27,27 @@ Error cannot_make(const std::string& path) {
   return error;
 }
 
-// Whether a daemon that does not end answers there: the address is ours, but it may have the same
-// one in another network, as in a container that shares this folder.
-bool is_in_use(const std::string& path) {
-  constexpr std::chrono::milliseconds kPatience{500};
+// kConfig: a daemon that is not ending answers there, kIo: has it and does not answer. The address
+// is ours, but it may have the same one in another network, as in a container that shares this
+// folder.
+Result<void> check_unused(const std::string& path, const Endpoint& endpoint) {
+  constexpr std::chrono::milliseconds kPatience{2'000};
   const Deadline deadline = steady_clock::now() + kPatience;
   const UnixConnection daemon = connect_unix(path, deadline);
-  if (!daemon.socket) return false;
-  const Result<DaemonInfo> info = ask_daemon(daemon.socket, {ControlCommand::kWorkers}, deadline);
-  return info && !info->stopping;
+  bool answers = false;
+  if (daemon.socket) {
+    const auto info = ask_daemon(daemon.socket, {ControlCommand::kWorkers}, deadline);
+    if (info ? info->stopping : info.error().code == Code::kUnavailable) return {};
+    answers = info.ok();
+  } else if (daemon.failure != EAGAIN) {
+    return {};
+  }
+  return Error{answers ? Code::kConfig : Code::kIo,
+               "another counterd" + std::string(answers ? "" : ", which does not answer,") +
+                   " has the control socket " + path +
+                   (endpoint.is_unix() ? ": it still runs, although its own socket was removed"
+                                       : ", for the same address in another network") +
+                   std::string(kNameAnotherPlace)};
 }
 
 bool is_ready(const std::vector<pollfd>& polled, int fd) {
@@ -58,13 +70,7 @@ Result<ControlServer> ControlServer::open(const std::vector<Endpoint>& endpoints
     if (path.size() > kMaxSocketPath) {
       return Error{Code::kConfig, "the control socket's path is too long: " + path};
     }
-    if (is_in_use(path)) {
-      return Error{Code::kConfig,
-                   "another counterd has the control socket " + path +
-                       (endpoint.is_unix() ? ": it still runs, although its own socket was removed"
-                                           : ", for the same address in another network") +
-                       std::string(kNameAnotherPlace)};
-    }
+    if (const Result<void> unused = check_unused(path, endpoint); !unused) return unused.error();
     const sockaddr_un address = unix_address(path);
     unlink(path.c_str());
     UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));

@@ -1801,10 +1801,17 @@ while True:
   start_daemon --workers 1
   port=${url##*:}
   # shellcheck disable=SC2016
-  try unshare --net bash -c 'ip link set lo up && exec "$@"' bash "$counterd" \
+  try timeout 20 unshare --net bash -c 'ip link set lo up && exec "$@"' bash "$counterd" \
     --listen "127.0.0.1:$port" --store "sqlite:$dir/other.db"
   assert_refused 78
   assert_stderr_has 'another network'
+  kill -STOP "$daemon_pid"
+  # shellcheck disable=SC2016
+  try timeout 20 unshare --net bash -c 'ip link set lo up && exec "$@"' bash "$counterd" \
+    --listen "127.0.0.1:$port" --store "sqlite:$dir/other.db"
+  kill -CONT "$daemon_pid"
+  assert_refused 74
+  assert_stderr_has 'does not answer'
   assert_equal "$("$counterctl" --server "$url" workers | wc -l)" 1
 }
 
