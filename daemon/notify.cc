@@ -15,18 +15,19 @@
 
 namespace counterd {
 
-void notify_systemd(std::string_view state) {
+bool notify_systemd(std::string_view state, Urgency urgency) {
   const std::string path = environment("NOTIFY_SOCKET");
   const bool known_form = path.starts_with('/') || path.starts_with('@');
-  if (!known_form || path.size() > kMaxSocketPath) return;
+  if (!known_form || path.size() > kMaxSocketPath) return true;
   sockaddr_un address = unix_address(path);
   if (path.starts_with('@')) address.sun_path[0] = '\0';  // the abstract namespace
   const UniqueFd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  constexpr timeval kPatience{.tv_sec = 1, .tv_usec = 0};  // others' messages may fill the queue
+  constexpr timeval kPatience{.tv_sec = 1, .tv_usec = 0};
   setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &kPatience, sizeof kPatience);
   const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());
-  sendto(socket.get(), state.data(), state.size(), MSG_NOSIGNAL,
-         reinterpret_cast<const sockaddr*>(&address), size);
+  const int flags = MSG_NOSIGNAL | (urgency == Urgency::kGivesUp ? MSG_DONTWAIT : 0);
+  return sendto(socket.get(), state.data(), state.size(), flags,
+                reinterpret_cast<const sockaddr*>(&address), size) >= 0;
 }
 
 std::optional<std::chrono::microseconds> watchdog_time() {

@@ -7,9 +7,12 @@
 
 namespace counterd {
 
-// Sends `state`, lines such as "READY=1" or "STATUS=…". Does nothing unless systemd asks for it,
-// and nothing is lost if it does not listen; if it is slow, waits for up to a second.
-void notify_systemd(std::string_view state);
+// Whether to wait, up to a second, where others' messages fill systemd's queue, or else to give up.
+enum class Urgency : unsigned char { kWaits, kGivesUp };
+
+// Sends `state`, lines such as "READY=1" or "STATUS=…", if systemd asks for it. False: it did not
+// take it.
+bool notify_systemd(std::string_view state, Urgency urgency);
 
 // systemd takes the service for dead that does not send "WATCHDOG=1" at least this often
 // (sd_watchdog_enabled(3)); nothing: it does not ask for it.

@@ -116,7 +116,8 @@ Result<UniqueFd> Supervisor::worker_setup(const std::vector<Endpoint>& bound, bo
 }
 
 int Supervisor::run() {
-  notify_systemd("STATUS=starting: a worker is ready when the store has answered it");
+  notify_systemd("STATUS=starting: a worker is ready when the store has answered it",
+                 Urgency::kGivesUp);
   if (watchdog_time()) next_watchdog_ = Clock::now();
   while (!workers_.has_ended()) {
     workers_.start_due();
@@ -154,8 +155,9 @@ int Supervisor::milliseconds_to_wait() const {
 
 void Supervisor::tell_watchdog() {
   if (Clock::now() < next_watchdog_) return;
-  notify_systemd("WATCHDOG=1");
-  next_watchdog_ = Clock::now() + *watchdog_time() / 2;
+  const auto half = *watchdog_time() / 2;
+  const bool taken = notify_systemd("WATCHDOG=1", Urgency::kGivesUp);
+  next_watchdog_ = Clock::now() + (taken ? half : half / 8);
 }
 
 void Supervisor::take_signals() {
@@ -190,24 +192,26 @@ void Supervisor::say_ready() {
   if (!setup) log_line(setup.error().message);
   log_line("version " + std::string(kVersion) + " serves " + text_of(workers_.endpoints()) +
            " from " + options_.store.url);
-  tell_status();
-  notify_systemd("READY=1");
-  if (!ready_) return;
-  const std::string line = "ready " + to_url(workers_.endpoints().front()) + "\n";
-  [[maybe_unused]] const ssize_t written = write(ready_.get(), line.data(), line.size());
-  ready_.reset();
+  if (ready_) {
+    const std::string line = "ready " + to_url(workers_.endpoints().front()) + "\n";
+    [[maybe_unused]] const ssize_t written = write(ready_.get(), line.data(), line.size());
+    ready_.reset();
+  }
+  notify_systemd("READY=1\n" + status(), Urgency::kWaits);
 }
 
-void Supervisor::tell_status() const {
-  notify_systemd("STATUS=" + std::to_string(workers_.wanted()) + " workers serve " +
-                 text_of(workers_.endpoints()));
+// For systemd.
+std::string Supervisor::status() const {
+  return "STATUS=" + std::to_string(workers_.wanted()) + " workers serve " +
+         text_of(workers_.endpoints());
 }
 
 void Supervisor::stop() {
   if (workers_.is_draining()) return;
   const std::chrono::microseconds longest = options_.drain_timeout + 2 * WorkerPool::kKillPatience;
   notify_systemd("STOPPING=1\nSTATUS=finishing what is in flight\nEXTEND_TIMEOUT_USEC=" +
-                 std::to_string(longest.count()));
+                     std::to_string(longest.count()),
+                 Urgency::kWaits);
   workers_.drain();
 }
 
@@ -229,7 +233,7 @@ Result<DaemonInfo> Supervisor::scale(int workers) {
   if (workers_.is_draining()) return Error{Code::kUnavailable, "the daemon is ending"};
   log_line("counterctl scale: " + std::to_string(workers) + " workers are wanted");
   const Result<void> adjusted = workers_.resize(workers);
-  tell_status();
+  notify_systemd(status(), Urgency::kGivesUp);
   if (!adjusted) return adjusted.error();
   return info();
 }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <chrono>
+#include <string>
 #include <vector>
 
 #include "common/control.h"
@@ -45,7 +46,7 @@ class Supervisor {
   void take_signals();
   void take_ends_of_workers();
   void say_ready();
-  void tell_status() const;
+  std::string status() const;
   void stop();
   Result<DaemonInfo> answer(const ControlRequest& request);
   Result<DaemonInfo> scale(int workers);
