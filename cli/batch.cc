@@ -8,6 +8,7 @@
 
 #include "cli/batch_lines.h"
 #include "cli/change.h"
+#include "cli/last_words.h"
 #include "common/json.h"
 #include "common/limits.h"
 #include "common/number.h"
@@ -91,12 +92,14 @@ class Batch {
     if (plan_.atomic) step.operation.kind = OperationKind::kAll;
     step.operation.key = plan_.key + "#" + std::to_string(portion.lines.front());
     step.operation.key_lifetime = plan_.key_lifetime;
+    prepare_last_words(portion.lines.front());
     const Result<void> changed = changer_.change(step, steady_clock::now() + globals_.timeout);
     if (!changed) return explain_failure(portion, step, changed.error());
     operations_ += portion.lines.size();
     last_line_ = portion.lines.back();
     print(portion, step);
     if (const Result<void> written = flush_output(); !written) return stopped_by(written.error());
+    prepare_last_words(last_line_ + 1);
     if (shows_) show();
     return {};
   }
@@ -116,14 +119,22 @@ class Batch {
            (plan_.atomic ? " --atomic" : "");
   }
 
+  // From the first line of a portion, whether it was applied or not.
+  std::string go_on_again_from(std::size_t line) const {
+    return "go on, without counting twice, with the same input and" + go_on_from(line) +
+           key_option(plan_.key);
+  }
+
+  void prepare_last_words(std::size_t line) {
+    last_words_.set("counterctl: ended by a signal: " + go_on_again_from(line) + "\n");
+  }
+
   Error explain_failure(const Portion& portion, const Step& step, const Error& error) const {
     if (error.code == Code::kUnknown) {
       return {error.code, error.message + "; nobody knows whether lines " +
                               std::to_string(portion.lines.front()) + " to " +
                               std::to_string(portion.lines.back()) +
-                              " were applied: go on, without counting twice, with the same input "
-                              "and" +
-                              go_on_from(portion.lines.front()) + key_option(plan_.key)};
+                              " were applied: " + go_on_again_from(portion.lines.front())};
     }
     if (error.code == Code::kKeyReused) return explain_other_input(portion, error);
     if (error.code == Code::kBadParameter) {  // "operation N: …", of those of the portion
@@ -186,6 +197,7 @@ class Batch {
   const Plan plan_;
   Changer changer_;
   const bool shows_;  // the progress
+  LastWords last_words_;
   const steady_clock::time_point start_ = steady_clock::now();
   std::size_t operations_ = 0;  // that were applied
   std::size_t last_line_ = 0;   // of those

@@ -381,6 +381,41 @@ while True:
   assert_output 3000
 }
 
+@test "ended by a signal, between portions or in one, batch says how to go on exactly" {
+  local batch status=0 words
+  start_daemon
+  place=(--server "$url")
+  seq 3000 | sed 's/.*/increment a/' >"$dir/many"
+  mkfifo "$dir/pipe"
+  # Between portions: it waits for more lines.
+  "$counterctl" --server "$url" batch "$dir/pipe" >"$dir/out" 2>"$dir/err" &
+  batch=$!
+  exec 7>"$dir/pipe"
+  head -n 1500 "$dir/many" >&7
+  await 10 test -s "$dir/out"
+  kill -TERM "$batch"
+  wait "$batch" || status=$?
+  exec 7>&-
+  assert_equal "$status" 143
+  words=$(sed -n "s/.*\(--from 1001 --key\) '\([^']*\)'$/\1=\2/p" "$dir/err")
+  # In one: the workers do not answer.
+  ready_workers | xargs kill -STOP
+  # shellcheck disable=SC2086
+  "$counterctl" --server "$url" --timeout 20s batch "$dir/many" $words >"$dir/more" 2>"$dir/err" &
+  batch=$!
+  sleep 0.5
+  kill -TERM "$batch"
+  status=0
+  wait "$batch" || status=$?
+  ready_workers | xargs kill -CONT
+  assert_equal "$status" 143
+  assert_equal "$(sed -n "s/.*\(--from 1001 --key\) '\([^']*\)'$/\1=\2/p" "$dir/err")" "$words"
+  # shellcheck disable=SC2086
+  try ctl batch "$dir/many" $words
+  assert_status 0
+  diff <(cut -f 2 <<<"$output") <(seq 1001 3000)
+}
+
 @test "where the store is away in the middle, the status is not that of nothing applied" {
   start_daemon
   place=(--server "$url")
