@@ -83,10 +83,16 @@ Result<DaemonInfo> scale_daemon(const Globals& globals, int workers) {
   Result<DaemonInfo> info = ask(globals, {ControlCommand::kScale, workers});
   if (!info) return info;
   const auto is_done = [workers](const DaemonInfo& now) {
-    return now.ready && count_workers(now) == workers;
+    return now.wanted != workers || (now.ready && count_workers(now) == workers);
   };
-  return wait_until(globals, std::move(*info), is_done,
+  info = wait_until(globals, std::move(*info), is_done,
                     "does not have " + count_of_workers(workers) + " ready");
+  if (!info || info->wanted == workers) return info;
+  return Error{Code::kUnavailable,
+               "the daemon (pid " + std::to_string(info->pid) + ") is to have " +
+                   count_of_workers(info->wanted) +
+                   " by now: another command has set that, or there is no room for more, as its "
+                   "log says"};
 }
 
 }  // namespace counterd

@@ -68,7 +68,8 @@ Result<ControlServer> ControlServer::open(const std::vector<Endpoint>& endpoints
     if (!absolute) return absolute.error();
     const std::string& path = *absolute;
     if (path.size() > kMaxSocketPath) {
-      return Error{Code::kConfig, "the control socket's path is too long: " + path};
+      return Error{Code::kConfig, "the control socket's path is too long: " + path +
+                                      std::string(kNameAnotherPlace)};
     }
     if (const Result<void> unused = check_unused(path, endpoint); !unused) return unused.error();
     const sockaddr_un address = unix_address(path);

@@ -901,6 +901,20 @@ ready http://$address"
 
 is_tried_every_second() { (($(grep -c 'next try in 1000 ms' "$daemon_log") >= 2)); }
 
+@test "scale ends where another one has set another number" {
+  local first status=0
+  start_daemon --workers 1 --store "sqlite:$dir/c.db"
+  chmod 0644 "$dir/c.db"  # so that no other worker can start
+  "$counterctl" --server "$url" --timeout 60s scale 2 2>"$dir/stderr" &
+  first=$!
+  await 10 grep -q 'ended with status 78 while it started' "$daemon_log"
+  "$counterctl" --server "$url" -q scale 1
+  await 10 has_ended "$first"
+  wait "$first" || status=$?
+  assert_equal "$status" 69
+  assert_succeeds grep -q 'is to have 1 worker by now' "$dir/stderr"
+}
+
 @test "where no worker serves, one that cannot start is tried again every second" {
   local limit
   start_daemon
