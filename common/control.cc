@@ -142,13 +142,16 @@ Error no_answer() {
 }
 
 // Root trusts everybody: it can ask any user's daemon.
-// In /tmp anybody can create what has this user's name: a daemon of theirs, or a link to another
-// one of this user. The service's folder, which root may ask, is the service's user's.
-bool is_trusted(const std::string& directory, const UniqueFd& connection) {
-  if (geteuid() == 0) return true;
+// In /tmp anybody can create a folder with this user's name, and in it a link to another daemon of
+// this user. The service's folder, which root may ask, is the service's user's.
+bool is_trusted(const std::string& directory) {
   struct stat folder {};
-  return is_of_user_or_root(connection.get()) && lstat(directory.c_str(), &folder) == 0 &&
-         (folder.st_uid == geteuid() || folder.st_uid == 0);
+  return geteuid() == 0 || (lstat(directory.c_str(), &folder) == 0 &&
+                            (folder.st_uid == geteuid() || folder.st_uid == 0));
+}
+
+bool is_trusted(const UniqueFd& connection) {
+  return geteuid() == 0 || is_of_user_or_root(connection.get());
 }
 
 }  // namespace
@@ -244,16 +247,17 @@ Result<UniqueFd> find_daemon(const Endpoint& endpoint, Deadline deadline) {
               "no counterd of this user serves " + to_string(endpoint) + " on this host"};
   const std::vector<Endpoint> names = names_of(endpoint);
   for (const std::string& directory : directories_of_user()) {
+    if (!is_trusted(directory)) continue;
     for (const Endpoint& name : names) {
       const std::string path = directory + "/" + control_socket_name(name);
       if (path.size() > kMaxSocketPath) continue;
       auto [connection, failure] = connect_unix(path, deadline);
       if (failure == EAGAIN) return no_answer();
       if (!connection) continue;
-      if (is_trusted(directory, connection)) return std::move(connection);
+      if (is_trusted(connection)) return std::move(connection);
       error = {Code::kForbidden, "the control socket " + path +
-                                     " or its folder belongs to another user, who is not believed; "
-                                     "ask as that user or as root"};
+                                     " belongs to another user, who is not believed; ask as that "
+                                     "user or as root"};
     }
   }
   return error;

@@ -1303,7 +1303,7 @@ os.execve(program, sys.argv[2:], os.environ)'
   start_python "$foreign_control_socket" 127.0.0.1:4747.control 65533
   cd "$dir"
   RUNTIME_DIRECTORY=other try "$python" -c "$as_user" 65533 "$counterctl" stop
-  assert_refused 77
+  assert_refused 69
   RUNTIME_DIRECTORY=sockets try "$python" -c "$as_user" 65533 "$counterctl" workers
   assert_status 0
 }
