@@ -30,6 +30,7 @@ struct Tally {
   long errors_of_the_living = 0;  // on a connection to a worker that was not killed
   long refused = 0;               // connections
   long lost_at_once = 0;          // connections, before it was known to which worker
+  std::string last_error;         // what came in place of an answer
 
   void add(const Tally& other) {
     for (int i = 0; i < kCounters; ++i) {
@@ -40,6 +41,7 @@ struct Tally {
     errors_of_the_living += other.errors_of_the_living;
     refused += other.refused;
     lost_at_once += other.lost_at_once;
+    if (!other.last_error.empty()) last_error = other.last_error;
   }
 };
 
@@ -92,6 +94,7 @@ Tally run_client(const Endpoint& endpoint, int client_number, const std::functio
       continue;
     }
     ++tally.errors;
+    tally.last_error = reply ? std::to_string(reply->status) + " " + reply->body : "no answer";
     if (!killed.has(worker)) ++tally.errors_of_the_living;
     client.reset();
   }
@@ -123,6 +126,7 @@ void counts_exactly(const DaemonProcess& daemon) {
   constexpr long kIncrements = 200'000;
   std::atomic<long> left = kIncrements;
   const Tally tally = run_clients(daemon.endpoint(), [&] { return left.fetch_sub(1) > 0; }, {});
+  CAPTURE(tally.last_error, daemon.log());
   CHECK(tally.errors == 0);
   CHECK(tally.refused == 0);
   CHECK(tally.lost_at_once == 0);
