@@ -19,11 +19,6 @@ namespace {
 
 using std::chrono::steady_clock;
 
-// Of a new database. A change of a counter writes its whole page, to the log and later to the
-// database: with SQLite's own 4,096, four times as much where there are many counters. Rows of up
-// to 231 bytes, those of the longest names, need no overflow page (sqlite.org/fileformat2.html).
-constexpr int kPageBytes = 1'024;
-
 // The longest log that the first to open the database takes as it is: moving a longer one into the
 // database takes less time than SQLite needs to read it again each time the database is opened.
 constexpr std::size_t kLongestSealedBytes = 128 << 10;
@@ -102,7 +97,7 @@ struct SqliteDatabase::Connection {
   std::optional<SqliteCounters> counters;
   std::optional<SqliteKeys> keys;
 
-  int page_bytes = kPageBytes;
+  int page_bytes = 0;
   bool knows_log = false;  // all that was in the log when it was opened is on the disk
   std::optional<std::uint32_t> synced_version;  // the data_version() known to be on the disk
   std::optional<std::uint32_t> our_version;     // the data_version() whose latest commit is ours
@@ -173,7 +168,9 @@ Result<void> SqliteDatabase::open_connection(bool wal_was_empty) {
     if (const Result<void> checked = check_wal_of_others(); !checked) return checked.error();
   }
   connection_->set_sync(options_.sync);
-  if (const Result<void> ours = check_application(); !ours) return ours.error();
+  SQLite::Database& database = connection_->database;
+  if (const Result<void> ours = set_up_schema(database, file_.path()); !ours) return ours.error();
+  connection_->page_bytes = database.execAndGet("PRAGMA page_size").getInt();
   connection_->prepare(options_);
   return {};
 }
@@ -204,36 +201,6 @@ Error SqliteDatabase::cannot_open(const SQLite::Exception& exception, bool wal_w
   return {passes ? Code::kUnavailable : Code::kConfig,
           "cannot open the database " + file_.path() + ": " + exception.what() +
               std::string(exception.getErrorCode() == SQLITE_CORRUPT ? kCheckDatabase : "")};
-}
-
-// Refuses a database that is not ours or newer than this program; creates or migrates the schema.
-Result<void> SqliteDatabase::check_application() {
-  SQLite::Database& database = connection_->database;
-  const int application = database.execAndGet("PRAGMA application_id").getInt();
-  const int version = database.execAndGet("PRAGMA user_version").getInt();
-  const bool blank = application == 0 && version == 0 &&
-                     database.execAndGet("SELECT count(*) FROM sqlite_schema").getInt() == 0;
-  if ((!blank && application != kApplicationId) || version < 0) {
-    return Error{Code::kConfig, "the database " + file_.path() +
-                                    " belongs to another application; name another file with "
-                                    "--store sqlite:PATH"};
-  }
-  if (version > kSchemaVersion) {
-    return Error{Code::kConfig, "the database " + file_.path() + " has version " +
-                                    std::to_string(version) + ", this program knows versions to " +
-                                    std::to_string(kSchemaVersion) + "; install a newer counterd"};
-  }
-  if (blank) database.exec("PRAGMA page_size = " + std::to_string(kPageBytes));
-  connection_->page_bytes = database.execAndGet("PRAGMA page_size").getInt();
-  // Not inside a transaction: SQLite changes the journal mode only outside of one.
-  const std::string mode = database.execAndGet("PRAGMA journal_mode = WAL").getString();
-  if (mode != "wal") {
-    return Error{Code::kConfig, "the database " + file_.path() + " cannot use a write-ahead log"};
-  }
-  migrate(database, version);
-  // One that had no write-ahead log, as made by VACUUM INTO, gets it when it is next read.
-  database.execAndGet("SELECT count(*) FROM sqlite_schema");
-  return {};
 }
 
 // Makes the log whole on the disk, then moves it into the database, synced, and empties it. What a

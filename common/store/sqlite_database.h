@@ -118,7 +118,6 @@ class SqliteDatabase {
   Result<void> open_connection(bool wal_was_empty);
   Result<void> settle_wal(bool wal_was_empty);
   Error cannot_open(const SQLite::Exception& exception, bool wal_was_empty) const;
-  Result<void> check_application();
   Result<void> move_wal_again();
   Result<void> check_wal_of_others();
   Result<void> check_wal();

@@ -3,14 +3,17 @@
 
 #include <SQLiteCpp/SQLiteCpp.h>
 
+#include <string>
+
+#include "common/error.h"
+
 namespace counterd {
 
-inline constexpr int kApplicationId =
-    0x636e7464;  // "cntd" (sqlite.org/pragma.html, application_id)
 inline constexpr int kSchemaVersion = 5;
 
-// Turns the tables of `from_version`, 0 for a blank database, into those of kSchemaVersion, in one
-// transaction. Throws SQLite::Exception.
-void migrate(SQLite::Database& database, int from_version);
+// Gives a blank database, and one of an older version, the tables of kSchemaVersion, in one
+// transaction, and a write-ahead log. kConfig: it belongs to another application or is newer than
+// this program; `path` names it in the message. Throws SQLite::Exception.
+Result<void> set_up_schema(SQLite::Database& database, const std::string& path);
 
 }  // namespace counterd
