@@ -1,5 +1,6 @@
 #include "cli/last_words.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -11,9 +12,12 @@ namespace {
 std::atomic<const std::string*> current = nullptr;
 static_assert(std::atomic<const std::string*>::is_always_lock_free);  // for a signal handler
 
-// The signal's own action is the default one again by now; it is blocked until this returns.
+// The signal's own action is the default one again by now; it is blocked until this returns. A
+// reader that does not read must not keep the command from ending.
 void speak(int signal) {
-  if (const std::string* const words = current; words != nullptr) {
+  pollfd output{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
+  const std::string* const words = current;
+  if (words != nullptr && poll(&output, 1, 0) == 1) {
     [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, words->data(), words->size());
   }
   raise(signal);

@@ -47,15 +47,15 @@ Code code_of(int error) {
   return passes ? Code::kUnavailable : Code::kConfig;
 }
 
-// Whether the file has been made, or its mode changed, only just now. One that is being made gets
-// the mode that it is to have a moment later.
+// Whether the file has been made only just now: it gets the mode that it is to have a moment later.
+// False where the file system does not know.
 bool is_fresh(const std::string& path) {
   constexpr std::int64_t kFreshMs = 250;
   struct statx found {};
-  if (statx(AT_FDCWD, path.c_str(), 0, STATX_CTIME, &found) != 0) return false;
+  if (statx(AT_FDCWD, path.c_str(), 0, STATX_BTIME, &found) != 0) return false;
   const std::int64_t age =
-      unix_now_ms() - found.stx_ctime.tv_sec * 1'000 - found.stx_ctime.tv_nsec / 1'000'000;
-  return age >= 0 && age < kFreshMs;
+      unix_now_ms() - found.stx_btime.tv_sec * 1'000 - found.stx_btime.tv_nsec / 1'000'000;
+  return age >= 0 && age < kFreshMs;  // not so where there is no time: it is 0
 }
 
 // What it means that the system does not let this user use the file.
@@ -172,7 +172,8 @@ Result<void> SqliteFile::check_access() const {
     struct statx found {};
     if (statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, STATX_TYPE, &found) != 0) continue;
     if (!S_ISREG(found.stx_mode)) {
-      return Error{Code::kConfig, what + ": it is not a regular file; remove it"};
+      return Error{Code::kConfig,
+                   what + ": it is not a regular file, as that of the database must be"};
     }
     if (faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) == 0) continue;
     const int error = errno;
