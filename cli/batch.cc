@@ -125,8 +125,8 @@ class Batch {
            key_option(plan_.key);
   }
 
-  void prepare_last_words(std::size_t line) {
-    last_words_.set("counterctl: ended by a signal: " + go_on_again_from(line) + "\n");
+  void prepare_last_words(std::size_t line) const {
+    set_last_words("counterctl: ended by a signal: " + go_on_again_from(line) + "\n");
   }
 
   Error explain_failure(const Portion& portion, const Step& step, const Error& error) const {
@@ -197,7 +197,6 @@ class Batch {
   const Plan plan_;
   Changer changer_;
   const bool shows_;  // the progress
-  LastWords last_words_;
   const steady_clock::time_point start_ = steady_clock::now();
   std::size_t operations_ = 0;  // that were applied
   std::size_t last_line_ = 0;   // of those

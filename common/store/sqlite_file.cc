@@ -177,6 +177,7 @@ Result<void> SqliteFile::check_access() const {
     }
     if (faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) == 0) continue;
     const int error = errno;
+    if (error == ENOENT) continue;  // removed since it was looked at
     const Error denied = system_error(code_of_denial(path, error), what, error);
     return Error{denied.code,
                  denied.message +
