@@ -126,7 +126,8 @@ class Batch {
   }
 
   void prepare_last_words(std::size_t line) const {
-    set_last_words("counterctl: ended by a signal: " + go_on_again_from(line) + "\n");
+    set_last_words(std::string(shows_ ? kClearLine : "") +
+                   "counterctl: ended by a signal: " + go_on_again_from(line) + "\n");
   }
 
   Error explain_failure(const Portion& portion, const Step& step, const Error& error) const {

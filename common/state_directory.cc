@@ -14,6 +14,20 @@ namespace {
 constexpr std::string_view kNoPlace =
     "no place for the state (the database where --store names none, and what spawn writes)";
 
+// Root must not be led by what su(1) or sudo(8) has left in the environment: its files would be in
+// that user's way, and whatever links the user has made there would be followed.
+Result<void> check_owner(std::filesystem::path directory) {
+  if (geteuid() != 0) return {};
+  struct stat found {};
+  while (lstat(directory.c_str(), &found) != 0 && directory != directory.root_path()) {
+    directory = directory.parent_path();  // that it will be made in
+  }
+  if (found.st_uid == 0) return {};
+  return Error{Code::kConfig, "the directory " + directory.string() +
+                                  " for the state belongs to another user; set HOME or "
+                                  "XDG_STATE_HOME to root's, or STATE_DIRECTORY"};
+}
+
 }  // namespace
 
 Result<std::string> state_directory() {
@@ -40,6 +54,7 @@ Result<std::string> state_directory() {
 Result<std::string> make_state_directory() {
   Result<std::string> directory = state_directory();
   if (!directory || !environment("STATE_DIRECTORY").empty()) return directory;
+  if (const Result<void> ours = check_owner(*directory); !ours) return ours.error();
   std::error_code failure;
   std::filesystem::create_directories(std::filesystem::path(*directory).parent_path(), failure);
   if (!failure && mkdir(directory->c_str(), 0700) != 0 && errno != EEXIST) {
@@ -47,12 +62,6 @@ Result<std::string> make_state_directory() {
   }
   if (failure) {
     return system_error(Code::kConfig, "cannot make the directory " + *directory, failure.value());
-  }
-  struct stat found {};
-  if (stat(directory->c_str(), &found) == 0 && found.st_uid != geteuid() && found.st_uid != 0) {
-    return Error{Code::kConfig, "the directory " + *directory +
-                                    " belongs to another user; set STATE_DIRECTORY or "
-                                    "XDG_STATE_HOME to one of this user"};
   }
   return directory;
 }

@@ -822,7 +822,7 @@ check_lost_output() {
     try timeout 10 "$counterctl" --store "sqlite:$dir/$part.db" increment
     assert_refused 78
     assert_stderr_has "$part.db-$part"
-    assert_stderr_has "is not a regular file"
+    assert_stderr_has "must be a regular file"
   done
 }
 

@@ -350,8 +350,15 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   chown 65532 "$dir/theirs/counterd"
   XDG_STATE_HOME=$dir/theirs try "$counterctl" --server "http://127.0.0.1:$(free_port)" spawn -- --store "sqlite:$dir/c.db"
   assert_refused 78
-  assert_stderr_has "$dir/theirs/counterd belongs to another user"
+  assert_stderr_has "$dir/theirs/counterd for the state belongs to another user"
   [[ ! -e $dir/trap ]]
+  # Nor where there is none yet.
+  mkdir "$dir/house"
+  chown 65532 "$dir/house"
+  HOME=$dir/house try env -u XDG_STATE_HOME "$counterctl" --server "http://127.0.0.1:$(free_port)" spawn
+  assert_refused 78
+  assert_stderr_has "$dir/house for the state belongs to another user"
+  assert_equal "$(ls -A "$dir/house")" ''
 }
 
 @test "spawn --unless-running waits for a daemon that is not ready yet" {

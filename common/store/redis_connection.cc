@@ -140,7 +140,7 @@ std::string RedisConnection::place() const {
 }
 
 Error RedisConnection::unavailable(std::string_view why) const {
-  return {Code::kUnavailable, "Redis at " + place() + ": " + std::string(why)};
+  return {Code::kUnavailable, "Redis at " + place() + ": " + escape_controls(why)};
 }
 
 bool RedisConnection::was_closed() const {

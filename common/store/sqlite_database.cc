@@ -194,8 +194,9 @@ Result<void> SqliteDatabase::settle_wal(bool wal_was_empty) {
 Error SqliteDatabase::cannot_open(const SQLite::Exception& exception, bool wal_was_empty) const {
   // What may pass by itself. SQLite also says that the database is malformed, or none, when the
   // disk has failed a read, or has lost what is read.
-  constexpr std::array passing = {SQLITE_BUSY,    SQLITE_IOERR,    SQLITE_FULL,    SQLITE_NOMEM,
-                                  SQLITE_CORRUPT, SQLITE_CANTOPEN, SQLITE_PROTOCOL};
+  constexpr std::array passing = {SQLITE_BUSY,     SQLITE_IOERR,   SQLITE_FULL,
+                                  SQLITE_NOMEM,    SQLITE_CORRUPT, SQLITE_CANTOPEN,
+                                  SQLITE_PROTOCOL, SQLITE_READONLY};
   const bool is_lost = connection_ && !wal_was_empty && is_in_doubt(handle());
   const bool passes = is_lost || is_one_of(passing, exception.getErrorCode());
   return {passes ? Code::kUnavailable : Code::kConfig,

@@ -173,7 +173,7 @@ Result<void> SqliteFile::check_access() const {
     if (statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, STATX_TYPE, &found) != 0) continue;
     if (!S_ISREG(found.stx_mode)) {
       return Error{Code::kConfig,
-                   what + ": it is not a regular file, as that of the database must be"};
+                   what + ": it must be a regular file, not a link to one or anything else"};
     }
     if (faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) == 0) continue;
     const int error = errno;
