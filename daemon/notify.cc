@@ -1,10 +1,10 @@
 #include "daemon/notify.h"
 
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <string>
 
@@ -15,19 +15,17 @@
 
 namespace counterd {
 
-bool notify_systemd(std::string_view state, Urgency urgency) {
+bool notify_systemd(std::string_view state) {
   const std::string path = environment("NOTIFY_SOCKET");
   const bool known_form = path.starts_with('/') || path.starts_with('@');
   if (!known_form || path.size() > kMaxSocketPath) return true;
   sockaddr_un address = unix_address(path);
   if (path.starts_with('@')) address.sun_path[0] = '\0';  // the abstract namespace
   const UniqueFd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  constexpr timeval kPatience{.tv_sec = 1, .tv_usec = 0};
-  setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &kPatience, sizeof kPatience);
   const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());
-  const int flags = MSG_NOSIGNAL | (urgency == Urgency::kGivesUp ? MSG_DONTWAIT : 0);
-  return sendto(socket.get(), state.data(), state.size(), flags,
-                reinterpret_cast<const sockaddr*>(&address), size) >= 0;
+  const ssize_t sent = sendto(socket.get(), state.data(), state.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
+                              reinterpret_cast<const sockaddr*>(&address), size);
+  return sent >= 0 || (errno != EAGAIN && errno != ENOBUFS);
 }
 
 std::optional<std::chrono::microseconds> watchdog_time() {

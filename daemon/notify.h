@@ -7,12 +7,9 @@
 
 namespace counterd {
 
-// Whether to wait, up to a second, where others' messages fill systemd's queue, or else to give up.
-enum class Urgency : unsigned char { kWaits, kGivesUp };
-
-// Sends `state`, lines such as "READY=1" or "STATUS=…", if systemd asks for it. False: it did not
-// take it.
-bool notify_systemd(std::string_view state, Urgency urgency);
+// Sends `state`, lines such as "READY=1" or "STATUS=…", if systemd asks for it. Does not wait.
+// False: there is no room for it now, as where others' messages fill the queue.
+bool notify_systemd(std::string_view state);
 
 // systemd takes the service for dead that does not send "WATCHDOG=1" at least this often
 // (sd_watchdog_enabled(3)); nothing: it does not ask for it.

@@ -21,6 +21,9 @@
 namespace counterd {
 namespace {
 
+// How soon a message that systemd has no room for is sent again.
+constexpr std::chrono::milliseconds kRetryPause{100};
+
 Result<UniqueFd> take_over_signals() {
   // A caller may have left it ignored; then the end of a child would not be reported.
   std::signal(SIGCHLD, SIG_DFL);
@@ -116,8 +119,7 @@ Result<UniqueFd> Supervisor::worker_setup(const std::vector<Endpoint>& bound, bo
 }
 
 int Supervisor::run() {
-  notify_systemd("STATUS=starting: a worker is ready when the store has answered it",
-                 Urgency::kGivesUp);
+  tell_systemd("STATUS=starting: a worker is ready when the store has answered it");
   if (watchdog_time()) next_watchdog_ = Clock::now();
   while (!workers_.has_ended()) {
     workers_.start_due();
@@ -140,6 +142,7 @@ void Supervisor::wait() {
   if ((polled.front().revents & POLLIN) != 0) take_signals();
   workers_.kill_overdue();
   tell_watchdog();
+  send_message();
   if (const Result<void> adjusted = workers_.adjust(); !adjusted) {
     log_line(adjusted.error().message);
   }
@@ -147,7 +150,8 @@ void Supervisor::wait() {
 }
 
 int Supervisor::milliseconds_to_wait() const {
-  const auto next = std::min({control_.next_deadline(), next_watchdog_, workers_.next_deadline()});
+  const auto next =
+      std::min({control_.next_deadline(), next_watchdog_, next_message_, workers_.next_deadline()});
   if (next == Clock::time_point::max()) return -1;
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(next - Clock::now()).count();
   return static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000));
@@ -156,7 +160,7 @@ int Supervisor::milliseconds_to_wait() const {
 void Supervisor::tell_watchdog() {
   if (Clock::now() < next_watchdog_) return;
   const auto half = *watchdog_time() / 2;
-  const bool taken = notify_systemd("WATCHDOG=1", Urgency::kGivesUp);
+  const bool taken = notify_systemd("WATCHDOG=1");
   next_watchdog_ = Clock::now() + (taken ? half : half / 8);
 }
 
@@ -197,21 +201,31 @@ void Supervisor::say_ready() {
     [[maybe_unused]] const ssize_t written = write(ready_.get(), line.data(), line.size());
     ready_.reset();
   }
-  notify_systemd("READY=1\n" + status(), Urgency::kWaits);
+  tell_ready();
 }
 
-// For systemd.
-std::string Supervisor::status() const {
-  return "STATUS=" + std::to_string(workers_.wanted()) + " workers serve " +
-         text_of(workers_.endpoints());
+void Supervisor::tell_ready() {
+  tell_systemd("READY=1\nSTATUS=" + std::to_string(workers_.wanted()) + " workers serve " +
+               text_of(workers_.endpoints()));
+}
+
+// What it has not taken before is outdated.
+void Supervisor::tell_systemd(std::string message) {
+  message_ = std::move(message);
+  next_message_ = Clock::now();
+  send_message();
+}
+
+void Supervisor::send_message() {
+  if (Clock::now() < next_message_) return;
+  next_message_ = notify_systemd(message_) ? Clock::time_point::max() : Clock::now() + kRetryPause;
 }
 
 void Supervisor::stop() {
   if (workers_.is_draining()) return;
   const std::chrono::microseconds longest = options_.drain_timeout + 2 * WorkerPool::kKillPatience;
-  notify_systemd("STOPPING=1\nSTATUS=finishing what is in flight\nEXTEND_TIMEOUT_USEC=" +
-                     std::to_string(longest.count()),
-                 Urgency::kWaits);
+  tell_systemd("STOPPING=1\nSTATUS=finishing what is in flight\nEXTEND_TIMEOUT_USEC=" +
+               std::to_string(longest.count()));
   workers_.drain();
 }
 
@@ -233,7 +247,7 @@ Result<DaemonInfo> Supervisor::scale(int workers) {
   if (workers_.is_draining()) return Error{Code::kUnavailable, "the daemon is ending"};
   log_line("counterctl scale: " + std::to_string(workers) + " workers are wanted");
   const Result<void> adjusted = workers_.resize(workers);
-  notify_systemd(status(), Urgency::kGivesUp);
+  if (workers_.was_ready()) tell_ready();
   if (!adjusted) return adjusted.error();
   return info();
 }

@@ -46,7 +46,9 @@ class Supervisor {
   void take_signals();
   void take_ends_of_workers();
   void say_ready();
-  std::string status() const;
+  void tell_ready();
+  void tell_systemd(std::string message);
+  void send_message();
   void stop();
   Result<DaemonInfo> answer(const ControlRequest& request);
   Result<DaemonInfo> scale(int workers);
@@ -56,7 +58,9 @@ class Supervisor {
   WorkerPool workers_;
   ControlServer control_;
   UniqueFd signals_;
-  UniqueFd ready_;  // options_.ready_fd, until the daemon is ready
+  UniqueFd ready_;       // options_.ready_fd, until the daemon is ready
+  std::string message_;  // for systemd
+  Clock::time_point next_message_ = Clock::time_point::max();  // when to send it; max(): it is sent
   Clock::time_point next_watchdog_ = Clock::time_point::max();
   int exit_status_ = 0;
 };

@@ -1754,14 +1754,14 @@ try:
         other.sendto(b"BARRIER=1", sys.argv[1])
 except BlockingIOError:
     print("full")
-time.sleep(0.5)
+time.sleep(4.5)
 while True:
     message = receiver.recv(65536).decode()
     with open(sys.argv[2], "a") as file:
         file.write(message + "\n")' "$dir/notify" "$dir/messages"
   export NOTIFY_SOCKET=$dir/notify
   start_daemon --workers 1
-  await 5 grep -qs READY=1 "$dir/messages"
+  await 15 grep -qs READY=1 "$dir/messages"
 }
 
 @test "systemd's watchdog hears of the daemon twice as often as it asks" {
