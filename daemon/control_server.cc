@@ -38,7 +38,7 @@ Result<void> check_unused(const std::string& path, const Endpoint& endpoint) {
   if (daemon.socket) {
     const auto info = ask_daemon(daemon.socket, {ControlCommand::kWorkers}, deadline);
     if (info ? info->stopping : info.error().code == Code::kUnavailable) return {};
-    answers = info.ok();
+    answers = info.ok() || info.error().code != Code::kOverloaded;
   } else if (daemon.failure != EAGAIN) {
     return {};
   }
