@@ -916,11 +916,12 @@ is_tried_every_second() { (($(grep -c 'next try in 1000 ms' "$daemon_log") >= 2)
 }
 
 @test "where no worker serves, one that cannot start is tried again every second" {
-  local limit
+  local limit worker
   start_daemon
+  worker=$(ready_workers)
   limit=$(prlimit --pid "$daemon_pid" --nofile --noheadings --output SOFT)
   prlimit --pid "$daemon_pid" --nofile=10:
-  kill -KILL "$(ready_workers)"
+  kill -KILL "$worker"
   await 10 grep -q 'next try in 800 ms' "$daemon_log"
   await 10 is_tried_every_second
   prlimit --pid "$daemon_pid" --nofile="$limit:"
