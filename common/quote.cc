@@ -43,7 +43,8 @@ std::string escape_controls(std::string_view text, std::string_view kept) {
     }
     const char c = rest.front();
     const bool is_control = static_cast<unsigned char>(c) < ' ' || c == '\x7f';
-    is_control&& kept.find(c) == kept.npos ? append_escape(escaped, c) : escaped.append(1, c);
+    const bool escapes = is_control && kept.find(c) == kept.npos;
+    escapes ? append_escape(escaped, c) : escaped.append(1, c);
   }
   return escaped;
 }
