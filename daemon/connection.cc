@@ -232,7 +232,7 @@ void Connection::send_continue() {
 
 void Connection::send_when_answered() {
   if (unanswered_ != 0 || exchanges_.empty() || !socket_) return;
-  if (server_.draining()) closing_ = true;
+  if (server_.draining() && !has_more_to_serve()) closing_ = true;
   for (const Exchange& exchange : exchanges_) {
     const bool last = &exchange == &exchanges_.back();
     const After after = last && closing_    ? After::kClose
@@ -265,7 +265,7 @@ void Connection::continue_after_output() {
   release_if_large(output_);
   release_if_large(input_);
   if (closing_) return linger();
-  if (!input_.empty() && round_ended_) return go_on_serving();
+  if (has_more_to_serve()) return go_on_serving();
   if (server_.draining() && input_.empty()) return linger();
   if (input_.empty()) {
     enter(Phase::kIdle);

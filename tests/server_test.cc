@@ -523,6 +523,30 @@ TEST_CASE("SIGTERM: what is in flight is answered with Connection: close, idle o
   CHECK(value_of_a(daemon) == "10\n");
 }
 
+TEST_CASE("SIGTERM: all that was asked at once is answered, the last one with Connection: close") {
+  constexpr int kMany = 5 * kMaxPipelined;
+  DaemonProcess daemon({"--workers", "1"});
+  HttpSocket client(daemon.endpoint());
+  std::string many;
+  for (int i = 0; i < kMany; ++i) many += increment();
+  const UniqueFd database(open((daemon.directory() / "counters.db").c_str(), O_RDONLY | O_CLOEXEC));
+  REQUIRE(flock(database.get(), LOCK_EX) == 0);  // keeps the worker from applying anything
+  REQUIRE(client.send(many));
+  std::this_thread::sleep_for(milliseconds(200));
+  kill(daemon.pid(), SIGTERM);
+  std::this_thread::sleep_for(milliseconds(200));
+  REQUIRE(flock(database.get(), LOCK_UN) == 0);
+  for (int i = 1; i <= kMany; ++i) {
+    const auto reply = client.receive();
+    REQUIRE(reply);
+    CHECK(reply->status == 200);
+    CHECK(reply->closes() == (i == kMany));
+  }
+  CHECK(ends_in_good_order(daemon));
+  daemon.start();
+  CHECK(value_of_a(daemon) == std::to_string(kMany) + "\n");
+}
+
 TEST_CASE("SIGTERM: a client that is just asking again gets its answer") {
   DaemonProcess daemon({"--workers", "1"});
   std::vector<std::unique_ptr<HttpSocket>> clients;
