@@ -80,7 +80,7 @@ bool Server::accept_queued(Listener& listener, std::size_t most) {
   for (std::size_t accepted = 0; accepted < most; ++accepted) {
     const bool is_full = figures_.connections >= max_connections_;
     if (is_full && !is_readable(listener.native_handle())) return true;
-    if (is_full && !make_place()) {
+    if (is_full && !one_has_long_been_idle()) {
       log_rarely("serves as many connections as it can, " + std::to_string(max_connections_) +
                  "; others wait until one ends");
       return false;
@@ -93,21 +93,26 @@ bool Server::accept_queued(Listener& listener, std::size_t most) {
       log_rarely(system_error(Code::kIo, "cannot accept connections for now", errno).message);
       return false;
     }
+    make_place();
     admit(std::move(socket));
   }
   return true;
 }
 
-// Room for one more connection. False: none has been idle for long.
-bool Server::make_place() {
+bool Server::one_has_long_been_idle() const {
   const List& idle = lists_[index_of(Phase::kIdle)];
   const Deadline latest = steady_clock::now() + kIdleTimeout - kIdleBeforeMakingWay;
-  while (figures_.connections >= max_connections_) {
-    if (idle.empty() || idle.front().deadline > latest) return false;
-    const std::shared_ptr<Connection> longest = idle.front().connection;
+  return !idle.empty() && idle.front().deadline <= latest;
+}
+
+// For a connection that is already accepted: of those that wait on a socket that workers share,
+// another worker may take one first. If all that were idle have asked meanwhile, there is one
+// connection too many.
+void Server::make_place() {
+  while (figures_.connections >= max_connections_ && one_has_long_been_idle()) {
+    const std::shared_ptr<Connection> longest = lists_[index_of(Phase::kIdle)].front().connection;
     longest->end_if_silent();
   }
-  return true;
 }
 
 void Server::admit(UniqueFd socket) {

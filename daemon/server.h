@@ -74,7 +74,8 @@ class Server {
   void log_rarely(std::string_view message);
   void pause_accepting();
   void drain_idle();
-  bool make_place();
+  bool one_has_long_been_idle() const;
+  void make_place();
   void admit(UniqueFd socket);
   void set_deadline(Guest& guest, Phase phase);
   void note_buffers(Guest& guest);

@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <csignal>
 #include <fstream>
 #include <memory>
@@ -446,6 +447,27 @@ TEST_CASE("at the limit of connections one that has long been idle makes way") {
   CHECK(silent.ends());
   // Not more of them than wait.
   CHECK(idle.ask(increment()));
+}
+
+TEST_CASE("no more make way than have come, also where workers share a socket") {
+  constexpr int kWorkers = 8;
+  const TemporaryDirectory directory;
+  const DaemonProcess daemon({"--workers", std::to_string(kWorkers), "--max-connections", "1",
+                              "--listen", "unix:" + (directory / "http.sock")});
+  std::vector<std::unique_ptr<HttpSocket>> idle;
+  for (int i = 0; i < kWorkers; ++i) {
+    idle.push_back(std::make_unique<HttpSocket>(daemon.endpoint()));
+    REQUIRE(idle.back()->ask(increment()));
+  }
+  std::this_thread::sleep_for(milliseconds(5'200));
+  constexpr int kNew = 3;
+  std::vector<std::unique_ptr<HttpSocket>> fresh;
+  for (int i = 0; i < kNew; ++i) {
+    fresh.push_back(std::make_unique<HttpSocket>(daemon.endpoint()));
+    REQUIRE(fresh.back()->ask(increment()));
+  }
+  CHECK(std::count_if(idle.begin(), idle.end(),
+                      [](auto& client) { return client->ends(milliseconds(50)); }) == kNew);
 }
 
 TEST_CASE("connections that ask much at once let others in between") {
