@@ -132,6 +132,14 @@ Result<void> check_timezone(std::string_view name) {
                                         "Europe/Berlin (package tzdata)"};
 }
 
+std::string_view canonical_timezone(std::string_view name) {
+  // Of the files etcetera and backward of the tz database.
+  constexpr std::array<std::string_view, 7> kNamesOfUtc = {
+      "Etc/UTC", "Etc/UCT", "Etc/Universal", "Etc/Zulu", "UCT", "Universal", "Zulu"};
+  const bool is_utc = std::find(kNamesOfUtc.begin(), kNamesOfUtc.end(), name) != kNamesOfUtc.end();
+  return is_utc ? "UTC" : name;
+}
+
 Result<std::string> system_timezone() {
   static const Result<std::string> name = find_system_timezone();
   return name;

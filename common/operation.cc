@@ -117,16 +117,15 @@ Result<void> resolve_timezones(Operation& operation) {
   }
   if (!operation.lifetime.window) return {};
   std::string& timezone = operation.lifetime.window->timezone;
-  if (!timezone.empty()) return check_timezone(timezone);
-  const Result<std::string> of_system = system_timezone();
-  if (!of_system) return of_system.error();
-  if (const Result<void> known = check_timezone(*of_system); !known) {
-    return Error{known.error().code,
-                 "no time zone is given, and that of the system will not do (TZ, else "
-                 "/etc/localtime): " +
-                     known.error().message};
+  const bool is_given = !timezone.empty();
+  const Result<std::string> meant = is_given ? timezone : system_timezone();
+  if (!meant) return meant.error();
+  if (const Result<void> known = check_timezone(*meant); !known) {
+    constexpr std::string_view kWhose =
+        "no time zone is given, and that of the system will not do (TZ, else /etc/localtime): ";
+    return Error{known.error().code, std::string(is_given ? "" : kWhose) + known.error().message};
   }
-  timezone = *of_system;
+  timezone = canonical_timezone(*meant);
   return {};
 }
 

@@ -89,7 +89,8 @@ inline std::size_t size_of(const Operation& operation) {
 
 bool changes_something(const Operation& operation);
 
-// Gives the system's time zone to each window of the operation, or of its members, that names none.
+// Gives the system's time zone to each window of the operation, or of its members, that names none,
+// and its canonical name to every zone.
 // kBadParameter: a time zone is not known, or the system's cannot be determined.
 Result<void> resolve_timezones(Operation& operation);
 

@@ -90,10 +90,19 @@ TEST_CASE("operations with different conditions have different texts, plain ones
   }
 }
 
+TEST_CASE("all names of UTC are one time zone") {
+  for (const char* name : {"UTC", "Etc/UTC", "Zulu", "Etc/Universal"}) {
+    CAPTURE(name);
+    Step step = per(Period::kDay, increment_of("a"), name);
+    REQUIRE(resolve_timezones(step.operation));
+    CHECK(step.operation.lifetime.window->timezone == "UTC");
+  }
+}
+
 TEST_CASE("a window without a time zone gets that of the system, and one unknown is refused") {
   Step plain = per(Period::kDay, increment_of("a"), "");
   REQUIRE(resolve_timezones(plain.operation));
-  CHECK(plain.operation.lifetime.window->timezone == system_timezone().value());
+  CHECK(plain.operation.lifetime.window->timezone == canonical_timezone(system_timezone().value()));
   Step named = per(Period::kDay, increment_of("a"), "Asia/Tokyo");
   REQUIRE(resolve_timezones(named.operation));
   CHECK(named.operation.lifetime.window->timezone == "Asia/Tokyo");

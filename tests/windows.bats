@@ -81,11 +81,12 @@ begins_anew() {
   at_prints '2026-11-24 12:00' 1 increment a --per day --timezone UTC
   at_refused '2026-11-24 12:00' 65 increment a --per week --timezone UTC
   assert_stderr_has 'counter a counts per day in UTC, not per week in UTC'
+  TZ=Etc/UTC at_prints '2026-11-24 12:00' 2 increment a --per day
   at_refused '2026-11-24 12:00' 65 increment a --per day --timezone Asia/Tokyo
   TZ=Asia/Tokyo at_refused '2026-11-24 12:00' 65 increment a --per day
   assert_stderr_has 'counts per day in UTC, not per day in Asia/Tokyo'
   at_refused '2026-11-24 12:00' 65 increment a --ttl 1h --ttl-mode renew
-  at_prints '2026-11-24 12:00' 1 reset a --to 5
+  at_prints '2026-11-24 12:00' 2 reset a --to 5
   at_prints '2026-11-24 23:59:59' 6 increment a
   at_refused '2026-11-24 23:59:59' 65 increment a --per week --timezone UTC
   at_prints '2026-11-25 00:00' 1 increment a --per week --timezone UTC
