@@ -146,22 +146,35 @@ Refusal refusal_in(const Operation& operation, const Outcome& outcome) {
   return {operation.members[index], outcome.members[index], index};
 }
 
-Response refused(const Operation& operation, const Outcome& outcome) {
+// What the problem document of a refusal says.
+struct Problem {
+  Error error;
+  std::string members;  // of its own
+};
+Problem problem_of(const Operation& operation, const Outcome& outcome) {
   const bool says_where = !outcome.detail.empty() && !is_group(operation);
-  const std::string message =
-      (says_where ? "counter " + operation.name + ": " : "") + explain(operation, outcome);
   const auto& [one, its, index] = refusal_in(operation, outcome);
   const bool until_reset = refusal_code(one, its) == Code::kLimitReached;
-  std::string members;
-  if (index) members = R"(,"index":)" + std::to_string(*index);
-  append_bound(members, one, its);
+  Problem problem{
+      {until_reset ? Code::kLimitReached : outcome.code,
+       (says_where ? "counter " + operation.name + ": " : "") + explain(operation, outcome)},
+      ""};
+  if (index) problem.members = R"(,"index":)" + std::to_string(*index);
+  append_bound(problem.members, one, its);
   if (!its.window.empty()) {
-    members += R"(,"window":)";
-    append_json_string(members, its.window);
+    problem.members += R"(,"window":)";
+    append_json_string(problem.members, its.window);
   }
-  Response response =
-      problem_response({until_reset ? Code::kLimitReached : outcome.code, message}, members);
-  if (until_reset) response.fields += limit_fields(one, its);
+  return problem;
+}
+
+Response refused(const Operation& operation, const Outcome& outcome) {
+  const Problem problem = problem_of(operation, outcome);
+  Response response = problem_response(problem.error, problem.members);
+  if (problem.error.code == Code::kLimitReached) {
+    const auto& [one, its, index] = refusal_in(operation, outcome);
+    response.fields += limit_fields(one, its);
+  }
   return response;
 }
 
@@ -186,8 +199,8 @@ Response encode_group(const Call&, const Answer& answer, const Figures&) {
     if (outcome.members[i].code == Code::kOk) {
       append_outcome_json(body, group.members[i], outcome.members[i]);
     } else {
-      body += refused(group.members[i], outcome.members[i]).body;
-      body.pop_back();  // its line end
+      const Problem problem = problem_of(group.members[i], outcome.members[i]);
+      body += problem_document(problem.error, problem.members);
     }
   }
   body += "]}\n";

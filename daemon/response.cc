@@ -88,16 +88,21 @@ void append_bytes(std::string& out, const Response& response, After after, bool 
   if (!head_only) out += response.body;
 }
 
+std::string problem_document(const Error& error, std::string_view members) {
+  const CodeInfo& info = code_info(error.code);
+  std::string document = R"({"type":")" + problem_type(error.code) + R"(","title":")" +
+                         std::string(info.title) + R"(","status":)" +
+                         std::to_string(info.http_status) + R"(,"detail":)";
+  append_json_string(document, error.message);
+  return document.append(members).append("}");
+}
+
 Response problem_response(const Error& error, std::string_view members) {
   const CodeInfo& info = code_info(error.code);
   Response response;
   response.status = info.http_status;
   response.content_type = "application/problem+json";
-  response.body = R"({"type":")" + problem_type(error.code) + R"(","title":")" +
-                  std::string(info.title) + R"(","status":)" + std::to_string(info.http_status) +
-                  R"(,"detail":)";
-  append_json_string(response.body, error.message);
-  response.body.append(members).append("}\n");
+  response.body = problem_document(error, members).append("\n");
   // Not for an unknown outcome: a proxy or a library that simply tries again could count twice.
   const bool nothing_happened = info.http_status == 503 && error.code != Code::kUnknown;
   if (nothing_happened) response.fields = "Retry-After: 1\r\n";

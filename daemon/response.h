@@ -24,6 +24,9 @@ void append_bytes(std::string& out, const Response& response, After after, bool 
 
 // The problem document for `error` (RFC 9457): type, title, status and detail, followed by
 // `members` of its own, each preceded by a comma.
+std::string problem_document(const Error& error, std::string_view members = {});
+
+// The response that consists of it.
 Response problem_response(const Error& error, std::string_view members = {});
 
 }  // namespace counterd
