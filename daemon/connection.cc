@@ -232,7 +232,7 @@ void Connection::send_continue() {
 
 void Connection::send_when_answered() {
   if (unanswered_ != 0 || exchanges_.empty() || !socket_) return;
-  if (server_.draining() && !has_more_to_serve()) closing_ = true;
+  if (server_.draining() && !has_another_request()) closing_ = true;
   for (const Exchange& exchange : exchanges_) {
     const bool last = &exchange == &exchanges_.back();
     const After after = last && closing_    ? After::kClose
@@ -244,6 +244,13 @@ void Connection::send_when_answered() {
   exchanges_.clear();
   if (exchanges_.capacity() > 4) std::vector<Exchange>().swap(exchanges_);
   send_output();
+}
+
+// Whether the input begins with a whole request, which waits for its round.
+bool Connection::has_another_request() const {
+  if (!round_ended_) return false;
+  const Result<std::optional<RequestHead>> read = read_request_head(input_);
+  return read && *read && input_.size() >= (*read)->size + (*read)->body_size;
 }
 
 void Connection::send_output() {
@@ -265,7 +272,7 @@ void Connection::continue_after_output() {
   release_if_large(output_);
   release_if_large(input_);
   if (closing_) return linger();
-  if (has_more_to_serve()) return go_on_serving();
+  if (!input_.empty() && round_ended_) return go_on_serving();
   if (server_.draining() && input_.empty()) return linger();
   if (input_.empty()) {
     enter(Phase::kIdle);

@@ -83,8 +83,7 @@ class Connection : public Waiter,
   void go_on_reading();
   void go_on_serving();
   bool reads() const;
-  // Whether a round has ended before all of the input was looked at.
-  bool has_more_to_serve() const { return round_ended_ && !input_.empty(); }
+  bool has_another_request() const;
   std::string_view receive();
   void read_input();
   void serve_input(std::string_view fresh);
