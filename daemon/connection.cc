@@ -249,8 +249,10 @@ void Connection::send_when_answered() {
 // Whether the input begins with a whole request, which waits for its round.
 bool Connection::has_another_request() const {
   if (!round_ended_) return false;
-  const Result<std::optional<RequestHead>> read = read_request_head(input_);
-  return read && *read && input_.size() >= (*read)->size + (*read)->body_size;
+  std::string_view rest = input_;
+  while (rest.starts_with("\r\n")) rest.remove_prefix(2);  // no request (see serve_requests())
+  const Result<std::optional<RequestHead>> read = read_request_head(rest);
+  return read && *read && rest.size() >= (*read)->size + (*read)->body_size;
 }
 
 void Connection::send_output() {

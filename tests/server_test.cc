@@ -550,7 +550,7 @@ TEST_CASE("SIGTERM: each whole request of a pipeline is answered, and nobody wai
   const std::string batch =
       request("POST", "/v1/batch", R"({"operations":[{"op":"increment","name":"a"}]})",
               "Content-Type: application/json\r\n");
-  for (const std::string& one : {increment(), batch}) {
+  for (const std::string& one : {increment(), batch, batch + "\r\n"}) {
     DaemonProcess daemon({"--workers", "1"});
     HttpSocket client(daemon.endpoint());
     std::string many;
