@@ -14,18 +14,19 @@ namespace {
 constexpr std::string_view kNoPlace =
     "no place for the state (the database where --store names none, and what spawn writes)";
 
-// Root must not be led by what su(1) or sudo(8) has left in the environment: its files would be in
-// that user's way, and whatever links the user has made there would be followed.
-Result<void> check_owner(std::filesystem::path directory) {
-  if (geteuid() != 0) return {};
-  struct stat found {};
-  while (lstat(directory.c_str(), &found) != 0 && directory != directory.root_path()) {
-    directory = directory.parent_path();  // that it will be made in
-  }
-  if (found.st_uid == 0) return {};
-  return Error{Code::kConfig, "the directory " + directory.string() +
-                                  " for the state belongs to another user; set HOME or "
-                                  "XDG_STATE_HOME to root's, or STATE_DIRECTORY"};
+// So that nobody else can put anything in the way of its files, or links in their place: su(1) may
+// leave another user's directory in the environment, and in a shared one others may be first.
+Result<void> check_owner(const std::string& directory) {
+  struct stat itself {};  // perhaps a link
+  struct stat target {};
+  const bool is_there =
+      lstat(directory.c_str(), &itself) == 0 && stat(directory.c_str(), &target) == 0;
+  if (!is_there) return system_error(Code::kConfig, "cannot use the directory " + directory, errno);
+  const auto is_trusted = [](uid_t owner) { return owner == geteuid() || owner == 0; };
+  if (is_trusted(itself.st_uid) && is_trusted(target.st_uid)) return {};
+  return Error{Code::kConfig, "the directory " + directory +
+                                  " belongs to another user; set STATE_DIRECTORY or "
+                                  "XDG_STATE_HOME to one of this user"};
 }
 
 }  // namespace
@@ -54,7 +55,6 @@ Result<std::string> state_directory() {
 Result<std::string> make_state_directory() {
   Result<std::string> directory = state_directory();
   if (!directory || !environment("STATE_DIRECTORY").empty()) return directory;
-  if (const Result<void> ours = check_owner(*directory); !ours) return ours.error();
   std::error_code failure;
   std::filesystem::create_directories(std::filesystem::path(*directory).parent_path(), failure);
   if (!failure && mkdir(directory->c_str(), 0700) != 0 && errno != EEXIST) {
@@ -63,6 +63,7 @@ Result<std::string> make_state_directory() {
   if (failure) {
     return system_error(Code::kConfig, "cannot make the directory " + *directory, failure.value());
   }
+  if (const Result<void> ours = check_owner(*directory); !ours) return ours.error();
   return directory;
 }
 

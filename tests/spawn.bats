@@ -350,15 +350,27 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   chown 65532 "$dir/theirs/counterd"
   XDG_STATE_HOME=$dir/theirs try "$counterctl" --server "http://127.0.0.1:$(free_port)" spawn -- --store "sqlite:$dir/c.db"
   assert_refused 78
-  assert_stderr_has "$dir/theirs/counterd for the state belongs to another user"
+  assert_stderr_has "$dir/theirs/counterd belongs to another user"
   [[ ! -e $dir/trap ]]
-  # Nor where there is none yet.
+  # Nor by that user's link to a folder of root's.
+  mkdir -p "$dir/roots/counterd" "$dir/linked"
+  ln -s "$dir/roots/counterd" "$dir/linked/counterd"
+  chown -h 65532 "$dir/linked/counterd"
+  XDG_STATE_HOME=$dir/linked try "$counterctl" --server "http://127.0.0.1:$(free_port)" spawn -- --store "sqlite:$dir/c.db"
+  assert_refused 78
+  assert_stderr_has "$dir/linked/counterd belongs to another user"
+  assert_equal "$(ls -A "$dir/roots/counterd")" ''
+}
+
+@test "spawn by root makes a folder of its own for the state in another user's home, as in a container" {
+  ((EUID == 0)) || skip "only root can become other users"
   mkdir "$dir/house"
   chown 65532 "$dir/house"
-  HOME=$dir/house try env -u XDG_STATE_HOME "$counterctl" --server "http://127.0.0.1:$(free_port)" spawn
-  assert_refused 78
-  assert_stderr_has "$dir/house for the state belongs to another user"
-  assert_equal "$(ls -A "$dir/house")" ''
+  export COUNTERCTL_SERVER
+  COUNTERCTL_SERVER=http://127.0.0.1:$(free_port)
+  HOME=$dir/house assert_succeeds env -u XDG_STATE_HOME "$counterctl" spawn 3>&- 4>&-
+  assert_equal "$(stat -c '%u %a' "$dir/house/.local/state/counterd")" '0 700'
+  assert_succeeds "$counterctl" stop
 }
 
 @test "spawn --unless-running waits for a daemon that is not ready yet" {
