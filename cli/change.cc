@@ -27,11 +27,12 @@ constexpr milliseconds kLongestPause{1'000};
 constexpr int kAttempts = 3;
 
 // How long before the time is up the last attempt begins, whatever the pause; at most a tenth of
-// it. But it gets twice the time that others took, up to a sixth: it should hear why it is refused.
+// it. But it gets twice the time that the one before took, up to a sixth: it should hear why it is
+// refused.
 constexpr milliseconds kLastAttempt{100};
 
-steady_clock::duration time_of_last_attempt(milliseconds timeout, steady_clock::duration longest) {
-  return std::clamp<steady_clock::duration>(2 * longest, std::min(kLastAttempt, timeout / 10),
+steady_clock::duration time_of_last_attempt(milliseconds timeout, steady_clock::duration before) {
+  return std::clamp<steady_clock::duration>(2 * before, std::min(kLastAttempt, timeout / 10),
                                             std::max(timeout / 6, milliseconds(1)));
 }
 
@@ -82,15 +83,13 @@ void Changer::try_once(Step& step, Deadline deadline) {
 Result<void> Changer::change(Step& step, Deadline deadline) {
   bool may_have_been_applied = false;
   milliseconds pause = kFirstPause;
-  steady_clock::duration longest{0};
   for (;;) {
     const Time begun = steady_clock::now();
     try_once(step, deadline);
     if (step.outcome.code == Code::kOk) return {};
     if (step.outcome.code == Code::kUnknown) may_have_been_applied = true;
     const Time now = steady_clock::now();
-    longest = std::max(longest, now - begun);
-    const Time last = deadline - time_of_last_attempt(globals_.timeout, longest);
+    const Time last = deadline - time_of_last_attempt(globals_.timeout, now - begun);
     if (!is_worth_another_try(step.outcome.code) || now >= last) {
       return final_error(step, may_have_been_applied);
     }
