@@ -9,6 +9,7 @@
 #include <string>
 
 #include "common/environment.h"
+#include "common/error.h"
 #include "common/number.h"
 #include "common/unique_fd.h"
 #include "common/unix_socket.h"
@@ -23,9 +24,10 @@ bool notify_systemd(std::string_view state) {
   if (path.starts_with('@')) address.sun_path[0] = '\0';  // the abstract namespace
   const UniqueFd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());
+  if (!socket) return !is_shortage(errno);
   const ssize_t sent = sendto(socket.get(), state.data(), state.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
                               reinterpret_cast<const sockaddr*>(&address), size);
-  return sent >= 0 || (errno != EAGAIN && errno != ENOBUFS);
+  return sent >= 0 || (errno != EAGAIN && !is_shortage(errno));
 }
 
 std::optional<std::chrono::microseconds> watchdog_time() {

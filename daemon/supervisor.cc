@@ -78,17 +78,15 @@ Result<void> Supervisor::set_up() {
   Result<UniqueFd> signals = take_over_signals();
   if (!signals) return signals.error();
   signals_ = std::move(*signals);
-  UniqueFd binary(::open("/proc/self/exe", O_PATH | O_CLOEXEC));  // may be executable only
-  if (!binary) return system_error(Code::kIo, "cannot open /proc/self/exe", errno);
   Result<Listeners> listeners = open_listeners();
   if (!listeners) return listeners.error();
   Result<ControlServer> control = ControlServer::open(listeners->endpoints());
   if (!control) return control.error();
   control_ = std::move(*control);
-  Result<UniqueFd> setup = worker_setup(listeners->endpoints(), /*create=*/true);
-  if (!setup) return setup.error();
-  workers_ = WorkerPool(std::move(*listeners), std::move(binary), std::move(*setup),
-                        options_.workers, options_.drain_timeout);
+  Result<WorkerProgram> program = worker_program(listeners->endpoints());
+  if (!program) return program.error();
+  workers_ = WorkerPool(std::move(*listeners), std::move(*program), options_.workers,
+                        options_.drain_timeout);
   // It must remain possible to remove the caller's folder and to unmount its disk.
   if (chdir("/") != 0) return system_error(Code::kIo, "cannot change to the folder /", errno);
   return {};
@@ -106,16 +104,24 @@ Result<Listeners> Supervisor::open_listeners() const {
                                   " is a socket from systemd; name another one"};
 }
 
-Result<UniqueFd> Supervisor::worker_setup(const std::vector<Endpoint>& bound, bool create) const {
+// All of it now, so that nothing it needs can be lacking later.
+Result<WorkerProgram> Supervisor::worker_program(const std::vector<Endpoint>& bound) const {
+  UniqueFd binary(::open("/proc/self/exe", O_PATH | O_CLOEXEC));  // may be executable only
+  if (!binary) return system_error(Code::kIo, "cannot open /proc/self/exe", errno);
   WorkerSetup setup;
   setup.store = options_.store;
-  setup.store.create = create;
   setup.store.empty_wal = true;
   setup.api = {sender_rules(options_.allowed_hosts, options_.listen, bound),
                options_.allow_get_writes};
   setup.max_connections = static_cast<std::size_t>(options_.max_connections);
   setup.drain_timeout = options_.drain_timeout;
-  return write_setup(setup);
+  setup.store.create = true;
+  Result<UniqueFd> first = write_setup(setup);
+  if (!first) return first.error();
+  setup.store.create = false;  // a database that is missing later has been lost
+  Result<UniqueFd> rest = write_setup(setup);
+  if (!rest) return rest.error();
+  return WorkerProgram{std::move(binary), std::move(*first), std::move(*rest)};
 }
 
 int Supervisor::run() {
@@ -190,10 +196,6 @@ void Supervisor::take_ends_of_workers() {
 
 void Supervisor::say_ready() {
   workers_.set_ready();
-  // A database that is missing from now on has been lost.
-  Result<UniqueFd> setup = worker_setup(workers_.endpoints(), /*create=*/false);
-  if (setup) workers_.set_setup(std::move(*setup));
-  if (!setup) log_line(setup.error().message);
   log_line("version " + std::string(kVersion) + " serves " + text_of(workers_.endpoints()) +
            " from " + options_.store.url);
   if (ready_) {

@@ -38,8 +38,8 @@ class Supervisor {
 
   Result<void> set_up();
   Result<Listeners> open_listeners() const;
-  // What workers start with; they create a missing database if `create`.
-  Result<UniqueFd> worker_setup(const std::vector<Endpoint>& bound, bool create) const;
+  // For the listening addresses `bound`: the first worker to be ready may create the database.
+  Result<WorkerProgram> worker_program(const std::vector<Endpoint>& bound) const;
   void wait();
   int milliseconds_to_wait() const;
   void tell_watchdog();

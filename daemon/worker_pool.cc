@@ -25,11 +25,10 @@ std::string name_of_worker(std::size_t slot, pid_t pid) {
 
 }  // namespace
 
-WorkerPool::WorkerPool(Listeners listeners, UniqueFd binary, UniqueFd setup, int wanted,
+WorkerPool::WorkerPool(Listeners listeners, WorkerProgram program, int wanted,
                        milliseconds drain_timeout)
     : listeners_(std::move(listeners)),
-      binary_(std::move(binary)),
-      setup_(std::move(setup)),
+      program_(std::move(program)),
       wanted_(static_cast<std::size_t>(wanted)),
       drain_timeout_(drain_timeout),
       slots_(1) {
@@ -67,7 +66,8 @@ void WorkerPool::start_due() {
 void WorkerPool::start(std::size_t index) {
   Slot& slot = slots_[index];
   Result<WorkerProcess> process =
-      start_worker(binary_, setup_, index, listeners_.sockets_of(index));
+      start_worker(program_.binary, first_ready_ ? program_.setup : program_.first_setup, index,
+                   listeners_.sockets_of(index));
   if (!process) {
     back_off(slot);
     return log_line(process.error().message + "; next try in " +

@@ -25,6 +25,13 @@
 
 namespace counterd {
 
+// What workers are started from.
+struct WorkerProgram {
+  UniqueFd binary;       // the program image
+  UniqueFd first_setup;  // (worker_setup.h) until a worker has been ready
+  UniqueFd setup;        // from then on
+};
+
 class WorkerPool {
  public:
   using Clock = std::chrono::steady_clock;
@@ -33,9 +40,8 @@ class WorkerPool {
   static constexpr std::chrono::milliseconds kKillPatience{2'000};
 
   WorkerPool() = default;
-  // Of `wanted` workers, 1 to kMaxWorkers, started from the program image `binary` with `setup`
-  // (worker_setup.h); those that are to end may take `drain_timeout`.
-  WorkerPool(Listeners listeners, UniqueFd binary, UniqueFd setup, int wanted,
+  // Of `wanted` workers, 1 to kMaxWorkers; those that are to end may take `drain_timeout`.
+  WorkerPool(Listeners listeners, WorkerProgram program, int wanted,
              std::chrono::milliseconds drain_timeout);
 
   void add_to(std::vector<pollfd>& polled) const;
@@ -54,8 +60,6 @@ class WorkerPool {
 
   // 1 to kMaxWorkers; errors as of adjust().
   Result<void> resize(int wanted);
-  // From now on workers are started with `setup`.
-  void set_setup(UniqueFd setup) { setup_ = std::move(setup); }
   void set_ready() { was_ready_ = true; }
   // Stops listening, and tells all workers to end. Nothing is started from now on.
   void drain();
@@ -105,8 +109,7 @@ class WorkerPool {
   static void enter(Slot& slot, WorkerState state);
 
   Listeners listeners_;
-  UniqueFd binary_;
-  UniqueFd setup_;
+  WorkerProgram program_;
   std::size_t wanted_ = 0;
   std::chrono::milliseconds drain_timeout_{0};
   std::vector<Slot> slots_;

@@ -1707,6 +1707,10 @@ os.execv(sys.argv[1], [sys.argv[1]])' "$counterd" "$dir/abstract"
   assert_equal "$("$counterctl" --server "$url" increment)" 1
 }
 
+has_worker() {
+  [[ -n $(children_of "$daemon_pid") ]]
+}
+
 start_receiver() {
   start_python "$notify_receiver" "$dir/notify" "$dir/messages" "$dir/daemon.sock"
   export NOTIFY_SOCKET=$dir/notify
@@ -1763,6 +1767,31 @@ while True:
   export NOTIFY_SOCKET=$dir/notify
   start_daemon --workers 1
   await 15 grep -qs READY=1 "$dir/messages"
+}
+
+@test "a daemon that has no descriptors when it becomes ready says so later, and knows a lost database" {
+  local line limit lock worker store=$dir/c.db
+  start_receiver
+  "$counterctl" --store "sqlite:$store" -q increment --by 41
+  exec {lock}<"$store"
+  flock "$lock"  # keeps the worker from becoming ready
+  launch_daemon --listen "unix:$dir/daemon.sock" --store "sqlite:$store" --workers 1
+  exec {ready}<>"$pipe"
+  await 10 has_worker
+  limit=$(prlimit --pid "$daemon_pid" --nofile --noheadings --output SOFT)
+  prlimit --pid "$daemon_pid" --nofile=3:
+  flock -u "$lock"
+  IFS= read -r -t 20 line <&"$ready"
+  assert_equal "$line" "ready unix:$dir/daemon.sock"
+  assert_fails grep -qs READY=1 "$dir/messages"
+  prlimit --pid "$daemon_pid" --nofile="$limit:"
+  await 5 grep -qs '^at READY=1' "$dir/messages"
+  assert_equal "$("$counterctl" --server "unix:$dir/daemon.sock" increment)" 42
+  mkdir "$dir/lost"
+  mv "$store" "$store-wal" "$store-shm" "$dir/lost"
+  kill -KILL "$(children_of "$daemon_pid")"
+  await 10 has_ended "$daemon_pid"
+  [[ ! -e $store ]]
 }
 
 @test "systemd's watchdog hears of the daemon twice as often as it asks" {
