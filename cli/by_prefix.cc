@@ -82,7 +82,9 @@ class PrefixChange {
     print_line(globals_, globals_.json ? R"({"prefix":")" + prefix_ + R"(",")" + word_of(change_) +
                                              "\":" + count + "}"
                                        : count);
-    return {};
+    const Result<void> written = flush_output();
+    if (written) return {};
+    return Error{Code::kIo, written.error().message + "; " + count + " counters were changed"};
   }
 
  private:

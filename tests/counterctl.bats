@@ -1696,6 +1696,10 @@ check_snapshot() {
   try bash -c '"$@" >/dev/full' bash "$counterctl" "${place[@]}" increment a --by 7
   assert_refused 74
   assert_stderr_has 'the change was made, and its answer is 7'
+  # shellcheck disable=SC2016
+  try bash -c '"$@" >/dev/full' bash "$counterctl" "${place[@]}" delete --prefix a --yes
+  assert_refused 74
+  assert_stderr_has '1 counters were changed'
 }
 
 @test "what stands where --by is meant is told so, and help is that of the command" {
