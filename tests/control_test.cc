@@ -62,6 +62,14 @@ TEST_CASE("a daemon's answer that lacks something is refused") {
   }
 }
 
+TEST_CASE("what a daemon says of an error draws nothing on a terminal") {
+  const Result<DaemonInfo> read = decode_control_reply(
+      R"({"error":{"code":"urn:counterd:error:forbidden","message":"\u001b[2J"}})");
+  REQUIRE_FALSE(read);
+  CHECK(read.error().code == Code::kForbidden);
+  CHECK(read.error().message == R"(\x1b[2J)");
+}
+
 TEST_CASE("a signal does not end the wait on the control socket") {
   struct sigaction nothing {};
   struct sigaction before {};

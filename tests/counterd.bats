@@ -1104,6 +1104,50 @@ is_replaced_early() {
   assert_equal "$(children_of "$daemon_pid")" "$kept"
 }
 
+@test "scale down ends a worker that was starting when it was asked for" {
+  start_daemon --workers 1
+  exec {lock}<"$database"
+  flock "$lock"  # keeps a worker from becoming ready
+  "$counterctl" --server "$url" --timeout 300ms scale 2 2>/dev/null || true
+  "$counterctl" --server "$url" --timeout 20s -q scale 1 &
+  await 5 grep -q '1 workers are wanted' "$daemon_log"
+  flock -u "$lock"
+  assert_succeeds wait $!
+  assert_equal "$("$counterctl" --server "$url" workers | wc -l)" 1
+}
+
+# Asks once on each of a number of connections, and prints how many were answered; the first line is
+# for when all have asked.
+many_clients='
+import socket, sys
+request = b"POST /v1/counters/a/increment HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+clients = [socket.create_connection(("127.0.0.1", int(sys.argv[1])), 20) for _ in range(40)]
+for client in clients:
+    client.sendall(request)
+print("asked", flush=True)
+def is_answered(client):
+    try:
+        return client.recv(4096).startswith(b"HTTP/1.1 200 ")
+    except OSError:
+        return False
+answered = sum([is_answered(client) for client in clients])
+with open(sys.argv[2], "w") as file:
+    file.write(str(answered))'
+
+@test "scale down answers those who wait for a worker that dies instead of ending" {
+  local worker
+  start_daemon --workers 2
+  worker=$("$counterctl" --server "$url" workers | sed -n '2s/\t.*//p')  # the one that is to go
+  kill -STOP "$worker"
+  start_python "$many_clients" "${url##*:}" "$dir/answered"
+  "$counterctl" --server "$url" -q scale 1 &
+  await 5 grep -q '1 workers are wanted' "$daemon_log"
+  kill -KILL "$worker"
+  await 20 test -s "$dir/answered"
+  assert_equal "$(cat "$dir/answered")" 40
+  assert_succeeds wait $!
+}
+
 @test "scale under load fails no request" {
   local number
   start_daemon --workers 4
@@ -1292,6 +1336,21 @@ os.execve(program, sys.argv[2:], os.environ)'
   RUNTIME_DIRECTORY=. try "$python" -c "$as_user" 65533 "$counterctl" workers
   assert_status 0
   RUNTIME_DIRECTORY=. try "$counterctl" workers
+  assert_status 0
+}
+
+@test "root may ask any user's daemon" {
+  local server=unix:$dir/theirs/daemon.sock
+  ((EUID == 0)) || skip "only root can become other users"
+  chmod o+x "$BATS_RUN_TMPDIR" "${dir%/*}" "$dir"
+  mkdir -m 0777 "$dir/theirs"
+  export RUNTIME_DIRECTORY=$dir/theirs
+  launcher=("$python" -c "$as_user" 65532)
+  launch_daemon --listen "$server" --store "sqlite:$dir/theirs/c.db" --workers 1
+  exec {ready}<>"$pipe"
+  IFS= read -r -t 20 line <&"$ready"
+  assert_equal "$(stat -c %u "$dir/theirs/c.db")" 65532
+  try "$counterctl" --server "$server" stop
   assert_status 0
 }
 
@@ -1678,6 +1737,18 @@ with open(result, "wb") as file:
   try timeout 20 "$python" -c "$hand_over_sockets" "$dir/systemd.sock" "$counterd" --ready-fd 3
   assert_refused 78
   assert_stderr_has 'descriptor 3 is a socket'
+}
+
+@test "a socket that does not listen is refused" {
+  try timeout 20 "$python" -c '
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(listener.getsockname())
+os.dup2(client.fileno(), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.argv[1], [sys.argv[1]])' "$counterd"
+  assert_refused 78
+  assert_stderr_has 'no listening stream socket'
 }
 
 @test "a socket without a path is refused" {

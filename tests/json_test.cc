@@ -203,6 +203,7 @@ TEST_CASE("a quotation for people is one short line of ASCII", "[json]") {
   CHECK(quote_for_people("a\0b"sv) == R"('a\x00b')");
   CHECK(escape_controls("a\nb\x1b\x7f\xC2\x9B\xC2\x80\xC2\xA0\xC3\x84", "\n") ==
         "a\nb\\x1b\\x7f\\xc2\\x9b\\xc2\\x80\xC2\xA0\xC3\x84");
+  CHECK(escape_controls("\xC2\x9F") == "\\xc2\\x9f");
   CHECK(escape_controls("\n\xC2") == "\\x0a\xC2");
   CHECK(quote_for_people("\xC3\xA4") == R"('\xc3\xa4')");
   CHECK(quote_for_people(std::string(64, 'x')) == "'" + std::string(64, 'x') + "'");

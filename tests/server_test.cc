@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <csignal>
 #include <fstream>
+#include <iterator>
 #include <memory>
+#include <sstream>
 #include <thread>
 #include <vector>
 
@@ -66,6 +68,15 @@ long status_of(pid_t pid, std::string_view field) {
 // Resident memory in KiB.
 long resident(pid_t pid) {
   return status_of(pid, "VmRSS:");
+}
+
+// Of the processor, in hundredths of a second.
+long ticks_of(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string text((std::istreambuf_iterator<char>(file)), {});
+  std::istringstream fields(text.substr(text.rfind(')') + 1));
+  std::vector<std::string> words((std::istream_iterator<std::string>(fields)), {});
+  return std::stol(words.at(11)) + std::stol(words.at(12));
 }
 
 long threads_of(pid_t pid) {
@@ -449,6 +460,24 @@ TEST_CASE("at the limit of connections one that has long been idle makes way") {
   CHECK(idle.ask(increment()));
 }
 
+TEST_CASE("at the limit of connections one that asks just when it is to make way is answered") {
+  const DaemonProcess daemon({"--workers", "1", "--max-connections", "2"});
+  HttpSocket asking(daemon.endpoint());
+  REQUIRE(asking.ask(increment()));
+  HttpSocket idle(daemon.endpoint());
+  REQUIRE(idle.ask(increment()));
+  std::this_thread::sleep_for(milliseconds(5'200));
+  const pid_t worker = daemon.worker_pids().front();
+  kill(worker, SIGSTOP);
+  HttpSocket waiting(daemon.endpoint());
+  REQUIRE(waiting.send(increment()));
+  REQUIRE(asking.send(increment()));
+  kill(worker, SIGCONT);
+  CHECK(asking.receive());
+  CHECK(waiting.receive());
+  CHECK(idle.ends());
+}
+
 TEST_CASE("no more make way than have come, also where workers share a socket") {
   constexpr int kWorkers = 8;
   const TemporaryDirectory directory;
@@ -788,6 +817,21 @@ TEST_CASE("no more connections are served than the limit") {
     if (!client->receive_some(milliseconds(500)).empty()) ++served;
   }
   CHECK(served == 2);
+  // It is said once, and nothing is spent on those that wait.
+  const std::string said = "others wait until one ends";
+  const std::string log = daemon.log();
+  CHECK(log.find(said) != std::string::npos);
+  CHECK(log.find(said) == log.rfind(said));
+  CHECK(ticks_of(daemon.worker_pids().front()) < 50);
+}
+
+TEST_CASE("at the limit of connections nobody is said to wait where nobody does") {
+  const DaemonProcess daemon({"--workers", "1", "--max-connections", "2"});
+  HttpSocket first(daemon.endpoint());
+  REQUIRE(first.ask(increment()));
+  HttpSocket second(daemon.endpoint());
+  REQUIRE(second.ask(increment()));
+  CHECK(daemon.log().find("others wait") == std::string::npos);
 }
 
 }  // namespace
