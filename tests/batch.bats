@@ -482,3 +482,40 @@ while True:
     "$dir/quiet" </dev/null >/dev/null
   assert_fails grep -q operations "$dir/quiet"
 }
+
+@test "a batch that ignores SIGHUP, as by nohup, goes on after it" {
+  local batch
+  start_daemon
+  mkfifo "$dir/pipe"
+  (trap '' HUP; exec "$counterctl" --server "$url" batch --portion 1 "$dir/pipe") >"$dir/out" 2>"$dir/err" &
+  batch=$!
+  exec {input}>"$dir/pipe"
+  printf 'increment a\n' >&"$input"
+  await 10 test -s "$dir/out"
+  kill -HUP "$batch"
+  printf 'increment a\n' >&"$input"
+  exec {input}>&-
+  wait "$batch"
+  assert_equal "$(cut -f 2 "$dir/out" | tail -n 1)" 2
+}
+
+@test "a batch whose stderr nobody reads is ended by a signal all the same" {
+  start_daemon
+  try timeout 30 "$python" -c '
+import os, signal, subprocess, sys
+reader, writer = os.pipe()
+os.set_blocking(writer, False)
+try:
+    while True:
+        os.write(writer, b"x" * 4096)
+except BlockingIOError:
+    os.set_blocking(writer, True)
+child = subprocess.Popen(sys.argv[1:] + ["batch", "--portion", "1"], stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, stderr=writer)
+child.stdin.write(b"increment a\n")
+child.stdin.flush()
+child.stdout.readline()
+child.send_signal(signal.SIGTERM)
+assert child.wait(5) == -signal.SIGTERM' "$counterctl" --server "$url"
+  assert_status 0
+}

@@ -2040,3 +2040,55 @@ assert result["latency_ms"]["p90"] > 100, result' "$dir/result"
   try "$counterctl" --store "sqlite:$dir/c.db" bench
   assert_refused 64
 }
+
+@test "what a Redis server says of its settings cannot write to a terminal as it likes" {
+  start_python '
+import socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+print("listens")
+settings = {b"appendonly": b"yes", b"appendfsync": b"\x1b[2J"}
+def bulk(text):
+    return b"$%d\r\n%s\r\n" % (len(text), text)
+def read_command(file):
+    words = []
+    for _ in range(int(file.readline()[1:] or 0)):
+        words.append(file.read(int(file.readline()[1:])))
+        file.read(2)
+    return words
+while True:
+    connection = listener.accept()[0]
+    file = connection.makefile("rb")
+    while command := read_command(file):
+        if command[0] != b"CONFIG":
+            connection.sendall(b"+PONG\r\n")
+            continue
+        pairs = [text for name in command[2:] for text in (name, settings.get(name, b"no"))]
+        connection.sendall(b"*%d\r\n" % len(pairs) + b"".join(map(bulk, pairs)))
+    connection.close()' "$dir/redis.sock"
+  try "$counterctl" --store "redis+unix://$dir/redis.sock" status
+  [[ $output != *$'\e'* ]] || fail "an escape sequence: $output"
+  assert_output_has 'x1b[2J'
+}
+
+@test "a server's address that does not answer leaves time for another one" {
+  unshare --net true || skip "only root can make a network of its own"
+  printf '127.0.0.2 twice\n127.0.0.3 twice\n' >"$dir/hosts"
+  # shellcheck disable=SC2016
+  launcher=(unshare --net --mount bash -c 'ip link set lo up &&
+    mount --bind "$1" /etc/hosts && shift && exec "$@"' bash "$dir/hosts")
+  start_daemon --listen 127.0.0.3:4747 --allow-host twice
+  launcher=(nsenter --target "$daemon_pid" --mount --net)
+  try timeout 20 "${launcher[@]}" "$python" -c '
+import socket, subprocess, sys
+listener = socket.socket()
+listener.bind(("127.0.0.2", 4747))
+listener.listen(0)
+waiting = [socket.socket() for _ in range(8)]  # more than the queue has room for
+for one in waiting:
+    one.setblocking(False)
+    one.connect_ex(listener.getsockname())
+sys.exit(subprocess.run(sys.argv[1:]).returncode)' "$counterctl" --server http://twice:4747 --timeout 3s increment
+  assert_output 1
+}

@@ -2021,3 +2021,71 @@ while True:
   start_daemon --workers 2
   assert_equal "$("$counterctl" --server "$url" next inv)" 3
 }
+
+@test "a name that is given an address on two lines serves" {
+  unshare --net true || skip "only root can make a network of its own"
+  printf '127.0.0.1 twice\n127.0.0.1 twice\n' >"$dir/hosts"
+  # shellcheck disable=SC2016
+  launcher=(unshare --net --mount bash -c 'ip link set lo up &&
+    mount --bind "$1" /etc/hosts && shift && exec "$@"' bash "$dir/hosts")
+  start_daemon --listen "twice:4747"
+  assert_equal "$url" http://127.0.0.1:4747
+}
+
+@test "root finds the daemon of the service" {
+  unshare --mount true || skip "only root can make mounts of its own"
+  # shellcheck disable=SC2016
+  launcher=(unshare --mount bash -c 'mount -t tmpfs tmpfs /run && mkdir /run/counterd &&
+    exec env RUNTIME_DIRECTORY=/run/counterd "$@"' bash)
+  start_daemon --workers 1
+  try nsenter --target "$daemon_pid" --mount "$counterctl" --server "$url" workers
+  assert_status 0
+  assert_output_has ready
+}
+
+@test "systemd's watchdog hears of the daemon in time where its queue was full" {
+  start_python '
+import socket, sys, time
+receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+receiver.bind(sys.argv[1])
+other = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+other.setblocking(False)
+def fill():
+    try:
+        while True:
+            other.sendto(b"BARRIER=1", sys.argv[1])
+    except BlockingIOError:
+        pass
+def next_watchdog():
+    while b"WATCHDOG=1" not in receiver.recv(65536):
+        pass
+    return time.monotonic()
+print("receives")
+first = next_watchdog()
+fill()
+time.sleep(first + 2.3 - time.monotonic())  # the next one was due after 2 seconds
+late = next_watchdog() - first
+with open(sys.argv[2], "w") as file:
+    file.write("%d\n" % (late * 1000))' "$dir/notify" "$dir/late"
+  export NOTIFY_SOCKET=$dir/notify WATCHDOG_USEC=4000000
+  start_daemon --workers 1
+  await 15 test -s "$dir/late"
+  assert_between "$(<"$dir/late")" 2000 3500
+}
+
+@test "no more wait for the end of a daemon than there is room for" {
+  start_daemon --workers 1 --drain-timeout 30s
+  kill -STOP "$(children_of "$daemon_pid")"
+  try timeout 40 "$python" -c '
+import select, socket, sys
+clients = []
+while len(clients) < 300:
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(sys.argv[1])
+    client.sendall(b"{\"command\":\"stop\"}\n")
+    if not select.select([client], [], [], 10 if len(clients) < 256 else 1)[0]:
+        break
+    clients.append(client)
+print(len(clients))' "$(control_socket)"
+  assert_output 256
+}

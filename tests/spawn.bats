@@ -473,3 +473,12 @@ is_stopping() {
 were_told() {
   [[ $(grep -c 'counterctl stop: the daemon ends' "$daemon_log") -eq $1 ]]
 }
+
+@test "spawn follows no link in the place of its lock" {
+  mkdir -p "$XDG_STATE_HOME/counterd"
+  ln -s "$dir/elsewhere" "$XDG_STATE_HOME/counterd/spawn.lock"
+  try "$counterctl" spawn -- --listen 127.0.0.1:0
+  assert_refused 78
+  assert_stderr_has 'spawn.lock'
+  [[ ! -e $dir/elsewhere ]]
+}

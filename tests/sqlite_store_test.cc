@@ -310,6 +310,7 @@ TEST_CASE("an empty file becomes a database", "[sqlite]") {
   const Place place;
   write_file(place.path(), "");
   CHECK(run_one(*place.open(), increment_of("a")).value == 1);
+  CHECK(Foreigner(place.path()).ask("PRAGMA page_size") == "1024");
 }
 
 TEST_CASE("a database may be named by a relative path, made or not", "[sqlite]") {
@@ -413,7 +414,8 @@ TEST_CASE("a file that is no database is refused and left as it is", "[sqlite]")
 TEST_CASE("a database of another application is refused and left as it is", "[sqlite]") {
   const Place place;
   const char* kind = GENERATE("PRAGMA application_id = 1234", "CREATE TABLE t (x)",
-                              "PRAGMA user_version = 1", "PRAGMA user_version = 77");
+                              "PRAGMA user_version = 1", "PRAGMA user_version = 77",
+                              "PRAGMA application_id = 1668183140; PRAGMA user_version = -1");
   CAPTURE(kind);
   Foreigner(place.path()).run(kind);
   chmod(place.path().c_str(), 0600);

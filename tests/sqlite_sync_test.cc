@@ -533,7 +533,7 @@ TEST_CASE("a commit whose place in the log's index has no room has not happened"
   REQUIRE(reading.executeStep());  // so that the log cannot begin anew
   const auto frames = [&] { return end_of_wal(reader.getHandle()).frames; };
   std::int64_t acknowledged = 1;
-  write_error = ENOSPC;
+  write_error = GENERATE(ENOSPC, EDQUOT);
   only_file = ".db-shm";
   Outcome outcome;
   while (outcome.code == Code::kOk && frames() <= kIndexed) {
