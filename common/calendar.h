@@ -45,9 +45,8 @@ Result<void> check_timezone_form(std::string_view name);
 // kBadParameter: the system's tz database has no time zone of that name.
 Result<void> check_timezone(std::string_view name);
 
-// UTC for every name that the tz database has for it, such as Etc/UTC, which Debian calls the
-// system's zone; other names as they are. So that who says UTC and who says nothing mean the same
-// window.
+// UTC for every name that the tz database has for it; other names as they are. Debian calls the
+// system's zone Etc/UTC: there UTC and no zone mean the same window.
 std::string_view canonical_timezone(std::string_view name);
 
 // The name of the system's time zone, which check_timezone() may not know: the one in the

@@ -120,12 +120,13 @@ Result<void> resolve_timezones(Operation& operation) {
   const bool is_given = !timezone.empty();
   const Result<std::string> meant = is_given ? timezone : system_timezone();
   if (!meant) return meant.error();
-  if (const Result<void> known = check_timezone(*meant); !known) {
+  const std::string canonical(canonical_timezone(*meant));
+  if (const Result<void> known = check_timezone(canonical); !known) {
     constexpr std::string_view kWhose =
         "no time zone is given, and that of the system will not do (TZ, else /etc/localtime): ";
     return Error{known.error().code, std::string(is_given ? "" : kWhose) + known.error().message};
   }
-  timezone = canonical_timezone(*meant);
+  timezone = canonical;
   return {};
 }
 

@@ -14,8 +14,9 @@ namespace {
 constexpr std::string_view kNoPlace =
     "no place for the state (the database where --store names none, and what spawn writes)";
 
-// So that nobody else can put anything in the way of its files, or links in their place: su(1) may
-// leave another user's directory in the environment, and in a shared one others may be first.
+// So that nobody else can put links or files in the way of ours there: su(1) may leave another
+// user's directory in the environment, and in a shared one others may be first. Whoever owns a
+// directory above it still can.
 Result<void> check_owner(const std::string& directory) {
   struct stat itself {};  // perhaps a link
   struct stat target {};

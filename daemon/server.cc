@@ -78,6 +78,7 @@ void Server::wait_to_accept(Listener& listener) {
 
 bool Server::accept_queued(Listener& listener, std::size_t most) {
   for (std::size_t accepted = 0; accepted < most; ++accepted) {
+    end_long_idle(max_connections_);
     const bool is_full = figures_.connections >= max_connections_;
     if (is_full && !is_readable(listener.native_handle())) return true;
     if (is_full && !one_has_long_been_idle()) {
@@ -93,7 +94,8 @@ bool Server::accept_queued(Listener& listener, std::size_t most) {
       log_rarely(system_error(Code::kIo, "cannot accept connections for now", errno).message);
       return false;
     }
-    make_place();
+    // Only now: on a socket that workers share, another one may have taken it.
+    end_long_idle(max_connections_ - 1);
     admit(std::move(socket));
   }
   return true;
@@ -105,11 +107,10 @@ bool Server::one_has_long_been_idle() const {
   return !idle.empty() && idle.front().deadline <= latest;
 }
 
-// For a connection that is already accepted: of those that wait on a socket that workers share,
-// another worker may take one first. If all that were idle have asked meanwhile, there is one
-// connection too many.
-void Server::make_place() {
-  while (figures_.connections >= max_connections_ && one_has_long_been_idle()) {
+// Ends those idle longest while there are more than `most` connections. Those that have just asked
+// are answered instead, and stay.
+void Server::end_long_idle(std::size_t most) {
+  while (figures_.connections > most && one_has_long_been_idle()) {
     const std::shared_ptr<Connection> longest = lists_[index_of(Phase::kIdle)].front().connection;
     longest->end_if_silent();
   }

@@ -75,7 +75,7 @@ class Server {
   void pause_accepting();
   void drain_idle();
   bool one_has_long_been_idle() const;
-  void make_place();
+  void end_long_idle(std::size_t most);
   void admit(UniqueFd socket);
   void set_deadline(Guest& guest, Phase phase);
   void note_buffers(Guest& guest);

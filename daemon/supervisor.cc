@@ -104,7 +104,7 @@ Result<Listeners> Supervisor::open_listeners() const {
                                   " is a socket from systemd; name another one"};
 }
 
-// All of it now, so that nothing it needs can be lacking later.
+// Both setups now: descriptors may be short when a worker becomes ready.
 Result<WorkerProgram> Supervisor::worker_program(const std::vector<Endpoint>& bound) const {
   UniqueFd binary(::open("/proc/self/exe", O_PATH | O_CLOEXEC));  // may be executable only
   if (!binary) return system_error(Code::kIo, "cannot open /proc/self/exe", errno);

@@ -28,8 +28,8 @@ namespace counterd {
 // What workers are started from.
 struct WorkerProgram {
   UniqueFd binary;       // the program image
-  UniqueFd first_setup;  // (worker_setup.h) until a worker has been ready
-  UniqueFd setup;        // from then on
+  UniqueFd first_setup;  // (worker_setup.h) may create the store; until a worker has been ready
+  UniqueFd setup;        // may not; from then on
 };
 
 class WorkerPool {

@@ -486,10 +486,10 @@ while True:
 @test "a batch that ignores SIGHUP, as by nohup, goes on after it" {
   local batch
   start_daemon
-  mkfifo "$dir/pipe"
-  (trap '' HUP; exec "$counterctl" --server "$url" batch --portion 1 "$dir/pipe") >"$dir/out" 2>"$dir/err" &
+  make_pipe
+  exec {input}<>"$pipe"
+  (trap '' HUP; exec "$counterctl" --server "$url" batch --portion 1 "$pipe") {input}>&- >"$dir/out" 2>"$dir/err" &
   batch=$!
-  exec {input}>"$dir/pipe"
   printf 'increment a\n' >&"$input"
   await 10 test -s "$dir/out"
   kill -HUP "$batch"

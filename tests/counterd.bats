@@ -823,12 +823,10 @@ ready http://$address"
 }
 
 @test "a name serves by the addresses that this machine has" {
-  # In a network of its own without IPv6, where localhost is two addresses all the same.
-  unshare --net true || skip "only root can make a network of its own"
-  printf '127.0.0.1 localhost\n::1 localhost\n' >"$dir/hosts"
+  # Without IPv6 localhost is two addresses all the same.
+  use_own_network '127.0.0.1 localhost' '::1 localhost'
   # shellcheck disable=SC2016
-  launcher=(unshare --net --mount bash -c 'ip link set lo up && ip -6 address flush dev lo &&
-    mount --bind "$1" /etc/hosts && shift && exec "$@"' bash "$dir/hosts")
+  launcher+=(bash -c 'ip -6 address flush dev lo && exec "$@"' bash)
   start_daemon --listen "localhost:4747"
   assert_equal "$url" http://127.0.0.1:4747
   stop_daemon
@@ -1108,7 +1106,8 @@ is_replaced_early() {
   start_daemon --workers 1
   exec {lock}<"$database"
   flock "$lock"  # keeps a worker from becoming ready
-  "$counterctl" --server "$url" --timeout 300ms scale 2 2>/dev/null || true
+  "$counterctl" --server "$url" -q scale 2 2>/dev/null &
+  await 5 grep -q '2 workers are wanted' "$daemon_log"
   "$counterctl" --server "$url" --timeout 20s -q scale 1 &
   await 5 grep -q '1 workers are wanted' "$daemon_log"
   flock -u "$lock"
@@ -1850,7 +1849,7 @@ while True:
   exec {ready}<>"$pipe"
   await 10 has_worker
   limit=$(prlimit --pid "$daemon_pid" --nofile --noheadings --output SOFT)
-  prlimit --pid "$daemon_pid" --nofile=3:
+  prlimit --pid "$daemon_pid" --nofile=3:  # as many as it polls
   flock -u "$lock"
   IFS= read -r -t 20 line <&"$ready"
   assert_equal "$line" "ready unix:$dir/daemon.sock"
@@ -2023,20 +2022,16 @@ while True:
 }
 
 @test "a name that is given an address on two lines serves" {
-  unshare --net true || skip "only root can make a network of its own"
-  printf '127.0.0.1 twice\n127.0.0.1 twice\n' >"$dir/hosts"
-  # shellcheck disable=SC2016
-  launcher=(unshare --net --mount bash -c 'ip link set lo up &&
-    mount --bind "$1" /etc/hosts && shift && exec "$@"' bash "$dir/hosts")
+  use_own_network '127.0.0.1 twice' '127.0.0.1 twice'
   start_daemon --listen "twice:4747"
   assert_equal "$url" http://127.0.0.1:4747
 }
 
 @test "root finds the daemon of the service" {
-  unshare --mount true || skip "only root can make mounts of its own"
   # shellcheck disable=SC2016
   launcher=(unshare --mount bash -c 'mount -t tmpfs tmpfs /run && mkdir /run/counterd &&
     exec env RUNTIME_DIRECTORY=/run/counterd "$@"' bash)
+  "${launcher[@]}" true || skip "only root can make mounts of its own"
   start_daemon --workers 1
   try nsenter --target "$daemon_pid" --mount "$counterctl" --server "$url" workers
   assert_status 0

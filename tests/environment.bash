@@ -251,6 +251,16 @@ redis_answers() {
     $(redis-cli -s "$redis_socket" ping 2>&1) == *NOAUTH* ]]
 }
 
+# use_own_network LINE...: the next daemons run in a network of their own; the lines are their
+# /etc/hosts.
+use_own_network() {
+  printf '%s\n' "$@" >"$dir/hosts"
+  # shellcheck disable=SC2016
+  launcher=(unshare --net --mount bash -c 'ip link set lo up && mount --bind "$1" /etc/hosts &&
+    shift && exec "$@"' bash "$dir/hosts")
+  "${launcher[@]}" true || skip "only root can make networks and mounts of its own"
+}
+
 # start_python CODE [ARGUMENT...]: runs it in the background; the first line that it prints is
 # $said, nothing reads the rest. Sets $python_pid.
 start_python() {

@@ -369,8 +369,8 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   export COUNTERCTL_SERVER
   COUNTERCTL_SERVER=http://127.0.0.1:$(free_port)
   HOME=$dir/house assert_succeeds env -u XDG_STATE_HOME "$counterctl" spawn 3>&- 4>&-
-  assert_equal "$(stat -c '%u %a' "$dir/house/.local/state/counterd")" '0 700'
   assert_succeeds "$counterctl" stop
+  assert_equal "$(stat -c '%u %a' "$dir/house/.local/state/counterd")" '0 700'
 }
 
 @test "spawn --unless-running waits for a daemon that is not ready yet" {
