@@ -2080,7 +2080,7 @@ while True:
 @test "a server's address that does not answer leaves time for another one" {
   use_own_network '127.0.0.2 twice' '127.0.0.3 twice'
   start_daemon --listen 127.0.0.3:4747 --allow-host twice
-  launcher=(nsenter --target "$daemon_pid" --mount --net)
+  launcher=(nsenter --target "$daemon_pid" --mount --net --root)
   try timeout 20 "${launcher[@]}" "$python" -c '
 import socket, subprocess, sys
 listener = socket.socket()

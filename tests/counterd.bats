@@ -2033,7 +2033,7 @@ while True:
     exec env RUNTIME_DIRECTORY=/run/counterd "$@"' bash)
   "${launcher[@]}" true || skip "only root can make mounts of its own"
   start_daemon --workers 1
-  try nsenter --target "$daemon_pid" --mount "$counterctl" --server "$url" workers
+  try nsenter --target "$daemon_pid" --mount --root "$counterctl" --server "$url" workers
   assert_status 0
   assert_output_has ready
 }
