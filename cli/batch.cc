@@ -108,8 +108,9 @@ class Batch {
   Error stopped_by(const Error& error) const {
     if (last_line_ == 0) return {error.code, error.message + "; nothing was applied"};
     return {code_after_changes(error.code),
-            error.message + "; the lines up to " + std::to_string(last_line_) +
-                " were applied, none after them: go on with" + go_on_from(last_line_ + 1)};
+            error.message + "; the lines up to " + std::to_string(last_line_) + " were applied" +
+                (refusal_ == Code::kOk ? "" : ", but for those that were refused") +
+                ", none after them: go on with" + go_on_from(last_line_ + 1)};
   }
 
   std::string go_on_from(std::size_t line) const {

@@ -184,6 +184,9 @@ check_portions() {
   assert_stderr_has 'none after them: go on with --from 2401 --portion 100'
   try ctl report a
   assert_output 7900
+  try ctl -q batch --portion 1 < <(echo increment b --max 0; echo nonsense)
+  assert_refused 65
+  assert_stderr_has 'the lines up to 1 were applied, but for those that were refused, none after'
 }
 
 @test "a bad line stops before anything of its portion is applied, and says what was" {
