@@ -2,7 +2,9 @@
 // program's own fdatasync() and pwrite64(), which SQLite calls as well, count and fail as they are
 // told.
 #include <SQLiteCpp/SQLiteCpp.h>
+#include <fcntl.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -15,8 +17,10 @@
 #include <thread>
 
 #include "common/store/engines.h"
+#include "common/store/file_signs.h"
 #include "common/store/sqlite_shm.h"
 #include "common/store/sqlite_vfs.h"
+#include "common/unique_fd.h"
 #include "tests/catch.h"
 #include "tests/steps.h"
 #include "tests/temporary_directory.h"
@@ -28,6 +32,7 @@ std::atomic<int> sync_ms;            // how much longer each takes
 std::atomic<int> failing_syncs;      // that are still to fail
 std::atomic<int> spared_syncs;       // that do not fail before them
 std::atomic<int> write_error;        // of all writes; 0: they do not fail
+std::atomic<std::size_t> cut_bytes;  // of the end of a page: only these are not written; 0: all
 std::atomic<const char*> only_file;  // whose name ends like this fails; null: every one
 
 }  // namespace
@@ -79,11 +84,13 @@ extern "C" ssize_t pwrite64(int fd, const void* bytes, size_t size, off64_t offs
     const std::filesystem::path link = "/proc/self/fd/" + std::to_string(fd);
     return std::filesystem::read_symlink(link).extension() == only_file.load();
   };
-  if (write_error != 0 && (only_file == nullptr || is_it())) {
+  if (write_error != 0 && (only_file == nullptr || is_it()) &&
+      (cut_bytes == 0 || size == cut_bytes)) {
     errno = write_error;
     return -1;
   }
-  return syscall(SYS_pwrite64, fd, bytes, size, offset);
+  const bool has_page = size >= 1'024;
+  return syscall(SYS_pwrite64, fd, bytes, has_page ? size - cut_bytes : size, offset);
 }
 
 namespace counterd {
@@ -524,6 +531,32 @@ TEST_CASE("a quota that is used up is a store without room, and nothing happens"
   CHECK(run_one(*store, increment_of("a")).value == 3);
 }
 
+TEST_CASE("a commit that found no room is not found in the log later", "[sqlite]") {
+  const Place place;
+  const Sync sync = GENERATE(Sync::kFull, Sync::kNormal);
+  const auto store = place.open(sync);
+  for (int i = 0; i < 10; ++i) run_one(*store, increment_of("b"));
+  const bool begins_anew = GENERATE(false, true);
+  SQLite::Database(place.path, SQLite::OPEN_READWRITE).execAndGet("PRAGMA wal_checkpoint(RESTART)");
+  if (!begins_anew) run_one(*store, increment_of("b"));
+  const std::int64_t before = value_of(*store, "b").value_or(0);
+  // What is missing of the page, the end of the row of "a", is the same in the older log.
+  cut_bytes = 8;
+  write_error = ENOSPC;
+  const Outcome refused = run_one(*store, increment_of("b"));
+  write_error = 0;
+  cut_bytes = 0;
+  CHECK(refused.code == Code::kStoreFull);
+  const TemporaryDirectory crashed;
+  for (const std::string end : {"", "-wal"}) {
+    std::filesystem::copy_file(place.path + end, crashed / ("counters.db" + end));
+  }
+  StoreOptions options;
+  options.url = "sqlite:" + (crashed / "counters.db");
+  CHECK(value_of(*open_or_throw(options), "b") == before);
+  CHECK(run_one(*store, increment_of("b")).value == before + 1);
+}
+
 TEST_CASE("a commit whose place in the log's index has no room has not happened", "[sqlite]") {
   constexpr std::uint32_t kIndexed = 4'062;  // frames in the first part of the index
   const Place place;
@@ -634,6 +667,32 @@ TEST_CASE("who opens a database recovers it after a sync that failed or was neve
   CHECK(value_of(*place.open(), "a").value_or(0) >= 2);
   CHECK(place.wal_size() == 0);
   CHECK(run_one(*idle, increment_of("a")).code == Code::kOk);
+  place.open();
+  CHECK(place.wal_size() > 0);
+}
+
+TEST_CASE("a killed process vouches for no log while its locks are being released", "[sqlite]") {
+  const Place place;
+  run_one(*place.open(), increment_of("a"));
+  // Those of SQLite go first; so the next one to open it begins the shared memory anew.
+  const UniqueFd dying(open(place.path.c_str(), O_RDWR | O_CLOEXEC));
+  const auto inode_of = [](const std::string& path) {
+    struct stat found {};
+    REQUIRE(stat(path.c_str(), &found) == 0);
+    return found.st_ino;
+  };
+  give_sign(dying.get(), Sign::kLog, inode_of(place.path + "-wal"));
+  give_sign(dying.get(), Sign::kSharedMemory, inode_of(place.path + "-shm"));
+  {
+    SQLite::Database other(place.path, SQLite::OPEN_READWRITE);  // what it writes has no seal
+    other.exec("UPDATE counters SET value = 7");
+    sqlite3_db_config(other.getHandle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  }
+  REQUIRE(place.wal_size() > 0);
+  const auto store = place.open();
+  CHECK(place.wal_size() == 0);
+  CHECK(value_of(*store, "a") == 7);
+  run_one(*store, increment_of("a"));
   place.open();
   CHECK(place.wal_size() > 0);
 }

@@ -178,12 +178,15 @@ Result<void> SqliteDatabase::open_connection(bool wal_was_empty) {
 // Finds out whether the log is on the disk, and moves it into the database if that is in doubt.
 // After the log is opened: the kernel reports what fails from then on. Throws SQLite::Exception.
 Result<void> SqliteDatabase::settle_wal(bool wal_was_empty) {
-  const bool is_first = !file_.is_another_present();
+  // Others are seen for a moment after they were killed, when SQLite's own locks are gone, and the
+  // next one to open the log has begun the shared memory anew.
+  const bool is_first = !file_.is_another_present() || !was_trusted(handle());
   const bool sealed = is_first && is_sealed(file_.wal_path(), kLongestSealedBytes);
   const bool in_doubt = is_first && !wal_was_empty && !sealed;
   if (must_recover_ || in_doubt || !wait_for_syncs_of_others()) {
     if (const Result<void> recovered = move_wal_again(); !recovered) return recovered.error();
   } else {
+    if (is_first) trust_wal(handle());
     connection_->knows_log = sealed || wal_was_empty;
     if (sealed) connection_->synced_version = data_version();
   }
@@ -398,7 +401,7 @@ Result<void> SqliteDatabase::commit() {
   const int code = connection_->commit->tryExecuteStep();
   connection_->commit->tryReset();
   leave_commits_unsynced(handle(), false);
-  if (code == SQLITE_FULL) return full();
+  if (code == SQLITE_FULL && cut_off_commit(before)) return full();
   if (code != SQLITE_DONE) {
     distrust_wal();
     return Error{Code::kUnknown,
@@ -413,6 +416,14 @@ Result<void> SqliteDatabase::commit() {
   if (was_synced && !grew) connection_->synced_version = data_version();
   if (was_ours || grew) connection_->our_version = data_version();
   return {};
+}
+
+// False: the next start may yet find what a commit has left behind `end`.
+bool SqliteDatabase::cut_off_commit(const WalEnd& end) {
+  roll_back();
+  const UniqueFd wal = file_.open_wal(O_RDWR);
+  const auto page_bytes = static_cast<std::uint32_t>(connection_->page_bytes);
+  return wal && counterd::cut_off_commit(handle(), wal.get(), end, page_bytes);
 }
 
 Result<void> SqliteDatabase::sync_if_needed() {

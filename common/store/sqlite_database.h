@@ -72,8 +72,8 @@ class SqliteDatabase {
   // Ends a transaction that has only read. Throws SQLite::Exception.
   void end_reading();
   // Whatever stops it, the next start may find the transaction in the log and complete it
-  // (kUnknown), unless a write found no room (kStoreFull): it is the last frame that makes a
-  // commit, and that has not been written.
+  // (kUnknown), unless a write found no room, and what there is of the transaction was cut off
+  // (kStoreFull). REQUIRES: the turn is held
   Result<void> commit();
   // Leaves no transaction open.
   void roll_back();
@@ -126,6 +126,7 @@ class SqliteDatabase {
   int try_checkpoint(int mode, Deadline deadline);
   void distrust_wal();
   bool wait_for_syncs_of_others();
+  bool cut_off_commit(const WalEnd& end);
   bool is_synced();
   sqlite3* handle() const;
   Error cannot(std::string_view what, int error) const;  // errno

@@ -77,4 +77,15 @@ WalReading rewrite_wal(sqlite3* connection, int wal) {
   return written;
 }
 
+// The commit may have begun the log anew. If it is neither, others have written since, over it.
+bool cut_off_commit(sqlite3* connection, int wal, const WalEnd& end, std::uint32_t page_bytes) {
+  const ShmLock write(connection, ShmLocks::kWrite);
+  if (write.code() != SQLITE_OK) return false;
+  const WalEnd now = end_of_wal(connection);
+  if (now != end && now.frames != 0) return false;
+  const std::size_t bytes =
+      now.frames == 0 ? 0 : kWalHeader + now.frames * (kFrameHeader + page_bytes);
+  return ftruncate(wal, static_cast<off_t>(bytes)) == 0 && fsync(wal) == 0;
+}
+
 }  // namespace counterd

@@ -1,5 +1,7 @@
 // What is left of an SQLite log after a failed sync, found out and written again. The kernel may
 // have given up the memory of what it could not write: the file then has what the disk has.
+//
+// And what is left in it of a commit that found no room.
 #pragma once
 
 #include <sqlite3.h>
@@ -42,5 +44,11 @@ WalCheck examine_wal(sqlite3* connection, int wal, const std::optional<WalEnd>& 
 // Writes the log's file as it is, and syncs it. kLost: it no longer is as it was written.
 // REQUIRES: nobody writes to it meanwhile
 WalReading rewrite_wal(sqlite3* connection, int wal);
+
+// Cuts off what a commit that has failed left behind the end of the log, which was `end` before it,
+// and syncs that. Where bytes are missing that an older log has left in their place, the next
+// recovery would find that commit to be whole. False: it may yet be found. REQUIRES: the connection
+// has no transaction
+bool cut_off_commit(sqlite3* connection, int wal, const WalEnd& end, std::uint32_t page_bytes);
 
 }  // namespace counterd

@@ -180,7 +180,12 @@ void trust_wal(sqlite3* connection) {
   std::uint32_t after = 0;
   do {
     after = ((before & kGenerationMask) + kGeneration) & kGenerationMask;
+    if (after == 0) after = kGeneration;  // 0: nobody has
   } while (!doubt.compare_exchange_weak(before, after | (before & kDamagedBit)));
+}
+
+bool was_trusted(sqlite3* connection) {
+  return (doubt_of(database_file(connection)) & kGenerationMask) != 0;
 }
 
 }  // namespace counterd

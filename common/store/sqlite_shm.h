@@ -88,5 +88,7 @@ void doubt_wal(sqlite3* connection);
 // Nothing is in doubt, except for syncs that begin from now on. REQUIRES: the turn is held, and all
 // that the log holds is on the disk
 void trust_wal(sqlite3* connection);
+// Whether anybody has trusted the log since the memory was made.
+bool was_trusted(sqlite3* connection);
 
 }  // namespace counterd
