@@ -17,6 +17,13 @@ inline std::string lower_case(std::string text) {
   return text;
 }
 
+// Takes the text before the next `end` off the front, and that `end`; all of it if there is none.
+inline std::string_view take_until(std::string_view& text, char end) {
+  const std::string_view taken = text.substr(0, text.find(end));
+  text.remove_prefix(std::min(taken.size() + 1, text.size()));
+  return taken;
+}
+
 // `text` without any of the characters `blanks` before and after it.
 inline std::string_view trim(std::string_view text, std::string_view blanks = " \t") {
   const std::size_t begin = std::min(text.find_first_not_of(blanks), text.size());

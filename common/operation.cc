@@ -8,6 +8,7 @@
 #define XXH_INLINE_ALL  // so that no program has another library to load
 #include <xxhash.h>
 
+#include "common/ascii.h"
 #include "common/number.h"
 
 namespace counterd {
@@ -54,10 +55,8 @@ std::string explain_bound(const Operation& operation, const Outcome& outcome) {
 // The window as people say it: "per day in Europe/Berlin".
 std::string say_window(std::string_view window) {
   if (window.empty()) return "without a window";
-  const std::size_t space = window.find(' ');
-  const std::string period = "per " + std::string(window.substr(0, space));
-  const std::string timezone(window.substr(space + 1));
-  return timezone.empty() ? period : period + " in " + timezone;
+  const std::string period = "per " + std::string(take_until(window, ' '));
+  return window.empty() ? period : period + " in " + std::string(window);
 }
 
 std::string explain_window(const Operation& operation, const Outcome& outcome) {

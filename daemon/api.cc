@@ -396,8 +396,8 @@ Result<Question> decode_for(const Found& found, const RequestHead& head, std::st
 Decoded decode(const RequestHead& head, std::string_view body, const ApiOptions& options) {
   Decoded decoded{{nullptr, wants_plain_text(head.accept), head.method == "HEAD"},
                   Question(Nothing{})};
-  const std::string_view path = head.target.substr(0, head.target.find('?'));
-  const std::string_view query = head.target.substr(std::min(path.size() + 1, head.target.size()));
+  std::string_view query = head.target;
+  const std::string_view path = take_until(query, '?');
   const Found found = find_route(head.method, path, options);
   const bool changes = head.method == "POST" || head.method == "DELETE" ||
                        (found.route != nullptr && found.route->gets_may_write);

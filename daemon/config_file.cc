@@ -67,8 +67,7 @@ Result<void> read_line(std::string_view line, std::size_t number,
 Result<std::vector<ConfigSetting>> parse_config(std::string_view text) {
   std::vector<ConfigSetting> settings;
   for (std::size_t number = 1; !text.empty(); ++number) {
-    const std::string_view line = trim(take_before(text, "\n"), " \t\r");
-    if (!text.empty()) text.remove_prefix(1);
+    const std::string_view line = trim(take_until(text, '\n'), " \t\r");
     if (line.empty() || line.front() == '#' || line.front() == ';') continue;
     if (const Result<void> read = read_line(line, number, settings); !read) {
       return Error{Code::kConfig, "line " + std::to_string(number) + ": " + read.error().message};

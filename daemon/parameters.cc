@@ -30,18 +30,16 @@ Result<std::string> decode_part(std::string_view part) {
 Result<Parameters> split_pairs(std::string_view text) {
   Parameters pairs;
   while (!text.empty()) {
-    const std::string_view pair = text.substr(0, text.find('&'));
-    text.remove_prefix(std::min(pair.size() + 1, text.size()));
-    const std::string_view name = pair.substr(0, pair.find('='));
-    Result<std::string> decoded_name = decode_part(name);
-    if (!decoded_name) return decoded_name.error();
-    Result<std::string> value = decode_part(pair.substr(std::min(name.size() + 1, pair.size())));
+    std::string_view pair = take_until(text, '&');
+    Result<std::string> name = decode_part(take_until(pair, '='));
+    if (!name) return name.error();
+    Result<std::string> value = decode_part(pair);
     if (!value) return value.error();
     if (pairs.size() == kMaxParameters) {
       return Error{Code::kBadParameter,
                    "more than " + std::to_string(kMaxParameters) + " parameters"};
     }
-    pairs.emplace_back(std::move(*decoded_name), std::move(*value));
+    pairs.emplace_back(std::move(*name), std::move(*value));
   }
   return pairs;
 }

@@ -60,9 +60,7 @@ bool begins_with(std::string_view text, std::string_view start) {
 // Whether the comma-separated list `value` has the element `name`, in lower case.
 bool list_has(std::string_view value, std::string_view name) {
   while (!value.empty()) {
-    const std::size_t comma = std::min(value.find(','), value.size());
-    if (is_named(trim(value.substr(0, comma)), name)) return true;
-    value.remove_prefix(std::min(comma + 1, value.size()));
+    if (is_named(trim(take_until(value, ',')), name)) return true;
   }
   return false;
 }

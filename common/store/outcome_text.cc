@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "common/ascii.h"
 #include "common/number.h"
 
 namespace counterd {
@@ -49,13 +50,6 @@ bool read_outcome_line(std::string_view line, Outcome& outcome) {
   if (!read_lenient(take_until(line, ' '), outcome.expires_at_ms)) return false;
   outcome.window = line;
   return true;
-}
-
-std::string_view take_until(std::string_view& text, char end) {
-  const std::size_t length = std::min(text.find(end), text.size());
-  const std::string_view taken = text.substr(0, length);
-  text.remove_prefix(std::min(length + 1, text.size()));
-  return taken;
 }
 
 }  // namespace counterd

@@ -20,7 +20,4 @@ void append_outcome_line(std::string& text, const Outcome& outcome);
 // Reads a line without its end. False: it is not one.
 bool read_outcome_line(std::string_view line, Outcome& outcome);
 
-// Takes the text up to `end` off the front.
-std::string_view take_until(std::string_view& text, char end);
-
 }  // namespace counterd

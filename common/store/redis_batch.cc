@@ -5,6 +5,7 @@
 #include <cctype>
 #include <utility>
 
+#include "common/ascii.h"
 #include "common/store/outcome_text.h"
 
 namespace counterd {
