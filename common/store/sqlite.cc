@@ -84,12 +84,8 @@ SqliteStore::~SqliteStore() {
   const auto end = [] { return steady_clock::now() + kEndPatience; };
   if (database_.must_recover() && take_turn(end(), end())) turn_.yield();
   if (database_.must_recover() || database_.is_wal_damaged()) return;
-  // A seal is not worth waiting for.
-  const bool waits = options_.empty_wal || database_.is_deleted();
-  if (!turn_.take(waits ? end() : steady_clock::now())) return;
-  database_.set_wal_of_deleted_aside();
-  options_.empty_wal ? database_.empty_wal(end()) : database_.seal();
-  database_.leave();  // last: whoever would take our log for that of another database is refused
+  if (!turn_.take(database_.is_end_worth_waiting() ? end() : steady_clock::now())) return;
+  database_.end(end());
   turn_.yield();
 }
 
@@ -217,9 +213,7 @@ Result<ListPage> SqliteStore::list(const ListQuery& query, Deadline deadline) {
     if (const Result<void> known = database_.check_version(); !known) return known.error();
     page = database_.counters().list(query, unix_now_ms());
   } catch (const SQLite::Exception& exception) {
-    const Error error = database_.note_failure(exception, "cannot read the database ");
-    database_.roll_back();
-    return error;
+    return database_.note_failure(exception, "cannot read the database ");
   }
   if (const Result<void> synced = database_.sync_if_needed(); !synced) {
     return Error{Code::kUnavailable, synced.error().message};
@@ -232,9 +226,7 @@ Result<void> SqliteStore::probe(Deadline deadline) {
   try {
     return database_.check_version();
   } catch (const SQLite::Exception& exception) {
-    const Error error = database_.note_failure(exception, "cannot read the database ");
-    database_.roll_back();
-    return error;
+    return database_.note_failure(exception, "cannot read the database ");
   }
 }
 

@@ -469,6 +469,12 @@ void SqliteDatabase::roll_back() {
   }
 }
 
+void SqliteDatabase::end(Deadline deadline) {
+  set_wal_of_deleted_aside();
+  options_.empty_wal ? empty_wal(deadline) : seal();
+  file_.leave();  // last: whoever would take our log for that of another database is refused
+}
+
 void SqliteDatabase::set_wal_of_deleted_aside() {
   if (file_.is_another_present()) return;
   const std::string aside = file_.set_wal_of_deleted_aside();
@@ -523,10 +529,11 @@ Error SqliteDatabase::full() const {
 
 Error SqliteDatabase::note_failure(const SQLite::Exception& exception, std::string_view doing) {
   const int code = exception.getErrorCode();
-  if (code == SQLITE_FULL) return full();
   if (code == SQLITE_IOERR || code == SQLITE_CORRUPT || code == SQLITE_NOTADB) distrust_wal();
   // The log was just being made when it was opened, and could only be read.
   if (code == SQLITE_READONLY) must_recover_ = true;
+  roll_back();
+  if (code == SQLITE_FULL) return full();
   std::string hint;
   if (code == SQLITE_BUSY) hint = " by another program that uses it (lslocks shows which)";
   if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) hint = kCheckDatabase;

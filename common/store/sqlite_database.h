@@ -92,23 +92,20 @@ class SqliteDatabase {
   // where others or the disk are in the way. REQUIRES: the turn is held
   void checkpoint(int mode, Deadline deadline);
 
-  // The end, in good order. The last one to use a database that is deleted gives its log another
-  // name (sqlite_file.h). REQUIRES: the turn is held
-  void set_wal_of_deleted_aside();
-  // The last one to use the database moves the log into it and empties it, as far as others let it
-  // by `deadline`. REQUIRES: the turn is held, must_recover() is false
-  void empty_wal(Deadline deadline);
-  // Or the log stays, sealed if all that it holds is on the disk. REQUIRES: the same
-  void seal();
-  // From now on others do not see that the database is in use here. REQUIRES: the turn is held
-  void leave() { file_.leave(); }
-  bool is_deleted() const { return file_.is_deleted(); }
+  // The end, in good order: from now on others do not see that the database is in use here. The
+  // last one to use it empties the log, as far as others let it by `deadline`, if the options say
+  // so; otherwise the log stays, sealed if all that it holds is on the disk. That of a deleted
+  // database gets another name (sqlite_file.h).
+  // REQUIRES: the turn is held, must_recover() and is_wal_damaged() are false
+  void end(Deadline deadline);
+  // Whether end() does what is worth waiting for the turn.
+  bool is_end_worth_waiting() const { return options_.empty_wal || file_.is_deleted(); }
   // Whether the log has been found damaged, so that it is to stay as it is.
   bool is_wal_damaged() const;
 
-  // What `exception`, met before a commit, means: nothing has happened. After an I/O error, or
-  // where the database looks damaged, must_recover() is true. `doing` goes before the path in the
-  // message.
+  // What `exception`, met before a commit, means: nothing has happened. Leaves no transaction open.
+  // After an I/O error, or where the database looks damaged, must_recover() is true. `doing` goes
+  // before the path in the message.
   Error note_failure(const SQLite::Exception& exception, std::string_view doing);
 
  private:
@@ -123,6 +120,9 @@ class SqliteDatabase {
   Result<void> check_wal();
   Result<void> write_wal_again();
   Result<void> begin(SQLite::Statement& statement);
+  void set_wal_of_deleted_aside();
+  void empty_wal(Deadline deadline);
+  void seal();
   int try_checkpoint(int mode, Deadline deadline);
   void distrust_wal();
   bool wait_for_syncs_of_others();
