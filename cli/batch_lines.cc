@@ -28,10 +28,13 @@ bool is_object(std::string_view line) {
 // Language, 2.2.3).
 constexpr std::string_view kEscapedInQuotes = "\\\"$`";
 
+// Splits a line into words as a shell does: at blanks; '…', "…" and a backslash quote what they
+// hold; a # at the start of a word begins a comment. Nothing is expanded.
 class Splitter {
  public:
   explicit Splitter(std::string_view line) : rest_(line) {}
 
+  // kBadParameter: a quotation is not closed, or nothing follows a backslash.
   Result<std::vector<std::string>> split() {
     while (skip_blanks()) {
       std::string word;
@@ -85,10 +88,6 @@ class Splitter {
 };
 
 }  // namespace
-
-Result<std::vector<std::string>> split_words(std::string_view line) {
-  return Splitter(line).split();
-}
 
 BatchLines::BatchLines(std::istream& input, std::string name, std::size_t from)
     : input_(input), name_(std::move(name)), from_(from), buffer_(kMaxLineBytes + 1) {
@@ -171,7 +170,7 @@ Result<std::optional<Operation>> BatchLines::read_object() const {
 
 // Nothing: the line has no words.
 Result<std::optional<Operation>> BatchLines::read_words() {
-  Result<std::vector<std::string>> words = split_words(line_);
+  Result<std::vector<std::string>> words = Splitter(line_).split();
   if (!words) return words.error();
   if (words->empty()) return std::optional<Operation>();
   const auto found = commands_.find(words->front());

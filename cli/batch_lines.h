@@ -17,11 +17,6 @@
 
 namespace counterd {
 
-// Splits a line into words as a shell does: at blanks; '…', "…" and a backslash quote what they
-// hold; a # at the start of a word begins a comment. Nothing is expanded.
-// kBadParameter: a quotation is not closed, or nothing follows a backslash.
-Result<std::vector<std::string>> split_words(std::string_view line);
-
 // Lines, and the operations that they hold, in order.
 struct Portion {
   Operation group;                 // kEach; its members are those of `lines`

@@ -111,7 +111,8 @@ Result<void> set_key(const Globals& globals, const std::optional<std::string>& g
 }
 
 Code code_after_changes(Code code) {
-  return code_info(code).exit_status == kNothingApplied ? Code::kIo : code;
+  const int nothing_applied = code_info(Code::kUnavailable).exit_status;
+  return code_info(code).exit_status == nothing_applied ? Code::kIo : code;
 }
 
 std::string key_option(const std::string& key) {

@@ -71,9 +71,6 @@ struct CodeInfo {
 
 const CodeInfo& code_info(Code code);
 
-// The exit status that says that nothing was applied and that trying again is safe.
-inline constexpr int kNothingApplied = 69;
-
 // "urn:counterd:error:" and the type of `code`: the `type` of a problem document (RFC 9457, 3.1.1).
 std::string problem_type(Code code);
 

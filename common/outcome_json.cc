@@ -30,6 +30,17 @@ void append_moment(std::string& out, std::string_view name, std::int64_t ms) {
   }
 }
 
+void append_room(std::string& out, const Operation& operation, const Outcome& outcome) {
+  if (const std::optional<std::uint64_t> left = remaining(operation, outcome.value)) {
+    append_member(out, "remaining");
+    out += std::to_string(*left);
+  }
+  if (operation.lifetime.window) {
+    append_member(out, "resets_at");
+    out.append("\"").append(format_timestamp(outcome.expires_at_ms)).append("\"");
+  }
+}
+
 }  // namespace
 
 void append_outcome_json(std::string& out, const Operation& operation, const Outcome& outcome) {
@@ -55,17 +66,6 @@ void append_outcome_json(std::string& out, const Operation& operation, const Out
       append_moment(out, "expires_at", outcome.expires_at_ms);
   }
   out += '}';
-}
-
-void append_room(std::string& out, const Operation& operation, const Outcome& outcome) {
-  if (const std::optional<std::uint64_t> left = remaining(operation, outcome.value)) {
-    append_member(out, "remaining");
-    out += std::to_string(*left);
-  }
-  if (operation.lifetime.window) {
-    append_member(out, "resets_at");
-    out.append("\"").append(format_timestamp(outcome.expires_at_ms)).append("\"");
-  }
 }
 
 void append_bound(std::string& out, const Operation& operation, const Outcome& outcome) {
