@@ -103,11 +103,8 @@ void read_environment(Words& words, bool asks_daemon) {
 }
 
 Result<void> check_store(const Words& words, Globals& globals) {
-  const std::optional<Sync> sync = words.sync ? parse_sync(*words.sync) : Sync::kFull;
-  if (!sync) {
-    return Error{Code::kUsage,
-                 words.sync_name + " is full or normal, not " + quote_for_people(*words.sync)};
-  }
+  const Result<Sync> sync = words.sync ? parse_sync(*words.sync) : Sync::kFull;
+  if (!sync) return Error{Code::kUsage, words.sync_name + ": " + sync.error().message};
   const std::string prefix = words.redis_prefix.value_or(globals.store.redis_prefix);
   if (const Result<void> checked = check_redis_prefix(prefix); !checked) {
     return Error{Code::kUsage, checked.error().message};

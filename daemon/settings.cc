@@ -55,8 +55,8 @@ Values get_store(const DaemonOptions& options) {
 }
 
 Result<void> set_sync(DaemonOptions& options, const std::string& value) {
-  const std::optional<Sync> sync = parse_sync(value);
-  if (!sync) return Error{Code::kConfig, quote_for_people(value) + " is neither full nor normal"};
+  const Result<Sync> sync = parse_sync(value);
+  if (!sync) return sync.error();
   options.store.sync = *sync;
   return {};
 }

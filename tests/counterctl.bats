@@ -1758,7 +1758,7 @@ check_snapshot() {
   assert_refused 65
   assert_stderr_has "COUNTERCTL_TIMEOUT 'soon'"
   COUNTERCTL_SYNC=often assert_usage_error report
-  assert_stderr_has "COUNTERCTL_SYNC is full or normal, not 'often'"
+  assert_stderr_has "COUNTERCTL_SYNC: 'often' is neither full nor normal"
 }
 
 @test "an option that is given twice, or without its value, is named" {

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/quote.h"
 #include "common/store/engines.h"
 
 namespace counterd {
@@ -28,10 +29,10 @@ Result<std::unique_ptr<Store>> open_store(const StoreOptions& options) {
   return open_redis_store(std::get<RedisLocation>(*location), options);
 }
 
-std::optional<Sync> parse_sync(std::string_view text) {
+Result<Sync> parse_sync(std::string_view text) {
   if (text == "full") return Sync::kFull;
   if (text == "normal") return Sync::kNormal;
-  return std::nullopt;
+  return Error{Code::kConfig, quote_for_people(text) + " is neither full nor normal"};
 }
 
 std::string to_string(Sync sync) {

@@ -67,7 +67,6 @@
 #include <chrono>
 #include <cstddef>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -82,8 +81,8 @@ namespace counterd {
 
 enum class Sync : unsigned char { kFull, kNormal };
 
-// "full" or "normal". Nothing: the text is neither.
-std::optional<Sync> parse_sync(std::string_view text);
+// "full" or "normal"; kConfig: the text is neither.
+Result<Sync> parse_sync(std::string_view text);
 std::string to_string(Sync sync);
 
 // The longest StoreOptions::timeout: a quarter of the time for which Redis knows a batch.
