@@ -2,10 +2,10 @@
 
 #include <filesystem>
 
+#include "common/limits.h"
 #include "common/number.h"
 #include "common/path.h"
 #include "common/quote.h"
-#include "common/unix_socket.h"
 
 namespace counterd {
 namespace {

@@ -26,6 +26,9 @@ inline constexpr std::chrono::hours kMaxKeyLifetime{24 * 365};
 // database, if they are of single operations.
 inline constexpr std::size_t kDefaultMaxKeys = 10'000'000;
 
+// The path of a Unix socket, in bytes: the longest that fits into its address (unix(7)).
+inline constexpr std::size_t kMaxSocketPath = 107;
+
 // Request target: holds every route with every parameter.
 inline constexpr std::size_t kMaxTargetBytes = 2 * 1024;
 

@@ -7,7 +7,11 @@
 #include <thread>
 #include <utility>
 
+#include "common/limits.h"
+
 namespace counterd {
+
+static_assert(kMaxSocketPath == sizeof(sockaddr_un::sun_path) - 1);  // and a NUL
 
 sockaddr_un unix_address(std::string_view path) {
   sockaddr_un address{};

@@ -5,7 +5,6 @@
 #include <sys/types.h>
 #include <sys/un.h>
 
-#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -14,10 +13,7 @@
 
 namespace counterd {
 
-// The longest path of a socket, in bytes: 107 (unix(7)).
-inline constexpr std::size_t kMaxSocketPath = sizeof(sockaddr_un::sun_path) - 1;
-
-// REQUIRES: `path` has at most kMaxSocketPath bytes
+// REQUIRES: `path` has at most kMaxSocketPath (limits.h) bytes
 sockaddr_un unix_address(std::string_view path);
 
 // The name of a socket in the file system, which this process has just given to it. Removed at the

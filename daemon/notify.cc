@@ -10,6 +10,7 @@
 
 #include "common/environment.h"
 #include "common/error.h"
+#include "common/limits.h"
 #include "common/number.h"
 #include "common/unique_fd.h"
 #include "common/unix_socket.h"

@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include "common/endpoint.h"
+#include "common/limits.h"
 #include "common/number.h"
 #include "common/quote.h"
 #include "common/state_directory.h"
-#include "common/unix_socket.h"
 
 namespace counterd {
 namespace {
