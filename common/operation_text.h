@@ -5,15 +5,14 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
-#include <vector>
 
 #include "common/error.h"
+#include "common/json.h"
 #include "common/operation.h"
 
 namespace counterd {
 
-using Parameters = std::vector<std::pair<std::string, std::string>>;
+using Parameters = FlatObject;  // a JSON object's members are read as they are
 
 // The text of the parameter `name`; null if it is not given.
 const std::string* find_parameter(const Parameters& parameters, std::string_view name);
