@@ -21,10 +21,15 @@
 
 namespace counterd {
 
+class Connection;
 class Server;
 
-// Where the server keeps a connection.
-struct Guest;
+// A connection as the server keeps it, in the list of its phase.
+struct Guest {
+  std::shared_ptr<Connection> connection;
+  Deadline deadline;         // of the phase
+  std::size_t buffered = 0;  // what it holds, as last noted
+};
 using GuestPlace = std::list<Guest>::iterator;
 
 // What a connection waits for; the server cuts off what waits too long (limits.h).

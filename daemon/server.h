@@ -20,13 +20,6 @@
 
 namespace counterd {
 
-// A connection as the server keeps it, in the list of its phase.
-struct Guest {
-  std::shared_ptr<Connection> connection;
-  Deadline deadline;         // of the phase
-  std::size_t buffered = 0;  // what it holds, as last noted
-};
-
 class Server {
  public:
   // `batcher` outlives the server. At `max_connections` those that have long been idle make way for
