@@ -172,7 +172,11 @@ void Batcher::serve() {
   if (!waiting_.steps.empty()) serve_batch();
   const auto next = std::find_if(queries_.begin(), queries_.end(),
                                  [this](const Query& query) { return is_due(query); });
-  if (next != queries_.end()) serve_query(static_cast<std::size_t>(next - queries_.begin()));
+  if (next != queries_.end()) {
+    const Query query = std::move(*next);
+    queries_.erase(next);
+    serve_query(query);
+  }
   stand_in_.cover([this] { store_->tidy(); });
 }
 
@@ -186,10 +190,7 @@ bool Batcher::is_due(const Query& query) const {
                       [&](const Ticket& ticket) { return ticket.waiter == query.ticket.waiter; });
 }
 
-void Batcher::serve_query(std::size_t place) {
-  const auto next = queries_.begin() + static_cast<std::ptrdiff_t>(place);
-  const Query query = std::move(*next);
-  queries_.erase(next);
+void Batcher::serve_query(const Query& query) {
   // All at once: probes that nobody waits for any more then hold up nobody when the store hangs.
   const bool probes = std::holds_alternative<Probe>(query.question);
   const std::vector<Ticket> others = probes ? take_probes() : std::vector<Ticket>();

@@ -81,7 +81,7 @@ class Batcher {
   void serve();
   void serve_batch();
   bool is_due(const Query& query) const;
-  void serve_query(std::size_t place);
+  void serve_query(const Query& query);
   bool take_turn();
   void answer_without_turn(const Error& error);
   void learn();
