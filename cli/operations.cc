@@ -3,7 +3,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 
-#include "common/number.h"
 #include "common/outcome_json.h"
 
 namespace counterd {

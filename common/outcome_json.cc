@@ -1,6 +1,5 @@
 #include "common/outcome_json.h"
 
-#include "common/calendar.h"
 #include "common/number.h"
 
 namespace counterd {

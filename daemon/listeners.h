@@ -10,7 +10,6 @@
 
 #include <sys/socket.h>
 
-#include <string>
 #include <vector>
 
 #include "common/endpoint.h"

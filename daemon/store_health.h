@@ -9,7 +9,7 @@
 
 #include "common/deadline.h"
 #include "common/error.h"
-#include "common/store/store.h"
+#include "common/operation.h"
 
 namespace counterd {
 

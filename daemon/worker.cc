@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <asio/io_context.hpp>
 #include <asio/signal_set.hpp>
-#include <cerrno>
 #include <csignal>
 #include <optional>
 #include <system_error>

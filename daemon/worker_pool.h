@@ -15,7 +15,6 @@
 
 #include <chrono>
 #include <optional>
-#include <utility>
 #include <vector>
 
 #include "common/control.h"

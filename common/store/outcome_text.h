@@ -6,7 +6,6 @@
 // of the latest change and of the end, and for a w the counter's window, if it has one.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <string_view>
 

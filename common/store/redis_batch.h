@@ -10,7 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "common/store/store.h"
+#include "common/operation.h"
 
 namespace counterd {
 

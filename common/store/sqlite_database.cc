@@ -12,6 +12,7 @@
 #include "common/store/sqlite_repair.h"
 #include "common/store/sqlite_schema.h"
 #include "common/store/sqlite_seal.h"
+#include "common/store/sqlite_shm.h"
 #include "common/store/sqlite_vfs.h"
 
 namespace counterd {

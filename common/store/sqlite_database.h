@@ -29,7 +29,7 @@
 #include "common/store/sqlite_counters.h"
 #include "common/store/sqlite_file.h"
 #include "common/store/sqlite_keys.h"
-#include "common/store/sqlite_shm.h"
+#include "common/store/sqlite_wal.h"
 #include "common/store/store.h"
 
 namespace counterd {
