@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <csignal>
-#include <string>
 
 #include "common/log.h"
 #include "common/number.h"
@@ -19,11 +18,11 @@ constexpr milliseconds kFirstPause{100};
 constexpr milliseconds kLongestPause{10'000};
 constexpr milliseconds kLongestPauseWithoutService{1'000};
 
-std::string name_of_worker(std::size_t slot, pid_t pid) {
-  return "worker " + std::to_string(slot) + " (pid " + std::to_string(pid) + ")";
-}
-
 }  // namespace
+
+std::string WorkerPool::Worker::name() const {
+  return "worker " + std::to_string(slot) + " (pid " + std::to_string(process.pid) + ")";
+}
 
 WorkerPool::WorkerPool(Listeners listeners, WorkerProgram program, int wanted,
                        milliseconds drain_timeout)
@@ -37,17 +36,18 @@ WorkerPool::WorkerPool(Listeners listeners, WorkerProgram program, int wanted,
 
 void WorkerPool::add_to(std::vector<pollfd>& polled) const {
   for (const Slot& slot : slots_) {
-    const bool has_word = slot.state == WorkerState::kStarting || slot.state == WorkerState::kReady;
-    if (has_word) polled.push_back({slot.process.lifeline.get(), POLLIN, 0});
+    const WorkerState state = slot.worker.state;
+    const bool has_word = state == WorkerState::kStarting || state == WorkerState::kReady;
+    if (has_word) polled.push_back({slot.worker.process.lifeline.get(), POLLIN, 0});
   }
 }
 
 WorkerPool::Clock::time_point WorkerPool::next_deadline() const {
   auto next = Clock::time_point::max();
-  for (const Leaving& worker : leaving_) next = std::min(next, worker.kill_at);
+  for (const Worker& worker : leaving_) next = std::min(next, worker.kill_at);
   for (const Slot& slot : slots_) {
-    next = std::min(next, slot.kill_at);
-    if (slot.state != WorkerState::kWaiting || draining_) continue;
+    next = std::min(next, slot.worker.kill_at);
+    if (slot.worker.state != WorkerState::kWaiting || draining_) continue;
     // One that retires goes away once all behind it are gone, which wakes nobody.
     next = std::min(next, slot.retiring ? Clock::now() + kFirstPause : slot.start_at);
   }
@@ -56,82 +56,83 @@ WorkerPool::Clock::time_point WorkerPool::next_deadline() const {
 
 void WorkerPool::start_due() {
   if (draining_) return;
-  for (std::size_t i = 0; i < slots_.size(); ++i) {
-    const bool idle = slots_[i].state == WorkerState::kWaiting;
-    const bool needed = !slots_[i].retiring || listeners_.has_queued(i);
-    if (idle && needed && slots_[i].start_at <= Clock::now()) start(i);
+  for (Slot& slot : slots_) {
+    const bool idle = slot.worker.state == WorkerState::kWaiting;
+    const bool needed = !slot.retiring || listeners_.has_queued(slot.worker.slot);
+    if (idle && needed && slot.start_at <= Clock::now()) start(slot);
   }
 }
 
-void WorkerPool::start(std::size_t index) {
-  Slot& slot = slots_[index];
+void WorkerPool::start(Slot& slot) {
   Result<WorkerProcess> process =
-      start_worker(program_.binary, first_ready_ ? program_.setup : program_.first_setup, index,
-                   listeners_.sockets_of(index));
+      start_worker(program_.binary, first_ready_ ? program_.setup : program_.first_setup,
+                   slot.worker.slot, listeners_.sockets_of(slot.worker.slot));
   if (!process) {
     back_off(slot);
     return log_line(process.error().message + "; next try in " +
                     std::to_string(slot.pause.count()) + " ms");
   }
-  slot.process = std::move(*process);
-  enter(slot, WorkerState::kStarting);
+  slot.worker.process = std::move(*process);
+  enter(slot.worker, WorkerState::kStarting);
 }
 
 void WorkerPool::take_words() {
-  for (std::size_t i = 0; i < slots_.size(); ++i) {
-    if (slots_[i].process.lifeline) take_word_of(i);
+  for (Slot& slot : slots_) {
+    if (slot.worker.process.lifeline) take_word_of(slot);
   }
 }
 
-void WorkerPool::take_word_of(std::size_t index) {
-  Slot& slot = slots_[index];
+void WorkerPool::take_word_of(Slot& slot) {
+  Worker& worker = slot.worker;
   char word = 0;
-  const ssize_t size = recv(slot.process.lifeline.get(), &word, 1, 0);
-  if (size == 0) slot.process.lifeline.reset();  // it has ended, and SIGCHLD tells how
+  const ssize_t size = recv(worker.process.lifeline.get(), &word, 1, 0);
+  if (size == 0) worker.process.lifeline.reset();  // it has ended, and SIGCHLD tells how
   if (size != 1) return;
-  if (word == kReadyWord && slot.state == WorkerState::kStarting) become_ready(slot);
-  if (word == kLeavingWord && !draining_ && slot.state != WorkerState::kDraining) let_go(index);
+  if (word == kReadyWord && worker.state == WorkerState::kStarting) become_ready(slot);
+  if (word == kLeavingWord && !draining_ && worker.state != WorkerState::kDraining) let_go(slot);
 }
 
 void WorkerPool::become_ready(Slot& slot) {
-  enter(slot, WorkerState::kReady);
+  enter(slot.worker, WorkerState::kReady);
   slot.pause = milliseconds(0);
   route();
   first_ready_ = true;
-  if (slot.retiring || draining_) drain(slot);
+  if (slot.retiring || draining_) drain(slot.worker);
 }
 
 // The worker was told to end, by somebody else.
-void WorkerPool::let_go(std::size_t index) {
-  Slot& slot = slots_[index];
-  log_line(name_of_worker(index, slot.process.pid) + " was told to end; it is replaced");
-  leaving_.push_back({std::exchange(slot.process, {}), index, unix_now_ms(), end_of_patience()});
-  enter(slot, WorkerState::kWaiting);
+void WorkerPool::let_go(Slot& slot) {
+  Worker& leaving = leaving_.emplace_back(vacate(slot));
+  leaving.kill_at = end_of_patience();
+  enter(leaving, WorkerState::kLeaving);
+  log_line(leaving.name() + " was told to end; it is replaced");
+}
+
+// The worker that the slot had; the slot is free for another one, at once.
+WorkerPool::Worker WorkerPool::vacate(Slot& slot) {
   slot.start_at = Clock::now();
+  Worker none{slot.worker.slot};
+  enter(none, WorkerState::kWaiting);
+  return std::exchange(slot.worker, std::move(none));
 }
 
 std::optional<int> WorkerPool::reap() {
   std::optional<int> fatal;
   int status = 0;
   for (pid_t pid = waitpid(-1, &status, WNOHANG); pid > 0; pid = waitpid(-1, &status, WNOHANG)) {
-    std::erase_if(leaving_, [pid](const Leaving& worker) { return worker.process.pid == pid; });
-    for (std::size_t i = 0; i < slots_.size(); ++i) {
-      if (slots_[i].process.pid != pid) continue;
-      if (const std::optional<int> end = take_end_of(i, status)) fatal = end;
+    std::erase_if(leaving_, [pid](const Worker& worker) { return worker.process.pid == pid; });
+    for (Slot& slot : slots_) {
+      if (slot.worker.process.pid != pid) continue;
+      if (const std::optional<int> end = take_end_of(slot, status)) fatal = end;
     }
   }
   return fatal;
 }
 
-std::optional<int> WorkerPool::take_end_of(std::size_t index, int status) {
-  Slot& slot = slots_[index];
-  const std::string name = name_of_worker(index, slot.process.pid);
-  const WorkerState state = slot.state;
-  slot.process = {};
-  slot.kill_at = Clock::time_point::max();
-  enter(slot, WorkerState::kWaiting);
-  slot.start_at = Clock::now();
-  if (state == WorkerState::kDraining) return std::nullopt;
+std::optional<int> WorkerPool::take_end_of(Slot& slot, int status) {
+  const Worker ended = vacate(slot);
+  const std::string name = ended.name();
+  if (ended.state == WorkerState::kDraining) return std::nullopt;
   const bool is_config =
       WIFEXITED(status) && WEXITSTATUS(status) == code_info(Code::kConfig).exit_status;
   if (is_config && !(was_ready_ && serves(slots_.size()))) {
@@ -139,12 +140,13 @@ std::optional<int> WorkerPool::take_end_of(std::size_t index, int status) {
     if (was_ready_) log_line(name + " ended with 78: only a change of settings or files helps");
     return WEXITSTATUS(status);
   }
-  if (state == WorkerState::kStarting) back_off(slot);
+  const bool was_starting = ended.state == WorkerState::kStarting;
+  if (was_starting) back_off(slot);
   if (draining_) return std::nullopt;
   log_line(name +
            (WIFSIGNALED(status) ? " was killed by signal " + std::to_string(WTERMSIG(status))
                                 : " ended with status " + std::to_string(WEXITSTATUS(status))) +
-           (state == WorkerState::kStarting
+           (was_starting
                 ? " while it started; next try in " + std::to_string(slot.pause.count()) + " ms"
                 : "; it is replaced"));
   return std::nullopt;
@@ -187,7 +189,7 @@ Result<void> WorkerPool::adjust() {
 
 void WorkerPool::remove_retired_slots() {
   while (slots_.size() > 1 && slots_.back().retiring &&
-         slots_.back().state == WorkerState::kWaiting &&
+         slots_.back().worker.state == WorkerState::kWaiting &&
          !listeners_.has_queued(slots_.size() - 1)) {
     slots_.pop_back();
     listeners_.remove_slot();
@@ -197,7 +199,7 @@ void WorkerPool::remove_retired_slots() {
 void WorkerPool::retire_slots_from(std::size_t first) {
   for (std::size_t i = first; i < slots_.size(); ++i) {
     slots_[i].retiring = true;
-    if (slots_[i].state == WorkerState::kReady) drain(slots_[i]);
+    if (slots_[i].worker.state == WorkerState::kReady) drain(slots_[i].worker);
   }
   route();
 }
@@ -213,7 +215,8 @@ Result<void> WorkerPool::add_slots_up_to(std::size_t wanted) {
                                            " workers, so there are still " +
                                            std::to_string(before) + ": " + added.error().message};
     }
-    slots_.emplace_back();
+    const std::size_t number = slots_.size();
+    slots_.emplace_back().worker.slot = number;
   }
   route();
   start_due();
@@ -229,14 +232,14 @@ void WorkerPool::drain() {
   draining_ = true;
   listeners_.close();
   for (Slot& slot : slots_) {
-    if (slot.process.pid > 0) drain(slot);
+    if (slot.worker.process.pid > 0) drain(slot.worker);
   }
 }
 
-void WorkerPool::drain(Slot& slot) {
-  if (slot.state == WorkerState::kReady) enter(slot, WorkerState::kDraining);
-  slot.kill_at = std::min(slot.kill_at, end_of_patience());
-  kill(slot.process.pid, SIGTERM);
+void WorkerPool::drain(Worker& worker) {
+  if (worker.state == WorkerState::kReady) enter(worker, WorkerState::kDraining);
+  worker.kill_at = std::min(worker.kill_at, end_of_patience());
+  kill(worker.process.pid, SIGTERM);
 }
 
 // With a worker that is told to end now.
@@ -245,32 +248,32 @@ WorkerPool::Clock::time_point WorkerPool::end_of_patience() const {
 }
 
 void WorkerPool::kill_all() {
-  for (Slot& slot : slots_) slot.kill_at = Clock::now();
-  for (Leaving& worker : leaving_) worker.kill_at = Clock::now();
+  for (Slot& slot : slots_) slot.worker.kill_at = Clock::now();
+  for (Worker& worker : leaving_) worker.kill_at = Clock::now();
 }
 
 void WorkerPool::kill_overdue() {
-  const auto kill_if_due = [now = Clock::now()](pid_t pid, Clock::time_point& kill_at) {
-    if (now < kill_at) return;
-    kill_at = Clock::time_point::max();
-    if (pid <= 0) return;
-    log_line("the worker with pid " + std::to_string(pid) + " has not ended in time: killed");
-    kill(pid, SIGKILL);
+  const auto kill_if_due = [now = Clock::now()](Worker& worker) {
+    if (now < worker.kill_at) return;
+    worker.kill_at = Clock::time_point::max();
+    if (worker.process.pid <= 0) return;
+    log_line(worker.name() + " has not ended in time: killed");
+    kill(worker.process.pid, SIGKILL);
   };
-  for (Slot& slot : slots_) kill_if_due(slot.process.pid, slot.kill_at);
-  for (Leaving& worker : leaving_) kill_if_due(worker.process.pid, worker.kill_at);
+  for (Slot& slot : slots_) kill_if_due(slot.worker);
+  for (Worker& worker : leaving_) kill_if_due(worker);
 }
 
 // Whether one of the first `count` slots does.
 bool WorkerPool::serves(std::size_t count) const {
   return std::any_of(slots_.begin(),
                      slots_.begin() + static_cast<std::ptrdiff_t>(std::min(count, slots_.size())),
-                     [](const Slot& slot) { return slot.state == WorkerState::kReady; });
+                     [](const Slot& slot) { return slot.worker.state == WorkerState::kReady; });
 }
 
 bool WorkerPool::all_ready() const {
   const auto ready = std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) {
-    return slot.state == WorkerState::kReady && !slot.retiring;
+    return slot.worker.state == WorkerState::kReady && !slot.retiring;
   });
   return static_cast<std::size_t>(ready) >= wanted_;
 }
@@ -278,25 +281,23 @@ bool WorkerPool::all_ready() const {
 bool WorkerPool::has_ended() const {
   return draining_ && leaving_.empty() &&
          std::all_of(slots_.begin(), slots_.end(),
-                     [](const Slot& slot) { return slot.process.pid == 0; });
+                     [](const Slot& slot) { return slot.worker.process.pid == 0; });
 }
 
 std::vector<WorkerInfo> WorkerPool::workers() const {
   std::vector<WorkerInfo> workers;
-  for (std::size_t i = 0; i < slots_.size(); ++i) {
-    const Slot& slot = slots_[i];
-    workers.push_back({slot.process.pid, static_cast<int>(i), slot.state, slot.since_ms});
-  }
-  for (const Leaving& worker : leaving_) {
-    workers.push_back({worker.process.pid, static_cast<int>(worker.slot), WorkerState::kLeaving,
-                       worker.since_ms});
-  }
+  const auto add = [&workers](const Worker& worker) {
+    workers.push_back(
+        {worker.process.pid, static_cast<int>(worker.slot), worker.state, worker.since_ms});
+  };
+  for (const Slot& slot : slots_) add(slot.worker);
+  for (const Worker& worker : leaving_) add(worker);
   return workers;
 }
 
-void WorkerPool::enter(Slot& slot, WorkerState state) {
-  slot.state = state;
-  slot.since_ms = unix_now_ms();
+void WorkerPool::enter(Worker& worker, WorkerState state) {
+  worker.state = state;
+  worker.since_ms = unix_now_ms();
 }
 
 }  // namespace counterd

@@ -15,6 +15,7 @@
 
 #include <chrono>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "common/control.h"
@@ -73,47 +74,48 @@ class WorkerPool {
   const std::vector<Endpoint>& endpoints() const { return listeners_.endpoints(); }
 
  private:
-  // A place for a worker, with sockets of its own.
-  struct Slot {
+  // As in WorkerInfo. kWaiting: there is no process.
+  struct Worker {
+    std::size_t slot = 0;
+    WorkerProcess process = {};
     WorkerState state = WorkerState::kWaiting;
     std::int64_t since_ms = 0;
-    WorkerProcess process;
+    Clock::time_point kill_at = Clock::time_point::max();
+
+    std::string name() const;  // for people
+  };
+
+  // A place for a worker, with sockets of its own.
+  struct Slot {
+    Worker worker;
     bool retiring = false;  // goes away when its worker has ended and its queue is empty
     Clock::time_point start_at;
     std::chrono::milliseconds pause{0};  // after a start that has failed; 0: the last one has not
-    Clock::time_point kill_at = Clock::time_point::max();
   };
 
-  // A worker that is draining while another already has its slot.
-  struct Leaving {
-    WorkerProcess process;
-    std::size_t slot = 0;
-    std::int64_t since_ms = 0;
-    Clock::time_point kill_at;
-  };
-
-  void start(std::size_t slot);
-  void take_word_of(std::size_t slot);
+  void start(Slot& slot);
+  void take_word_of(Slot& slot);
   void become_ready(Slot& slot);
-  void let_go(std::size_t slot);
-  std::optional<int> take_end_of(std::size_t slot, int status);
+  void let_go(Slot& slot);
+  std::optional<int> take_end_of(Slot& slot, int status);
+  static Worker vacate(Slot& slot);
   void back_off(Slot& slot);
   void route();
   void remove_retired_slots();
   void retire_slots_from(std::size_t first);
   Result<void> add_slots_up_to(std::size_t wanted);
-  void drain(Slot& slot);
+  void drain(Worker& worker);
   Clock::time_point end_of_patience() const;
   bool serves(std::size_t count) const;
-  static void enter(Slot& slot, WorkerState state);
+  static void enter(Worker& worker, WorkerState state);
 
   Listeners listeners_;
   WorkerProgram program_;
   std::size_t wanted_ = 0;
   std::chrono::milliseconds drain_timeout_{0};
   std::vector<Slot> slots_;
-  std::vector<Leaving> leaving_;
-  bool first_ready_ = false;  // one worker has served
+  std::vector<Worker> leaving_;  // while another one already has their slot
+  bool first_ready_ = false;     // one worker has served
   bool was_ready_ = false;
   bool draining_ = false;
 };
