@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
-#include <string>
+#include <optional>
+#include <string_view>
+#include <utility>
 
 #include "common/environment.h"
 #include "common/error.h"
@@ -16,8 +18,15 @@
 #include "common/unix_socket.h"
 
 namespace counterd {
+namespace {
 
-bool notify_systemd(std::string_view state) {
+using std::chrono::steady_clock;
+
+// How soon a state that systemd has no room for is sent again.
+constexpr std::chrono::milliseconds kRetryPause{100};
+
+// False: there is no room for it now.
+bool notify(std::string_view state) {
   const std::string path = environment("NOTIFY_SOCKET");
   const bool known_form = path.starts_with('/') || path.starts_with('@');
   if (!known_form || path.size() > kMaxSocketPath) return true;
@@ -31,6 +40,7 @@ bool notify_systemd(std::string_view state) {
   return sent >= 0 || (errno != EAGAIN && !is_shortage(errno));
 }
 
+// The watchdog's time; nothing: systemd does not ask for it.
 std::optional<std::chrono::microseconds> watchdog_time() {
   const std::string pid = environment("WATCHDOG_PID");
   if (!pid.empty() && pid != std::to_string(getpid())) return std::nullopt;
@@ -39,6 +49,29 @@ std::optional<std::chrono::microseconds> watchdog_time() {
   constexpr std::chrono::microseconds kLeast = std::chrono::milliseconds(2);
   constexpr std::chrono::microseconds kMost = std::chrono::hours(24);
   return std::clamp(std::chrono::microseconds(time), kLeast, kMost);
+}
+
+}  // namespace
+
+SystemdNotifier::SystemdNotifier()
+    : next_watchdog_(watchdog_time() ? steady_clock::now() : Time::max()) {}
+
+void SystemdNotifier::tell(std::string state) {
+  state_ = std::move(state);
+  next_state_ = steady_clock::now();
+  send_due();
+}
+
+void SystemdNotifier::send_due() {
+  const Time now = steady_clock::now();
+  if (now >= next_state_) next_state_ = notify(state_) ? Time::max() : now + kRetryPause;
+  if (now < next_watchdog_) return;
+  const auto half = *watchdog_time() / 2;
+  next_watchdog_ = now + (notify("WATCHDOG=1") ? half : half / 8);
+}
+
+Time SystemdNotifier::next_deadline() const {
+  return std::min(next_state_, next_watchdog_);
 }
 
 }  // namespace counterd

@@ -1,18 +1,32 @@
-// Tells systemd how the service is doing (sd_notify(3)): a datagram to $NOTIFY_SOCKET.
+// Tells systemd how the service is doing (sd_notify(3)): datagrams to $NOTIFY_SOCKET, if there is
+// one. Never waits: what systemd has no room for now, as where others' messages fill its queue, is
+// sent again a little later.
 #pragma once
 
-#include <chrono>
-#include <optional>
-#include <string_view>
+#include <string>
+
+#include "common/deadline.h"
 
 namespace counterd {
 
-// Sends `state`, lines such as "READY=1" or "STATUS=…", if systemd asks for it. Does not wait.
-// False: there is no room for it now, as where others' messages fill the queue.
-bool notify_systemd(std::string_view state);
+class SystemdNotifier {
+ public:
+  SystemdNotifier();
 
-// systemd takes the service for dead that does not send "WATCHDOG=1" at least this often
-// (sd_watchdog_enabled(3)); nothing: it does not ask for it.
-std::optional<std::chrono::microseconds> watchdog_time();
+  // Sends `state`, lines such as "READY=1" or "STATUS=…". What could not be sent before is
+  // outdated.
+  void tell(std::string state);
+
+  // Sends what is due by now: a state again, and WATCHDOG=1 twice in the time after which systemd
+  // takes the service for dead, if it asks for that (sd_watchdog_enabled(3)).
+  void send_due();
+  // When something is; max(): at no time.
+  Time next_deadline() const;
+
+ private:
+  std::string state_;
+  Time next_state_ = Time::max();  // max(): it has been sent
+  Time next_watchdog_;             // max(): systemd does not ask for it
+};
 
 }  // namespace counterd

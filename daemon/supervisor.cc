@@ -15,14 +15,10 @@
 
 #include "common/log.h"
 #include "common/version.h"
-#include "daemon/notify.h"
 #include "daemon/worker_setup.h"
 
 namespace counterd {
 namespace {
-
-// How soon a message that systemd has no room for is sent again.
-constexpr std::chrono::milliseconds kRetryPause{100};
 
 Result<UniqueFd> take_over_signals() {
   // A caller may have left it ignored; then the end of a child would not be reported.
@@ -125,8 +121,7 @@ Result<WorkerProgram> Supervisor::worker_program(const std::vector<Endpoint>& bo
 }
 
 int Supervisor::run() {
-  tell_systemd("STATUS=starting: a worker is ready when the store has answered it");
-  if (watchdog_time()) next_watchdog_ = Clock::now();
+  systemd_.tell("STATUS=starting: a worker is ready when the store has answered it");
   while (!workers_.has_ended()) {
     workers_.start_due();
     wait();
@@ -147,8 +142,7 @@ void Supervisor::wait() {
   control_.expire();
   if ((polled.front().revents & POLLIN) != 0) take_signals();
   workers_.kill_overdue();
-  tell_watchdog();
-  send_message();
+  systemd_.send_due();
   if (const Result<void> adjusted = workers_.adjust(); !adjusted) {
     log_line(adjusted.error().message);
   }
@@ -156,18 +150,12 @@ void Supervisor::wait() {
 }
 
 int Supervisor::milliseconds_to_wait() const {
-  const auto next =
-      std::min({control_.next_deadline(), next_watchdog_, next_message_, workers_.next_deadline()});
-  if (next == Clock::time_point::max()) return -1;
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(next - Clock::now()).count();
+  const Time next =
+      std::min({control_.next_deadline(), systemd_.next_deadline(), workers_.next_deadline()});
+  if (next == Time::max()) return -1;
+  const auto left =
+      std::chrono::ceil<std::chrono::milliseconds>(next - std::chrono::steady_clock::now()).count();
   return static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000));
-}
-
-void Supervisor::tell_watchdog() {
-  if (Clock::now() < next_watchdog_) return;
-  const auto half = *watchdog_time() / 2;
-  const bool taken = notify_systemd("WATCHDOG=1");
-  next_watchdog_ = Clock::now() + (taken ? half : half / 8);
 }
 
 void Supervisor::take_signals() {
@@ -207,27 +195,15 @@ void Supervisor::say_ready() {
 }
 
 void Supervisor::tell_ready() {
-  tell_systemd("READY=1\nSTATUS=" + std::to_string(workers_.wanted()) + " workers serve " +
-               text_of(workers_.endpoints()));
-}
-
-// What it has not taken before is outdated.
-void Supervisor::tell_systemd(std::string message) {
-  message_ = std::move(message);
-  next_message_ = Clock::now();
-  send_message();
-}
-
-void Supervisor::send_message() {
-  if (Clock::now() < next_message_) return;
-  next_message_ = notify_systemd(message_) ? Clock::time_point::max() : Clock::now() + kRetryPause;
+  systemd_.tell("READY=1\nSTATUS=" + std::to_string(workers_.wanted()) + " workers serve " +
+                text_of(workers_.endpoints()));
 }
 
 void Supervisor::stop() {
   if (workers_.is_draining()) return;
   const std::chrono::microseconds longest = options_.drain_timeout + 2 * WorkerPool::kKillPatience;
-  tell_systemd("STOPPING=1\nSTATUS=finishing what is in flight\nEXTEND_TIMEOUT_USEC=" +
-               std::to_string(longest.count()));
+  systemd_.tell("STOPPING=1\nSTATUS=finishing what is in flight\nEXTEND_TIMEOUT_USEC=" +
+                std::to_string(longest.count()));
   workers_.drain();
 }
 

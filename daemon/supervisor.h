@@ -7,14 +7,13 @@
 // configuration error of a worker may end the daemon with 78.
 #pragma once
 
-#include <chrono>
-#include <string>
 #include <vector>
 
 #include "common/control.h"
 #include "common/unique_fd.h"
 #include "daemon/control_server.h"
 #include "daemon/listeners.h"
+#include "daemon/notify.h"
 #include "daemon/options.h"
 #include "daemon/worker_pool.h"
 
@@ -32,8 +31,6 @@ class Supervisor {
   int run();
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   explicit Supervisor(DaemonOptions options) : options_(std::move(options)) {}
 
   Result<void> set_up();
@@ -42,13 +39,10 @@ class Supervisor {
   Result<WorkerProgram> worker_program(const std::vector<Endpoint>& bound) const;
   void wait();
   int milliseconds_to_wait() const;
-  void tell_watchdog();
   void take_signals();
   void take_ends_of_workers();
   void say_ready();
   void tell_ready();
-  void tell_systemd(std::string message);
-  void send_message();
   void stop();
   Result<DaemonInfo> answer(const ControlRequest& request);
   Result<DaemonInfo> scale(int workers);
@@ -58,10 +52,8 @@ class Supervisor {
   WorkerPool workers_;
   ControlServer control_;
   UniqueFd signals_;
-  UniqueFd ready_;       // options_.ready_fd, until the daemon is ready
-  std::string message_;  // for systemd
-  Clock::time_point next_message_ = Clock::time_point::max();  // when to send it; max(): it is sent
-  Clock::time_point next_watchdog_ = Clock::time_point::max();
+  UniqueFd ready_;  // options_.ready_fd, until the daemon is ready
+  SystemdNotifier systemd_;
   int exit_status_ = 0;
 };
 
