@@ -205,6 +205,37 @@ int end_with(const Result<void>& result) {
   return written || status > kLastAnswer ? status : fail(written.error());
 }
 
+// A command, as its app has been set up.
+struct Added {
+  const Command& command;
+  CLI::App& app;
+  Run run;
+};
+
+std::vector<Added> add_commands(CLI::App& app) {
+  std::vector<Added> added;
+  for (const Command& command : kCommands) {
+    CLI::App& sub = *app.add_subcommand(command.name, command.help);
+    sub.footer("The options of counterctl itself may stand here too; see counterctl --help.");
+    added.push_back({command, sub, command.add(sub)});
+  }
+  return added;
+}
+
+// Checks what CLI11 has parsed, and runs the command.
+Result<void> run_command(const CLI::App& app, const std::vector<Added>& commands, Words& words,
+                         Globals& globals, std::span<const char* const> given) {
+  if (const Result<void> checked = check_words(app); !checked) return checked;
+  const auto chosen = std::find_if(commands.begin(), commands.end(),
+                                   [](const Added& added) { return added.app.parsed(); });
+  if (const Result<void> checked = check_brackets(chosen->app, given); !checked) return checked;
+  const bool asks_daemon = chosen->command.asks_daemon;
+  if (const Result<void> checked = check_globals(words, asks_daemon, globals); !checked) {
+    return checked;
+  }
+  return chosen->run(globals);
+}
+
 int run(int argc, const char* const* argv) {
   Globals globals;
   Words words;
@@ -219,12 +250,7 @@ int run(int argc, const char* const* argv) {
       "configuration.\nEvery option above with a value can also come from the environment, "
       "--server as COUNTERCTL_SERVER.\nSee counterctl(1).");
   add_globals(app, words, globals);
-  std::vector<std::pair<CLI::App*, Run>> commands;
-  for (const Command& command : kCommands) {
-    CLI::App* sub = app.add_subcommand(command.name, command.help);
-    sub->footer("The options of counterctl itself may stand here too; see counterctl --help.");
-    commands.emplace_back(sub, command.add(*sub));
-  }
+  const std::vector<Added> commands = add_commands(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& wish) {  // --help, --version
@@ -233,18 +259,8 @@ int run(int argc, const char* const* argv) {
   } catch (const CLI::ParseError& error) {
     return fail({Code::kUsage, words_of(error) + " (see counterctl --help)"});
   }
-  if (const Result<void> checked = check_words(app); !checked) return end_with(checked);
-  std::size_t chosen = 0;
-  while (!commands[chosen].first->parsed()) ++chosen;
-  const std::span<const char* const> given(argv, static_cast<std::size_t>(argc));
-  if (const Result<void> checked = check_brackets(*commands[chosen].first, given); !checked) {
-    return end_with(checked);
-  }
-  const bool asks_daemon = kCommands[chosen].asks_daemon;
-  if (const Result<void> checked = check_globals(words, asks_daemon, globals); !checked) {
-    return end_with(checked);
-  }
-  return end_with(commands[chosen].second(globals));
+  return end_with(
+      run_command(app, commands, words, globals, {argv, static_cast<std::size_t>(argc)}));
 }
 
 }  // namespace
