@@ -9,6 +9,7 @@
 #include "common/number.h"
 #include "common/operation_text.h"
 #include "common/quote.h"
+#include "common/timestamp.h"
 
 namespace counterd {
 namespace {

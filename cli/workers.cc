@@ -1,6 +1,6 @@
 #include "cli/command.h"
 #include "cli/daemon.h"
-#include "common/number.h"
+#include "common/timestamp.h"
 
 namespace counterd {
 namespace {

@@ -7,8 +7,8 @@
 #include <cerrno>  // program_invocation_short_name
 #include <string>
 
-#include "common/number.h"
 #include "common/quote.h"
+#include "common/timestamp.h"
 
 namespace counterd {
 

@@ -5,7 +5,6 @@
 #include <charconv>
 #include <chrono>
 #include <cstdint>
-#include <optional>
 #include <string_view>
 
 #include "common/error.h"
@@ -40,14 +39,5 @@ std::int64_t wrapping_subtract(std::int64_t a, std::int64_t b);
 // A positive whole number with one of the units ms, s, m, h, d, up to 365d: "500ms", "5s".
 // kBadNumber otherwise.
 Result<std::chrono::milliseconds> parse_duration(std::string_view text, std::string_view what);
-
-// RFC 3339 in UTC with milliseconds: 2026-01-31T23:59:59.123Z.
-std::string format_timestamp(std::int64_t unix_ms);
-
-// Reads what format_timestamp() writes. Nothing: it is not of that form.
-std::optional<std::int64_t> parse_timestamp(std::string_view text);
-
-// Wall clock time in milliseconds since 1970, UTC.
-std::int64_t unix_now_ms();
 
 }  // namespace counterd

@@ -10,6 +10,7 @@
 
 #include "common/ascii.h"
 #include "common/number.h"
+#include "common/timestamp.h"
 
 namespace counterd {
 namespace {

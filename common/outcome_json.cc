@@ -1,6 +1,7 @@
 #include "common/outcome_json.h"
 
 #include "common/number.h"
+#include "common/timestamp.h"
 
 namespace counterd {
 namespace {

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "common/number.h"
+#include "common/timestamp.h"
 
 namespace counterd {
 

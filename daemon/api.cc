@@ -12,6 +12,7 @@
 #include "common/limits.h"
 #include "common/number.h"
 #include "common/outcome_json.h"
+#include "common/timestamp.h"
 #include "common/version.h"
 #include "daemon/parameters.h"
 

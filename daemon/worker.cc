@@ -14,7 +14,7 @@
 #include <system_error>
 
 #include "common/log.h"
-#include "common/number.h"
+#include "common/timestamp.h"
 #include "daemon/server.h"
 #include "daemon/timer.h"
 #include "daemon/worker_process.h"

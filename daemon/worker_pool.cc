@@ -7,7 +7,7 @@
 #include <csignal>
 
 #include "common/log.h"
-#include "common/number.h"
+#include "common/timestamp.h"
 
 namespace counterd {
 namespace {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "common/quote.h"
+#include "common/timestamp.h"
 #include "tests/catch.h"
 
 namespace counterd {

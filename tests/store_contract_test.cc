@@ -11,6 +11,7 @@
 
 #include "common/limits.h"
 #include "common/number.h"
+#include "common/timestamp.h"
 #include "tests/catch.h"
 #include "tests/child_process.h"
 #include "tests/redis_server.h"

@@ -25,6 +25,7 @@
 #include "common/store/engines.h"
 #include "common/store/redis_batch.h"
 #include "common/store/redis_connection.h"
+#include "common/timestamp.h"
 #include "common/uuid.h"
 
 namespace counterd {

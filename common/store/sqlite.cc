@@ -10,12 +10,12 @@
 #include <algorithm>
 #include <utility>
 
-#include "common/number.h"
 #include "common/store/checkpoint_schedule.h"
 #include "common/store/engines.h"
 #include "common/store/file_turn.h"
 #include "common/store/sqlite_database.h"
 #include "common/store/sqlite_file.h"
+#include "common/timestamp.h"
 
 namespace counterd {
 namespace {

@@ -12,7 +12,7 @@
 #include <cerrno>
 #include <filesystem>
 
-#include "common/number.h"
+#include "common/timestamp.h"
 
 namespace counterd {
 namespace {
