@@ -5,7 +5,7 @@
 #include <string>
 
 #include "cli/command.h"
-#include "common/control.h"
+#include "common/control_socket.h"
 
 namespace counterd {
 

@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 
+#include "common/control_socket.h"
 #include "common/limits.h"
 #include "common/path.h"
 

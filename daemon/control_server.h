@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "common/control.h"
+#include "common/endpoint.h"
 #include "common/unix_socket.h"
 
 namespace counterd {

@@ -1,6 +1,4 @@
 // The words on the control socket, and how long a client waits there.
-#include "common/control.h"
-
 #include <sys/socket.h>
 
 #include <array>
@@ -8,6 +6,7 @@
 #include <csignal>
 #include <thread>
 
+#include "common/control_socket.h"
 #include "tests/catch.h"
 
 namespace counterd {

@@ -17,6 +17,8 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "common/control_socket.h"
+
 namespace counterd {
 namespace {
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/control.h"
+#include "common/endpoint.h"
 #include "common/unique_fd.h"
 #include "tests/temporary_directory.h"
 

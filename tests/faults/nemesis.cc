@@ -6,7 +6,7 @@
 #include <thread>
 #include <utility>
 
-#include "common/control.h"
+#include "common/control_socket.h"
 #include "tests/faults/clock.h"
 #include "tests/http_socket.h"
 

@@ -1,0 +1,48 @@
+// Where the control sockets of this host's daemons are, and how a client asks over one
+// (control.h).
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "common/control.h"
+#include "common/deadline.h"
+#include "common/endpoint.h"
+#include "common/error.h"
+#include "common/unique_fd.h"
+
+namespace counterd {
+
+// What to do where a control socket cannot be.
+inline constexpr std::string_view kNameAnotherPlace =
+    "; for another place set RUNTIME_DIRECTORY to a folder that is this user's";
+
+// The directory where a daemon makes its control socket: $RUNTIME_DIRECTORY, else
+// $XDG_RUNTIME_DIR/counterd if $XDG_RUNTIME_DIR is there and this user's, else /run/counterd-0 for
+// root, else /tmp/counterd-UID; all but the first are created if missing, for their owner alone.
+// kConfig, including if it belongs to another user.
+Result<std::string> control_directory();
+
+// The name of the control socket of a daemon that listens on `endpoint`, in that directory.
+std::string control_socket_name(const Endpoint& endpoint);
+
+// A connection to the daemon of this host and user that listens on `endpoint`, which may name any
+// address of this host that reaches the daemon. kUnavailable: there is none; kOverloaded: it takes
+// no connection in time; kForbidden: only another user's is there.
+Result<UniqueFd> find_daemon(const Endpoint& endpoint, Deadline deadline);
+
+// Asks one question over the connection. kUnavailable: the daemon has ended; kOverloaded: it does
+// not answer, and was not told to do anything; kUnknown: the same, and it may do what it was told;
+// or the daemon's own refusal.
+Result<DaemonInfo> ask_daemon(const UniqueFd& daemon, const ControlRequest& request,
+                              Deadline deadline);
+
+// find_daemon(), then ask_daemon() over that connection.
+Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& request,
+                              Deadline deadline);
+
+// Waits until the other side closes `connection`, as a daemon that has answered that it is stopping
+// does when it ends; false: not by `deadline`.
+bool wait_for_end(const UniqueFd& connection, Deadline deadline);
+
+}  // namespace counterd
