@@ -17,8 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kLongest = 128 << 10;
-
 // A database that leaves its log as it is when it is closed.
 class Client {
  public:
@@ -69,20 +67,20 @@ void seal(const Place& place) {
     if (log.substr(at + 8, 8) != log.substr(16, 8)) break;
     ++frames;
   }
-  seal_wal(place.log, frames, kLongest);
+  seal_wal(place.log, frames);
 }
 
 TEST_CASE("a log is sealed from when it was until something is written to it", "[sqlite]") {
   const Filled place;
-  CHECK_FALSE(is_sealed(place.log, kLongest));
+  CHECK_FALSE(is_sealed(place.log));
   seal(place);
-  CHECK(is_sealed(place.log, kLongest));
+  CHECK(is_sealed(place.log));
   CHECK(place.ask("SELECT n FROM t") == "1");
-  CHECK(is_sealed(place.log, kLongest));
+  CHECK(is_sealed(place.log));
   place.count();
-  CHECK_FALSE(is_sealed(place.log, kLongest));
+  CHECK_FALSE(is_sealed(place.log));
   seal(place);
-  CHECK(is_sealed(place.log, kLongest));
+  CHECK(is_sealed(place.log));
   CHECK(place.ask("SELECT n FROM t") == "2");
 }
 
@@ -119,13 +117,13 @@ TEST_CASE("a log that begins anew over a longer one is sealed where it ends", "[
     client.ask("UPDATE t SET n = 50");
   }
   const std::uintmax_t size = fs::file_size(place.log);
-  CHECK_FALSE(is_sealed(place.log, kLongest));
+  CHECK_FALSE(is_sealed(place.log));
   seal(place);
-  CHECK(is_sealed(place.log, kLongest));
+  CHECK(is_sealed(place.log));
   CHECK(fs::file_size(place.log) == size);
   CHECK(place.ask("SELECT n FROM t") == "50");
   place.count();
-  CHECK_FALSE(is_sealed(place.log, kLongest));
+  CHECK_FALSE(is_sealed(place.log));
   CHECK(place.ask("SELECT n FROM t") == "51");
 }
 
@@ -137,10 +135,10 @@ TEST_CASE("a log of which any byte was changed is not sealed", "[sqlite]") {
     std::string changed = sealed;
     ++changed[at];
     place.write_wal(changed);
-    if (is_sealed(place.log, kLongest)) FAIL(at);
+    if (is_sealed(place.log)) FAIL(at);
   }
   place.write_wal(sealed);
-  CHECK(is_sealed(place.log, kLongest));
+  CHECK(is_sealed(place.log));
 }
 
 TEST_CASE("a log with more or fewer frames than are known is not sealed", "[sqlite]") {
@@ -149,18 +147,18 @@ TEST_CASE("a log with more or fewer frames than are known is not sealed", "[sqli
   const std::string log = place.wal_bytes();
   const std::size_t frames = (log.size() - 32) / (24 + 4'096);
   REQUIRE(frames > 1);
-  seal_wal(place.log, frames - 1, kLongest);
-  seal_wal(place.log, frames + 1, kLongest);
+  seal_wal(place.log, frames - 1);
+  seal_wal(place.log, frames + 1);
   CHECK(place.wal_bytes() == log);
-  seal_wal(place.log, frames, kLongest);
-  CHECK(is_sealed(place.log, kLongest));
+  seal_wal(place.log, frames);
+  CHECK(is_sealed(place.log));
 }
 
 TEST_CASE("a copy of a sealed log is not sealed", "[sqlite]") {
   const Filled place;
   seal(place);
   fs::copy_file(place.log, place.path + "-copy");
-  CHECK_FALSE(is_sealed(place.path + "-copy", kLongest));
+  CHECK_FALSE(is_sealed(place.path + "-copy"));
 }
 
 TEST_CASE("a log with something after its last commit is not sealed", "[sqlite]") {
@@ -181,13 +179,13 @@ TEST_CASE("a log with something after its last commit is not sealed", "[sqlite]"
   REQUIRE(place.ask("SELECT count(*) FROM t") == "1");
   seal(place);
   const std::size_t committed = (sealed.size() - 32) / (24 + 4'096);
-  seal_wal(place.log, committed, kLongest);
+  seal_wal(place.log, committed);
   CHECK(place.wal_bytes() == longer);
-  CHECK_FALSE(is_sealed(place.log, kLongest));
+  CHECK_FALSE(is_sealed(place.log));
 
   // Nor where the seal, or nothing at all, was brought to the disk in place of the first of it.
   place.write_wal(sealed + longer.substr(sealed.size()));
-  CHECK_FALSE(is_sealed(place.log, kLongest));
+  CHECK_FALSE(is_sealed(place.log));
   std::string hole = longer;
   hole.replace(sealed.size() - 24, 24, 24, '\0');
   place.write_wal(hole);
@@ -198,7 +196,7 @@ TEST_CASE("a log with something after its last commit is not sealed", "[sqlite]"
   place.write_wal(longer);
   place.count();
   seal(place);
-  CHECK_FALSE(is_sealed(place.log, kLongest));
+  CHECK_FALSE(is_sealed(place.log));
 }
 
 TEST_CASE("a file that is not a log, or not worth a seal, is left as it is", "[sqlite]") {
@@ -207,7 +205,7 @@ TEST_CASE("a file that is not a log, or not worth a seal, is left as it is", "[s
   const auto stays = [&](const std::string& bytes) {
     place.write_wal(bytes);
     seal(place);
-    CHECK_FALSE(is_sealed(place.log, kLongest));
+    CHECK_FALSE(is_sealed(place.log));
     CHECK(place.wal_bytes() == bytes);
   };
   stays("");
@@ -219,7 +217,7 @@ TEST_CASE("a file that is not a log, or not worth a seal, is left as it is", "[s
   stays(std::string(100'000, '\0'));      // and of none
   fs::remove(place.log);
   seal(place);
-  CHECK_FALSE(is_sealed(place.log, kLongest));
+  CHECK_FALSE(is_sealed(place.log));
   CHECK_FALSE(fs::exists(place.log));
 }
 
@@ -227,14 +225,14 @@ TEST_CASE("a log is sealed up to the longest that it may be", "[sqlite]") {
   const Filled place;
   constexpr std::size_t kFrame = 24 + 4'096;
   Client client(place.path);
-  while (fs::file_size(place.log) + kFrame <= kLongest) {
+  while (fs::file_size(place.log) + kFrame <= kLongestSealedBytes) {
     client.ask("UPDATE t SET n = n + 1");
   }
   seal(place);
-  CHECK(is_sealed(place.log, kLongest));
+  CHECK(is_sealed(place.log));
   client.ask("UPDATE t SET n = n + 1");
   seal(place);
-  CHECK_FALSE(is_sealed(place.log, kLongest));
+  CHECK_FALSE(is_sealed(place.log));
 }
 
 }  // namespace

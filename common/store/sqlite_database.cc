@@ -20,10 +20,6 @@ namespace {
 
 using std::chrono::steady_clock;
 
-// The longest log that the first to open the database takes as it is: moving a longer one into the
-// database takes less time than SQLite needs to read it again each time the database is opened.
-constexpr std::size_t kLongestSealedBytes = 128 << 10;
-
 // More pages than nearly any batch changes: two for each operation, its own and one of an index.
 constexpr std::uint32_t kFramesOfBatch = 2 * kMaxBatchOperations;
 
@@ -182,7 +178,7 @@ Result<void> SqliteDatabase::settle_wal(bool wal_was_empty) {
   // Others are seen for a moment after they were killed, when SQLite's own locks are gone, and the
   // next one to open the log has begun the shared memory anew.
   const bool is_first = !file_.is_another_present() || !was_trusted(handle());
-  const bool sealed = is_first && is_sealed(file_.wal_path(), kLongestSealedBytes);
+  const bool sealed = is_first && is_sealed(file_.wal_path());
   const bool in_doubt = is_first && !wal_was_empty && !sealed;
   if (must_recover_ || in_doubt || !wait_for_syncs_of_others()) {
     if (const Result<void> recovered = move_wal_again(); !recovered) return recovered.error();
@@ -500,7 +496,7 @@ void SqliteDatabase::seal() {
     run(*connection_->write_begin);  // another program may not know of the turn
     const bool ends_with_ours = connection_->our_version == data_version();
     if (ends_with_ours && is_synced() && !is_in_doubt(handle()) && check_files()) {
-      seal_wal(file_.wal_path(), end_of_wal(handle()).frames, kLongestSealedBytes);
+      seal_wal(file_.wal_path(), end_of_wal(handle()).frames);
     }
   } catch (const std::exception&) {
     // The next one recovers.

@@ -27,9 +27,10 @@ struct Ending {
 };
 
 // Of the file; empty if it cannot be read.
-std::string read_beginning(int file, std::size_t longest) {
+std::string read_beginning(int file) {
   const off_t all = std::max<off_t>(lseek(file, 0, SEEK_END), 0);
-  std::string bytes(std::min(static_cast<std::size_t>(all), longest + kFrameHeader), '\0');
+  std::string bytes(std::min(static_cast<std::size_t>(all), kLongestSealedBytes + kFrameHeader),
+                    '\0');
   const ssize_t size = pread(file, bytes.data(), bytes.size(), 0);
   if (size != static_cast<ssize_t>(bytes.size())) bytes.clear();
   return bytes;
@@ -83,9 +84,9 @@ std::string make_seal(std::uint64_t file, std::string_view salts, std::string_vi
 }
 
 // Nothing: the log is not one to be sealed.
-std::optional<Ending> find_ending(int file, std::size_t longest) {
+std::optional<Ending> find_ending(int file) {
   const std::optional<std::uint64_t> identity = identify(file);
-  const std::string bytes = read_beginning(file, longest);
+  const std::string bytes = read_beginning(file);
   const std::string_view wal = bytes;
   const std::optional<std::size_t> end = end_of_commits(wal);
   if (!identity || !end) return std::nullopt;
@@ -99,20 +100,20 @@ std::optional<Ending> find_ending(int file, std::size_t longest) {
 
 }  // namespace
 
-void seal_wal(const std::string& path, std::size_t frames, std::size_t longest) {
+void seal_wal(const std::string& path, std::size_t frames) {
   const UniqueFd file(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!file) return;
-  const std::optional<Ending> ending = find_ending(file.get(), longest);
+  const std::optional<Ending> ending = find_ending(file.get());
   if (!ending || ending->frames != frames || ending->sealed) return;
   const ssize_t written =
       pwrite(file.get(), ending->seal.data(), ending->seal.size(), static_cast<off_t>(ending->at));
   static_cast<void>(written);
 }
 
-bool is_sealed(const std::string& path, std::size_t longest) {
+bool is_sealed(const std::string& path) {
   const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!file) return false;
-  const std::optional<Ending> ending = find_ending(file.get(), longest);
+  const std::optional<Ending> ending = find_ending(file.get());
   return ending && ending->sealed;
 }
 

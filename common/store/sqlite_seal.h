@@ -13,14 +13,18 @@
 
 namespace counterd {
 
-// Seals the log if it has `frames` frames, the last one that of a commit, and ends within `longest`
-// bytes. Not if the file has more of the same log after them: what an uncommitted transaction has
-// left, or a commit that nobody was told of. A log that cannot be written to is left without a
-// seal.
-// REQUIRES: these frames are on the disk, and nobody writes to the log meanwhile
-void seal_wal(const std::string& path, std::size_t frames, std::size_t longest);
+// The longest log that is sealed, and taken as it is: moving a longer one into the database takes
+// less time than SQLite needs to read it again each time the database is opened.
+inline constexpr std::size_t kLongestSealedBytes = 128 << 10;
 
-// Whether the log is as it was when it was sealed, and ends within `longest` bytes.
-bool is_sealed(const std::string& path, std::size_t longest);
+// Seals the log if it has `frames` frames, the last one that of a commit, and ends within
+// kLongestSealedBytes. Not if the file has more of the same log after them: what an uncommitted
+// transaction has left, or a commit that nobody was told of. A log that cannot be written to is
+// left without a seal. REQUIRES: these frames are on the disk, and nobody writes to the log
+// meanwhile
+void seal_wal(const std::string& path, std::size_t frames);
+
+// Whether the log is as it was when it was sealed, and ends within kLongestSealedBytes.
+bool is_sealed(const std::string& path);
 
 }  // namespace counterd
