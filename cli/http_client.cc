@@ -8,11 +8,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <memory>
 
 #include "common/ascii.h"
 #include "common/deadline.h"
 #include "common/number.h"
+#include "common/tcp_address.h"
 #include "common/unix_socket.h"
 
 namespace counterd {
@@ -34,12 +34,12 @@ std::optional<std::string_view> field_of(std::string_view head, std::string_view
   return trim(head.substr(0, head.find('\r')));
 }
 
-Result<UniqueFd> connect_to(const sockaddr* address, socklen_t size, Deadline deadline) {
-  UniqueFd connection(socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+Result<UniqueFd> connect_to(const TcpAddress& address, Deadline deadline) {
+  UniqueFd connection(socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!connection) return system_error(Code::kUnavailable, "socket", errno);
   const int yes = 1;
   setsockopt(connection.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-  if (connect(connection.get(), address, size) == 0) return connection;
+  if (connect(connection.get(), address.get(), address.size) == 0) return connection;
   int failure = errno;
   if (failure == EINPROGRESS) {
     socklen_t length = sizeof failure;
@@ -94,21 +94,15 @@ std::string to_bytes(const HttpRequest& request, const Endpoint& server) {
 
 Result<UniqueFd> connect_to_server(const Endpoint& server, Deadline deadline) {
   if (server.is_unix()) return connect_to_path(server.path, deadline);
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_NUMERICSERV;
-  addrinfo* found = nullptr;
-  const int failure =
-      getaddrinfo(server.host.c_str(), std::to_string(server.port).c_str(), &hints, &found);
+  const auto [addresses, failure] = look_up(server);
   if (failure != 0) return Error{Code::kUnavailable, gai_strerror(failure)};
-  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, freeaddrinfo);
   Result<UniqueFd> connection = Error{Code::kUnavailable, "no address"};
-  for (const addrinfo* address = found; address != nullptr && !connection;
-       address = address->ai_next) {
+  for (const TcpAddress& address : addresses) {
     const Time now = std::chrono::steady_clock::now();
-    const bool is_last = address->ai_next == nullptr;
+    const bool is_last = &address == &addresses.back();
     const Deadline until = is_last ? deadline : now + (deadline - now) / 2;  // it may be silent
-    connection = connect_to(address->ai_addr, address->ai_addrlen, until);
+    connection = connect_to(address, until);
+    if (connection) break;
   }
   return connection;
 }

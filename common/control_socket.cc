@@ -1,6 +1,5 @@
 #include "common/control_socket.h"
 
-#include <netdb.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -10,11 +9,11 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
-#include <memory>
 #include <vector>
 
 #include "common/environment.h"
 #include "common/limits.h"
+#include "common/tcp_address.h"
 #include "common/unix_socket.h"
 
 namespace counterd {
@@ -55,17 +54,9 @@ std::string hash_of(std::string_view text) {
 }
 
 // Only an address of this machine can be bound.
-bool is_of_this_machine(const addrinfo& address) {
-  const UniqueFd probe(socket(address.ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  return probe && bind(probe.get(), address.ai_addr, address.ai_addrlen) == 0;
-}
-
-// With the scope of an IPv6 address.
-std::string numeric_host(const addrinfo& address) {
-  std::array<char, NI_MAXHOST> host{};
-  getnameinfo(address.ai_addr, address.ai_addrlen, host.data(), host.size(), nullptr, 0,
-              NI_NUMERICHOST);
-  return host.data();
+bool is_of_this_machine(const TcpAddress& address) {
+  const UniqueFd probe(socket(address.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  return probe && bind(probe.get(), address.get(), address.size) == 0;
 }
 
 // The endpoints that a daemon of this machine may be named after when a client reaches it at
@@ -74,16 +65,11 @@ std::string numeric_host(const addrinfo& address) {
 // one that was meant.
 std::vector<Endpoint> names_of(const Endpoint& endpoint) {
   if (endpoint.is_unix()) return {endpoint};
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_DGRAM;
-  addrinfo* found = nullptr;
-  if (getaddrinfo(endpoint.host.c_str(), nullptr, &hints, &found) != 0) return {};
-  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, freeaddrinfo);
   std::vector<Endpoint> names;
-  for (const addrinfo* address = found; address != nullptr; address = address->ai_next) {
-    if (!is_of_this_machine(*address)) continue;
-    const std::string host = numeric_host(*address);
-    const bool v4 = address->ai_family == AF_INET;
+  for (const TcpAddress& address : look_up({endpoint.host, 0, ""}).found) {
+    if (!is_of_this_machine(address)) continue;
+    const std::string host = numeric_host(address);
+    const bool v4 = address.family() == AF_INET;
     names.push_back({host, endpoint.port, ""});
     if (v4) names.push_back({"0.0.0.0", endpoint.port, ""});
     names.push_back({"::", endpoint.port, ""});  // for both families, where systemd made the socket

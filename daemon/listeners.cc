@@ -16,7 +16,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <memory>
 #include <thread>
 
 #include "common/deadline.h"
@@ -79,48 +78,16 @@ in_port_t& port_of(sockaddr_storage& address) {
                                       : reinterpret_cast<sockaddr_in6&>(address).sin6_port;
 }
 
-bool is_same(const TcpAddress& left, const TcpAddress& right) {
-  return left.size == right.size && std::memcmp(&left.address, &right.address, left.size) == 0;
-}
-
-// All addresses of the endpoint's host, with its port, each once: /etc/hosts may name one of them
-// on two lines.
-Result<std::vector<TcpAddress>> resolve(const Endpoint& endpoint) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
-  addrinfo* found = nullptr;
-  const int failure =
-      getaddrinfo(endpoint.host.c_str(), std::to_string(endpoint.port).c_str(), &hints, &found);
-  if (failure != 0) {
-    return Error{failure == EAI_AGAIN ? Code::kIo : Code::kConfig,
-                 "cannot listen on " + to_string(endpoint) + ": " + gai_strerror(failure)};
-  }
-  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> list(found, &freeaddrinfo);
-  std::vector<TcpAddress> addresses;
-  for (const addrinfo* info = list.get(); info != nullptr; info = info->ai_next) {
-    TcpAddress address;
-    std::memcpy(&address.address, info->ai_addr, info->ai_addrlen);
-    address.size = info->ai_addrlen;
-    const auto is_ours = [&](const TcpAddress& other) { return is_same(other, address); };
-    if (std::none_of(addresses.begin(), addresses.end(), is_ours)) addresses.push_back(address);
-  }
-  return addresses;
-}
-
 // With its port, as the system may have chosen it.
 TcpAddress address_of(const UniqueFd& socket) {
   TcpAddress address;
-  address.size = sizeof address.address;
-  getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address.address), &address.size);
+  address.size = sizeof address.storage;
+  getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address.storage), &address.size);
   return address;
 }
 
 Endpoint endpoint_of(TcpAddress address) {
-  std::array<char, NI_MAXHOST> host{};  // with the scope of an IPv6 address
-  getnameinfo(reinterpret_cast<const sockaddr*>(&address.address), address.size, host.data(),
-              host.size(), nullptr, 0, NI_NUMERICHOST);
-  return {host.data(), ntohs(port_of(address.address)), ""};
+  return {numeric_host(address), ntohs(port_of(address.storage)), ""};
 }
 
 // A listening socket, or why there is none (an errno value).
@@ -135,13 +102,12 @@ enum class Joining : unsigned char { kFirst, kJoins };
 // The first is bound without SO_REUSEPORT, so that it fails if another program listens there, and
 // gets the option afterwards, so that our other sockets can join it.
 Bound bind_tcp(const TcpAddress& address, Joining joining) {
-  const sa_family_t family = address.address.ss_family;
-  UniqueFd socket(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  UniqueFd socket(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket) return {UniqueFd(), errno};
   set_option(socket, SOL_SOCKET, SO_REUSEADDR);
-  if (family == AF_INET6) set_option(socket, IPPROTO_IPV6, IPV6_V6ONLY);
+  if (address.family() == AF_INET6) set_option(socket, IPPROTO_IPV6, IPV6_V6ONLY);
   if (joining == Joining::kJoins) set_option(socket, SOL_SOCKET, SO_REUSEPORT);
-  if (bind(socket.get(), reinterpret_cast<const sockaddr*>(&address.address), address.size) != 0) {
+  if (bind(socket.get(), address.get(), address.size) != 0) {
     return {UniqueFd(), errno};
   }
   set_option(socket, SOL_SOCKET, SO_REUSEPORT);
@@ -239,22 +205,25 @@ Result<void> Listeners::open_unix(const Endpoint& endpoint) {
 // one: localhost often has two, of which the IPv6 one may be switched off. With port 0, all use the
 // port that the first one gets.
 Result<void> Listeners::open_tcp(const Endpoint& endpoint) {
-  Result<std::vector<TcpAddress>> addresses = resolve(endpoint);
-  if (!addresses) return addresses.error();
+  auto [addresses, failure] = look_up(endpoint);
+  if (failure != 0) {
+    return Error{failure == EAI_AGAIN ? Code::kIo : Code::kConfig,
+                 "cannot listen on " + to_string(endpoint) + ": " + gai_strerror(failure)};
+  }
   Endpoint wanted = endpoint;
   int skipped = 0;
   bool has_one = false;
-  for (TcpAddress& address : *addresses) {
-    port_of(address.address) = htons(static_cast<std::uint16_t>(wanted.port));
-    auto [socket, failure] = bind_tcp(address, Joining::kFirst);
-    if (failure == EADDRNOTAVAIL || failure == EAFNOSUPPORT) {
-      skipped = failure;
+  for (TcpAddress& address : addresses) {
+    port_of(address.storage) = htons(static_cast<std::uint16_t>(wanted.port));
+    Bound bound = bind_tcp(address, Joining::kFirst);
+    if (bound.failure == EADDRNOTAVAIL || bound.failure == EAFNOSUPPORT) {
+      skipped = bound.failure;
       continue;
     }
-    if (!socket) return cannot_listen(wanted, failure);
-    tcp_.push_back(address_of(socket));
+    if (!bound.socket) return cannot_listen(wanted, bound.failure);
+    tcp_.push_back(address_of(bound.socket));
     endpoints_.push_back(endpoint_of(tcp_.back()));
-    slots_.front().push_back(std::move(socket));
+    slots_.front().push_back(std::move(bound.socket));
     wanted.port = endpoints_.back().port;
     has_one = true;
   }

@@ -8,22 +8,15 @@
 // new connections. Unix sockets, and those that systemd hands over, are shared by all workers.
 #pragma once
 
-#include <sys/socket.h>
-
 #include <vector>
 
 #include "common/endpoint.h"
 #include "common/error.h"
+#include "common/tcp_address.h"
 #include "common/unique_fd.h"
 #include "common/unix_socket.h"
 
 namespace counterd {
-
-// With a port, and the scope of an IPv6 address.
-struct TcpAddress {
-  sockaddr_storage address{};
-  socklen_t size = 0;
-};
 
 class Listeners {
  public:
