@@ -199,7 +199,7 @@ class Batch {
   const Plan plan_;
   Changer changer_;
   const bool shows_;  // the progress
-  const steady_clock::time_point start_ = steady_clock::now();
+  const Time start_ = steady_clock::now();
   std::size_t operations_ = 0;  // that were applied
   std::size_t last_line_ = 0;   // of those
   Code refusal_ = Code::kOk;    // the first one

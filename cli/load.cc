@@ -50,15 +50,15 @@ class Load {
     asio::posix::stream_descriptor socket;
     std::string request;
     std::string input;
-    steady_clock::time_point asked;
+    Time asked;
     bool waits = false;  // for an answer
   };
 
   Result<void> connect(Connection& connection);
   std::string next_request();
-  steady_clock::time_point due_at(std::uint64_t number) const;
+  Time due_at(std::uint64_t number) const;
   void go_on(Connection& connection);
-  void ask(Connection& connection, steady_clock::time_point since);
+  void ask(Connection& connection, Time since);
   void ask_what_is_due();
   void receive(Connection& connection);
   void take_reply(Connection& connection);
@@ -83,8 +83,8 @@ class Load {
   std::uint64_t asked_ = 0;
   int waiting_ = 0;  // connections, for an answer
   std::minstd_rand random_{std::random_device{}()};
-  steady_clock::time_point start_;
-  steady_clock::time_point end_;
+  Time start_;
+  Time end_;
   LoadResult result_;
 };
 
@@ -160,7 +160,7 @@ std::string Load::next_request() {
   return to_bytes({"POST", target + "/increment", fields}, plan_.server);
 }
 
-steady_clock::time_point Load::due_at(std::uint64_t number) const {
+Time Load::due_at(std::uint64_t number) const {
   return start_ + std::chrono::duration_cast<nanoseconds>(std::chrono::duration<double>(
                       static_cast<double>(number) / static_cast<double>(plan_.rate)));
 }
@@ -193,7 +193,7 @@ void Load::ask_what_is_due() {
   }
 }
 
-void Load::ask(Connection& connection, steady_clock::time_point since) {
+void Load::ask(Connection& connection, Time since) {
   ++asked_;
   connection.asked = since;
   connection.waits = true;

@@ -146,8 +146,8 @@ bool ControlServer::serve_connection(Connection& connection, const Handler& hand
   return connection.kept;
 }
 
-steady_clock::time_point ControlServer::next_deadline() const {
-  auto next = accepts_from_.value_or(steady_clock::time_point::max());
+Time ControlServer::next_deadline() const {
+  Time next = accepts_from_.value_or(Time::max());
   for (const Connection& connection : connections_) {
     if (!connection.kept) next = std::min(next, connection.deadline);
   }

@@ -3,7 +3,6 @@
 
 #include <poll.h>
 
-#include <chrono>
 #include <functional>
 #include <list>
 #include <optional>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "common/control.h"
+#include "common/deadline.h"
 #include "common/endpoint.h"
 #include "common/unix_socket.h"
 
@@ -34,7 +34,7 @@ class ControlServer {
   // Closes connections that say nothing, and ends a pause of accepting.
   void expire();
   // When add_to() and expire() are to be called again, even if nothing is ready; max(): at no time.
-  std::chrono::steady_clock::time_point next_deadline() const;
+  Time next_deadline() const;
 
  private:
   struct Listening {
@@ -44,7 +44,7 @@ class ControlServer {
   struct Connection {
     UniqueFd socket;
     std::string input;
-    std::chrono::steady_clock::time_point deadline;
+    Deadline deadline;
     bool kept = false;  // answered, and open until the end
   };
 
@@ -54,7 +54,7 @@ class ControlServer {
 
   std::vector<Listening> listening_;
   std::list<Connection> connections_;
-  std::optional<std::chrono::steady_clock::time_point> accepts_from_;  // while nobody is accepted
+  std::optional<Time> accepts_from_;  // while nobody is accepted
 };
 
 }  // namespace counterd

@@ -13,6 +13,7 @@ namespace counterd {
 namespace {
 
 using std::chrono::milliseconds;
+using std::chrono::steady_clock;
 
 constexpr milliseconds kFirstPause{100};
 constexpr milliseconds kLongestPause{10'000};
@@ -42,14 +43,14 @@ void WorkerPool::add_to(std::vector<pollfd>& polled) const {
   }
 }
 
-WorkerPool::Clock::time_point WorkerPool::next_deadline() const {
-  auto next = Clock::time_point::max();
+Time WorkerPool::next_deadline() const {
+  Time next = Time::max();
   for (const Worker& worker : leaving_) next = std::min(next, worker.kill_at);
   for (const Slot& slot : slots_) {
     next = std::min(next, slot.worker.kill_at);
     if (slot.worker.state != WorkerState::kWaiting || draining_) continue;
     // One that retires goes away once all behind it are gone, which wakes nobody.
-    next = std::min(next, slot.retiring ? Clock::now() + kFirstPause : slot.start_at);
+    next = std::min(next, slot.retiring ? steady_clock::now() + kFirstPause : slot.start_at);
   }
   return next;
 }
@@ -59,7 +60,7 @@ void WorkerPool::start_due() {
   for (Slot& slot : slots_) {
     const bool idle = slot.worker.state == WorkerState::kWaiting;
     const bool needed = !slot.retiring || listeners_.has_queued(slot.worker.slot);
-    if (idle && needed && slot.start_at <= Clock::now()) start(slot);
+    if (idle && needed && slot.start_at <= steady_clock::now()) start(slot);
   }
 }
 
@@ -110,7 +111,7 @@ void WorkerPool::let_go(Slot& slot) {
 
 // The worker that the slot had; the slot is free for another one, at once.
 WorkerPool::Worker WorkerPool::vacate(Slot& slot) {
-  slot.start_at = Clock::now();
+  slot.start_at = steady_clock::now();
   Worker none{slot.worker.slot};
   enter(none, WorkerState::kWaiting);
   return std::exchange(slot.worker, std::move(none));
@@ -156,7 +157,7 @@ std::optional<int> WorkerPool::take_end_of(Slot& slot, int status) {
 void WorkerPool::back_off(Slot& slot) {
   const milliseconds longest = serves(slots_.size()) ? kLongestPause : kLongestPauseWithoutService;
   slot.pause = slot.pause.count() == 0 ? kFirstPause : std::min(2 * slot.pause, longest);
-  slot.start_at = Clock::now() + slot.pause;
+  slot.start_at = steady_clock::now() + slot.pause;
   route();
 }
 
@@ -243,19 +244,19 @@ void WorkerPool::drain(Worker& worker) {
 }
 
 // With a worker that is told to end now.
-WorkerPool::Clock::time_point WorkerPool::end_of_patience() const {
-  return Clock::now() + drain_timeout_ + kKillPatience;
+Time WorkerPool::end_of_patience() const {
+  return steady_clock::now() + drain_timeout_ + kKillPatience;
 }
 
 void WorkerPool::kill_all() {
-  for (Slot& slot : slots_) slot.worker.kill_at = Clock::now();
-  for (Worker& worker : leaving_) worker.kill_at = Clock::now();
+  for (Slot& slot : slots_) slot.worker.kill_at = steady_clock::now();
+  for (Worker& worker : leaving_) worker.kill_at = steady_clock::now();
 }
 
 void WorkerPool::kill_overdue() {
-  const auto kill_if_due = [now = Clock::now()](Worker& worker) {
+  const auto kill_if_due = [now = steady_clock::now()](Worker& worker) {
     if (now < worker.kill_at) return;
-    worker.kill_at = Clock::time_point::max();
+    worker.kill_at = Time::max();
     if (worker.process.pid <= 0) return;
     log_line(worker.name() + " has not ended in time: killed");
     kill(worker.process.pid, SIGKILL);

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "common/control.h"
+#include "common/deadline.h"
 #include "common/unique_fd.h"
 #include "daemon/listeners.h"
 #include "daemon/worker_process.h"
@@ -34,8 +35,6 @@ struct WorkerProgram {
 
 class WorkerPool {
  public:
-  using Clock = std::chrono::steady_clock;
-
   // How long beyond its own drain timeout a worker may take before it is killed.
   static constexpr std::chrono::milliseconds kKillPatience{2'000};
 
@@ -45,7 +44,7 @@ class WorkerPool {
              std::chrono::milliseconds drain_timeout);
 
   void add_to(std::vector<pollfd>& polled) const;
-  Clock::time_point next_deadline() const;  // max(): none
+  Time next_deadline() const;  // max(): none
 
   void start_due();
   void take_words();
@@ -80,7 +79,7 @@ class WorkerPool {
     WorkerProcess process = {};
     WorkerState state = WorkerState::kWaiting;
     std::int64_t since_ms = 0;
-    Clock::time_point kill_at = Clock::time_point::max();
+    Time kill_at = Time::max();
 
     std::string name() const;  // for people
   };
@@ -89,7 +88,7 @@ class WorkerPool {
   struct Slot {
     Worker worker;
     bool retiring = false;  // goes away when its worker has ended and its queue is empty
-    Clock::time_point start_at;
+    Time start_at;
     std::chrono::milliseconds pause{0};  // after a start that has failed; 0: the last one has not
   };
 
@@ -105,7 +104,7 @@ class WorkerPool {
   void retire_slots_from(std::size_t first);
   Result<void> add_slots_up_to(std::size_t wanted);
   void drain(Worker& worker);
-  Clock::time_point end_of_patience() const;
+  Time end_of_patience() const;
   bool serves(std::size_t count) const;
   static void enter(Worker& worker, WorkerState state);
 

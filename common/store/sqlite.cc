@@ -66,7 +66,7 @@ class SqliteStore final : public Store {
   SqliteDatabase database_;
   bool applied_ = false;  // the latest batch was, as a whole
   CheckpointSchedule schedule_;
-  steady_clock::time_point next_tidy_;
+  Time next_tidy_;
 };
 
 Result<void> SqliteStore::open(Deadline deadline) {
@@ -103,7 +103,7 @@ void SqliteStore::yield_turn() {
 
 void SqliteStore::tidy() {
   if (!schedule_.is_due() && !database_.must_recover()) return;
-  const steady_clock::time_point now = steady_clock::now();
+  const Time now = steady_clock::now();
   if (now < next_tidy_ && !database_.must_recover()) return;
   const Deadline deadline = now + kTidyPatience;
   if (!take_turn(deadline, deadline)) {
@@ -115,7 +115,7 @@ void SqliteStore::tidy() {
 }
 
 void SqliteStore::run_due_checkpoint() {
-  const steady_clock::time_point start = steady_clock::now();
+  const Time start = steady_clock::now();
   const auto patience = schedule_.patience();
   const bool waits = patience > patience.zero();
   database_.checkpoint(waits ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE,

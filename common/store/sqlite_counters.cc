@@ -163,7 +163,7 @@ void SqliteCounters::erase(const std::string& name) {
 // Deletes some of the counters that have ended, now and then, so that what a batch pays for them is
 // bounded.
 void SqliteCounters::sweep() {
-  const steady_clock::time_point now = steady_clock::now();
+  const Time now = steady_clock::now();
   const bool due = now >= next_sweep_;
   if (!due && ends_set_ == 0) return;
   if (due) next_sweep_ = now + kSweepPause;

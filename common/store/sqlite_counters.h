@@ -16,6 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "common/deadline.h"
 #include "common/operation.h"
 #include "common/store/counter.h"
 #include "common/store/store.h"
@@ -65,7 +66,7 @@ class SqliteCounters {
 
   std::unordered_map<std::string, Row> rows_;
   std::optional<std::uint32_t> version_;  // of the data that rows_ reflects
-  std::chrono::steady_clock::time_point next_sweep_;
+  Time next_sweep_;
 
   // Of the batch.
   std::vector<Row*> batch_;

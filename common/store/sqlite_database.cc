@@ -315,9 +315,9 @@ void SqliteDatabase::distrust_wal() {
 // False: one has failed, or does not end. While this store has the turn nobody has more to sync.
 bool SqliteDatabase::wait_for_syncs_of_others() {
   if (!is_in_doubt(handle())) return true;
-  const steady_clock::time_point start = steady_clock::now();
+  const Time start = steady_clock::now();
   sync_wal(handle());
-  const steady_clock::time_point synced = steady_clock::now();
+  const Time synced = steady_clock::now();
   const auto one = std::max<steady_clock::duration>(synced - start, kShortestSync);
   const Deadline end = std::min(deadline_, synced + kSyncPatience * one);
   while (is_in_doubt(handle())) {

@@ -96,7 +96,7 @@ void SqliteKeys::search(std::size_t count) {
     next_search_ = steady_clock::now() + kSearchPause;
   }
   wrapped_ = wrapped_ || at_ < last_;  // by others
-  const steady_clock::time_point end = steady_clock::now() + kSearchTime;
+  const Time end = steady_clock::now() + kSearchTime;
   do {
     wrapped_ = sweep(kSweptWhenFull) || wrapped_;
     if (wrapped_ && at_ >= from_) searches_ = false;

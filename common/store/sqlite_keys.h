@@ -18,6 +18,7 @@
 #include <string>
 #include <utility>
 
+#include "common/deadline.h"
 #include "common/operation.h"
 #include "common/store/store.h"
 
@@ -54,7 +55,7 @@ class SqliteKeys {
   SQLite::Statement count_all_, read_state_, write_state_, select_, insert_, next_, erase_;
 
   // Of the search for room, which goes round the table once, and on from where others have got to.
-  std::chrono::steady_clock::time_point next_search_;
+  Time next_search_;
   bool searches_ = false;
   bool wrapped_ = false;  // has come to the end of the table
   Position from_;         // where it began
