@@ -21,8 +21,8 @@
 #include "common/store/sqlite_file.h"
 #include "tests/catch.h"
 #include "tests/child_process.h"
+#include "tests/sqlite_place.h"
 #include "tests/steps.h"
-#include "tests/temporary_directory.h"
 
 namespace counterd {
 namespace {
@@ -31,33 +31,15 @@ namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-class Place {
+class Place : public SqlitePlace {
  public:
-  StoreOptions options() const {
-    StoreOptions options;
-    options.url = "sqlite:" + path();
-    return options;
-  }
-  std::unique_ptr<Store> open() const { return open_or_throw(options()); }
   // The error that opening meets. Throws if it meets none.
-  Error refusal(const StoreOptions& options) const {
+  static Error refusal(const StoreOptions& options) {
     const Result<std::unique_ptr<Store>> store = open_store(options);
     if (store) throw std::runtime_error("the store was opened");
     return store.error();
   }
   Error refusal() const { return refusal(options()); }
-
-  std::string path() const { return directory_ / "counters.db"; }
-  std::string wal_path() const { return path() + "-wal"; }
-  std::uintmax_t wal_size() const {
-    std::error_code missing;
-    const std::uintmax_t size = fs::file_size(wal_path(), missing);
-    return missing ? 0 : size;
-  }
-  const TemporaryDirectory& directory() const { return directory_; }
-
- private:
-  TemporaryDirectory directory_;
 };
 
 // Another program's connection.

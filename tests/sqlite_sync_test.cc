@@ -22,6 +22,7 @@
 #include "common/store/sqlite_vfs.h"
 #include "common/unique_fd.h"
 #include "tests/catch.h"
+#include "tests/sqlite_place.h"
 #include "tests/steps.h"
 #include "tests/temporary_directory.h"
 
@@ -110,22 +111,18 @@ Deadline soon() {
 
 // A database with a counter that holds 1, and stores on it. It has no log, as other programs leave
 // it: the first change begins one.
-struct Place {
+struct Place : SqlitePlace {
   Place() {
     run_one(*open(), increment_of("a"));
-    SQLite::Database(path, SQLite::OPEN_READWRITE).exec("PRAGMA wal_checkpoint(TRUNCATE)");
+    SQLite::Database(path(), SQLite::OPEN_READWRITE).exec("PRAGMA wal_checkpoint(TRUNCATE)");
   }
-  std::unique_ptr<Store> open(Sync sync = Sync::kFull) const {
-    StoreOptions options;
-    options.url = "sqlite:" + path;
-    options.sync = sync;
-    return open_or_throw(options);
-  }
-  std::uintmax_t wal_size() const { return std::filesystem::file_size(path + "-wal"); }
-
-  TemporaryDirectory directory;
-  std::string path = directory / "counters.db";
 };
+
+// Whether SQLite finds nothing wrong with the database.
+bool is_sound(const Place& place) {
+  SQLite::Database database(place.path(), SQLite::OPEN_READONLY);
+  return database.execAndGet("PRAGMA integrity_check").getString() == "ok";
+}
 
 sqlite3_file* file_of(SQLite::Database& database) {
   sqlite3_file* file = nullptr;
@@ -236,7 +233,7 @@ TEST_CASE("what a failed sync left in memory alone, and the kernel forgot, was n
   const auto store = place.open();
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
   const bool store_reports_first = GENERATE(true, false);
-  ForgetfulDisk disk(place.path + "-wal");
+  ForgetfulDisk disk(place.wal_path());
   forgetful_disk = &disk;
   failing_syncs = 1;
   const Code code = run_one(*store, increment_of("b")).code;
@@ -247,8 +244,7 @@ TEST_CASE("what a failed sync left in memory alone, and the kernel forgot, was n
   CHECK(run_one(*store, increment_of("b")).value == 101);
   CHECK(value_of(*newcomer, "b") == 101);
   if (idle) CHECK(value_of(*idle, "a") == 1);
-  SQLite::Database database(place.path, SQLite::OPEN_READONLY);
-  CHECK(database.execAndGet("PRAGMA integrity_check").getString() == "ok");
+  CHECK(is_sound(place));
 }
 
 TEST_CASE("what the database has of a log is not undone by what is left of the log", "[sqlite]") {
@@ -257,16 +253,15 @@ TEST_CASE("what the database has of a log is not undone by what is left of the l
   const auto idle = is_alone ? nullptr : place.open();
   const auto store = place.open();
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
-  const ForgetfulDisk disk(place.path + "-wal");
+  const ForgetfulDisk disk(place.wal_path());
   failing_syncs = 2;  // the second one is that of the recovery
   CHECK(run_one(*store, increment_of("b")).code == Code::kUnknown);
-  SQLite::Database(place.path, SQLite::OPEN_READWRITE).execAndGet("PRAGMA wal_checkpoint");
+  SQLite::Database(place.path(), SQLite::OPEN_READWRITE).execAndGet("PRAGMA wal_checkpoint");
   disk.forget();
   CHECK(value_of(*store, "b") == 101);
   CHECK(run_one(*store, increment_of("b")).value == 102);
   if (idle) CHECK(value_of(*idle, "b") == 102);
-  SQLite::Database database(place.path, SQLite::OPEN_READONLY);
-  CHECK(database.execAndGet("PRAGMA integrity_check").getString() == "ok");
+  CHECK(is_sound(place));
 }
 
 TEST_CASE("a log that has lost what was acknowledged is refused, and left as it is", "[sqlite]") {
@@ -276,9 +271,9 @@ TEST_CASE("a log that has lost what was acknowledged is refused, and left as it 
   auto store = place.open(GENERATE(Sync::kFull, Sync::kNormal));
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
   if (GENERATE(true, false)) {
-    std::filesystem::resize_file(place.path + "-wal", place.wal_size() / 2);
+    std::filesystem::resize_file(place.wal_path(), place.wal_size() / 2);
   } else {
-    std::fstream log(place.path + "-wal", std::ios::binary | std::ios::in | std::ios::out);
+    std::fstream log(place.wal_path(), std::ios::binary | std::ios::in | std::ios::out);
     log.seekp(static_cast<std::streamoff>(place.wal_size() / 2)).put('\x2a');
   }
   const std::uintmax_t size = place.wal_size();
@@ -287,7 +282,7 @@ TEST_CASE("a log that has lost what was acknowledged is refused, and left as it 
   write_error = 0;
   CHECK(run_one(*store, increment_of("b")).detail.find("may have lost a part") !=
         std::string::npos);
-  SQLite::Database another(place.path, SQLite::OPEN_READWRITE);
+  SQLite::Database another(place.path(), SQLite::OPEN_READWRITE);
   SQLite::Statement checkpoint(another, "PRAGMA wal_checkpoint");
   REQUIRE(checkpoint.executeStep());
   CHECK(checkpoint.getColumn(0).getInt() == 1);  // kept from moving what is left
@@ -307,14 +302,14 @@ TEST_CASE("a database that has a part of what is lost of a log is refused", "[sq
   const Place place;
   const auto store = place.open();
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
-  const ForgetfulDisk disk(place.path + "-wal");
-  SQLite::Database reader(place.path, SQLite::OPEN_READWRITE);
+  const ForgetfulDisk disk(place.wal_path());
+  SQLite::Database reader(place.path(), SQLite::OPEN_READWRITE);
   std::vector<Step> batch = {increment_of("c")};
   apply_unsynced(*store, batch);
   reader.exec("BEGIN");
   reader.execAndGet("SELECT count(*) FROM counters");
   apply_unsynced(*store, increment_of("d"));
-  SQLite::Database(place.path, SQLite::OPEN_READWRITE).execAndGet("PRAGMA wal_checkpoint");
+  SQLite::Database(place.path(), SQLite::OPEN_READWRITE).execAndGet("PRAGMA wal_checkpoint");
   reader.exec("COMMIT");
   failing_syncs = 1;
   store->make_durable(batch);
@@ -332,7 +327,7 @@ TEST_CASE("a checkpoint that meets a failed sync has moved nothing of what is lo
     apply_unsynced(*store, batch);
     store->make_durable(batch);
   }
-  const ForgetfulDisk disk(place.path + "-wal");
+  const ForgetfulDisk disk(place.wal_path());
   apply_unsynced(*store, increment_of("a"));
   failing_syncs = 1;
   store->tidy();
@@ -345,10 +340,10 @@ TEST_CASE("a log is not discarded for a database whose sync fails", "[sqlite]") 
   const Place place;
   const auto store = place.open();
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
-  const ForgetfulDisk disk(place.path + "-wal");
+  const ForgetfulDisk disk(place.wal_path());
   failing_syncs = 2;  // the second one is that of the recovery
   CHECK(run_one(*store, increment_of("b")).code == Code::kUnknown);
-  SQLite::Database(place.path, SQLite::OPEN_READWRITE).execAndGet("PRAGMA wal_checkpoint");
+  SQLite::Database(place.path(), SQLite::OPEN_READWRITE).execAndGet("PRAGMA wal_checkpoint");
   disk.forget();
   failing_syncs = 1;
   CHECK(run_one(*store, increment_of("b")).code == Code::kUnavailable);
@@ -363,7 +358,7 @@ TEST_CASE("what is lost of a log is left to those that have acknowledged somethi
   const auto store = place.open();
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
   const auto newcomer = place.open();
-  const ForgetfulDisk disk(place.path + "-wal");
+  const ForgetfulDisk disk(place.wal_path());
   std::vector<Step> batch = {increment_of("b")};
   apply_unsynced(*newcomer, batch);
   failing_syncs = 1;
@@ -383,12 +378,12 @@ TEST_CASE("what is lost of a log is dropped only when nobody reads it", "[sqlite
   const Place place;
   const auto store = place.open();
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
-  const ForgetfulDisk disk(place.path + "-wal");
+  const ForgetfulDisk disk(place.wal_path());
   failing_syncs = 1;
   std::vector<Step> batch = {increment_of("b")};
   apply_unsynced(*store, batch);
   store->make_durable(batch);
-  SQLite::Database reader(place.path, SQLite::OPEN_READONLY);
+  SQLite::Database reader(place.path(), SQLite::OPEN_READONLY);
   SQLite::Statement statement(reader, "SELECT name FROM counters");
   statement.executeStep();
   disk.forget();
@@ -404,11 +399,11 @@ TEST_CASE("a log that nobody has read since its index was forgotten has lost not
   const Place place;
   const auto store = place.open();
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
-  SQLite::Database another(place.path, SQLite::OPEN_READWRITE);
+  SQLite::Database another(place.path(), SQLite::OPEN_READWRITE);
   another.execAndGet("SELECT count(*) FROM counters");
   begin_sync(file_of(another));  // which makes a newcomer look
-  std::filesystem::resize_file(place.path + "-wal", place.wal_size() / 2);
-  std::fstream index(place.path + "-shm", std::ios::binary | std::ios::in | std::ios::out);
+  std::filesystem::resize_file(place.wal_path(), place.wal_size() / 2);
+  std::fstream index(place.path() + "-shm", std::ios::binary | std::ios::in | std::ios::out);
   constexpr std::array kValid = {12, 48 + 12};  // of the header's two copies
   for (const int at : kValid) index.seekp(at).put('\0');
   index.close();
@@ -427,12 +422,12 @@ TEST_CASE("after a failed sync all is moved again that a checkpoint had moved an
     store->make_durable(batch);
   }
   {
-    SQLite::Database reader(place.path);
+    SQLite::Database reader(place.path());
     SQLite::Statement statement(reader, "SELECT name FROM counters");
     statement.executeStep();
     apply_unsynced(*store, increment_of("a"));
     store->tidy();  // up to where the reader is
-    REQUIRE(std::filesystem::file_size(place.path) > 30'000);
+    REQUIRE(std::filesystem::file_size(place.path()) > 30'000);
   }
   const std::uintmax_t log = place.wal_size();
   const std::uintmax_t before = bytes_written();
@@ -440,7 +435,7 @@ TEST_CASE("after a failed sync all is moved again that a checkpoint had moved an
   CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
   CHECK(failing_syncs == 0);
   CHECK(place.wal_size() == 0);
-  CHECK(bytes_written() - before > log + std::filesystem::file_size(place.path) / 2);
+  CHECK(bytes_written() - before > log + std::filesystem::file_size(place.path()) / 2);
 }
 
 TEST_CASE("a log in doubt is written again by who closes its store, beside others", "[sqlite]") {
@@ -537,7 +532,8 @@ TEST_CASE("a commit that found no room is not found in the log later", "[sqlite]
   const auto store = place.open(sync);
   for (int i = 0; i < 10; ++i) run_one(*store, increment_of("b"));
   const bool begins_anew = GENERATE(false, true);
-  SQLite::Database(place.path, SQLite::OPEN_READWRITE).execAndGet("PRAGMA wal_checkpoint(RESTART)");
+  SQLite::Database(place.path(), SQLite::OPEN_READWRITE)
+      .execAndGet("PRAGMA wal_checkpoint(RESTART)");
   if (!begins_anew) run_one(*store, increment_of("b"));
   const std::int64_t before = value_of(*store, "b").value_or(0);
   // What is missing of the page, the end of the row of "a", is the same in the older log.
@@ -549,7 +545,7 @@ TEST_CASE("a commit that found no room is not found in the log later", "[sqlite]
   CHECK(refused.code == Code::kStoreFull);
   const TemporaryDirectory crashed;
   for (const std::string end : {"", "-wal"}) {
-    std::filesystem::copy_file(place.path + end, crashed / ("counters.db" + end));
+    std::filesystem::copy_file(place.path() + end, crashed / ("counters.db" + end));
   }
   StoreOptions options;
   options.url = "sqlite:" + (crashed / "counters.db");
@@ -561,7 +557,7 @@ TEST_CASE("a commit whose place in the log's index has no room has not happened"
   constexpr std::uint32_t kIndexed = 4'062;  // frames in the first part of the index
   const Place place;
   const auto store = place.open();
-  SQLite::Database reader(place.path, SQLite::OPEN_READWRITE);
+  SQLite::Database reader(place.path(), SQLite::OPEN_READWRITE);
   SQLite::Statement reading(reader, "SELECT count(*) FROM counters");
   REQUIRE(reading.executeStep());  // so that the log cannot begin anew
   const auto frames = [&] { return end_of_wal(reader.getHandle()).frames; };
@@ -609,11 +605,12 @@ TEST_CASE("a store whose recovery failed is still seen to use the database", "[s
   failing_syncs = 2;  // the second one is that of the recovery
   CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
   CHECK(failing_syncs == 0);
-  SQLite::Database(place.path, SQLite::OPEN_READWRITE).execAndGet("SELECT count(*) FROM counters");
+  SQLite::Database(place.path(), SQLite::OPEN_READWRITE)
+      .execAndGet("SELECT count(*) FROM counters");
   CHECK(place.wal_size() > 0);  // another program that ends is not the last one
-  std::filesystem::rename(place.path + "-shm", place.path + "-moved");
+  std::filesystem::rename(place.path() + "-shm", place.path() + "-moved");
   CHECK_THROWS(place.open());
-  std::filesystem::rename(place.path + "-moved", place.path + "-shm");
+  std::filesystem::rename(place.path() + "-moved", place.path() + "-shm");
   CHECK(run_one(*store, increment_of("a")).value == 4);
 }
 
@@ -651,12 +648,12 @@ TEST_CASE("who opens a database recovers it after a sync that failed or was neve
     CHECK(failing_syncs == 0);
   }
   SECTION("of a process that died in it") {
-    SQLite::Database dying(place.path, SQLite::OPEN_READWRITE);
+    SQLite::Database dying(place.path(), SQLite::OPEN_READWRITE);
     dying.execAndGet("SELECT count(*) FROM counters");
     begin_sync(file_of(dying));
   }
   SECTION("although others' syncs were not ended before it, and came to their ends") {
-    SQLite::Database dying(place.path, SQLite::OPEN_READWRITE);
+    SQLite::Database dying(place.path(), SQLite::OPEN_READWRITE);
     dying.execAndGet("SELECT count(*) FROM counters");
     const std::uint32_t before = begin_sync(file_of(dying));
     trust_wal(dying.getHandle());
@@ -675,16 +672,16 @@ TEST_CASE("a killed process vouches for no log while its locks are being release
   const Place place;
   run_one(*place.open(), increment_of("a"));
   // Those of SQLite go first; so the next one to open it begins the shared memory anew.
-  const UniqueFd dying(open(place.path.c_str(), O_RDWR | O_CLOEXEC));
+  const UniqueFd dying(open(place.path().c_str(), O_RDWR | O_CLOEXEC));
   const auto inode_of = [](const std::string& path) {
     struct stat found {};
     REQUIRE(stat(path.c_str(), &found) == 0);
     return found.st_ino;
   };
-  give_sign(dying.get(), Sign::kLog, inode_of(place.path + "-wal"));
-  give_sign(dying.get(), Sign::kSharedMemory, inode_of(place.path + "-shm"));
+  give_sign(dying.get(), Sign::kLog, inode_of(place.wal_path()));
+  give_sign(dying.get(), Sign::kSharedMemory, inode_of(place.path() + "-shm"));
   {
-    SQLite::Database other(place.path, SQLite::OPEN_READWRITE);  // what it writes has no seal
+    SQLite::Database other(place.path(), SQLite::OPEN_READWRITE);  // what it writes has no seal
     other.exec("UPDATE counters SET value = 7");
     sqlite3_db_config(other.getHandle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
   }
@@ -702,7 +699,7 @@ TEST_CASE("who opens a database waits for syncs that are under way, and need not
   const Place place;
   const auto store = place.open();
   run_one(*store, increment_of("a"));
-  SQLite::Database syncing(place.path, SQLite::OPEN_READWRITE);
+  SQLite::Database syncing(place.path(), SQLite::OPEN_READWRITE);
   syncing.execAndGet("SELECT count(*) FROM counters");
   const std::uint32_t begun = begin_sync(file_of(syncing));
   sync_ms = 100;
@@ -720,7 +717,7 @@ TEST_CASE("who opens a database waits for syncs that are under way, and need not
 TEST_CASE("what a checkpoint has moved in part is synced, or does not count as moved", "[sqlite]") {
   const Place place;
   const auto store = place.open();
-  SQLite::Database reader(place.path, SQLite::OPEN_READWRITE);
+  SQLite::Database reader(place.path(), SQLite::OPEN_READWRITE);
   std::vector<Step> batch;
   for (int i = 0; i < 900; ++i) batch.push_back(increment_of("counter-" + std::to_string(i)));
   const auto change = [&] {
@@ -874,7 +871,7 @@ TEST_CASE("what was lost of a log that began with a change of ours is left aside
   Step ours = increment_of("a");
   apply_unsynced(*store, {&ours, 1});
   apply_unsynced(*other, increment_of("b"));
-  ForgetfulDisk disk(place.path + "-wal");
+  ForgetfulDisk disk(place.wal_path());
   // Only the first commit is on the disk.
   disk.keep();
   apply_unsynced(*other, increment_of("b"));
@@ -893,12 +890,12 @@ TEST_CASE("a log is refused if a checkpoint that failed may have moved what is l
   const Place place;
   const auto store = place.open();
   run_one(*store, increment_of("a"));
-  ForgetfulDisk disk(place.path + "-wal");
+  ForgetfulDisk disk(place.wal_path());
   const auto other = place.open();
   apply_unsynced(*other, increment_of("b"));
   forgetful_disk = &disk;
   {
-    SQLite::Database shell(place.path, SQLite::OPEN_READWRITE);
+    SQLite::Database shell(place.path(), SQLite::OPEN_READWRITE);
     shell.exec("PRAGMA synchronous = FULL");
     failing_syncs = 1;
     shell.tryExec("PRAGMA wal_checkpoint(PASSIVE)");
@@ -921,14 +918,14 @@ TEST_CASE("a log that has lost what was acknowledged stays as it is when all sto
           "[sqlite]") {
   const Place place;
   StoreOptions options;
-  options.url = "sqlite:" + place.path;
+  options.url = "sqlite:" + place.path();
   options.empty_wal = true;
   auto other = open_or_throw(options);
   auto store = open_or_throw(options);
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
   CHECK(value_of(*other, "b") == 100);
   {
-    std::fstream log(place.path + "-wal", std::ios::binary | std::ios::in | std::ios::out);
+    std::fstream log(place.wal_path(), std::ios::binary | std::ios::in | std::ios::out);
     log.seekp(static_cast<std::streamoff>(place.wal_size() / 2)).put('\x2a');
   }
   const std::uintmax_t size = place.wal_size();
@@ -938,7 +935,7 @@ TEST_CASE("a log that has lost what was acknowledged stays as it is when all sto
   CHECK(contains(run_one(*store, increment_of("b")).detail, "may have lost a part"));
   store.reset();
   other.reset();
-  CHECK(std::filesystem::exists(place.path + "-wal"));
+  CHECK(std::filesystem::exists(place.wal_path()));
   CHECK(place.wal_size() >= size);
 }
 

@@ -15,8 +15,8 @@
 #include "tests/catch.h"
 #include "tests/child_process.h"
 #include "tests/redis_server.h"
+#include "tests/sqlite_place.h"
 #include "tests/steps.h"
-#include "tests/temporary_directory.h"
 
 namespace counterd {
 namespace {
@@ -26,22 +26,7 @@ constexpr std::int64_t kMin = std::numeric_limits<std::int64_t>::min();
 
 __extension__ using Wide = __int128;  // holds every sum of two counters
 
-// A place for a store, which any number of stores may be opened on.
-class SqlitePlace {
- public:
-  static constexpr const char* kEngine = "sqlite";
-  StoreOptions options() const {
-    StoreOptions options;
-    options.url = "sqlite:" + location();
-    return options;
-  }
-  std::string location() const { return directory_ / "counters.db"; }
-  std::unique_ptr<Store> open() const { return open_or_throw(options()); }
-
- private:
-  TemporaryDirectory directory_;
-};
-
+// As SqlitePlace, on a server of its own.
 class RedisPlace {
  public:
   static constexpr const char* kEngine = "redis";
