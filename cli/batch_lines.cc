@@ -1,9 +1,9 @@
 #include "cli/batch_lines.h"
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cerrno>
 
+#include "common/command_line.h"
 #include "common/json.h"
 #include "common/limits.h"
 #include "common/operation_text.h"
@@ -184,11 +184,10 @@ Result<std::optional<Operation>> BatchLines::read_words() {
 }
 
 Result<Operation> BatchLines::parse(Command& command, std::vector<std::string> words) {
-  std::reverse(words.begin(), words.end());  // as CLI11 expects them
-  words.pop_back();
+  words.erase(words.begin());
   command.words.forget();
   try {
-    command.app->parse(std::move(words));
+    command.app->parse(words_for_parser(std::move(words)));
   } catch (const CLI::ParseError& error) {
     return Error{Code::kBadParameter, error.what()};
   }

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "cli/command.h"
+#include "common/command_line.h"
 #include "common/environment.h"
 #include "common/number.h"
 #include "common/process.h"
@@ -252,7 +253,7 @@ int run(int argc, const char* const* argv) {
   add_globals(app, words, globals);
   const std::vector<Added> commands = add_commands(app);
   try {
-    app.parse(argc, argv);
+    app.parse(words_for_parser({argv + std::min(argc, 1), argv + argc}));
   } catch (const CLI::Success& wish) {  // --help, --version
     app.exit(wish, std::cout, std::cerr);
     return end_with({});

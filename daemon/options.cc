@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "common/command_line.h"
 #include "common/environment.h"
 #include "common/limits.h"
 #include "common/path.h"
@@ -220,7 +221,7 @@ Result<std::variant<DaemonOptions, std::string>> read_options(int argc, const ch
       "Every setting can also come from the environment, --redis-prefix as "
       "COUNTERD_REDIS_PREFIX, and from the file, without the dashes. See counterd(8).");
   try {
-    app.parse(argc, argv);
+    app.parse(words_for_parser({argv + std::min(argc, 1), argv + argc}));
   } catch (const CLI::CallForHelp&) {
     return OptionsOrText(app.help());
   } catch (const CLI::CallForVersion&) {

@@ -208,6 +208,7 @@ Increment a
 increment a b
 increment a --bye 5
 increment a --by
+increment --by= 7 a
 increment a --by 010
 increment a --by 9223372036854775808
 increment a --min 2 --max 1

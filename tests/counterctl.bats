@@ -1123,6 +1123,7 @@ assert_usage_error() {
 @test "an empty URL is a malformed one, not the default server" {
   assert_usage_error --server "" report
   assert_usage_error --server= report
+  assert_stderr_has "--server: "
   assert_usage_error --store "" report
 }
 
@@ -1768,6 +1769,23 @@ check_snapshot() {
   assert_stderr_has '--max needs a value'
   assert_usage_error scale
   assert_stderr_has 'the number of workers is missing'
+}
+
+@test "an empty value after = is empty, and not the next word" {
+  open_sqlite
+  try ctl next --key= builds
+  assert_refused 64
+  try ctl increment a --key= --json
+  assert_refused 64
+  assert_stderr_has '--key: the idempotency key is empty'
+  try ctl --redis-prefix= increment a
+  assert_output 1
+  try ctl list --prefix= --limit 5
+  assert_output $'a\t1'
+  try ctl increment b --key=YQ==
+  assert_output 1
+  try ctl increment -- --by=
+  assert_refused 65
 }
 
 @test "what is no answer says why" {

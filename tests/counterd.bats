@@ -291,6 +291,13 @@ assert_check() {
   [[ ! -e $dir/x.db ]]
 }
 
+@test "a flag with nothing after its = does not take the next one for its value" {
+  try "$counterd" --redis-prefix= --require-durable --check-config
+  assert_status 0
+  assert_output_has 'redis-prefix = ""'
+  assert_output_has 'require-durable = "true"'
+}
+
 @test "--check-config prints the settings in effect, as a file that says the same" {
   local name good bad
   cd "$dir"
