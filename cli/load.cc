@@ -17,6 +17,7 @@
 
 #include "cli/http_client.h"
 #include "common/json.h"
+#include "common/process.h"
 #include "common/unique_fd.h"
 #include "common/uuid.h"
 
@@ -119,8 +120,10 @@ void Load::expect_interruption() {
 void Load::interrupt() {
   signalfd_siginfo signal{};
   if (read(signals_.native_handle(), &signal, sizeof signal) != sizeof signal) return;
+  const bool is_second = result_.interrupted_by != 0;
+  if (is_second && steady_clock::now() < end_ + kOneSignal) return expect_interruption();
   loop_.stop();  // so that its patience starts over, or ends
-  if (result_.interrupted_by != 0) return;
+  if (is_second) return;
   result_.interrupted_by = static_cast<int>(signal.ssi_signo);
   end_ = steady_clock::now();
   due_.cancel();

@@ -1,7 +1,13 @@
 // What both programs set up before anything else.
 #pragma once
 
+#include <chrono>
+
 namespace counterd {
+
+// timeout(1) sends its signal twice at once, to the process and to its group: what comes within
+// this time after a signal is no second one.
+inline constexpr std::chrono::milliseconds kOneSignal{250};
 
 // Keeps the descriptors 0 to 2 from being used for what is opened later, if the process was started
 // without some of them: otherwise what is meant for a terminal or a log would be written into a

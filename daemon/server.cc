@@ -182,9 +182,11 @@ void Server::remove(GuestPlace place, Phase phase) {
   buffered_ -= place->buffered;
   lists_[index_of(phase)].erase(place);
   --figures_.connections;
-  if (figures_.connections == 0 && drained_) {
-    asio::post(loop_, std::exchange(drained_, nullptr));
-  }
+  end_drain_if_empty();
+}
+
+void Server::end_drain_if_empty() {
+  if (figures_.connections == 0 && drained_) asio::post(loop_, std::exchange(drained_, nullptr));
 }
 
 void Server::arm(Deadline deadline) {
@@ -220,16 +222,19 @@ void Server::drain(std::chrono::milliseconds longest, std::function<void()> done
     drain_is_late_ = true;
     drain_idle();
   });
-  if (figures_.connections == 0 && drained_) asio::post(loop_, std::exchange(drained_, nullptr));
+  end_drain_if_empty();
 }
 
-void Server::cut_off_all() {
+std::size_t Server::cut_off_all() {
+  const std::size_t answered = lists_[index_of(Phase::kLingering)].size();
+  const std::size_t unanswered = figures_.connections - answered;
   for (List& list : lists_) {
     while (!list.empty()) {
       const std::shared_ptr<Connection> connection = list.front().connection;
       connection->close();
     }
   }
+  return unanswered;
 }
 
 void Server::drain_idle() {

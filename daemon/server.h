@@ -35,8 +35,9 @@ class Server {
   // less than `longest`.
   void drain(std::chrono::milliseconds longest, std::function<void()> done);
 
-  // Closes all connections, whatever they wait for. REQUIRES: drain() was called
-  void cut_off_all();
+  // Closes all connections, whatever they wait for; returns how many of them had not got all their
+  // answers, or might have asked for more. REQUIRES: drain() was called
+  std::size_t cut_off_all();
 
   // For connections.
   asio::io_context& loop() { return loop_; }
@@ -74,6 +75,7 @@ class Server {
   void note_buffers(Guest& guest);
   void expire();
   void arm(Deadline deadline);
+  void end_drain_if_empty();
 
   asio::io_context& loop_;
   Batcher& batcher_;

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "common/log.h"
+#include "common/process.h"
 #include "common/version.h"
 #include "daemon/worker_setup.h"
 
@@ -30,6 +31,12 @@ Result<UniqueFd> take_over_signals() {
   UniqueFd signals(signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals) return system_error(Code::kIo, "cannot wait for signals", errno);
   return signals;
+}
+
+// Until take_over_signals(), to end the daemon is to end this process: names are being looked up,
+// which may take long. The first process of a container must say so: by itself it ignores signals.
+void end_on_signals() {
+  for (const int number : {SIGTERM, SIGINT}) std::signal(number, [](int) { _exit(0); });
 }
 
 // Each worker takes one, and one for each TCP address.
@@ -71,11 +78,12 @@ Result<void> Supervisor::set_up() {
   Result<UniqueFd> ready = take_over_descriptor(options_.ready_fd);
   if (!ready) return ready.error();
   ready_ = std::move(*ready);
+  end_on_signals();
+  Result<Listeners> listeners = open_listeners();
+  if (!listeners) return listeners.error();
   Result<UniqueFd> signals = take_over_signals();
   if (!signals) return signals.error();
   signals_ = std::move(*signals);
-  Result<Listeners> listeners = open_listeners();
-  if (!listeners) return listeners.error();
   Result<ControlServer> control = ControlServer::open(listeners->endpoints());
   if (!control) return control.error();
   control_ = std::move(*control);
@@ -165,14 +173,20 @@ void Supervisor::take_signals() {
       take_ends_of_workers();
     } else if (signal.ssi_signo == SIGHUP) {
       log_line("SIGHUP is ignored: restart the daemon to change its settings");
-    } else if (workers_.is_draining()) {
-      workers_.kill_all();
     } else {
-      log_line("got SIG" + std::string(sigabbrev_np(static_cast<int>(signal.ssi_signo))) +
-               ": the daemon ends");
-      stop();
+      take_end_signal(static_cast<int>(signal.ssi_signo));
     }
   }
+}
+
+void Supervisor::take_end_signal(int number) {
+  const Time now = std::chrono::steady_clock::now();
+  if (now < one_signal_until_) return;
+  one_signal_until_ = now + kOneSignal;
+  const bool is_second = workers_.is_draining();
+  log_line("got SIG" + std::string(sigabbrev_np(number)) +
+           (is_second ? ": the workers are killed" : ": the daemon ends"));
+  is_second ? workers_.kill_all() : stop();
 }
 
 void Supervisor::take_ends_of_workers() {

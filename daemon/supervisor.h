@@ -3,13 +3,14 @@
 // any process of the daemon can be killed at any moment and nothing acknowledged is lost.
 //
 // One thread, which waits in one place, also for SIGTERM, SIGINT, SIGHUP and SIGCHLD. SIGTERM and
-// SIGINT drain the daemon and end it with 0, a second one kills the workers. SIGHUP is ignored. A
-// configuration error of a worker may end the daemon with 78.
+// SIGINT drain the daemon and end it with 0, a second one a moment later kills the workers. SIGHUP
+// is ignored. A configuration error of a worker may end the daemon with 78.
 #pragma once
 
 #include <vector>
 
 #include "common/control.h"
+#include "common/deadline.h"
 #include "common/unique_fd.h"
 #include "daemon/control_server.h"
 #include "daemon/listeners.h"
@@ -40,6 +41,7 @@ class Supervisor {
   void wait();
   int milliseconds_to_wait() const;
   void take_signals();
+  void take_end_signal(int number);
   void take_ends_of_workers();
   void say_ready();
   void tell_ready();
@@ -54,6 +56,7 @@ class Supervisor {
   UniqueFd signals_;
   UniqueFd ready_;  // options_.ready_fd, until the daemon is ready
   SystemdNotifier systemd_;
+  Time one_signal_until_;  // see kOneSignal
   int exit_status_ = 0;
 };
 

@@ -1,6 +1,7 @@
 #include "daemon/worker.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -57,11 +58,22 @@ std::size_t fit_descriptors(std::size_t connections) {
   return std::min<std::size_t>(connections, left);
 }
 
+// Lets the end of the supervisor end this process too. It has a lifeline as well, but nobody looks
+// at that while the store is opened, which may take as long as --store-timeout, and the sockets
+// are held meanwhile.
+void end_with_supervisor() {
+  signal(SIGTERM, SIG_DFL);  // a caller may have left it ignored
+  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  pollfd lifeline{kLifelineFd, POLLIN, 0};
+  if (poll(&lifeline, 1, 0) > 0) _exit(0);  // it has ended before that
+}
+
 void set_up_worker() {
   prctl(PR_SET_NAME, "counterd");  // executing by descriptor has made it a number
   signal(SIGINT, SIG_IGN);  // Ctrl-C reaches all of a terminal's processes: the supervisor decides
   signal(SIGHUP, SIG_IGN);
   fcntl(kLifelineFd, F_SETFD, FD_CLOEXEC);
+  end_with_supervisor();
 }
 
 class Worker {
@@ -160,11 +172,10 @@ class Worker {
 
   // Cuts off the connections that are left, so that the store is closed in good order all the same.
   void end_now() {
-    const std::size_t connections = server_.figures().connections;
-    if (connections > 0) {
-      log_line("cut off " + std::to_string(connections) +
+    const std::size_t unanswered = server_.cut_off_all();
+    if (unanswered > 0) {
+      log_line("cut off " + std::to_string(unanswered) +
                " connections at the end of --drain-timeout");
-      server_.cut_off_all();
     }
     after(loop_, kClosingPatience, [] {
       log_line("did not wait for the store to be closed");

@@ -1098,6 +1098,27 @@ is_replaced_early() {
   assert_equal "$("$counterctl" --server "$url" increment)" 1
 }
 
+@test "killed supervisor: a worker that waits for its store ends too" {
+  make_database
+  hold_store
+  launch_without_pipe --workers 1 --store-timeout 1m "${listening[@]}"
+  await 10 has_child "$daemon_pid"
+  sleep 0.2  # to wait
+  kill -KILL "$daemon_pid"
+  await 2 workers_have_ended
+  let_go
+}
+
+launch_without_pipe() {
+  "$counterd" "$@" >"$dir/daemon.log" 2>&1 3>&- 4>&- &
+  daemon_pid=$!
+  pids+=("$daemon_pid")
+}
+
+has_child() {
+  [[ -n $(children_of "$1") ]]
+}
+
 @test "scale changes the number of workers" {
   local kept
   start_daemon --workers 1
@@ -1632,7 +1653,10 @@ with open(result, "wb") as file:
   hold_store
   send_late_increment
   kill -TERM "$daemon_pid"
+  sleep 0.05
+  kill -TERM "$daemon_pid"  # as timeout(1) does: no second one
   await 5 is_refused
+  sleep 0.3
   assert_succeeds kill -0 "$daemon_pid"
   begin=$(milliseconds)
   kill -TERM "$daemon_pid"
@@ -1641,6 +1665,21 @@ with open(result, "wb") as file:
   let_go
   await 5 has_ended "$late_pid"
   assert_equal "$(processes_of_test)" ""
+}
+
+@test "SIGTERM ends a daemon that is still opening its sockets" {
+  local name listen=() folder
+  for name in 1 2 3 4; do
+    mkdir "$dir/$name"
+    exec {folder}<"$dir/$name"
+    flock "$folder"  # each keeps it waiting for a second
+    listen+=(--listen "unix:$dir/$name/daemon.sock")
+  done
+  launch_without_pipe "${listen[@]}"
+  sleep 0.3
+  kill -TERM "$daemon_pid"
+  wait_for_end_of "$daemon_pid" 1
+  assert_equal "$ended_with" 0
 }
 
 @test "--drain-timeout bounds the end" {
