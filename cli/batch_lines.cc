@@ -189,7 +189,7 @@ Result<Operation> BatchLines::parse(Command& command, std::vector<std::string> w
   try {
     command.app->parse(words_for_parser(std::move(words)));
   } catch (const CLI::ParseError& error) {
-    return Error{Code::kBadParameter, error.what()};
+    return Error{Code::kBadParameter, explain(error)};
   }
   for (const std::string& word : command.app->remaining()) {
     if (word != "--") return Error{Code::kBadParameter, "unexpected " + quote_for_people(word)};

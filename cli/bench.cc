@@ -142,8 +142,9 @@ Result<int> measure(const Globals& globals, const LoadPlan& plan, const HeldSign
   if (shows) std::cerr << "\r\033[K";
   if (!result) return result.error();
   print(globals, *result);
-  std::cout << std::flush;  // before what may take a while
+  const Result<void> written = flush_output();  // before what may take a while
   const std::uint64_t failed = result->failed + result->lost + result->unanswered;
+  if (failed == 0 && !written) return written.error();
   if (failed == 0) return result->interrupted_by;
   return Error{Code::kUnavailable, std::to_string(failed) + " requests failed, the first with: " +
                                        quote_for_people(result->failure)};

@@ -151,15 +151,6 @@ Result<void> check_globals(Words& words, bool asks_daemon, Globals& globals) {
   return check_store(words, globals);
 }
 
-// CLI11 counts what is missing or too much; people want to know of what.
-std::string words_of(const CLI::ParseError& error) {
-  std::string text = error.what();
-  if (error.get_name() != "ArgumentMismatch") return text;
-  const bool too_many = text.find("At Most") != text.npos;
-  return text.substr(0, text.find(':')) +
-         (too_many ? " is given more than once" : " needs a value");
-}
-
 // Reports what CLI11 would report as "A subcommand is required" or not at all.
 Result<void> check_words(const CLI::App& app) {
   const std::vector<std::string> unknown = app.remaining();
@@ -258,7 +249,7 @@ int run(int argc, const char* const* argv) {
     app.exit(wish, std::cout, std::cerr);
     return end_with({});
   } catch (const CLI::ParseError& error) {
-    return fail({Code::kUsage, words_of(error) + " (see counterctl --help)"});
+    return fail({Code::kUsage, explain(error) + " (see counterctl --help)"});
   }
   return end_with(
       run_command(app, commands, words, globals, {argv, static_cast<std::size_t>(argc)}));

@@ -1,6 +1,7 @@
 // Command lines, as CLI11 is to read them.
 #pragma once
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -23,6 +24,16 @@ inline std::vector<std::string> words_for_parser(std::vector<std::string> words)
   }
   std::reverse(split.begin(), split.end());
   return split;
+}
+
+// What is wrong with them, for people: CLI11 counts what is missing or too much, and does not say
+// of what.
+inline std::string explain(const CLI::ParseError& error) {
+  std::string text = error.what();
+  if (error.get_name() != "ArgumentMismatch") return text;
+  const bool too_many = text.find("At Most") != text.npos;
+  return text.substr(0, text.find(':')) +
+         (too_many ? " is given more than once" : " needs a value");
 }
 
 }  // namespace counterd

@@ -227,7 +227,7 @@ Result<std::variant<DaemonOptions, std::string>> read_options(int argc, const ch
   } catch (const CLI::CallForVersion&) {
     return OptionsOrText(version + "\n");
   } catch (const CLI::ParseError& error) {
-    return Error{Code::kUsage, std::string(error.what()) + " (see counterd --help)"};
+    return Error{Code::kUsage, explain(error) + " (see counterd --help)"};
   }
   if (config && config->empty()) return Error{Code::kUsage, "--config: the path is missing"};
   if (!config && !environment("COUNTERD_CONFIG").empty()) config = environment("COUNTERD_CONFIG");

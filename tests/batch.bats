@@ -241,6 +241,9 @@ batch
 {"operations":[]}
 [{"op":"increment","name":"a"}]
 END
+  batch 'increment a --by 1 --by 2'
+  assert_refused 65
+  assert_stderr_has '--by is given more than once'
   batch $'increment a\nincrement \xc3\xa4'
   assert_refused 65
   try ctl batch < <(printf 'increment a\nincrement a\0b\n')

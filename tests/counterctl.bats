@@ -1916,6 +1916,11 @@ assert result["requests"] > 0 and result["failed"] == result["lost"] == 0
 assert result["seconds"] == 0.3
 assert 0 < latencies["p50"] <= latencies["p99"] <= latencies["p99_9"] <= latencies["max"]' "$output"
   # Where all answers have come, nothing more is waited for.
+  # shellcheck disable=SC2016
+  try bash -c '"$@" >/dev/full' bash "$counterctl" --server "$url" bench --duration 100ms
+  assert_refused 74
+  assert_stderr_has 'No space left on device'
+  assert_equal "$("$counterctl" --server "$url" list)" ''
   assert_within 4000 "$counterctl" --server "$url" -q bench --duration 100ms
   assert_status 0
   assert_silence

@@ -294,8 +294,12 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
 }
 
 @test "spawn with flags that start no daemon starts none" {
-  try timeout 20 "$counterctl" spawn -- --help
-  assert_refused 64
+  local flag
+  for flag in --help --version --check-config; do
+    try timeout 20 "$counterctl" spawn -- "$flag"
+    assert_refused 64
+    assert_stderr_has 'counterd starts no daemon'
+  done
   mkfifo "$dir/settings"
   assert_within 2000 "$counterctl" --timeout 500ms spawn -- --config "$dir/settings"
   assert_refused 69

@@ -383,6 +383,16 @@ TEST_CASE("a device and a FIFO are no database, and nothing waits for them", "[s
   CHECK(contains(error.message, "regular file"));
 }
 
+TEST_CASE("a database cannot be in a file", "[sqlite]") {
+  const Place place;
+  write_file(place.path(), "x");
+  StoreOptions options = place.options();
+  options.url += "/counters.db";
+  const Error error = place.refusal(options);
+  CHECK(error.code == Code::kConfig);
+  CHECK(contains(error.message, "is not a folder"));
+}
+
 TEST_CASE("a file that is no database is refused and left as it is", "[sqlite]") {
   const Place place;
   const std::string text(8'192, 'x');

@@ -84,6 +84,9 @@ Result<std::string> resolve(const std::string& path) {
   if (stat(directory.c_str(), &found) != 0) {
     return system_error(Code::kConfig, "the folder " + directory + " of the database", errno);
   }
+  if (!S_ISDIR(found.st_mode)) {
+    return Error{Code::kConfig, "the database " + path + ": " + directory + " is not a folder"};
+  }
   if (access(directory.c_str(), W_OK | X_OK) != 0) {
     return system_error(Code::kConfig,
                         "the folder " + directory + " of the database must be writable", errno);
