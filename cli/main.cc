@@ -217,12 +217,12 @@ std::vector<Added> add_commands(CLI::App& app) {
 // Checks what CLI11 has parsed, and runs the command.
 Result<void> run_command(const CLI::App& app, const std::vector<Added>& commands, Words& words,
                          Globals& globals, std::span<const char* const> given) {
-  if (const Result<void> checked = check_words(app); !checked) return checked;
+  if (Result<void> checked = check_words(app); !checked) return checked;
   const auto chosen = std::find_if(commands.begin(), commands.end(),
                                    [](const Added& added) { return added.app.parsed(); });
-  if (const Result<void> checked = check_brackets(chosen->app, given); !checked) return checked;
+  if (Result<void> checked = check_brackets(chosen->app, given); !checked) return checked;
   const bool asks_daemon = chosen->command.asks_daemon;
-  if (const Result<void> checked = check_globals(words, asks_daemon, globals); !checked) {
+  if (Result<void> checked = check_globals(words, asks_daemon, globals); !checked) {
     return checked;
   }
   return chosen->run(globals);
