@@ -39,6 +39,7 @@ class RedisProxy {
     kSwallow,            // the batch vanishes, the connection seems to live
     kTellWhenForwarded,  // nothing happens to it
     kBreakOff,           // the answer says that it was broken off in the middle
+    kComeLate,           // the answer comes a second later
   };
 
   // `latency`: how much later each reply comes.
@@ -175,6 +176,7 @@ class RedisProxy {
     const std::string reply = read_some(pair.server.get());
     if (reply.empty() || pair.at_reply == Fault::kCutBeforeReply) return false;
     std::this_thread::sleep_for(latency_);
+    if (pair.at_reply == Fault::kComeLate) std::this_thread::sleep_for(std::chrono::seconds(1));
     const bool breaks_off = std::exchange(pair.at_reply, Fault::kNone) == Fault::kBreakOff;
     send_all(pair.client.get(), breaks_off ? "-PARTIAL no memory\r\n" : reply);
     return true;

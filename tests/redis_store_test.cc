@@ -482,6 +482,26 @@ TEST_CASE("a change is made over a link on which to connect takes longer than an
   CHECK(run_one(*open_or_throw(options), increment_of("a")).value == 1);
 }
 
+TEST_CASE("a server that is slow with its answers is waited for longer and longer", "[redis]") {
+  const RedisServer server;
+  RedisProxy proxy(server);
+  StoreOptions options = options_for(proxy.url());
+  options.timeout = milliseconds(3'000);  // of which the first attempt has 750
+  const auto store = open_or_throw(options);
+  REQUIRE(run_one(*store, increment_of("a")).value == 1);
+  proxy.arm(RedisProxy::Fault::kComeLate, 1'000);
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+}
+
+TEST_CASE("changes that have waited for too long are not sent", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  const Result<void> late = store->take_turn(after(milliseconds(-1)));
+  REQUIRE_FALSE(late);
+  CHECK(late.error().code == Code::kOverloaded);
+  CHECK(store->take_turn(after(milliseconds(1'000))));
+}
+
 TEST_CASE("a batch that the server broke off in the middle is unknown", "[redis]") {
   const RedisServer server;
   RedisProxy proxy(server);
@@ -1235,8 +1255,16 @@ TEST_CASE("a session that was forgotten is made known again", "[redis]") {
   });
   CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
   clock.join();
-  proxy.arm(RedisProxy::Fault::kCutBeforeRequest);
-  CHECK(run_one(*store, increment_of("a")).value == 2);
+  SECTION("for the copies of the next batch") {
+    proxy.arm(RedisProxy::Fault::kCutBeforeRequest);
+    CHECK(run_one(*store, increment_of("a")).value == 2);
+  }
+  SECTION("but not for those of the one before") {
+    proxy.arm(RedisProxy::Fault::kSwallow, 1'000);
+    CHECK(run_one(*store, increment_of("a"), after(milliseconds(300))).code == Code::kUnknown);
+    CHECK(server.command({"GET", server.command({"KEYS", "counterd:s:*"})}) == "1\n");
+    proxy.arm(RedisProxy::Fault::kNone);
+  }
 }
 
 TEST_CASE("a counter with an end that is deleted leaves no key", "[redis]") {

@@ -45,7 +45,9 @@ constexpr std::size_t kIsCopy = 7;
 // How far apart the server's clock and ours may be when calendar windows are counted.
 constexpr std::chrono::minutes kMaxClockDifference{1};
 
-// An attempt may take 1/kAttempts of the time that a batch has; then the batch is sent again.
+// The first attempt may take 1/kAttempts of the time that a batch has, and each further one twice
+// as long as the one before: where packets vanish, another connection is needed soon; a server that
+// is slow is heard at last.
 constexpr int kAttempts = 4;
 
 constexpr std::string_view kNonsense = "an answer that cannot be understood";
@@ -59,8 +61,8 @@ class RedisStore : public Store {
       : connection_(std::move(connection)), options_(options), session_(std::move(session)) {}
   ~RedisStore() override { forget_session(); }
 
-  // The server runs one script at a time.
-  Result<void> take_turn(Deadline, Deadline) override { return {}; }
+  // The server runs one script at a time: nobody else has the turn.
+  Result<void> take_turn(Deadline deadline, Deadline mended) override;
   void yield_turn() override {}
   void make_durable(std::span<Step>) override {}  // the script's answer has said it all
   void tidy() override {}
@@ -75,9 +77,10 @@ class RedisStore : public Store {
   template <typename Ask>
   Result<RedisReply> read(Deadline deadline, Ask ask);
   Result<void> make_session_known(Deadline deadline);
-  Result<RedisReply> run_once(const RedisArguments& arguments, Deadline deadline);
+  Result<RedisReply> run_once(const RedisArguments& arguments, milliseconds attempt,
+                              Deadline deadline);
   Result<RedisReply> run_until_known(RedisArguments& arguments, Deadline deadline);
-  Deadline end_of_attempt() const { return steady_clock::now() + options_.timeout / kAttempts; }
+  milliseconds first_attempt() const { return options_.timeout / kAttempts; }
   RedisArguments script_arguments(const RedisBatch& batch, bool changes) const;
   std::string session_key() const { return options_.redis_prefix + "s:" + session_; }
   void forget_session();
@@ -90,23 +93,31 @@ class RedisStore : public Store {
   bool copies_may_wait_ = false;  // a copy of a batch may still be on its way
 };
 
+Result<void> RedisStore::take_turn(Deadline deadline, Deadline) {
+  if (steady_clock::now() <= deadline) return {};
+  const Error late = connection_.unavailable("it has been busy for too long");
+  return Error{Code::kOverloaded, late.message};
+}
+
 // Asks for what changes nothing; `ask` takes a deadline. The connection may have been lost since it
 // was last used, by a restart of the server or, silently, by a firewall; asking twice does no harm.
 // An error reply is an Error.
 template <typename Ask>
 Result<RedisReply> RedisStore::read(Deadline deadline, Ask ask) {
   const bool reused = connection_.is_open();
-  Result<RedisReply> reply = ask(reused ? std::min(end_of_attempt(), deadline) : deadline);
+  const Deadline soon = std::min(steady_clock::now() + first_attempt(), deadline);
+  Result<RedisReply> reply = ask(reused ? soon : deadline);
   if (!reply && reused && steady_clock::now() < deadline) reply = ask(deadline);
   if (reply && is_error(*reply)) return connection_.unavailable(text_of(**reply));
   return reply;
 }
 
 // A session that the server knows already stays as it is: it may have the outcomes of a batch whose
-// answer was lost.
+// answer was lost. One that it has forgotten gets the number of the batch before, so that no copy
+// of that one is applied any more.
 Result<void> RedisStore::make_session_known(Deadline deadline) {
   if (steady_clock::now() < session_is_known_until_) return {};
-  const RedisArguments set = {"SET", session_key(), "0\n",
+  const RedisArguments set = {"SET", session_key(), std::to_string(sequence_ - 1) + "\n",
                               "NX",  "PX",          std::to_string(kSessionLifetime.count())};
   const Result<RedisReply> reply =
       read(deadline, [&](Deadline until) { return connection_.command(set, until); });
@@ -115,14 +126,15 @@ Result<void> RedisStore::make_session_known(Deadline deadline) {
   return {};
 }
 
-// Sends a batch with changes. Connecting may take longer than getting an answer: it takes several
-// exchanges. kUnknown: the batch may have arrived.
-Result<RedisReply> RedisStore::run_once(const RedisArguments& arguments, Deadline deadline) {
+// Sends a batch with changes; `attempt` is the longest that its answer is waited for. Connecting
+// may take longer than that: it takes several exchanges. kUnknown: the batch may have arrived.
+Result<RedisReply> RedisStore::run_once(const RedisArguments& arguments, milliseconds attempt,
+                                        Deadline deadline) {
   const Deadline connecting = steady_clock::now() + options_.timeout / 2;
   const Result<void> connected = connection_.connect(std::min(connecting, deadline));
   if (!connected) return connected.error();
-  return connection_.run(RedisScript::kApply, arguments, std::min(end_of_attempt(), deadline),
-                         Code::kUnknown);
+  return connection_.run(RedisScript::kApply, arguments,
+                         std::min(steady_clock::now() + attempt, deadline), Code::kUnknown);
 }
 
 // Sends a batch with changes until its outcomes are known or `deadline` has passed. An error reply
@@ -134,9 +146,9 @@ Result<RedisReply> RedisStore::run_until_known(RedisArguments& arguments, Deadli
   if (const Result<void> known = make_session_known(deadline); !known) return known.error();
   bool may_be_applied = false;
   milliseconds pause = kFirstPause;
-  for (;;) {
+  for (milliseconds attempt = first_attempt();; attempt *= 2) {
     arguments[kIsCopy] = may_be_applied ? "1" : "0";
-    Result<RedisReply> reply = run_once(arguments, deadline);
+    Result<RedisReply> reply = run_once(arguments, attempt, deadline);
     if (reply && !is_error(*reply)) return reply;
     Error error = reply ? connection_.unavailable(text_of(**reply)) : reply.error();
     if (reply && (is_error(*reply, "PARTIAL") || is_error(*reply, "FORGOTTEN"))) {
