@@ -95,6 +95,8 @@ Result<void> Changer::change(Step& step, Deadline deadline) {
     }
     std::this_thread::sleep_until(std::min(now + with_jitter(pause), last));
     pause = std::min(2 * pause, kLongestPause);
+    // The process may have been stopped: by now the key may be forgotten.
+    if (steady_clock::now() >= deadline) return final_error(step, may_have_been_applied);
   }
 }
 

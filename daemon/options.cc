@@ -157,6 +157,15 @@ Result<void> make_absolute(StoreOptions& store) {
 }
 
 // Sets what depends on the system. `check_only`: changes nothing else.
+// What settings must be to each other.
+Result<void> check_together(const DaemonOptions& options) {
+  if (options.store.key_lifetime >= shortest_key_lifetime(options.store.timeout)) return {};
+  return Error{
+      Code::kConfig,
+      "--key-lifetime: must be at least twice --store-timeout, for which a change may wait, "
+      "and be worked on again: a copy of it would be counted once more"};
+}
+
 Result<void> fill_in_defaults(DaemonOptions& options, bool check_only) {
   if (options.store.url.empty()) {
     const Result<std::string> url = default_store_url();
@@ -221,7 +230,7 @@ Result<std::variant<DaemonOptions, std::string>> read_options(int argc, const ch
       "Every setting can also come from the environment, --redis-prefix as "
       "COUNTERD_REDIS_PREFIX, and from the file, without the dashes. See counterd(8).");
   try {
-    app.parse(words_for_parser({argv + std::min(argc, 1), argv + argc}));
+    app.parse(words_for_parser(app, {argv + std::min(argc, 1), argv + argc}));
   } catch (const CLI::CallForHelp&) {
     return OptionsOrText(app.help());
   } catch (const CLI::CallForVersion&) {
@@ -235,6 +244,7 @@ Result<std::variant<DaemonOptions, std::string>> read_options(int argc, const ch
   if (!sources) return sources.error();
   DaemonOptions options;
   if (const Result<void> set = set_all(options, *sources); !set) return set.error();
+  if (const Result<void> checked = check_together(options); !checked) return checked.error();
   const Result<void> filled = fill_in_defaults(options, check_only);
   if (!filled) return filled.error();
   if (check_only) return OptionsOrText(text_of(options));

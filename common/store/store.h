@@ -112,6 +112,13 @@ struct StoreOptions {
   std::chrono::milliseconds timeout{5'000};
 };
 
+// The shortest lifetime of a key that is longer than a change may be held up where it waits for the
+// store, and then is worked on, for up to `timeout` each: otherwise a copy that was held up would
+// be applied after its key is forgotten.
+constexpr std::chrono::milliseconds shortest_key_lifetime(std::chrono::milliseconds timeout) {
+  return 2 * timeout;
+}
+
 struct StoreStatus {
   std::string engine;      // "sqlite" or "redis"
   std::string location;    // path or address, without secrets
