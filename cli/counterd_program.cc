@@ -5,7 +5,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -174,15 +173,9 @@ Error failure_of(pid_t pid, const std::string& log_path, off_t log_start, Deadli
                                    log_since(log_path, log_start)};
 }
 
-Error no_daemon() {
-  return {Code::kUsage, "with these flags counterd starts no daemon"};
-}
-
 }  // namespace
 
 Result<std::vector<std::string>> settings_of(std::vector<std::string> flags, Deadline deadline) {
-  const std::string_view check = "--check-config";
-  if (std::find(flags.begin(), flags.end(), check) != flags.end()) return no_daemon();
   const Result<std::string> text = check_config(std::move(flags), deadline);
   if (!text) return text.error();
   std::vector<std::string> lines;
@@ -200,7 +193,7 @@ Result<Endpoint> endpoint_of(const std::vector<std::string>& settings) {
     if (!line.starts_with(kListen)) continue;
     return parse_endpoint(line.substr(kListen.size(), line.size() - kListen.size() - 1));
   }
-  return no_daemon();  // --help, for one
+  return Error{Code::kUsage, "with these flags counterd starts no daemon"};  // --help, for one
 }
 
 Result<Started> start_daemon(const std::vector<std::string>& flags, int workers,

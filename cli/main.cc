@@ -244,7 +244,7 @@ int run(int argc, const char* const* argv) {
   add_globals(app, words, globals);
   const std::vector<Added> commands = add_commands(app);
   try {
-    app.parse(words_for_parser({argv + std::min(argc, 1), argv + argc}));
+    app.parse(words_for_parser(app, {argv + std::min(argc, 1), argv + argc}));
   } catch (const CLI::Success& wish) {  // --help, --version
     app.exit(wish, std::cout, std::cerr);
     return end_with({});

@@ -33,6 +33,9 @@ Result<Words> daemon_flags(const Globals& globals, Words flags) {
     return std::any_of(flags.begin(), flags.end(),
                        [&](const std::string& word) { return is_flag(word, flag); });
   };
+  if (names("--check-config")) {
+    return Error{Code::kUsage, "with --check-config counterd starts no daemon"};
+  }
   if (names("--workers")) {
     return Error{Code::kUsage, "--workers has to stand before --, as in: spawn --workers 2"};
   }

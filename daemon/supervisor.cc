@@ -33,11 +33,26 @@ Result<UniqueFd> take_over_signals() {
   return signals;
 }
 
-// Until take_over_signals(), to end the daemon is to end this process: names are being looked up,
-// which may take long. The first process of a container must say so: by itself it ignores signals.
-void end_on_signals() {
-  for (const int number : {SIGTERM, SIGINT}) std::signal(number, [](int) { _exit(0); });
-}
+// While this lives, SIGTERM and SIGINT end the process at once: looking up names may take long. The
+// next daemon removes the sockets that are there already. By a handler, because the first process
+// of a container ignores signals that it does not handle.
+class EndingAtOnce {
+ public:
+  EndingAtOnce() {
+    sigemptyset(&signals_);
+    for (const int number : {SIGTERM, SIGINT}) {
+      std::signal(number, [](int) { _exit(0); });
+      sigaddset(&signals_, number);
+    }
+    sigprocmask(SIG_UNBLOCK, &signals_, nullptr);
+  }
+  EndingAtOnce(const EndingAtOnce&) = delete;
+  EndingAtOnce& operator=(const EndingAtOnce&) = delete;
+  ~EndingAtOnce() { sigprocmask(SIG_BLOCK, &signals_, nullptr); }
+
+ private:
+  sigset_t signals_{};
+};
 
 // Each worker takes one, and one for each TCP address.
 void raise_descriptor_limit() {
@@ -78,12 +93,11 @@ Result<void> Supervisor::set_up() {
   Result<UniqueFd> ready = take_over_descriptor(options_.ready_fd);
   if (!ready) return ready.error();
   ready_ = std::move(*ready);
-  end_on_signals();
-  Result<Listeners> listeners = open_listeners();
-  if (!listeners) return listeners.error();
   Result<UniqueFd> signals = take_over_signals();
   if (!signals) return signals.error();
   signals_ = std::move(*signals);
+  Result<Listeners> listeners = open_listeners();
+  if (!listeners) return listeners.error();
   Result<ControlServer> control = ControlServer::open(listeners->endpoints());
   if (!control) return control.error();
   control_ = std::move(*control);
@@ -97,6 +111,7 @@ Result<void> Supervisor::set_up() {
 }
 
 Result<Listeners> Supervisor::open_listeners() const {
+  const EndingAtOnce ending;
   Result<Listeners> listeners = Listeners::from_systemd();
   if (listeners && listeners->endpoints().empty()) listeners = Listeners::open(options_.listen);
   if (!listeners) return listeners;

@@ -1784,6 +1784,10 @@ check_snapshot() {
   assert_output $'a\t1'
   try ctl increment b --key=YQ==
   assert_output 1
+  try ctl increment b --key --YQ=
+  assert_output 2
+  try ctl --json= report b
+  assert_output_has '"value":2'
   try ctl increment -- --by=
   assert_refused 65
 }
@@ -1915,12 +1919,12 @@ latencies = result["latency_ms"]
 assert result["requests"] > 0 and result["failed"] == result["lost"] == 0
 assert result["seconds"] == 0.3
 assert 0 < latencies["p50"] <= latencies["p99"] <= latencies["p99_9"] <= latencies["max"]' "$output"
-  # Where all answers have come, nothing more is waited for.
   # shellcheck disable=SC2016
   try bash -c '"$@" >/dev/full' bash "$counterctl" --server "$url" bench --duration 100ms
   assert_refused 74
   assert_stderr_has 'No space left on device'
   assert_equal "$("$counterctl" --server "$url" list)" ''
+  # Where all answers have come, nothing more is waited for.
   assert_within 4000 "$counterctl" --server "$url" -q bench --duration 100ms
   assert_status 0
   assert_silence
@@ -1974,8 +1978,7 @@ has_counters() {
   kill -STOP "$worker"
   begin=$(milliseconds)
   kill -TERM "$bench"
-  sleep 0.05
-  kill -TERM "$bench" # as timeout(1) does: no second one
+  kill -INT "$bench" # as timeout(1) sends its signal twice: no second one
   sleep 1
   assert_fails has_ended "$bench"
   kill -TERM "$bench"

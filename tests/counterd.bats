@@ -291,11 +291,22 @@ assert_check() {
   [[ ! -e $dir/x.db ]]
 }
 
+@test "keys that would be forgotten before what they are for has been applied are refused" {
+  try "$counterd" --check-config --store-timeout 1m --key-lifetime 119s
+  assert_refused 78
+  assert_stderr_has '--key-lifetime: must be at least twice --store-timeout'
+  try "$counterd" --check-config --store-timeout 1m --key-lifetime 2m
+  assert_status 0
+}
+
 @test "a flag with nothing after its = does not take the next one for its value" {
-  try "$counterd" --redis-prefix= --require-durable --check-config
+  try "$counterd" --require-durable= --redis-prefix= --require-durable --check-config
   assert_status 0
   assert_output_has 'redis-prefix = ""'
   assert_output_has 'require-durable = "true"'
+  try "$counterd" --check-config --require-durable=false
+  assert_refused 64
+  assert_stderr_has 'require-durable was given a disallowed flag override (see counterd --help)'
 }
 
 @test "--check-config prints the settings in effect, as a file that says the same" {
@@ -1653,8 +1664,7 @@ with open(result, "wb") as file:
   hold_store
   send_late_increment
   kill -TERM "$daemon_pid"
-  sleep 0.05
-  kill -TERM "$daemon_pid"  # as timeout(1) does: no second one
+  kill -INT "$daemon_pid"  # as timeout(1) sends its signal twice: no second one
   await 5 is_refused
   sleep 0.3
   assert_succeeds kill -0 "$daemon_pid"
@@ -1667,7 +1677,12 @@ with open(result, "wb") as file:
   assert_equal "$(processes_of_test)" ""
 }
 
-@test "SIGTERM ends a daemon that is still opening its sockets" {
+# The daemon has opened a folder to lock it, and so takes signals.
+opens_sockets() {
+  readlink "/proc/$daemon_pid/fd"/* | grep -qx "$1"
+}
+
+@test "SIGTERM ends a daemon that is still opening its sockets, SIGHUP does not" {
   local name listen=() folder
   for name in 1 2 3 4; do
     mkdir "$dir/$name"
@@ -1676,7 +1691,8 @@ with open(result, "wb") as file:
     listen+=(--listen "unix:$dir/$name/daemon.sock")
   done
   launch_without_pipe "${listen[@]}"
-  sleep 0.3
+  await 10 opens_sockets "$dir/1"
+  kill -HUP "$daemon_pid"
   kill -TERM "$daemon_pid"
   wait_for_end_of "$daemon_pid" 1
   assert_equal "$ended_with" 0

@@ -295,7 +295,7 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
 
 @test "spawn with flags that start no daemon starts none" {
   local flag
-  for flag in --help --version --check-config; do
+  for flag in --help --version --check-config --check-config=true; do
     try timeout 20 "$counterctl" spawn -- "$flag"
     assert_refused 64
     assert_stderr_has 'counterd starts no daemon'
