@@ -86,7 +86,7 @@ class WriteCount {
 
 TEST_CASE("a commit of many pages is one write to the log, or one for each 64 KiB", "[sqlite]") {
   const TemporaryDirectory directory;
-  Client client(directory, gathering_vfs());
+  Client client(directory, counterd_vfs());
   client.fill();
   const WriteCount count;
   client.run("UPDATE t SET number = 1 WHERE id <= 40");
@@ -100,7 +100,7 @@ TEST_CASE("a commit of many pages is one write to the log, or one for each 64 Ki
 
 TEST_CASE("what is written to the log stands where it was written, in whatever order", "[sqlite]") {
   const TemporaryDirectory directory;
-  Client client(directory, gathering_vfs());
+  Client client(directory, counterd_vfs());
   sqlite3_file* log = client.log();
   const auto write = [log](const std::string& text, sqlite3_int64 offset) {
     return log->pMethods->xWrite(log, text.data(), static_cast<int>(text.size()), offset);
@@ -136,7 +136,7 @@ class FileSizeLimit {
 
 TEST_CASE("what could not be written to the log is not synced as if it were", "[sqlite]") {
   const TemporaryDirectory directory;
-  Client client(directory, gathering_vfs());
+  Client client(directory, counterd_vfs());
   sqlite3_file* log = client.log();
   client.run("BEGIN IMMEDIATE");
   {
@@ -159,7 +159,7 @@ struct Pair {
     client.run("PRAGMA cache_size = 10");  // so that pages leave the cache before the commit
   }
   TemporaryDirectory directory;
-  Client client{directory, gathering_vfs()};
+  Client client{directory, counterd_vfs()};
   Client other{directory, ""};
 };
 

@@ -69,12 +69,12 @@ void run(SQLite::Statement& statement) {
 // one takes its place after an error. It has no locks of its own, because one thread at a time has
 // a store.
 struct SqliteDatabase::Connection {
-  Connection(const std::string& path, Sync sync)
-      : database(path, SQLite::OPEN_READWRITE | SQLite::OPEN_NOMUTEX, 0,
-                 sync == Sync::kFull ? gathering_vfs() : "") {}
+  explicit Connection(const std::string& path)
+      : database(path, SQLite::OPEN_READWRITE | SQLite::OPEN_NOMUTEX, 0, counterd_vfs()) {}
 
   // Reads the database, as everything does from here on.
   void set_sync(Sync sync) {
+    gather_writes(database.getHandle(), sync == Sync::kFull);
     database.exec(sync == Sync::kFull ? "PRAGMA synchronous = FULL"
                                       : "PRAGMA synchronous = NORMAL");
   }
@@ -153,7 +153,7 @@ Result<void> SqliteDatabase::connect() {
 // Throws SQLite::Exception.
 Result<void> SqliteDatabase::open_connection(bool wal_was_empty) {
   configure_sqlite();
-  connection_ = std::make_unique<Connection>(file_.path(), options_.sync);
+  connection_ = std::make_unique<Connection>(file_.path());
   sqlite3_busy_handler(handle(), &wait_while_busy, this);
   sqlite3_wal_autocheckpoint(handle(), 0);
   sqlite3_db_config(handle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
@@ -329,21 +329,15 @@ bool SqliteDatabase::wait_for_syncs_of_others() {
 
 // Syncs the log first: SQLite would note in the shared memory how much it is about to move, and
 // only then sync; if that failed and the log lost frames, nobody could tell whether those had been
-// moved. Syncs the database even if only a part of the log was moved, which SQLite does not: that
-// part is read from the database from then on. REQUIRES: the turn is held
+// moved. REQUIRES: the turn is held
 int SqliteDatabase::try_checkpoint(int mode, Deadline deadline) {
   deadline_ = deadline;
   if (options_.sync == Sync::kFull) {
     if (const int synced = sync_wal(handle()); synced != SQLITE_OK) return synced;
   }
-  int frames = 0;
-  int moved = 0;
-  const int code = sqlite3_wal_checkpoint_v2(handle(), nullptr, mode, &frames, &moved);
-  if (moved <= 0 || moved == frames) return code;
-  const int synced = sync_database(handle());
-  if (synced == SQLITE_OK) return code;
-  move_again(handle());
-  return synced;
+  const int code = sqlite3_wal_checkpoint_v2(handle(), nullptr, mode, nullptr, nullptr);
+  const int synced = take_checkpoint_failure(handle());
+  return synced == SQLITE_OK ? code : synced;
 }
 
 void SqliteDatabase::checkpoint(int mode, Deadline deadline) {
@@ -407,7 +401,7 @@ Result<void> SqliteDatabase::commit() {
   const WalEnd end = end_of_wal(handle());
   const bool grew = end != before;
   // A log that begins anew with this commit has nothing that was acknowledged before.
-  if (end.salts != before.salts) acknowledged_ = WalEnd{end.salts, 0};
+  if (end.salts != before.salts || before.frames == 0) acknowledged_ = WalEnd{end.salts, 0};
   if (options_.sync != Sync::kFull) acknowledged_ = end;
   // A commit that adds nothing to the log changes its version all the same.
   if (was_synced && !grew) connection_->synced_version = data_version();

@@ -124,8 +124,15 @@ WalEnd end_of_wal(sqlite3* connection) {
 
 MovedFrames moved_frames(sqlite3* connection) {
   sqlite3_file* file = database_file(connection);
-  return {number_at<std::uint32_t>(file, kMovedFrames),
-          number_at<std::uint32_t>(file, kTriedFrames)};
+  return {moved_frames(file), number_at<std::uint32_t>(file, kTriedFrames)};
+}
+
+std::uint32_t moved_frames(sqlite3_file* database) {
+  return number_at<std::uint32_t>(database, kMovedFrames);
+}
+
+void set_moved_frames(sqlite3_file* database, std::uint32_t frames) {
+  number_at<std::uint32_t>(database, kMovedFrames) = frames;
 }
 
 void forget_index(sqlite3* connection) {
@@ -137,7 +144,7 @@ void forget_index(sqlite3* connection) {
 int move_again(sqlite3* connection) {
   const ShmLock lock(connection, ShmLocks::kCheckpoint);
   if (lock.code() != SQLITE_OK) return lock.code();
-  number_at<std::uint32_t>(database_file(connection), kMovedFrames) = 0;
+  set_moved_frames(database_file(connection), 0);
   return SQLITE_OK;
 }
 

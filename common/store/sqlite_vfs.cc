@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "common/store/sqlite_shm.h"
@@ -17,18 +18,25 @@ namespace {
 // system VFS cannot write more than 131,071 at once: it takes the size modulo 131,072 (os_unix.c).
 constexpr std::size_t kMostGathered = 64 << 10;
 
-// The lock of the log's writer, among those of the shared memory (sqlite.org/walformat.html, 2.2).
+// Locks of the shared memory (sqlite.org/walformat.html, 2.2): that of the log's writer; and that
+// of those who read the database alone, which a checkpoint has while it moves the log and says how
+// much of it.
 constexpr int kWriteLock = 0;
+constexpr int kFirstReadLock = 3;
 
 // What sqlite3_file_control() can ask of the database (numbers from 100 on are free for a VFS).
-enum Control : int { kLeaveUnsynced = 0x63746400, kSyncWal };
+enum Control : int { kLeaveUnsynced = 0x63746400, kSyncWal, kGather, kTakeFailure };
 
 struct Wal;
 
 // SQLite provides the memory; in it the system's file follows each of these.
 struct Database : sqlite3_file {
   Wal* wal = nullptr;  // while it is open
+  bool gathers = true;
   bool leaves_unsynced = false;
+  // Of the sync of what the latest checkpoint has moved, and how many frames had been before it.
+  int checkpoint_failure = SQLITE_OK;
+  std::uint32_t moved_before = 0;
 };
 
 struct Wal : sqlite3_file {
@@ -87,6 +95,8 @@ struct WriteThen<Method> {
 
 int write_wal(sqlite3_file* file, const void* data, int size, sqlite3_int64 offset) {
   Wal& wal = *static_cast<Wal*>(file);
+  if (offset == 0) wal.begins_anew = true;
+  if (!wal.database->gathers) return write<Wal>(file, data, size, offset);
   const auto* bytes = static_cast<const char*>(data);
   const auto end = wal.offset + static_cast<sqlite3_int64>(wal.gathered.size());
   if (offset != end || wal.gathered.size() + static_cast<std::size_t>(size) > kMostGathered) {
@@ -94,7 +104,6 @@ int write_wal(sqlite3_file* file, const void* data, int size, sqlite3_int64 offs
   }
   if (wal.failure != SQLITE_OK) return wal.failure;
   if (wal.gathered.empty()) wal.offset = offset;
-  if (offset == 0) wal.begins_anew = true;
   try {
     wal.gathered.insert(wal.gathered.end(), bytes, bytes + size);
   } catch (const std::bad_alloc&) {
@@ -120,8 +129,22 @@ int sync(Wal& wal, int flags) {
 
 int sync_database_file(sqlite3_file* file, int flags) {
   Database& database = *static_cast<Database*>(file);
+  // The system tells of a failure once: it would be believed.
+  if (database.checkpoint_failure != SQLITE_OK) return database.checkpoint_failure;
   if (database.wal != nullptr) return sync_in_doubt(database, database, flags);
   return Forward<Database, &sqlite3_io_methods::xSync>::call(file, flags);
+}
+
+// A checkpoint has written all that it moves, and nobody has been told.
+void sync_moved(Database& database) {
+  database.moved_before = moved_frames(&database);
+  database.checkpoint_failure = sync_database_file(&database, SQLITE_SYNC_NORMAL);
+}
+
+// A checkpoint has told how much it moved. Where it failed, nobody has read that yet.
+void end_checkpoint(Database& database) {
+  if (database.checkpoint_failure == SQLITE_OK) return;
+  set_moved_frames(&database, database.moved_before);
 }
 
 int write_and_sync(sqlite3_file* file, int flags) {
@@ -144,6 +167,7 @@ int close_wal(sqlite3_file* file) {
 int lock_shared_memory(sqlite3_file* file, int first, int count, int flags) {
   constexpr int kRelease = SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE;
   Wal* wal = static_cast<Database*>(file)->wal;
+  if (first == kFirstReadLock && flags == kRelease) end_checkpoint(*static_cast<Database*>(file));
   if (wal != nullptr && first == kWriteLock && flags == kRelease) {
     write_gathered(*wal);  // what a transaction that was rolled back has left: nobody reads it
     wal->failure = SQLITE_OK;
@@ -159,9 +183,21 @@ int control_database(sqlite3_file* file, int operation, void* argument) {
       return SQLITE_OK;
     case kSyncWal:
       return database.wal == nullptr ? SQLITE_OK : sync(*database.wal, SQLITE_SYNC_NORMAL);
+    case kGather:
+      database.gathers = *static_cast<bool*>(argument);
+      return SQLITE_OK;
+    case kTakeFailure:
+      return std::exchange(database.checkpoint_failure, SQLITE_OK);
+    case SQLITE_FCNTL_CKPT_START:
+      database.checkpoint_failure = SQLITE_OK;
+      break;
+    case SQLITE_FCNTL_CKPT_DONE:
+      sync_moved(database);
+      break;
     default:
-      return Forward<Database, &sqlite3_io_methods::xFileControl>::call(file, operation, argument);
+      break;
   }
+  return Forward<Database, &sqlite3_io_methods::xFileControl>::call(file, operation, argument);
 }
 
 template <auto Method>
@@ -278,11 +314,15 @@ sqlite3_vfs around(sqlite3_vfs& system) {
 
 }  // namespace
 
-const char* gathering_vfs() {
+const char* counterd_vfs() {
   static sqlite3_vfs vfs = around(*sqlite3_vfs_find(nullptr));
   static const int registered = sqlite3_vfs_register(&vfs, 0);
   static_cast<void>(registered);
   return vfs.zName;
+}
+
+void gather_writes(sqlite3* connection, bool gather) {
+  sqlite3_file_control(connection, "main", kGather, &gather);
 }
 
 void leave_commits_unsynced(sqlite3* connection, bool leave) {
@@ -297,6 +337,10 @@ int sync_database(sqlite3* connection) {
   sqlite3_file* file = nullptr;
   sqlite3_file_control(connection, "main", SQLITE_FCNTL_FILE_POINTER, &file);
   return file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+}
+
+int take_checkpoint_failure(sqlite3* connection) {
+  return sqlite3_file_control(connection, "main", kTakeFailure, nullptr);
 }
 
 }  // namespace counterd

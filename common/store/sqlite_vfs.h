@@ -1,9 +1,15 @@
-// A VFS for SQLite (sqlite.org/vfs.html): the system's own, except that what a transaction adds to
-// the log goes to the file in one system call. SQLite itself writes each of its pages in two.
+// A VFS for SQLite (sqlite.org/vfs.html): the system's own, except for three things.
 //
-// Writes are gathered until SQLite syncs the log, and at the latest until it releases the lock
-// under which the log is written; so nobody else ever writes where something is still gathered.
-// SQLite announces a commit to others after its sync, so they find all of it in the file.
+// What a checkpoint has moved is synced before anybody reads it from the database. SQLite itself
+// does so only if all of the log was moved; whoever went on after the process that was to sync it
+// would read from the database what is not on the disk, and is lost if it cannot be written. If the
+// sync fails, the log stays what is read.
+//
+// What a transaction adds to the log goes to the file in one system call. SQLite itself writes each
+// of its pages in two. Writes are gathered until SQLite syncs the log, and at the latest until it
+// releases the lock under which the log is written; so nobody else ever writes where something is
+// still gathered. SQLite announces a commit to others after its sync, so they find all of it in the
+// file.
 //
 // The sync of a commit can be left until later, when another has the turn to write: the disk then
 // gets what several have committed at once.
@@ -13,11 +19,13 @@
 
 namespace counterd {
 
-// The name of the VFS. What is declared below takes connections that use it; for others sync_wal()
-// is SQLITE_NOTFOUND, and leave_commits_unsynced() does nothing.
-// REQUIRES, of each connection that uses it: PRAGMA synchronous is FULL. Without the sync, others
-// would be told of a commit that is not in the file yet.
-const char* gathering_vfs();
+// The name of the VFS. What is declared below takes connections that use it.
+const char* counterd_vfs();
+
+// Whether what the connection adds to the log is gathered; at first it is. REQUIRES: PRAGMA
+// synchronous is FULL where it is. Without the sync, others would be told of a commit that is not
+// in the file yet.
+void gather_writes(sqlite3* connection, bool gather);
 
 // Whether commits of the connection, from now on, write their changes but leave them unsynced, for
 // sync_wal(). The first bytes of a log that restarts are synced all the same: if the disk kept the
@@ -28,8 +36,11 @@ void leave_commits_unsynced(sqlite3* connection, bool leave);
 // Syncs the log: all that anybody committed before is then on the disk. SQLITE_OK, or why not.
 int sync_wal(sqlite3* connection);
 
-// Syncs the database: a checkpoint does so only if it has moved all of the log. SQLITE_OK, or why
-// not.
+// Syncs the database. SQLITE_OK, or why not.
 int sync_database(sqlite3* connection);
+
+// SQLITE_OK, or why what the latest checkpoint has moved could not be synced, so that it does not
+// count as moved; SQLite does not tell that where it moved a part. Told once.
+int take_checkpoint_failure(sqlite3* connection);
 
 }  // namespace counterd
