@@ -29,8 +29,11 @@ std::vector<std::string> words_for_parser(const CLI::App& app, std::vector<std::
     const std::string name = word->substr(0, word->find('='));
     const bool lacks_value =
         word < end && word->size() == name.size() + 1 && takes_value(app, name);
-    split.push_back(lacks_value ? name : std::move(*word));
-    if (lacks_value) split.emplace_back();
+    if (lacks_value) {
+      split.insert(split.end(), {name, ""});
+    } else {
+      split.push_back(std::move(*word));
+    }
   }
   std::reverse(split.begin(), split.end());
   return split;
