@@ -27,8 +27,8 @@ std::vector<std::string> words_for_parser(const CLI::App& app, std::vector<std::
   std::vector<std::string> split;
   for (auto word = words.begin(); word != words.end(); ++word) {
     const std::string name = word->substr(0, word->find('='));
-    const bool lacks_value =
-        word < end && word->size() == name.size() + 1 && takes_value(app, name);
+    const bool lacks_value = word < end && name.starts_with('-') &&
+                             word->size() == name.size() + 1 && takes_value(app, name);
     if (lacks_value) {
       split.insert(split.end(), {name, ""});
     } else {

@@ -156,16 +156,16 @@ Result<void> make_absolute(StoreOptions& store) {
   return make_absolute(store.redis_password_file);
 }
 
-// Sets what depends on the system. `check_only`: changes nothing else.
 // What settings must be to each other.
 Result<void> check_together(const DaemonOptions& options) {
   if (options.store.key_lifetime >= shortest_key_lifetime(options.store.timeout)) return {};
   return Error{
       Code::kConfig,
-      "--key-lifetime: must be at least twice --store-timeout, for which a change may wait, "
-      "and be worked on again: a copy of it would be counted once more"};
+      "--key-lifetime: must be at least three times --store-timeout: a copy of a change may "
+      "be held up for as long, and would be counted again"};
 }
 
+// Sets what depends on the system. `check_only`: changes nothing else.
 Result<void> fill_in_defaults(DaemonOptions& options, bool check_only) {
   if (options.store.url.empty()) {
     const Result<std::string> url = default_store_url();

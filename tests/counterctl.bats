@@ -1786,8 +1786,10 @@ check_snapshot() {
   assert_output 1
   try ctl increment b --key --YQ=
   assert_output 2
+  try ctl increment b --key name=
+  assert_output 3
   try ctl --json= report b
-  assert_output_has '"value":2'
+  assert_output_has '"value":3'
   try ctl increment -- --by=
   assert_refused 65
 }

@@ -292,10 +292,10 @@ assert_check() {
 }
 
 @test "keys that would be forgotten before what they are for has been applied are refused" {
-  try "$counterd" --check-config --store-timeout 1m --key-lifetime 119s
+  try "$counterd" --check-config --store-timeout 1m --key-lifetime 179s
   assert_refused 78
-  assert_stderr_has '--key-lifetime: must be at least twice --store-timeout'
-  try "$counterd" --check-config --store-timeout 1m --key-lifetime 2m
+  assert_stderr_has '--key-lifetime: must be at least three times --store-timeout'
+  try "$counterd" --check-config --store-timeout 1m --key-lifetime 3m
   assert_status 0
 }
 

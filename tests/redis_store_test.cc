@@ -493,6 +493,17 @@ TEST_CASE("a server that is slow with its answers is waited for longer and longe
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
+TEST_CASE("many attempts that fail at once take no time from later ones", "[redis]") {
+  const RedisServer server;
+  RedisProxy proxy(server);
+  StoreOptions options = options_for(proxy.url());
+  options.timeout = milliseconds(20'000);
+  const auto store = open_or_throw(options);
+  REQUIRE(run_one(*store, increment_of("a")).value == 1);
+  proxy.arm(RedisProxy::Fault::kCutBeforeRequest, 70);  // one every 100 ms
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+}
+
 TEST_CASE("changes that have waited for too long are not sent", "[redis]") {
   const RedisServer server;
   const auto store = open_or_throw(options_for(server.url()));

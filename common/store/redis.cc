@@ -45,9 +45,9 @@ constexpr std::size_t kIsCopy = 7;
 // How far apart the server's clock and ours may be when calendar windows are counted.
 constexpr std::chrono::minutes kMaxClockDifference{1};
 
-// The first attempt may take 1/kAttempts of the time that a batch has, and each further one twice
-// as long as the one before: where packets vanish, another connection is needed soon; a server that
-// is slow is heard at last.
+// The first attempt may take 1/kAttempts of the time that a batch has, and the next one after it
+// has done so twice as long: where packets vanish, another connection is needed soon; a server that
+// takes up to half of the time for an answer is heard.
 constexpr int kAttempts = 4;
 
 constexpr std::string_view kNonsense = "an answer that cannot be understood";
@@ -95,7 +95,7 @@ class RedisStore : public Store {
 
 Result<void> RedisStore::take_turn(Deadline deadline, Deadline) {
   if (steady_clock::now() <= deadline) return {};
-  const Error late = connection_.unavailable("it has been busy for too long");
+  const Error late = connection_.unavailable("the change has waited for it for too long");
   return Error{Code::kOverloaded, late.message};
 }
 
@@ -146,8 +146,10 @@ Result<RedisReply> RedisStore::run_until_known(RedisArguments& arguments, Deadli
   if (const Result<void> known = make_session_known(deadline); !known) return known.error();
   bool may_be_applied = false;
   milliseconds pause = kFirstPause;
-  for (milliseconds attempt = first_attempt();; attempt *= 2) {
+  milliseconds attempt = first_attempt();
+  for (;;) {
     arguments[kIsCopy] = may_be_applied ? "1" : "0";
+    const Time begun = steady_clock::now();
     Result<RedisReply> reply = run_once(arguments, attempt, deadline);
     if (reply && !is_error(*reply)) return reply;
     Error error = reply ? connection_.unavailable(text_of(**reply)) : reply.error();
@@ -161,6 +163,7 @@ Result<RedisReply> RedisStore::run_until_known(RedisArguments& arguments, Deadli
     if (steady_clock::now() + pause >= deadline) {
       return Error{Code::kUnknown, std::move(error.message)};
     }
+    if (steady_clock::now() - begun >= attempt) attempt *= 2;
     std::this_thread::sleep_for(pause);
     pause = std::min(2 * pause, kLongestPause);
   }

@@ -124,11 +124,8 @@ WalEnd end_of_wal(sqlite3* connection) {
 
 MovedFrames moved_frames(sqlite3* connection) {
   sqlite3_file* file = database_file(connection);
-  return {moved_frames(file), number_at<std::uint32_t>(file, kTriedFrames)};
-}
-
-std::uint32_t moved_frames(sqlite3_file* database) {
-  return number_at<std::uint32_t>(database, kMovedFrames);
+  return {number_at<std::uint32_t>(file, kMovedFrames),
+          number_at<std::uint32_t>(file, kTriedFrames)};
 }
 
 void set_moved_frames(sqlite3_file* database, std::uint32_t frames) {

@@ -62,7 +62,6 @@ struct MovedFrames {
   std::uint32_t tried = 0;
 };
 MovedFrames moved_frames(sqlite3* connection);
-std::uint32_t moved_frames(sqlite3_file* database);
 // REQUIRES: a checkpoint of this process is under way
 void set_moved_frames(sqlite3_file* database, std::uint32_t frames);
 

@@ -34,9 +34,7 @@ struct Database : sqlite3_file {
   Wal* wal = nullptr;  // while it is open
   bool gathers = true;
   bool leaves_unsynced = false;
-  // Of the sync of what the latest checkpoint has moved, and how many frames had been before it.
-  int checkpoint_failure = SQLITE_OK;
-  std::uint32_t moved_before = 0;
+  int checkpoint_failure = SQLITE_OK;  // of the sync of what the latest checkpoint has moved
 };
 
 struct Wal : sqlite3_file {
@@ -135,16 +133,15 @@ int sync_database_file(sqlite3_file* file, int flags) {
   return Forward<Database, &sqlite3_io_methods::xSync>::call(file, flags);
 }
 
-// A checkpoint has written all that it moves, and nobody has been told.
+// A checkpoint has written all that it moves, and told nobody yet.
 void sync_moved(Database& database) {
-  database.moved_before = moved_frames(&database);
   database.checkpoint_failure = sync_database_file(&database, SQLITE_SYNC_NORMAL);
 }
 
-// A checkpoint has told how much it moved. Where it failed, nobody has read that yet.
+// A checkpoint has told, just now, how much it moved. Where the sync failed, nothing counts as
+// moved: what could not be written may be what others had moved before.
 void end_checkpoint(Database& database) {
-  if (database.checkpoint_failure == SQLITE_OK) return;
-  set_moved_frames(&database, database.moved_before);
+  if (database.checkpoint_failure != SQLITE_OK) set_moved_frames(&database, 0);
 }
 
 int write_and_sync(sqlite3_file* file, int flags) {
@@ -166,8 +163,9 @@ int close_wal(sqlite3_file* file) {
 
 int lock_shared_memory(sqlite3_file* file, int first, int count, int flags) {
   constexpr int kRelease = SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE;
-  Wal* wal = static_cast<Database*>(file)->wal;
-  if (first == kFirstReadLock && flags == kRelease) end_checkpoint(*static_cast<Database*>(file));
+  Database& database = *static_cast<Database*>(file);
+  Wal* wal = database.wal;
+  if (first == kFirstReadLock && count == 1 && flags == kRelease) end_checkpoint(database);
   if (wal != nullptr && first == kWriteLock && flags == kRelease) {
     write_gathered(*wal);  // what a transaction that was rolled back has left: nobody reads it
     wal->failure = SQLITE_OK;
