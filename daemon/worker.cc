@@ -65,7 +65,8 @@ void end_with_supervisor() {
   signal(SIGTERM, SIG_DFL);  // a caller may have left it ignored
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   pollfd lifeline{kLifelineFd, POLLIN, 0};
-  if (poll(&lifeline, 1, 0) > 0) _exit(0);  // it has ended before that
+  poll(&lifeline, 1, 0);
+  if ((lifeline.revents & POLLIN) != 0) _exit(0);  // it has ended before that
 }
 
 void set_up_worker() {

@@ -945,11 +945,10 @@ check_bad_numbers() {
   assert_refused 65
   try ctl reset a --to ''
   assert_refused 65
-  # With '=' the value is not empty but missing, which is a matter of usage.
   try ctl increment a --by=
-  assert_refused 64
+  assert_refused 65
   try ctl reset a --to=
-  assert_refused 64
+  assert_refused 65
   assert_prints 5 report a
 }
 
