@@ -74,7 +74,6 @@ void set_up_worker() {
   signal(SIGINT, SIG_IGN);  // Ctrl-C reaches all of a terminal's processes: the supervisor decides
   signal(SIGHUP, SIG_IGN);
   fcntl(kLifelineFd, F_SETFD, FD_CLOEXEC);
-  end_with_supervisor();
 }
 
 class Worker {
@@ -199,6 +198,7 @@ Result<void> run_worker(int slot, int sockets) {
   set_up_worker();
   Result<WorkerSetup> setup = read_setup(UniqueFd(kSetupFd));
   if (!setup) return setup.error();
+  end_with_supervisor();
   Result<std::unique_ptr<Store>> store = open_store(setup->store);
   if (!store) return store.error();
   std::optional<Worker> worker;
