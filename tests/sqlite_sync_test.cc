@@ -126,12 +126,6 @@ bool is_sound(const Place& place) {
   return database.execAndGet("PRAGMA integrity_check").getString() == "ok";
 }
 
-sqlite3_file* file_of(SQLite::Database& database) {
-  sqlite3_file* file = nullptr;
-  sqlite3_file_control(database.getHandle(), "main", SQLITE_FCNTL_FILE_POINTER, &file);
-  return file;
-}
-
 // A batch that is not asked for its outcomes yet.
 void apply_unsynced(Store& store, std::span<Step> batch) {
   REQUIRE(store.take_turn(soon()));
@@ -407,7 +401,7 @@ TEST_CASE("a log that nobody has read since its index was forgotten has lost not
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
   SQLite::Database another(place.path(), SQLite::OPEN_READWRITE);
   another.execAndGet("SELECT count(*) FROM counters");
-  begin_sync(file_of(another));  // which makes a newcomer look
+  begin_sync(database_file(another.getHandle()));  // which makes a newcomer look
   std::filesystem::resize_file(place.wal_path(), place.wal_size() / 2);
   std::fstream index(place.path() + "-shm", std::ios::binary | std::ios::in | std::ios::out);
   constexpr std::array kValid = {12, 48 + 12};  // of the header's two copies
@@ -656,15 +650,15 @@ TEST_CASE("who opens a database recovers it after a sync that failed or was neve
   SECTION("of a process that died in it") {
     SQLite::Database dying(place.path(), SQLite::OPEN_READWRITE);
     dying.execAndGet("SELECT count(*) FROM counters");
-    begin_sync(file_of(dying));
+    begin_sync(database_file(dying.getHandle()));
   }
   SECTION("although others' syncs were not ended before it, and came to their ends") {
     SQLite::Database dying(place.path(), SQLite::OPEN_READWRITE);
     dying.execAndGet("SELECT count(*) FROM counters");
-    const std::uint32_t before = begin_sync(file_of(dying));
+    const std::uint32_t before = begin_sync(database_file(dying.getHandle()));
     trust_wal(dying.getHandle());
-    begin_sync(file_of(dying));
-    end_sync(file_of(dying), before);
+    begin_sync(database_file(dying.getHandle()));
+    end_sync(database_file(dying.getHandle()), before);
   }
   REQUIRE(place.wal_size() > 0);
   CHECK(value_of(*place.open(), "a").value_or(0) >= 2);
@@ -707,11 +701,11 @@ TEST_CASE("who opens a database waits for syncs that are under way, and need not
   run_one(*store, increment_of("a"));
   SQLite::Database syncing(place.path(), SQLite::OPEN_READWRITE);
   syncing.execAndGet("SELECT count(*) FROM counters");
-  const std::uint32_t begun = begin_sync(file_of(syncing));
+  const std::uint32_t begun = begin_sync(database_file(syncing.getHandle()));
   sync_ms = 100;
   std::thread ending([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(150));
-    end_sync(file_of(syncing), begun);
+    end_sync(database_file(syncing.getHandle()), begun);
   });
   const auto opened = place.open();
   sync_ms = 0;

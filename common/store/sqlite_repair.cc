@@ -85,8 +85,7 @@ bool cut_off_commit(sqlite3* connection, int wal, const WalEnd& end, std::uint32
   if (now != end && now.frames != 0) return false;
   const std::size_t bytes =
       now.frames == 0 ? 0 : kWalHeader + now.frames * (kFrameHeader + page_bytes);
-  sqlite3_file* database = nullptr;
-  sqlite3_file_control(connection, "main", SQLITE_FCNTL_FILE_POINTER, &database);
+  sqlite3_file* const database = database_file(connection);
   const std::uint32_t begun = begin_sync(database);
   if (ftruncate(wal, static_cast<off_t>(bytes)) != 0 || fsync(wal) != 0) return false;
   end_sync(database, begun);

@@ -32,12 +32,6 @@ constexpr std::uint32_t kGeneration = 0x10000;
 constexpr std::uint32_t kGenerationMask = 0x7fff0000;
 constexpr std::uint32_t kDamagedBit = 0x80000000;
 
-sqlite3_file* database_file(sqlite3* connection) {
-  sqlite3_file* file = nullptr;
-  sqlite3_file_control(connection, "main", SQLITE_FCNTL_FILE_POINTER, &file);
-  return file;
-}
-
 // `region` is null if nobody has written to the shared memory yet. SQLITE_OK, or why not.
 int map(sqlite3_file* file, volatile void*& region) {
   region = nullptr;
@@ -73,6 +67,12 @@ std::atomic_ref<std::uint32_t> doubt_of(sqlite3_file* file) {
 }
 
 }  // namespace
+
+sqlite3_file* database_file(sqlite3* connection) {
+  sqlite3_file* file = nullptr;
+  sqlite3_file_control(connection, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  return file;
+}
 
 ShmLock::ShmLock(sqlite3* connection, ShmLocks locks)
     : file_(database_file(connection)),

@@ -6,8 +6,8 @@
 // database sees it, even if those that caused it have died, in the middle of a sync or right after
 // one.
 //
-// REQUIRES, for all but open_shared_memory(): that was called, or the connection has read the
-// database, in WAL mode.
+// REQUIRES, for all but database_file() and open_shared_memory(): the latter was called, or the
+// connection has read the database, in WAL mode.
 #pragma once
 
 #include <sqlite3.h>
@@ -17,6 +17,9 @@
 #include "common/store/sqlite_wal.h"
 
 namespace counterd {
+
+// The database's file, as the connection has it open.
+sqlite3_file* database_file(sqlite3* connection);
 
 // The lock of whoever writes, of whoever makes a checkpoint, and all those of readers (2.2).
 enum class ShmLocks : unsigned char { kWrite, kCheckpoint, kReaders };

@@ -24,9 +24,6 @@ constexpr std::size_t kMostGathered = 64 << 10;
 constexpr int kWriteLock = 0;
 constexpr int kFirstReadLock = 3;
 
-// What sqlite3_file_control() can ask of the database (numbers from 100 on are free for a VFS).
-enum Control : int { kLeaveUnsynced = 0x63746400, kSyncWal, kGather, kTakeFailure };
-
 struct Wal;
 
 // SQLite provides the memory; in it the system's file follows each of these.
@@ -175,26 +172,8 @@ int lock_shared_memory(sqlite3_file* file, int first, int count, int flags) {
 
 int control_database(sqlite3_file* file, int operation, void* argument) {
   Database& database = *static_cast<Database*>(file);
-  switch (operation) {
-    case kLeaveUnsynced:
-      database.leaves_unsynced = *static_cast<bool*>(argument);
-      return SQLITE_OK;
-    case kSyncWal:
-      return database.wal == nullptr ? SQLITE_OK : sync(*database.wal, SQLITE_SYNC_NORMAL);
-    case kGather:
-      database.gathers = *static_cast<bool*>(argument);
-      return SQLITE_OK;
-    case kTakeFailure:
-      return std::exchange(database.checkpoint_failure, SQLITE_OK);
-    case SQLITE_FCNTL_CKPT_START:
-      database.checkpoint_failure = SQLITE_OK;
-      break;
-    case SQLITE_FCNTL_CKPT_DONE:
-      sync_moved(database);
-      break;
-    default:
-      break;
-  }
+  if (operation == SQLITE_FCNTL_CKPT_START) database.checkpoint_failure = SQLITE_OK;
+  if (operation == SQLITE_FCNTL_CKPT_DONE) sync_moved(database);
   return Forward<Database, &sqlite3_io_methods::xFileControl>::call(file, operation, argument);
 }
 
@@ -310,6 +289,11 @@ sqlite3_vfs around(sqlite3_vfs& system) {
   return vfs;
 }
 
+// REQUIRES: the connection uses this VFS
+Database& database_of(sqlite3* connection) {
+  return *static_cast<Database*>(database_file(connection));
+}
+
 }  // namespace
 
 const char* counterd_vfs() {
@@ -320,25 +304,24 @@ const char* counterd_vfs() {
 }
 
 void gather_writes(sqlite3* connection, bool gather) {
-  sqlite3_file_control(connection, "main", kGather, &gather);
+  database_of(connection).gathers = gather;
 }
 
 void leave_commits_unsynced(sqlite3* connection, bool leave) {
-  sqlite3_file_control(connection, "main", kLeaveUnsynced, &leave);
+  database_of(connection).leaves_unsynced = leave;
 }
 
 int sync_wal(sqlite3* connection) {
-  return sqlite3_file_control(connection, "main", kSyncWal, nullptr);
+  Wal* const wal = database_of(connection).wal;
+  return wal == nullptr ? SQLITE_OK : sync(*wal, SQLITE_SYNC_NORMAL);
 }
 
 int sync_database(sqlite3* connection) {
-  sqlite3_file* file = nullptr;
-  sqlite3_file_control(connection, "main", SQLITE_FCNTL_FILE_POINTER, &file);
-  return file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+  return sync_database_file(&database_of(connection), SQLITE_SYNC_NORMAL);
 }
 
 int take_checkpoint_failure(sqlite3* connection) {
-  return sqlite3_file_control(connection, "main", kTakeFailure, nullptr);
+  return std::exchange(database_of(connection).checkpoint_failure, SQLITE_OK);
 }
 
 }  // namespace counterd
