@@ -3,8 +3,8 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
+#include <initializer_list>
 #include <thread>
 
 #include "common/limits.h"
@@ -48,12 +48,10 @@ constexpr std::string_view kSaveDatabase =
 // Keeps SQLite from accounting for its memory, under a lock. If SQLite was in use in this process
 // before, it still does.
 void configure_sqlite() {
-  static const int configured = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
-  static_cast<void>(configured);
+  [[maybe_unused]] static const int configured = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 }
 
-template <std::size_t size>
-bool is_one_of(const std::array<int, size>& numbers, int number) {
+bool is_one_of(std::initializer_list<int> numbers, int number) {
   return std::find(numbers.begin(), numbers.end(), number) != numbers.end();
 }
 
@@ -192,13 +190,13 @@ Result<void> SqliteDatabase::settle_wal(bool wal_was_empty) {
 }
 
 Error SqliteDatabase::cannot_open(const SQLite::Exception& exception, bool wal_was_empty) const {
-  // What may pass by itself. SQLite also says that the database is malformed, or none, when the
-  // disk has failed a read, or has lost what is read.
-  constexpr std::array passing = {SQLITE_BUSY,     SQLITE_IOERR,   SQLITE_FULL,
-                                  SQLITE_NOMEM,    SQLITE_CORRUPT, SQLITE_CANTOPEN,
-                                  SQLITE_PROTOCOL, SQLITE_READONLY};
+  // SQLite also says that the database is malformed, or none, when the disk has failed a read, or
+  // has lost what is read.
   const bool is_lost = connection_ && !wal_was_empty && is_in_doubt(handle());
-  const bool passes = is_lost || is_one_of(passing, exception.getErrorCode());
+  const bool passes =
+      is_lost || is_one_of({SQLITE_BUSY, SQLITE_IOERR, SQLITE_FULL, SQLITE_NOMEM, SQLITE_CORRUPT,
+                            SQLITE_CANTOPEN, SQLITE_PROTOCOL, SQLITE_READONLY},
+                           exception.getErrorCode());
   return {passes ? Code::kUnavailable : Code::kConfig,
           "cannot open the database " + file_.path() + ": " + exception.what() +
               std::string(exception.getErrorCode() == SQLITE_CORRUPT ? kCheckDatabase : "")};
@@ -289,7 +287,6 @@ Result<void> SqliteDatabase::check_wal() {
   return {};
 }
 
-// Writes the log as it is, and syncs it.
 // REQUIRES: the turn is held
 Result<void> SqliteDatabase::write_wal_again() {
   const UniqueFd wal = file_.open_wal(O_RDWR);
@@ -341,9 +338,10 @@ int SqliteDatabase::try_checkpoint(int mode, Deadline deadline) {
 }
 
 void SqliteDatabase::checkpoint(int mode, Deadline deadline) {
+  const int code = try_checkpoint(mode, deadline);
   // What found no room, or was kept out by others, is in the log as before.
-  constexpr std::array harmless = {SQLITE_OK, SQLITE_BUSY, SQLITE_LOCKED, SQLITE_FULL};
-  if (!is_one_of(harmless, try_checkpoint(mode, deadline))) distrust_wal();
+  const bool is_harmless = is_one_of({SQLITE_OK, SQLITE_BUSY, SQLITE_LOCKED, SQLITE_FULL}, code);
+  if (!is_harmless) distrust_wal();
 }
 
 Result<void> SqliteDatabase::check_files() const {
@@ -351,7 +349,6 @@ Result<void> SqliteDatabase::check_files() const {
   return file_.check();
 }
 
-// Another program may have migrated the database.
 Result<void> SqliteDatabase::check_version() {
   SQLite::Statement& version = *connection_->version;
   version.executeStep();
@@ -362,7 +359,6 @@ Result<void> SqliteDatabase::check_version() {
                                        std::to_string(found) + " while it was in use; restart"};
 }
 
-// Begins a transaction.
 Result<void> SqliteDatabase::begin(SQLite::Statement& statement) {
   run(statement);
   return check_version();
@@ -445,8 +441,7 @@ std::int64_t SqliteDatabase::wal_bytes() {
   return std::int64_t{end_of_wal(handle()).frames} * connection_->page_bytes;
 }
 
-// Leaves no transaction open. A ROLLBACK that fails leaves none either
-// (sqlite.org/lang_transaction).
+// A ROLLBACK that fails leaves no transaction open either (sqlite.org/lang_transaction).
 void SqliteDatabase::roll_back() {
   connection_->our_version.reset();
   for (auto* statement : {&connection_->read_begin, &connection_->write_begin, &connection_->commit,
@@ -520,7 +515,7 @@ Error SqliteDatabase::full() const {
 
 Error SqliteDatabase::note_failure(const SQLite::Exception& exception, std::string_view doing) {
   const int code = exception.getErrorCode();
-  if (code == SQLITE_IOERR || code == SQLITE_CORRUPT || code == SQLITE_NOTADB) distrust_wal();
+  if (is_one_of({SQLITE_IOERR, SQLITE_CORRUPT, SQLITE_NOTADB}, code)) distrust_wal();
   // The log was just being made when it was opened, and could only be read.
   if (code == SQLITE_READONLY) must_recover_ = true;
   roll_back();
