@@ -161,6 +161,10 @@ SqliteFile::SqliteFile(std::string path, const FileIdentity& identity, UniqueFd 
       companions_{Companion{path_ + "-wal", Sign::kLog},
                   Companion{path_ + "-shm", Sign::kSharedMemory}} {}
 
+bool SqliteFile::Companion::is_in_place() const {
+  return identity && identify(path) == identity;
+}
+
 bool SqliteFile::wal_is_empty() const {
   std::error_code failure;
   const std::uintmax_t size = std::filesystem::file_size(wal_path(), failure);
@@ -223,8 +227,7 @@ Result<void> SqliteFile::check_database() const {
 Result<void> SqliteFile::check() const {
   if (const Result<void> database = check_database(); !database) return database.error();
   for (const Companion& companion : companions_) {
-    if (companion.identity && identify(companion.path) == companion.identity) continue;
-    return part_is_lost(companion.path);
+    if (!companion.is_in_place()) return part_is_lost(companion.path);
   }
   return {};
 }
@@ -284,13 +287,9 @@ bool SqliteFile::may_empty_wal() const {
 }
 
 std::string SqliteFile::set_wal_of_deleted_aside() const {
-  if (!is_deleted()) return {};
-  const auto is_ours = [](const Companion& companion) {
-    return companion.identity && identify(companion.path) == companion.identity;
-  };
   const auto& [log, memory] = companions_;
-  if (!is_ours(log)) return {};
-  if (is_ours(memory)) unlink(memory.path.c_str());  // while the log still keeps others out
+  if (!is_deleted() || !log.is_in_place()) return {};
+  if (memory.is_in_place()) unlink(memory.path.c_str());  // while the log still keeps others out
   std::string aside = log.path + ".of-deleted-" + std::to_string(identity_.inode);
   if (rename(log.path.c_str(), aside.c_str()) != 0) return {};
   if (identify(aside) != log.identity) {  // somebody has just put another one there

@@ -87,6 +87,8 @@ class SqliteFile {
     std::string path;
     Sign sign;  // that it is used with the database
     std::optional<FileIdentity> identity = {};
+
+    bool is_in_place() const;  // the file at `path` is the one in use
   };
 
   Result<void> check_database() const;
