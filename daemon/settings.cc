@@ -50,10 +50,6 @@ Result<void> set_store(DaemonOptions& options, const std::string& value) {
   return {};
 }
 
-Values get_store(const DaemonOptions& options) {
-  return {options.store.url};
-}
-
 Result<void> set_sync(DaemonOptions& options, const std::string& value) {
   const Result<Sync> sync = parse_sync(value);
   if (!sync) return sync.error();
@@ -61,18 +57,10 @@ Result<void> set_sync(DaemonOptions& options, const std::string& value) {
   return {};
 }
 
-Values get_sync(const DaemonOptions& options) {
-  return {to_string(options.store.sync)};
-}
-
 Result<void> set_redis_prefix(DaemonOptions& options, const std::string& value) {
   if (const Result<void> checked = check_redis_prefix(value); !checked) return checked.error();
   options.store.redis_prefix = value;
   return {};
-}
-
-Values get_redis_prefix(const DaemonOptions& options) {
-  return {options.store.redis_prefix};
 }
 
 Result<void> set_redis_password_file(DaemonOptions& options, const std::string& value) {
@@ -100,16 +88,8 @@ Result<void> set_require_durable(DaemonOptions& options, const std::string& valu
   return set_flag(options.store.require_durable, value);
 }
 
-Values get_require_durable(const DaemonOptions& options) {
-  return {text_of(options.store.require_durable)};
-}
-
 Result<void> set_allow_get_writes(DaemonOptions& options, const std::string& value) {
   return set_flag(options.allow_get_writes, value);
-}
-
-Values get_allow_get_writes(const DaemonOptions& options) {
-  return {text_of(options.allow_get_writes)};
 }
 
 Result<void> set_allow_host(DaemonOptions& options, const std::string& value) {
@@ -120,19 +100,11 @@ Result<void> set_allow_host(DaemonOptions& options, const std::string& value) {
   return {};
 }
 
-Values get_allow_host(const DaemonOptions& options) {
-  return options.allowed_hosts;
-}
-
 Result<void> set_max_connections(DaemonOptions& options, const std::string& value) {
   const auto number = parse_int64_within(value, "number of connections", 1, 1'000'000);
   if (!number) return number.error();
   options.max_connections = static_cast<int>(*number);
   return {};
-}
-
-Values get_max_connections(const DaemonOptions& options) {
-  return {std::to_string(options.max_connections)};
 }
 
 Result<void> set_store_timeout(DaemonOptions& options, const std::string& value) {
@@ -147,10 +119,6 @@ Result<void> set_store_timeout(DaemonOptions& options, const std::string& value)
   return {};
 }
 
-Values get_store_timeout(const DaemonOptions& options) {
-  return {text_of(options.store.timeout)};
-}
-
 Result<void> set_key_lifetime(DaemonOptions& options, const std::string& value) {
   const auto duration = parse_duration(value, "lifetime");
   if (!duration) return duration.error();
@@ -161,10 +129,6 @@ Result<void> set_key_lifetime(DaemonOptions& options, const std::string& value) 
   return {};
 }
 
-Values get_key_lifetime(const DaemonOptions& options) {
-  return {text_of(options.store.key_lifetime)};
-}
-
 Result<void> set_max_keys(DaemonOptions& options, const std::string& value) {
   const auto number = parse_int64_within(value, "number of keys", 0, 1'000'000'000);
   if (!number) return number.error();
@@ -172,19 +136,11 @@ Result<void> set_max_keys(DaemonOptions& options, const std::string& value) {
   return {};
 }
 
-Values get_max_keys(const DaemonOptions& options) {
-  return {std::to_string(options.store.max_keys)};
-}
-
 Result<void> set_drain_timeout(DaemonOptions& options, const std::string& value) {
   const auto duration = parse_duration(value, "timeout");
   if (!duration) return duration.error();
   options.drain_timeout = *duration;
   return {};
-}
-
-Values get_drain_timeout(const DaemonOptions& options) {
-  return {text_of(options.drain_timeout)};
 }
 
 Result<void> set_ready_fd(DaemonOptions& options, const std::string& value) {
@@ -208,30 +164,35 @@ const std::vector<Setting>& settings() {
       {"store", "URL",
        "sqlite:PATH, redis://[user@]host[:port][/db] or redis+unix://[user@]PATH[?db=N] "
        "(default: sqlite: in the state directory)",
-       set_store, get_store},
+       set_store, [](const DaemonOptions& its) { return Values{its.store.url}; }},
       {"sync", "full|normal",
        "sqlite: sync every change to the disk, or survive process crashes only (default: full)",
-       set_sync, get_sync},
+       set_sync, [](const DaemonOptions& its) { return Values{to_string(its.store.sync)}; }},
       {"redis-prefix", "TEXT", "redis: begins every key (default: counterd:)", set_redis_prefix,
-       get_redis_prefix},
+       [](const DaemonOptions& its) { return Values{its.store.redis_prefix}; }},
       {"redis-password-file", "FILE", "redis: file whose first line is the password",
        set_redis_password_file, get_redis_password_file},
       {"require-durable", "", "refuse a store that could lose an acknowledged change",
-       set_require_durable, get_require_durable},
+       set_require_durable,
+       [](const DaemonOptions& its) { return Values{text_of(its.store.require_durable)}; }},
       {"store-timeout", "TIME", "longest work on a batch, at most 15m (default: 5s)",
-       set_store_timeout, get_store_timeout},
+       set_store_timeout,
+       [](const DaemonOptions& its) { return Values{text_of(its.store.timeout)}; }},
       {"key-lifetime", "TIME", "how long idempotency keys are known (default: 24h)",
-       set_key_lifetime, get_key_lifetime},
+       set_key_lifetime,
+       [](const DaemonOptions& its) { return Values{text_of(its.store.key_lifetime)}; }},
       {"max-keys", "N", "idempotency keys that are known at once (default: 10000000)", set_max_keys,
-       get_max_keys},
+       [](const DaemonOptions& its) { return Values{std::to_string(its.store.max_keys)}; }},
       {"drain-timeout", "TIME", "longest wait for requests at the end (default: 10s)",
-       set_drain_timeout, get_drain_timeout},
+       set_drain_timeout,
+       [](const DaemonOptions& its) { return Values{text_of(its.drain_timeout)}; }},
       {"max-connections", "N", "connections of each worker (default: 16000)", set_max_connections,
-       get_max_connections},
+       [](const DaemonOptions& its) { return Values{std::to_string(its.max_connections)}; }},
       {"allow-host", "NAME", "a name that the Host of requests may have; may be repeated",
-       set_allow_host, get_allow_host, true},
+       set_allow_host, [](const DaemonOptions& its) { return its.allowed_hosts; }, true},
       {"allow-get-writes", "", "let GET /increment and GET /reset change the default counter",
-       set_allow_get_writes, get_allow_get_writes},
+       set_allow_get_writes,
+       [](const DaemonOptions& its) { return Values{text_of(its.allow_get_writes)}; }},
       {"ready-fd", "FD", "descriptor that gets a line when the daemon is ready", set_ready_fd,
        get_none},
   };
