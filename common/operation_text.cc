@@ -46,12 +46,12 @@ class Reader {
     if (auto initial = read_number("initial", operation.initial); !initial) return initial;
     if (auto bounds = read_bounds(operation.bounds); !bounds) return bounds;
     if (auto lifetime = read_lifetime(operation.lifetime); !lifetime) return lifetime;
-    return read_truth("check", operation.check);
+    return read_truth(parameters_, "check", operation.check);
   }
 
   Result<void> read_reset(Operation& operation) const {
     if (auto to = read_number("to", operation.operand); !to) return to;
-    return read_truth("create", operation.create);
+    return read_truth(parameters_, "create", operation.create);
   }
 
   Result<void> read_bounds(Bounds& bounds) const {
@@ -104,13 +104,6 @@ class Reader {
     const Result<std::int64_t> read = parse_int64(*text, spell(name));
     if (!read) return read.error();
     number = *read;
-    return {};
-  }
-
-  Result<void> read_truth(std::string_view name, bool& truth) const {
-    const Result<bool> read = counterd::read_truth(parameters_, name, truth);
-    if (!read) return read.error();
-    truth = *read;
     return {};
   }
 
@@ -180,10 +173,11 @@ const std::string* find_parameter(const Parameters& parameters, std::string_view
   return nullptr;
 }
 
-Result<bool> read_truth(const Parameters& parameters, std::string_view name, bool otherwise) {
+Result<void> read_truth(const Parameters& parameters, std::string_view name, bool& truth) {
   const std::string* text = find_parameter(parameters, name);
-  if (text == nullptr) return otherwise;
-  if (*text == "true" || *text == "false") return *text == "true";
+  if (text == nullptr) return {};
+  truth = *text == "true";
+  if (truth || *text == "false") return {};
   return Error{Code::kBadParameter,
                std::string(name) + " " + quote_for_people(*text) + " is neither true nor false"};
 }

@@ -17,9 +17,9 @@ using Parameters = FlatObject;  // a JSON object's members are read as they are
 // The text of the parameter `name`; null if it is not given.
 const std::string* find_parameter(const Parameters& parameters, std::string_view name);
 
-// The boolean value of the parameter `name`, true or false; `otherwise` if it is not given.
-// kBadParameter: it is neither.
-Result<bool> read_truth(const Parameters& parameters, std::string_view name, bool otherwise);
+// Reads the parameter `name`, true or false, into `truth`, which stays as it is if the parameter is
+// not given. kBadParameter: it is neither.
+Result<void> read_truth(const Parameters& parameters, std::string_view name, bool& truth);
 
 // Which parameters such an operation may have. REQUIRES: it is of one counter
 std::span<const std::string_view> parameters_of(OperationKind kind);

@@ -97,9 +97,10 @@ Result<Operation> read_group(const RequestHead& head, std::string_view query,
   if (!others) return others.error();
   if (const Result<void> known = check_parameters(*others, kKnown); !known) return known.error();
   if (group.members.empty()) return Error{Code::kBadParameter, "a batch has operations"};
-  const Result<bool> atomic = read_truth(*others, kAtomicMember, false);
-  if (!atomic) return atomic.error();
-  if (*atomic) group.kind = OperationKind::kAll;
+  bool atomic = false;
+  const Result<void> read = read_truth(*others, kAtomicMember, atomic);
+  if (!read) return read.error();
+  if (atomic) group.kind = OperationKind::kAll;
   return group;
 }
 
