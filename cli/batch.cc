@@ -192,8 +192,6 @@ class Batch {
               << std::flush;
   }
 
-  static constexpr const char* kClearLine = "\r\x1b[K";
-
   const Globals& globals_;
   BatchLines& lines_;
   const Plan plan_;

@@ -139,7 +139,7 @@ Result<int> measure(const Globals& globals, const LoadPlan& plan, const HeldSign
     if (shows) show_progress(so_far);
   };
   const Result<LoadResult> result = run_load(plan, held.signals(), progress);
-  if (shows) std::cerr << "\r\033[K";
+  if (shows) std::cerr << kClearLine;
   if (!result) return result.error();
   print(globals, *result);
   const Result<void> written = flush_output();  // before what may take a while

@@ -46,8 +46,7 @@ void set_last_words(std::string words) {
   texts[next] = std::move(words);
   current = &texts[next];
   next = 1 - next;
-  static const bool caught = catch_signals();
-  static_cast<void>(caught);
+  [[maybe_unused]] static const bool caught = catch_signals();
 }
 
 }  // namespace counterd

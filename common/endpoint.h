@@ -14,7 +14,6 @@ struct Endpoint {
   std::string path;  // of a Unix socket, absolute
 
   bool is_unix() const { return !path.empty(); }
-  bool operator==(const Endpoint&) const = default;
 };
 
 inline constexpr std::string_view kDefaultEndpoint = "127.0.0.1:4747";

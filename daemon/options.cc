@@ -131,7 +131,7 @@ Values lines_of(const DaemonOptions& options) {
   Values lines;
   for (const Setting& setting : settings()) {
     for (const std::string& value : setting.get(options)) {
-      lines.push_back(std::string(setting.name) + " = \"" + value + '"');
+      lines.push_back(setting.name + " = \"" + value + '"');
     }
   }
   return lines;

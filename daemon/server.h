@@ -8,7 +8,6 @@
 #include <asio/steady_timer.hpp>
 #include <functional>
 #include <list>
-#include <memory>
 #include <span>
 #include <vector>
 

@@ -105,9 +105,8 @@ void seal_wal(const std::string& path, std::size_t frames) {
   if (!file) return;
   const std::optional<Ending> ending = find_ending(file.get());
   if (!ending || ending->frames != frames || ending->sealed) return;
-  const ssize_t written =
+  [[maybe_unused]] const ssize_t written =
       pwrite(file.get(), ending->seal.data(), ending->seal.size(), static_cast<off_t>(ending->at));
-  static_cast<void>(written);
 }
 
 bool is_sealed(const std::string& path) {

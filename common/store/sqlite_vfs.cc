@@ -298,8 +298,7 @@ Database& database_of(sqlite3* connection) {
 
 const char* counterd_vfs() {
   static sqlite3_vfs vfs = around(*sqlite3_vfs_find(nullptr));
-  static const int registered = sqlite3_vfs_register(&vfs, 0);
-  static_cast<void>(registered);
+  [[maybe_unused]] static const int registered = sqlite3_vfs_register(&vfs, 0);
   return vfs.zName;
 }
 
