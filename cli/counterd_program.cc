@@ -13,6 +13,7 @@
 #include <string_view>
 #include <thread>
 
+#include "common/process.h"
 #include "common/unique_fd.h"
 
 namespace counterd {
@@ -36,10 +37,7 @@ std::string find_daemon_program() {
 [[noreturn]] void become_counterd(Words words) {
   const std::string program = find_daemon_program();
   words.insert(words.begin(), program);
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  execvp(program.c_str(), argv.data());
+  execvp(program.c_str(), argv_of(words).data());
   const std::string message = "cannot run " + program + "\n";
   [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, message.data(), message.size());
   _exit(code_info(Code::kIo).exit_status);

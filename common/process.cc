@@ -24,4 +24,12 @@ void set_up_process() {
   std::signal(SIGXFSZ, SIG_IGN);
 }
 
+std::vector<char*> argv_of(std::vector<std::string>& words) {
+  std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  return argv;
+}
+
 }  // namespace counterd

@@ -1,7 +1,9 @@
-// What both programs set up before anything else.
+// What both programs need as processes of the system.
 #pragma once
 
 #include <chrono>
+#include <string>
+#include <vector>
 
 namespace counterd {
 
@@ -9,6 +11,8 @@ namespace counterd {
 // this time after a signal is no second one.
 inline constexpr std::chrono::milliseconds kOneSignal{250};
 
+// What a program does before anything else.
+//
 // Keeps the descriptors 0 to 2 from being used for what is opened later, if the process was started
 // without some of them: otherwise what is meant for a terminal or a log would be written into a
 // database or a connection that got one of them. What was closed stays closed to whoever reads or
@@ -18,5 +22,8 @@ inline constexpr std::chrono::milliseconds kOneSignal{250};
 // EPIPE), and beyond the size that is allowed for a file (SIGXFSZ, EFBIG; see RLIMIT_FSIZE in
 // setrlimit(2)).
 void set_up_process();
+
+// The arguments, or the environment, as execve(2) takes them. REQUIRES: `words` outlive them
+std::vector<char*> argv_of(std::vector<std::string>& words);
 
 }  // namespace counterd

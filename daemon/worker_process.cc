@@ -10,6 +10,7 @@
 #include <string>
 
 #include "common/log.h"
+#include "common/process.h"
 
 namespace counterd {
 namespace {
@@ -60,10 +61,7 @@ Result<WorkerProcess> start_worker(const UniqueFd& binary, const UniqueFd& setup
   fds.insert(fds.end(), sockets.begin(), sockets.end());
   std::vector<std::string> words = {"counterd", "worker", std::to_string(slot),
                                     std::to_string(sockets.size())};
-  std::vector<char*> argv;
-  argv.reserve(words.size() + 1);
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
+  std::vector<char*> argv = argv_of(words);
   const pid_t pid = fork();
   if (pid < 0) return system_error(Code::kIo, "cannot start a worker", errno);
   if (pid == 0) become_worker(binary, fds, argv.data());

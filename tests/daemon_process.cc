@@ -18,6 +18,7 @@
 #include <stdexcept>
 
 #include "common/control_socket.h"
+#include "common/process.h"
 
 namespace counterd {
 namespace {
@@ -108,9 +109,7 @@ void DaemonProcess::start() {
     words.insert(words.end(),
                  {"--listen", endpoint_.port == 0 ? "127.0.0.1:0" : to_string(endpoint_)});
   }
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
+  std::vector<char*> argv = argv_of(words);
   setenv("XDG_RUNTIME_DIR", directory_.path().c_str(), 1);
   std::vector<char*> environment;
   for (char** each = environ; *each != nullptr; ++each) environment.push_back(*each);

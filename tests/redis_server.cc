@@ -19,6 +19,7 @@
 #include <system_error>
 #include <utility>
 
+#include "common/process.h"
 #include "common/unique_fd.h"
 
 namespace counterd {
@@ -144,9 +145,7 @@ void RedisServer::spawn() {
                                     "--daemonize",
                                     "no"};
   words.insert(words.end(), arguments_.begin(), arguments_.end());
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
+  std::vector<char*> argv = argv_of(words);
 
   int ends[2];  // tells that exec failed; closed by one that succeeds
   if (pipe2(ends, O_CLOEXEC) != 0) fail("pipe2");

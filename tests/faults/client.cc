@@ -14,6 +14,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "common/process.h"
 #include "tests/faults/clock.h"
 
 namespace counterd::faults {
@@ -145,12 +146,8 @@ Answer ToolAsker::ask(const Request& what) {
 
 // The process; 0: it could not be started.
 pid_t ToolAsker::start(std::vector<std::string>& words, int output) {
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  std::vector<char*> environment;
-  for (std::string& word : environment_) environment.push_back(word.data());
-  environment.push_back(nullptr);
+  std::vector<char*> argv = argv_of(words);
+  std::vector<char*> environment = argv_of(environment_);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
