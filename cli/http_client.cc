@@ -109,8 +109,7 @@ Result<UniqueFd> connect_to_server(const Endpoint& server, Deadline deadline) {
 
 Result<HttpReply> HttpClient::ask(const HttpRequest& request, Deadline deadline) {
   // A connection that the server has closed since the last answer would only lose the request.
-  pollfd kept{.fd = socket_.get(), .events = POLLIN | POLLRDHUP, .revents = 0};
-  if (socket_ && poll(&kept, 1, 0) > 0) socket_.reset();
+  if (socket_ && is_readable(socket_.get())) socket_.reset();
   if (!socket_) {
     Result<UniqueFd> connection = connect_to_server(server_, deadline);
     if (!connection) return connection.error();

@@ -13,7 +13,8 @@ using Deadline = Time;
 // look if the deadline has passed.
 bool wait_ready(int fd, short events, Deadline deadline);
 
-// Whether `fd` has something to read now, or is at its end; a listening socket, to accept.
+// Whether `fd` has something to read now, or is at its end; a listening socket, to accept. So it is
+// true of a connection that the other side has closed.
 bool is_readable(int fd);
 
 }  // namespace counterd

@@ -1,7 +1,6 @@
 #include "daemon/worker.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -14,6 +13,7 @@
 #include <optional>
 #include <system_error>
 
+#include "common/deadline.h"
 #include "common/log.h"
 #include "common/timestamp.h"
 #include "daemon/server.h"
@@ -64,9 +64,7 @@ std::size_t fit_descriptors(std::size_t connections) {
 void end_with_supervisor() {
   signal(SIGTERM, SIG_DFL);  // a caller may have left it ignored
   prctl(PR_SET_PDEATHSIG, SIGTERM);
-  pollfd lifeline{kLifelineFd, POLLIN, 0};
-  poll(&lifeline, 1, 0);
-  if ((lifeline.revents & POLLIN) != 0) _exit(0);  // it has ended before that
+  if (is_readable(kLifelineFd)) _exit(0);  // it has ended before that
 }
 
 void set_up_worker() {

@@ -144,8 +144,7 @@ Error RedisConnection::unavailable(std::string_view why) const {
 }
 
 bool RedisConnection::was_closed() const {
-  pollfd socket{.fd = context_->fd, .events = POLLIN | POLLRDHUP, .revents = 0};
-  return poll(&socket, 1, 0) > 0;
+  return is_readable(context_->fd);
 }
 
 Result<void> RedisConnection::connect(Deadline deadline) {
