@@ -19,18 +19,23 @@ class RedisBatch {
   // REQUIRES: `batch` outlives it
   explicit RedisBatch(std::span<Step> batch);
 
-  // Appends, for each run of like operations: what it is (i increment, s reset, t reset only of an
-  // existing counter, d delete, r report; in capitals with a key), the counter's name, the operand
-  // (decimal, as are all numbers from here on), and the count. An operation with a key is a run of
-  // its own and has, instead of the count, its key and for how many milliseconds that is known. An
-  // increment with bounds or an initial value is a b, with one more argument after the operand: the
-  // initial value, the minimum and the maximum ("-": none), whether it clamps (c) or refuses (r)
-  // and, if it sets an end, the milliseconds until then and whether it does so when it creates (c)
-  // or renews (r), or its window as described, separated by spaces. One that only checks is a q,
-  // with the same arguments. A group is an e (each) or an a (all) without a name, whose operand
-  // says how many of the following runs are its own; if the group has a key, what
-  // identity_of() says comes after the operand. A group that is nothing but its members,
-  // kEach without a key, is not sent.
+  // Appends the arguments of each run of like operations:
+  //
+  //   letter      i increment, b increment with conditions, q increment that only checks, s reset,
+  //               t reset that may not create, d delete, r report, e kEach, a kAll; a capital one
+  //               if it has a key
+  //   name        of the counter; empty for a group
+  //   operand     for a group: how many of the next runs are its members
+  //   conditions  for b and q alone: the initial value, the minimum, the maximum ("-": none), and c
+  //               to clamp or r to refuse; then, if it sets an end, its window as described, or the
+  //               milliseconds until then and c (set when it creates) or r (renewed each time)
+  //   identity    for a group with a key alone: what identity_of() says
+  //   count       of operations in the run; with a key instead: the key, and for how many
+  //               milliseconds it is known
+  //
+  // Numbers are decimal, and the conditions are one argument, separated by spaces. An operation
+  // with a key is a run of its own. A kEach without a key is not sent: it is nothing but its
+  // members.
   void append_arguments(std::chrono::milliseconds key_lifetime,
                         std::vector<std::string>& arguments) const;
 
