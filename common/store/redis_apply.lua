@@ -260,49 +260,66 @@ local function told(name, time)
   return time
 end
 
+-- As counter.cc does: each returns the letter of the code, the value, the value before or '-' (for a
+-- run of increments, how many were applied), and whether all of the run was applied.
+local function check(row, step)
+  local value = row.value or step.initial
+  local sum, why = add_within(value, step)
+  if not sum then return why, value, '-', false end
+  return 'k', value, '-', true
+end
+
+local function increment(row, step)
+  local before = row.value or step.initial or '0'
+  local done, value, why = add_all_within(before, step)
+  if done > 0 then set(row, value, step) end
+  if step.count > 1 then return 'n', value, done, done == step.count end
+  if done == 0 then return why, value, '-', false end
+  return 'k', value, step.clamp and before or '-', true
+end
+
+local function reset(row, step)
+  local previous = row.value or '-'
+  set(row, step.operand, step)
+  return 'k', step.operand, previous, true
+end
+
+local function remove(row)
+  local value = row.value
+  row.value, row.changed = false, true
+  return 'k', value, value, true
+end
+
+local function apply_to(row, step)
+  if step.kind == 'q' then return check(row, step) end
+  if step.kind == 'i' or step.kind == 'b' then return increment(row, step) end
+  if step.kind == 's' or step.kind == 't' and row.value then return reset(row, step) end
+  if not row.value then return 'm', '0', '-', false end
+  if step.kind == 'd' then return remove(row) end
+  return 'k', row.value, '-', true
+end
+
+-- The times that are told of the counter as the step has left it.
+local function times_of(row, step)
+  if step.kind == 'r' and row.value then
+    return told(step.name, row.created) .. ' ' .. told(step.name, row.updated) .. ' ' ..
+      told(step.name, row.ends or '0')
+  elseif step.window then
+    return '0 ' .. string.format('%.0f', clock) .. ' ' ..
+      told(step.name, row.value and row.ends or window_ends[step.window])
+  end
+  return '0 0 0'
+end
+
 -- What redis_batch.h reads, the letter and the rest of the line; and whether all of it was applied.
 local function apply(step)
   local row = rows[step.name]
-  local code, previous, done = 'k', '-', step.count
-  local value = row.value or '0'
   if (step.kind == 'b' or step.kind == 'q') and has_other_window(row, step) then
     local ends = told(step.name, row.ends or '0')
     return 'w', row.value .. ' - 0 0 ' .. ends .. ' ' .. (row.window or ''), false
-  elseif step.kind == 'q' then
-    value = row.value or step.initial
-    local sum, why = add_within(value, step)
-    if not sum then code, done = why, 0 end
-  elseif step.kind == 'i' or step.kind == 'b' then
-    value = row.value or step.initial or '0'
-    local before, why = value, nil
-    done, value, why = add_all_within(value, step)
-    if done > 0 then set(row, value, step) end
-    if step.count > 1 then
-      code, previous = 'n', done
-    elseif done == 0 then
-      code = why
-    elseif step.clamp then
-      previous = before
-    end
-  elseif step.kind == 's' or step.kind == 't' and row.value then
-    previous = row.value or '-'
-    set(row, step.operand, step)
-    value = step.operand
-  elseif not row.value then
-    code, done = 'm', 0
-  elseif step.kind == 'd' then
-    previous = row.value
-    row.value, row.changed = false, true
   end
-  local times = '0 0 0'
-  if step.kind == 'r' and row.value then
-    times = told(step.name, row.created) .. ' ' .. told(step.name, row.updated) .. ' ' ..
-      told(step.name, row.ends or '0')
-  elseif step.window then
-    times = '0 ' .. string.format('%.0f', clock) .. ' ' ..
-      told(step.name, row.value and row.ends or window_ends[step.window])
-  end
-  return code, value .. ' ' .. previous .. ' ' .. times, done == step.count
+  local code, value, previous, whole = apply_to(row, step)
+  return code, value .. ' ' .. previous .. ' ' .. times_of(row, step), whole
 end
 
 -- What is reported of a step, and of a group's members, if nothing was applied.
