@@ -65,11 +65,8 @@ bool list_has(std::string_view value, std::string_view name) {
   return false;
 }
 
-Error refusal(Code code, std::string_view why) {
-  return {code, std::string(why)};
-}
 Error malformed(std::string_view why) {
-  return refusal(Code::kBadRequest, why);
+  return {Code::kBadRequest, std::string(why)};
 }
 
 // The host of a target in absolute form, as for a proxy, goes before the field Host (RFC 9112,
@@ -97,13 +94,13 @@ Result<void> read_request_line(std::string_view line, RequestHead& head) {
   head.target = line.substr(method_end + 1, version_start - method_end - 1);
   const std::string_view version = line.substr(version_start + 1);
   if (head.target.size() > kMaxTargetBytes) {
-    return refusal(Code::kTargetTooLong,
-                   "the target is longer than " + std::to_string(kMaxTargetBytes) + " bytes");
+    return Error{Code::kTargetTooLong,
+                 "the target is longer than " + std::to_string(kMaxTargetBytes) + " bytes"};
   }
   head.http_1_0 = version == "HTTP/1.0";
   if (version != "HTTP/1.1" && !head.http_1_0) {
     if (!version.starts_with("HTTP/")) return malformed("the request line names no HTTP version");
-    return refusal(Code::kVersionNotSupported, "this server speaks HTTP/1.1 and HTTP/1.0");
+    return Error{Code::kVersionNotSupported, "this server speaks HTTP/1.1 and HTTP/1.0"};
   }
   if (is_target(head.target)) take_host_from_target(head);
   if (!is_target(head.target) || !head.target.starts_with('/')) {
@@ -118,8 +115,8 @@ Result<void> read_length(std::string_view value, RequestHead& head) {
   if (!digits) return malformed("Content-Length is not a number");
   const auto parsed = std::from_chars(value.data(), value.data() + value.size(), head.body_size);
   if (parsed.ec != std::errc() || head.body_size > kMaxBodyBytes) {
-    return refusal(Code::kBodyTooLarge,
-                   "the body is longer than " + std::to_string(kMaxBodyBytes) + " bytes");
+    return Error{Code::kBodyTooLarge,
+                 "the body is longer than " + std::to_string(kMaxBodyBytes) + " bytes"};
   }
   return {};
 }
@@ -136,13 +133,13 @@ Result<void> read_expectation(std::string_view value, RequestHead& head) {
   if (head.http_1_0) return {};  // it cannot expect anything (RFC 9110, 10.1.1)
   head.expects_continue = true;
   if (is_named(value, "100-continue")) return {};
-  return refusal(Code::kExpectationFailed, "the only expectation met is 100-continue");
+  return Error{Code::kExpectationFailed, "the only expectation met is 100-continue"};
 }
 
 Result<void> read_content_type(std::string_view value, RequestHead& head) {
   head.content_type = value;
   if (!begins_with(value, "multipart/")) return {};
-  return refusal(Code::kUnsupportedMediaType, "multipart bodies are not accepted");
+  return Error{Code::kUnsupportedMediaType, "multipart bodies are not accepted"};
 }
 
 template <std::optional<std::string_view> RequestHead::*member>
@@ -157,12 +154,12 @@ Result<void> read_origin(std::string_view, RequestHead& head) {
 }
 
 Result<void> refuse_transfer_encoding(std::string_view, RequestHead&) {
-  return refusal(Code::kLengthRequired,
-                 "a body needs Content-Length; Transfer-Encoding is not accepted");
+  return Error{Code::kLengthRequired,
+               "a body needs Content-Length; Transfer-Encoding is not accepted"};
 }
 
 Result<void> refuse_content_encoding(std::string_view, RequestHead&) {
-  return refusal(Code::kUnsupportedMediaType, "encoded bodies are not accepted");
+  return Error{Code::kUnsupportedMediaType, "encoded bodies are not accepted"};
 }
 
 // Keeps the first value.
@@ -235,8 +232,8 @@ Result<std::optional<RequestHead>> read_whole_head(std::string_view text) {
     end = text.find(kLineEnd);
     if (end == 0) break;
     if (fields == kMaxHeadFields) {
-      return refusal(Code::kHeadTooLarge,
-                     "the head has more than " + std::to_string(kMaxHeadFields) + " fields");
+      return Error{Code::kHeadTooLarge,
+                   "the head has more than " + std::to_string(kMaxHeadFields) + " fields"};
     }
     if (Result<void> line = read_field(text.substr(0, end), head, seen); !line) {
       return line.error();
@@ -250,12 +247,12 @@ Result<std::optional<RequestHead>> read_whole_head(std::string_view text) {
 Result<std::optional<RequestHead>> refuse_part_of_head(std::string_view text) {
   const std::size_t line = std::min(text.find(kLineEnd), text.size());
   if (line > kMaxTargetBytes + kMaxMethodLength + sizeof "  HTTP/1.1") {
-    return refusal(Code::kTargetTooLong,
-                   "the target is longer than " + std::to_string(kMaxTargetBytes) + " bytes");
+    return Error{Code::kTargetTooLong,
+                 "the target is longer than " + std::to_string(kMaxTargetBytes) + " bytes"};
   }
   if (text.size() >= kMaxHeadBytes) {
-    return refusal(Code::kHeadTooLarge,
-                   "the head is longer than " + std::to_string(kMaxHeadBytes) + " bytes");
+    return Error{Code::kHeadTooLarge,
+                 "the head is longer than " + std::to_string(kMaxHeadBytes) + " bytes"};
   }
   for (std::size_t at = 0; at < text.size(); ++at) {
     const bool bare_lf = text[at] == '\n' && (at == 0 || text[at - 1] != '\r');
