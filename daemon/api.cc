@@ -289,6 +289,14 @@ Found find_route(std::string_view method, std::string_view path, const ApiOption
   return found;
 }
 
+// `allowed`: as of Found.
+Response no_route(const std::string& allowed) {
+  if (allowed.empty()) return problem_response({Code::kNoRoute, "there is nothing at this path"});
+  Response response = problem_response({Code::kMethodNotAllowed, "this path knows " + allowed});
+  response.fields += "Allow: " + allowed + "\r\n";
+  return response;
+}
+
 bool wants_plain_text(std::string_view accept) {
   if (accept.empty()) return false;
   const std::string types = lower_case(std::string(accept));
@@ -329,29 +337,20 @@ Result<Question> decode_for(const Found& found, const RequestHead& head, std::st
 }  // namespace
 
 Decoded decode(const RequestHead& head, std::string_view body, const ApiOptions& options) {
-  Decoded decoded{{nullptr, wants_plain_text(head.accept), head.method == "HEAD"},
-                  Question(Nothing{})};
+  Call call{nullptr, wants_plain_text(head.accept), head.method == "HEAD"};
   std::string_view query = head.target;
   const std::string_view path = take_until(query, '?');
   const Found found = find_route(head.method, path, options);
   const bool changes = head.method == "POST" || head.method == "DELETE" ||
                        (found.route != nullptr && found.route->gets_may_write);
   if (const Result<void> sender = check_sender(head, options.senders, changes); !sender) {
-    decoded.result = problem_response(sender.error());
-  } else if (found.route == nullptr && found.allowed.empty()) {
-    decoded.result = problem_response({Code::kNoRoute, "there is nothing at this path"});
-  } else if (found.route == nullptr) {
-    Response response =
-        problem_response({Code::kMethodNotAllowed, "this path knows " + found.allowed});
-    response.fields += "Allow: " + found.allowed + "\r\n";
-    decoded.result = std::move(response);
-  } else if (Result<Question> question = decode_for(found, head, query, body); !question) {
-    decoded.result = problem_response(question.error());
-  } else {
-    decoded.call.route = found.route;
-    decoded.result = std::move(*question);
+    return {call, problem_response(sender.error())};
   }
-  return decoded;
+  if (found.route == nullptr) return {call, no_route(found.allowed)};
+  Result<Question> question = decode_for(found, head, query, body);
+  if (!question) return {call, problem_response(question.error())};
+  call.route = found.route;
+  return {call, std::move(*question)};
 }
 
 Response encode(const Call& call, const Answer& answer, const Figures& figures) {
