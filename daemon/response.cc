@@ -1,5 +1,6 @@
 #include "daemon/response.h"
 
+#include <algorithm>
 #include <array>
 #include <ctime>
 
@@ -9,47 +10,36 @@
 namespace counterd {
 namespace {
 
+struct Reason {
+  int status;
+  std::string_view phrase;
+};
+constexpr std::array kReasons = {
+    Reason{200, "OK"},
+    Reason{400, "Bad Request"},
+    Reason{403, "Forbidden"},
+    Reason{404, "Not Found"},
+    Reason{405, "Method Not Allowed"},
+    Reason{408, "Request Timeout"},
+    Reason{409, "Conflict"},
+    Reason{411, "Length Required"},
+    Reason{413, "Content Too Large"},
+    Reason{414, "URI Too Long"},
+    Reason{415, "Unsupported Media Type"},
+    Reason{417, "Expectation Failed"},
+    Reason{422, "Unprocessable Content"},
+    Reason{429, "Too Many Requests"},
+    Reason{431, "Request Header Fields Too Large"},
+    Reason{503, "Service Unavailable"},
+    Reason{505, "HTTP Version Not Supported"},
+    Reason{507, "Insufficient Storage"},
+    Reason{500, "Internal Server Error"},
+};
+
 std::string_view reason(int status) {
-  switch (status) {
-    case 200:
-      return "OK";
-    case 400:
-      return "Bad Request";
-    case 403:
-      return "Forbidden";
-    case 404:
-      return "Not Found";
-    case 405:
-      return "Method Not Allowed";
-    case 408:
-      return "Request Timeout";
-    case 409:
-      return "Conflict";
-    case 411:
-      return "Length Required";
-    case 413:
-      return "Content Too Large";
-    case 414:
-      return "URI Too Long";
-    case 415:
-      return "Unsupported Media Type";
-    case 417:
-      return "Expectation Failed";
-    case 422:
-      return "Unprocessable Content";
-    case 429:
-      return "Too Many Requests";
-    case 431:
-      return "Request Header Fields Too Large";
-    case 503:
-      return "Service Unavailable";
-    case 505:
-      return "HTTP Version Not Supported";
-    case 507:
-      return "Insufficient Storage";
-    default:
-      return "Internal Server Error";
-  }
+  const auto found = std::find_if(kReasons.begin(), kReasons.end() - 1,
+                                  [status](const Reason& known) { return known.status == status; });
+  return found->phrase;  // the last one for any other
 }
 
 // The Date field, which a server with a clock sends (RFC 9110, 6.6.1); made once a second.
