@@ -296,17 +296,9 @@ void Connection::linger() {
   go_on_reading();
 }
 
-void Connection::time_out() {
+void Connection::cut_off(const Error& why) {
   if (phase_ != Phase::kReceiving) return close();
-  refuse({Code::kRequestTimeout, "the request did not come within " +
-                                     std::to_string(kReceiveTimeout.count()) + " seconds"},
-         input_);
-  send_when_answered();
-}
-
-void Connection::cut_off() {
-  if (phase_ != Phase::kReceiving) return close();
-  refuse({Code::kOverloaded, "too many unfinished requests are held in memory"}, input_);
+  refuse(why, input_);
   send_when_answered();
 }
 

@@ -43,6 +43,11 @@ std::size_t index_of(Phase phase) {
   return static_cast<std::size_t>(phase);
 }
 
+// A copy keeps the connection alive when it leaves the list while it is called.
+std::shared_ptr<Connection> first_of(const std::list<Guest>& list) {
+  return list.front().connection;
+}
+
 }  // namespace
 
 Server::Server(asio::io_context& loop, Batcher& batcher, ApiOptions api_options, Figures figures,
@@ -111,8 +116,7 @@ bool Server::one_has_long_been_idle() const {
 // are answered instead, and stay.
 void Server::end_long_idle(std::size_t most) {
   while (figures_.connections > most && one_has_long_been_idle()) {
-    const std::shared_ptr<Connection> longest = lists_[index_of(Phase::kIdle)].front().connection;
-    longest->end_if_silent();
+    first_of(lists_[index_of(Phase::kIdle)])->end_if_silent();
   }
 }
 
@@ -171,8 +175,8 @@ void Server::make_room(GuestPlace place) {
   for (const Phase phase : {Phase::kReceiving, Phase::kSending}) {
     const List& list = lists_[index_of(phase)];
     while (buffered_ > kMaxBufferedBytes && !list.empty()) {
-      const std::shared_ptr<Connection> longest = list.front().connection;
-      longest->cut_off();
+      first_of(list)->cut_off(
+          {Code::kOverloaded, "too many unfinished requests are held in memory"});
     }
   }
   makes_room_ = false;
@@ -203,8 +207,9 @@ void Server::expire() {
   Deadline next = Deadline::max();
   for (List& list : lists_) {
     while (!list.empty() && list.front().deadline <= now) {
-      const std::shared_ptr<Connection> connection = list.front().connection;
-      connection->time_out();
+      first_of(list)->cut_off({Code::kRequestTimeout, "the request did not come within " +
+                                                          std::to_string(kReceiveTimeout.count()) +
+                                                          " seconds"});
     }
     if (!list.empty()) next = std::min(next, list.front().deadline);
   }
@@ -229,10 +234,7 @@ std::size_t Server::cut_off_all() {
   const std::size_t answered = lists_[index_of(Phase::kLingering)].size();
   const std::size_t unanswered = figures_.connections - answered;
   for (List& list : lists_) {
-    while (!list.empty()) {
-      const std::shared_ptr<Connection> connection = list.front().connection;
-      connection->close();
-    }
+    while (!list.empty()) first_of(list)->close();
   }
   return unanswered;
 }
