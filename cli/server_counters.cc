@@ -17,13 +17,9 @@ namespace {
 using Json = nlohmann::json;
 
 struct Reply {
-  Code code = Code::kOk;
-  std::string detail;  // why it is not kOk
-  Json body;           // an object with kOk; else the problem document, if there is one
+  Error error;  // kOk: there is none
+  Json body;    // an object with kOk; else the problem document, if there is one
 };
-
-// Whether a request may have changed something where its answer is lost.
-enum class Effect : unsigned char { kReads, kChanges };
 
 class ServerCounters : public Counters {
  public:
@@ -34,11 +30,13 @@ class ServerCounters : public Counters {
   Result<CountersStatus> status(Deadline deadline) override;
 
  private:
-  Reply ask(const HttpRequest& request, Effect effect, Deadline deadline);
+  // `when_lost`: the code of the error where it is not known whether the server did what it was
+  // asked, kUnavailable if that changes nothing.
+  Reply ask(const HttpRequest& request, Code when_lost, Deadline deadline);
   Result<Json> look(const std::string& target, Deadline deadline);
-  Error strange_answer() const;
-  Reply failure(const Error& error, Effect effect) const;
-  Reply refusal(const HttpReply& reply, Effect effect) const;
+  Error strange_answer(Code code = Code::kUnavailable) const;
+  Error failure(const Error& error, Code when_lost) const;
+  Reply refusal(const HttpReply& reply, Code when_lost) const;
 
   const Endpoint server_;
   HttpClient client_;
@@ -51,24 +49,24 @@ std::string text(const Json& object, const char* name) {
   return is_text ? escape_controls(found->get_ref<const std::string&>()) : "";
 }
 
-Reply ServerCounters::ask(const HttpRequest& request, Effect effect, Deadline deadline) {
+Reply ServerCounters::ask(const HttpRequest& request, Code when_lost, Deadline deadline) {
   const Result<HttpReply> reply = client_.ask(request, deadline);
-  if (!reply) return failure(reply.error(), effect);
-  if (reply->status != 200) return refusal(*reply, effect);
+  if (!reply) return {failure(reply.error(), when_lost), {}};
+  if (reply->status != 200) return refusal(*reply, when_lost);
   Json body = Json::parse(reply->body, nullptr, false);
-  if (!body.is_object()) return refusal(*reply, effect);
-  return {Code::kOk, "", std::move(body)};
+  if (!body.is_object()) return refusal(*reply, when_lost);
+  return {{Code::kOk, ""}, std::move(body)};
 }
 
 // Asks for something that changes nothing.
 Result<Json> ServerCounters::look(const std::string& target, Deadline deadline) {
-  Reply reply = ask({"GET", target, ""}, Effect::kReads, deadline);
-  if (reply.code != Code::kOk) return Error{reply.code, std::move(reply.detail)};
+  Reply reply = ask({"GET", target, ""}, Code::kUnavailable, deadline);
+  if (reply.error.code != Code::kOk) return std::move(reply.error);
   return std::move(reply.body);
 }
 
-Error ServerCounters::strange_answer() const {
-  return {Code::kUnavailable, to_url(server_) + " does not answer like counterd"};
+Error ServerCounters::strange_answer(Code code) const {
+  return {code, to_url(server_) + " does not answer like counterd"};
 }
 
 // The end of a message that nothing answers there: how to start a daemon, if it can be on this
@@ -80,38 +78,34 @@ std::string way_to_start(const Endpoint& server) {
   return is_here ? "; a daemon is started with: counterctl spawn --server " + to_url(server) : "";
 }
 
-Reply ServerCounters::failure(const Error& error, Effect effect) const {
+// What an error of the client means.
+Error ServerCounters::failure(const Error& error, Code when_lost) const {
+  const std::string url = to_url(server_);
   if (error.code == Code::kForbidden) {
-    return {error.code, "cannot connect to " + to_url(server_) + " (" + error.message + ")", {}};
+    return {error.code, "cannot connect to " + url + " (" + error.message + ")"};
   }
   if (error.code == Code::kUnavailable) {
-    return {Code::kUnavailable,
-            "nothing answers at " + to_url(server_) + " (" + error.message + ")" +
-                way_to_start(server_),
-            {}};
+    return {error.code,
+            "nothing answers at " + url + " (" + error.message + ")" + way_to_start(server_)};
   }
-  const std::string what = error.code == Code::kBadBody
-                               ? strange_answer().message
-                               : "no answer from " + to_url(server_) + ": " + error.message;
-  return {effect == Effect::kChanges ? Code::kUnknown : Code::kUnavailable, what, {}};
+  if (error.code == Code::kBadBody) return strange_answer(when_lost);
+  return {when_lost, "no answer from " + url + ": " + error.message};
 }
 
 // What a reply other than 200 means; by its problem type, if it is one of counterd's.
-Reply ServerCounters::refusal(const HttpReply& reply, Effect effect) const {
+Reply ServerCounters::refusal(const HttpReply& reply, Code when_lost) const {
   Json problem = Json::parse(reply.body, nullptr, false);
   if (problem.is_object()) {
     const std::optional<Code> code = code_of_problem_type(text(problem, "type"));
-    if (code) return {*code, text(problem, "detail"), std::move(problem)};
+    if (code) return {{*code, text(problem, "detail")}, std::move(problem)};
   }
   // Not counterd: perhaps a proxy in front of it, whose errors say nothing about what was applied.
   constexpr int kRequestTimeout = 408;  // which a proxy may say after it has passed a request on
   const bool nothing_done =
-      effect == Effect::kReads ||
-      (reply.status >= 400 && reply.status < 500 && reply.status != kRequestTimeout);
-  return {nothing_done ? Code::kUnavailable : Code::kUnknown,
-          to_url(server_) + " does not answer like counterd (HTTP status " +
-              std::to_string(reply.status) + ")",
-          {}};
+      reply.status >= 400 && reply.status < 500 && reply.status != kRequestTimeout;
+  Error error = strange_answer(nothing_done ? Code::kUnavailable : when_lost);
+  error.message += " (HTTP status " + std::to_string(reply.status) + ")";
+  return {std::move(error), {}};
 }
 
 // 0: the body does not give it.
@@ -192,10 +186,9 @@ std::optional<Outcome> applied_outcome(const Operation& operation, const Json& b
 }
 
 // The same, from a problem document.
-Outcome refused_outcome(Code code, std::string detail, const Json& problem) {
-  Outcome outcome;
-  outcome.code = code == Code::kLimitReached ? Code::kBeyondBound : code;
-  outcome.detail = std::move(detail);
+Outcome refused_outcome(const Error& error, const Json& problem) {
+  Outcome outcome = failed(error);
+  if (outcome.code == Code::kLimitReached) outcome.code = Code::kBeyondBound;
   outcome.value = integer(problem, "value").value_or(0);
   outcome.expires_at_ms = moment(problem, "resets_at");
   outcome.window = text(problem, "window");
@@ -203,15 +196,15 @@ Outcome refused_outcome(Code code, std::string detail, const Json& problem) {
 }
 
 // The same, for a group as a whole. The member that refused it is explained by its own outcome.
-Outcome refused_group(const Operation& group, Code code, std::string detail, const Json& problem) {
-  Outcome outcome = refused_outcome(code, std::move(detail), problem);
+Outcome refused_group(const Operation& group, const Error& error, const Json& problem) {
+  Outcome outcome = refused_outcome(error, problem);
   const std::optional<std::int64_t> index = integer(problem, "index");
   if (!index || *index < 0 || *index >= static_cast<std::int64_t>(group.members.size())) {
     return outcome;
   }
   outcome.detail.clear();
   outcome.members.resize(static_cast<std::size_t>(*index) + 1);
-  outcome.members.back() = refused_outcome(code, "", problem);
+  outcome.members.back() = refused_outcome({error.code, ""}, problem);
   return outcome;
 }
 
@@ -225,7 +218,7 @@ std::optional<std::vector<Outcome>> member_outcomes(const Operation& group, cons
   for (const Json& told : *found) {
     if (!told.is_object()) return std::nullopt;
     const std::optional<Code> code = code_of_problem_type(text(told, "type"));
-    std::optional<Outcome> outcome = code ? refused_outcome(*code, text(told, "detail"), told)
+    std::optional<Outcome> outcome = code ? refused_outcome({*code, text(told, "detail")}, told)
                                           : applied_outcome(group.members[outcomes.size()], told);
     if (!outcome) return std::nullopt;
     outcomes.push_back(std::move(*outcome));
@@ -243,15 +236,14 @@ std::optional<Outcome> outcome_of_reply(const Operation& operation, const Json& 
 }
 
 Outcome ServerCounters::apply(const Operation& operation, Deadline deadline) {
-  const Effect effect = changes_something(operation) ? Effect::kChanges : Effect::kReads;
-  const Reply reply = ask(request_for(operation), effect, deadline);
-  if (reply.code != Code::kOk) {
-    if (is_group(operation)) return refused_group(operation, reply.code, reply.detail, reply.body);
-    return refused_outcome(reply.code, reply.detail, reply.body);
+  const Code when_lost = changes_something(operation) ? Code::kUnknown : Code::kUnavailable;
+  const auto [error, body] = ask(request_for(operation), when_lost, deadline);
+  if (error.code != Code::kOk) {
+    return is_group(operation) ? refused_group(operation, error, body)
+                               : refused_outcome(error, body);
   }
-  if (std::optional<Outcome> outcome = outcome_of_reply(operation, reply.body)) return *outcome;
-  return failed(
-      {effect == Effect::kChanges ? Code::kUnknown : Code::kUnavailable, strange_answer().message});
+  if (std::optional<Outcome> outcome = outcome_of_reply(operation, body)) return *outcome;
+  return failed(strange_answer(when_lost));
 }
 
 // The page of a list that continues after the name `after`, if `body` gives it.
@@ -285,13 +277,12 @@ Result<ListPage> ServerCounters::list(const ListQuery& query, Deadline deadline)
 }
 
 Result<CountersStatus> ServerCounters::status(Deadline deadline) {
-  Reply reply = ask({"GET", "/v1/status", ""}, Effect::kReads, deadline);
-  const Error error{reply.code, std::move(reply.detail)};
-  CountersStatus status{to_url(server_), text(reply.body, "version"), error};
+  const auto [error, body] = ask({"GET", "/v1/status", ""}, Code::kUnavailable, deadline);
+  CountersStatus status{to_url(server_), text(body, "version"), error};
   if (status.version.empty()) return error.code == Code::kOk ? strange_answer() : error;
   if (error.code != Code::kOk) return status;
-  const auto found = reply.body.find("store");
-  const Json store = found != reply.body.end() && found->is_object() ? *found : Json::object();
+  const auto found = body.find("store");
+  const Json store = found != body.end() && found->is_object() ? *found : Json::object();
   status.store =
       StoreStatus{text(store, "engine"), text(store, "location"), text(store, "durability")};
   if (status.store->engine.empty()) return strange_answer();
