@@ -1077,21 +1077,6 @@ is_replaced_early() {
   assert_refused 78
 }
 
-@test "workers killed under load lose nothing acknowledged and count nothing twice" {
-  local worker i
-  start_daemon --workers 2
-  start_load
-  for i in {1..4}; do
-    worker=$(ready_workers | head -n 1)
-    kill -KILL "$worker"
-    await 10 is_replaced "$worker" 2
-  done
-  stop_load
-  # Only requests that a killed worker had in hand can fail: one for each client and kill.
-  assert_between "$failed" 0 16
-  assert_between "$(value_of load)" "$acknowledged" $((acknowledged + failed))
-}
-
 @test "killed supervisor: its workers end, the port is free, nothing acknowledged is missing" {
   local workers address
   start_daemon --workers 2

@@ -37,12 +37,6 @@ std::string password_file(const RedisServer& server, const std::string& text) {
   return path;
 }
 
-milliseconds time_of(const std::function<void()>& action) {
-  const auto start = steady_clock::now();
-  action();
-  return std::chrono::duration_cast<milliseconds>(steady_clock::now() - start);
-}
-
 // Looks again and again until it is so; false: it never was.
 bool becomes_true(const std::function<bool()>& condition) {
   const Deadline end = patiently();

@@ -72,12 +72,6 @@ class Foreigner {
   sqlite3* handle_ = nullptr;
 };
 
-milliseconds time_of(const std::function<void()>& action) {
-  const auto start = steady_clock::now();
-  action();
-  return std::chrono::duration_cast<milliseconds>(steady_clock::now() - start);
-}
-
 mode_t mode_of(const std::string& path) {
   struct stat found {};
   if (stat(path.c_str(), &found) != 0) throw std::runtime_error("no " + path);

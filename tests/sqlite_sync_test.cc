@@ -107,10 +107,6 @@ int syncs_of(const std::function<void()>& action) {
   return syncs - before;
 }
 
-Deadline soon() {
-  return steady_clock::now() + std::chrono::seconds(5);
-}
-
 // A database with a counter that holds 1, and stores on it. It has no log, as other programs leave
 // it: the first change begins one.
 struct Place : SqlitePlace {
@@ -128,8 +124,8 @@ bool is_sound(const Place& place) {
 
 // A batch that is not asked for its outcomes yet.
 void apply_unsynced(Store& store, std::span<Step> batch) {
-  REQUIRE(store.take_turn(soon()));
-  store.apply(batch, soon());
+  REQUIRE(store.take_turn(patiently()));
+  store.apply(batch, patiently());
   store.yield_turn();
 }
 
@@ -143,12 +139,12 @@ TEST_CASE("a change is synced after the turn, and before its outcome holds", "[s
   const auto other = place.open();
   run_one(*store, increment_of("a"));  // the log begins, which is synced at once
   Step step = increment_of("a");
-  REQUIRE(store->take_turn(soon()));
+  REQUIRE(store->take_turn(patiently()));
   CHECK(syncs_of([&] {
-          store->apply({&step, 1}, soon());
+          store->apply({&step, 1}, patiently());
           store->yield_turn();
         }) == 0);
-  CHECK(other->take_turn(soon()));
+  CHECK(other->take_turn(patiently()));
   CHECK(syncs_of([&] { store->make_durable({&step, 1}); }) == 1);
   other->yield_turn();
   CHECK(step.outcome.code == Code::kOk);
@@ -185,7 +181,7 @@ TEST_CASE("what another store has changed is on the disk before it is told", "[s
     CHECK(syncs_of(look) == 0);
   };
   once([&] { CHECK(value_of(*other, "a") == 2); });
-  once([&] { CHECK(other->list({"", "", 10}, soon())->rows.size() == 1); });
+  once([&] { CHECK(other->list({"", "", 10}, patiently())->rows.size() == 1); });
   once(
       [&] { CHECK(run_one(*other, within(increment_of("a"), {}, 0)).code == Code::kBeyondBound); });
   apply_unsynced(*store, keyed(increment_of("a"), "k"));
@@ -291,8 +287,8 @@ TEST_CASE("a log that has lost what was acknowledged is refused, and left as it 
     CHECK(run_one(*other, increment_of("b")).code == Code::kUnavailable);
     store.reset();
     CHECK(run_one(*other, report_of("b")).code == Code::kUnavailable);
-    CHECK_FALSE(other->list({"", "", 10}, soon()));
-    CHECK_FALSE(other->probe(soon()));
+    CHECK_FALSE(other->list({"", "", 10}, patiently()));
+    CHECK_FALSE(other->probe(patiently()));
     CHECK_THROWS(place.open());
   }
   CHECK(place.wal_size() >= size);
@@ -461,11 +457,11 @@ TEST_CASE("nothing is told while the log cannot be synced", "[sqlite]") {
   apply_unsynced(*store, increment_of("a"));
   failing_syncs = 1'000;
   CHECK(run_one(*other, report_of("a")).code == Code::kUnavailable);
-  CHECK_FALSE(other->list({"", "", 10}, soon()));
+  CHECK_FALSE(other->list({"", "", 10}, patiently()));
   CHECK(run_one(*other, increment_of("a")).code == Code::kUnavailable);
   failing_syncs = 0;
   CHECK(value_of(*other, "a") == 2);
-  CHECK(other->list({"", "", 10}, soon()));
+  CHECK(other->list({"", "", 10}, patiently()));
 }
 
 TEST_CASE("a report whose sync fails is unavailable, and all is moved to the database after it",
@@ -486,7 +482,7 @@ TEST_CASE("in a batch whose sync fails, changes are unknown and reports unavaila
   run_one(*store, increment_of("a"));
   std::vector<Step> batch = {report_of("a"), increment_of("a")};
   failing_syncs = 1;
-  run_batch(*store, batch, soon());
+  run_batch(*store, batch, patiently());
   CHECK(batch[0].outcome.code == Code::kUnavailable);
   CHECK(batch[1].outcome.code == Code::kUnknown);
   CHECK(value_of(*store, "a") == 3);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -85,6 +86,13 @@ inline Deadline after(std::chrono::milliseconds time) {
 // Far enough off that only what hangs reaches it.
 inline Deadline patiently() {
   return after(std::chrono::seconds(20));
+}
+
+inline std::chrono::milliseconds time_of(const std::function<void()>& action) {
+  const auto start = std::chrono::steady_clock::now();
+  action();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() -
+                                                               start);
 }
 
 // Throws, which fails the test or the child, unless the store opens.
