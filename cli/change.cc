@@ -26,9 +26,9 @@ constexpr milliseconds kLongestPause{1'000};
 // of a stopped worker, does not use all of it.
 constexpr int kAttempts = 3;
 
-// How long before the time is up the last attempt begins, whatever the pause; at most a tenth of
-// it. But it gets twice the time that the one before took, up to a sixth: it should hear why it is
-// refused.
+// The last attempt begins this long before the time is up, whatever the pause; at most a tenth of
+// all the time. It begins earlier if the attempt before it was slow, to hear why it is refused: it
+// gets twice as long as that one took, up to a sixth of all the time.
 constexpr milliseconds kLastAttempt{100};
 
 steady_clock::duration time_of_last_attempt(milliseconds timeout, steady_clock::duration before) {

@@ -86,9 +86,9 @@ Error no_answer() {
           "see its log"};
 }
 
-// Root trusts everybody: it can ask any user's daemon.
-// In /tmp anybody can create a folder with this user's name, and in it a link to another daemon of
-// this user. The service's folder, which root may ask, is the service's user's.
+// Root trusts all folders: it may ask any user's daemon, and that of the service, whose folder
+// belongs to the service's user. Others trust their own and root's alone: in /tmp anybody can
+// create a folder with this user's name, and in it a link to another daemon of this user.
 bool is_trusted(const std::string& directory) {
   struct stat folder {};
   return geteuid() == 0 || (lstat(directory.c_str(), &folder) == 0 &&

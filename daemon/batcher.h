@@ -102,8 +102,9 @@ class Batcher {
   bool stopped_ = false;
   Batch waiting_;
   std::deque<Query> queries_;
-  // Steps taken from waiting_ so far. Steps that were put back because they did not get the turn
-  // are counted again: a list may overtake as many of the steps after them.
+  // Steps taken from waiting_ so far. Steps that did not get the turn were put back, and are
+  // counted again when they are taken again. So a list may be served too early: before as many of
+  // the last steps that came before it.
   std::uint64_t taken_ = 0;
   std::size_t unanswered_ = 0;  // operations, and other questions, that have no answer yet
   Gathering gathering_;

@@ -5,9 +5,9 @@
 namespace counterd {
 namespace {
 
-// The store has recovered when it has not failed for so long: where one counter fails and others do
-// not, failures and successes alternate as fast as they are asked for. Until then so many different
-// failures are logged at once; more of them, one each time that so long has passed.
+// The store has recovered when it has not failed for kQuietTime: if one counter fails and others do
+// not, failures and successes alternate with every request. Until then each different failure is
+// logged once; after kMostFailures of them, at most one in each kQuietTime.
 constexpr std::chrono::seconds kQuietTime{10};
 constexpr std::size_t kMostFailures = 8;
 

@@ -49,7 +49,7 @@ Time WorkerPool::next_deadline() const {
   for (const Slot& slot : slots_) {
     next = std::min(next, slot.worker.kill_at);
     if (slot.worker.state != WorkerState::kWaiting || draining_) continue;
-    // One that retires goes away once all behind it are gone, which wakes nobody.
+    // A retiring slot goes only after those behind it, and no event says when: look again.
     next = std::min(next, slot.retiring ? steady_clock::now() + kFirstPause : slot.start_at);
   }
   return next;

@@ -92,10 +92,10 @@ class SqliteDatabase {
   // where others or the disk are in the way. REQUIRES: the turn is held
   void checkpoint(int mode, Deadline deadline);
 
-  // The end, in good order: from now on others do not see that the database is in use here. The
-  // last one to use it empties the log, as far as others let it by `deadline`, if the options say
-  // so; otherwise the log stays, sealed if all that it holds is on the disk. That of a deleted
-  // database gets another name (sqlite_file.h).
+  // Ends the use of the database in good order: other stores no longer see that it is in use here.
+  // If StoreOptions::empty_wal is set, the last store empties the log, as far as other programs let
+  // it by `deadline`; else the log stays, sealed if all that it holds is on the disk. The log of a
+  // deleted database gets another name (sqlite_file.h).
   // REQUIRES: the turn is held, must_recover() and is_wal_damaged() are false
   void end(Deadline deadline);
   // Whether end() does what is worth waiting for the turn.

@@ -54,7 +54,7 @@ class SqliteKeys {
   const std::int64_t max_keys_;
   SQLite::Statement count_all_, read_state_, write_state_, select_, insert_, next_, erase_;
 
-  // Of the search for room, which goes round the table once, and on from where others have got to.
+  // Of the search for room. It goes round the table once; other stores may do parts of the way.
   Time next_search_;
   bool searches_ = false;
   bool wrapped_ = false;  // has come to the end of the table

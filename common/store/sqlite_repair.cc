@@ -21,11 +21,11 @@ bool write_all(int file, std::string_view bytes, off_t at) {
   return true;
 }
 
-// Shortens the log to the frames that are whole. Only if no lost frame has been moved into the
-// database: else what is left of the log would cover newer pages there, and the database needs what
-// is lost, because a checkpoint skips pages that change again later in the log. If all of the log
-// has been moved, the database has everything, and the log is dropped. kFailed: check.error
-// says why. REQUIRES: nobody writes, nobody makes a checkpoint
+// Shortens the log to the frames that are whole, unless a lost frame has been moved into the
+// database. Then the rest of the log would hide newer pages of the database, and the database alone
+// would lack pages: a checkpoint does not move a page that changes again later in the log. But if
+// all of the log has been moved, the database has everything, and the log is dropped. kFailed:
+// check.error says why. REQUIRES: nobody writes, nobody makes a checkpoint
 WalCheck::State shorten_wal(sqlite3* connection, int wal, std::uint32_t acknowledged,
                             WalCheck& check) {
   const ShmLock readers(connection, ShmLocks::kReaders);

@@ -23,9 +23,10 @@ constexpr std::size_t kSalts = 32;
 constexpr std::size_t kOtherHeader = 48;
 constexpr std::size_t kMovedFrames = 96;
 constexpr std::size_t kTriedFrames = 128;  // to move, by a checkpoint that may not have ended
-// "Unused space reserved for further expansion": the doubt. The lower half counts; the upper half,
-// but for its highest bit, changes each time that the log is trusted, so that a sync which began
-// before does not end one that began since.
+// "Unused space reserved for further expansion": the doubt. The lower 16 bits count the syncs that
+// are under way or have failed. The next 15 are a generation, which changes each time that the log
+// is trusted: the end of a sync that began before that must not be counted against a later one.
+// The highest bit says that the log is damaged.
 constexpr std::size_t kDoubt = 132;
 constexpr std::uint32_t kCountMask = 0xffff;
 constexpr std::uint32_t kGeneration = 0x10000;

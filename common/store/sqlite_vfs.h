@@ -1,9 +1,9 @@
 // A VFS for SQLite (sqlite.org/vfs.html): the system's own, except for three things.
 //
 // What a checkpoint has moved is synced before anybody reads it from the database. SQLite itself
-// does so only if all of the log was moved; whoever went on after the process that was to sync it
-// would read from the database what is not on the disk, and is lost if it cannot be written. If the
-// sync fails, the log stays what is read.
+// does so only if all of the log was moved. After a checkpoint of a part, others could read pages
+// from the database that are not on the disk yet, and are lost if the disk fails to write them. If
+// the sync fails, everybody goes on reading these pages from the log.
 //
 // What a transaction adds to the log goes to the file in one system call. SQLite itself writes each
 // of its pages in two. Writes are gathered until SQLite syncs the log, and at the latest until it
