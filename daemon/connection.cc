@@ -106,12 +106,18 @@ void Connection::serve_input(std::string_view fresh) {
     send_when_answered();
     return;
   }
+  if (input_.empty() && server_.drain_is_late()) return close();
+  await_request();
+}
+
+// The rest of one, or the next.
+void Connection::await_request() {
   if (input_.empty()) {
-    if (server_.drain_is_late()) return close();
     enter(Phase::kIdle);
   } else if (phase_ != Phase::kReceiving) {
     enter(Phase::kReceiving);  // and stays in it: the deadline is for the whole request
   }
+  send_continue();
   go_on_reading();
   server_.make_room(place_);
 }
@@ -146,7 +152,6 @@ std::size_t Connection::serve_request(std::string_view input) {
   if (input.size() < size) {
     needed_ = size;
     if (head.expects_continue && continue_ == Continue::kNone) continue_ = Continue::kDue;
-    if (exchanges_.empty()) send_continue();
     return 0;
   }
   continue_ = Continue::kNone;
@@ -276,14 +281,7 @@ void Connection::continue_after_output() {
   if (closing_) return linger();
   if (!input_.empty() && round_ended_) return go_on_serving();
   if (server_.draining() && input_.empty()) return linger();
-  if (input_.empty()) {
-    enter(Phase::kIdle);
-  } else {
-    enter(Phase::kReceiving);
-    send_continue();
-  }
-  go_on_reading();
-  server_.make_room(place_);
+  await_request();
 }
 
 // Closing a socket with unread input resets the connection, and the client may never see what was

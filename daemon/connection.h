@@ -90,6 +90,7 @@ class Connection : public Waiter,
   std::string_view receive();
   void read_input();
   void serve_input(std::string_view fresh);
+  void await_request();
   std::size_t serve_requests(std::string_view input);
   std::size_t serve_request(std::string_view input);
   void answer_request(const RequestHead& head, std::string_view body);
