@@ -28,7 +28,7 @@ bool write_all(int file, std::string_view bytes, off_t at) {
 // check.error says why. REQUIRES: nobody writes, nobody makes a checkpoint
 WalCheck::State shorten_wal(sqlite3* connection, int wal, std::uint32_t acknowledged,
                             WalCheck& check) {
-  const ShmLock readers(connection, ShmLocks::kReaders);
+  const ShmLock readers(connection, kReaderLocks);
   if (readers.code() != SQLITE_OK) return WalCheck::State::kBusy;
   const auto [moved, tried] = moved_frames(connection);
   if (check.whole < std::max({moved, tried, acknowledged})) {
@@ -48,8 +48,8 @@ WalCheck::State shorten_wal(sqlite3* connection, int wal, std::uint32_t acknowle
 
 WalCheck examine_wal(sqlite3* connection, int wal, const std::optional<WalEnd>& acknowledged) {
   using State = WalCheck::State;
-  const ShmLock write(connection, ShmLocks::kWrite);
-  auto checkpoint = std::make_unique<ShmLock>(connection, ShmLocks::kCheckpoint);
+  const ShmLock write(connection, kWriteLock);
+  auto checkpoint = std::make_unique<ShmLock>(connection, kCheckpointLock);
   if (write.code() != SQLITE_OK || checkpoint->code() != SQLITE_OK) return {State::kBusy};
   const WalIndex index = read_wal_index(connection);
   const WalReading read = read_wal(wal, index, [](std::string_view, off_t) { return true; });
@@ -79,7 +79,7 @@ WalReading rewrite_wal(sqlite3* connection, int wal) {
 
 // The commit may have begun the log anew. If it is neither, others have written since, over it.
 bool cut_off_commit(sqlite3* connection, int wal, const WalEnd& end, std::uint32_t page_bytes) {
-  const ShmLock write(connection, ShmLocks::kWrite);
+  const ShmLock write(connection, kWriteLock);
   if (write.code() != SQLITE_OK) return false;
   const WalEnd now = end_of_wal(connection);
   if (now != end && now.frames != 0) return false;

@@ -1,6 +1,5 @@
 #include "common/store/sqlite_shm.h"
 
-#include <array>
 #include <atomic>
 
 namespace counterd {
@@ -53,14 +52,8 @@ std::atomic_ref<Number> number_at(sqlite3_file* file, std::size_t offset) {
   return std::atomic_ref<Number>(*reinterpret_cast<Number*>(bytes + offset));
 }
 
-int change(sqlite3_file* file, ShmLocks locks, int how) {
-  struct Places {
-    int first;
-    int count;
-  };
-  constexpr std::array kPlaces = {Places{0, 1}, Places{1, 1}, Places{3, 5}};
-  const auto& [first, count] = kPlaces.at(static_cast<std::size_t>(locks));
-  return file->pMethods->xShmLock(file, first, count, how | SQLITE_SHM_EXCLUSIVE);
+int change(sqlite3_file* file, const ShmLocks& locks, int how) {
+  return file->pMethods->xShmLock(file, locks.first, locks.count, how | SQLITE_SHM_EXCLUSIVE);
 }
 
 std::atomic_ref<std::uint32_t> doubt_of(sqlite3_file* file) {
@@ -140,7 +133,7 @@ void forget_index(sqlite3* connection) {
 }
 
 int move_again(sqlite3* connection) {
-  const ShmLock lock(connection, ShmLocks::kCheckpoint);
+  const ShmLock lock(connection, kCheckpointLock);
   if (lock.code() != SQLITE_OK) return lock.code();
   set_moved_frames(database_file(connection), 0);
   return SQLITE_OK;

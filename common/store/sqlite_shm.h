@@ -21,8 +21,19 @@ namespace counterd {
 // The database's file, as the connection has it open.
 sqlite3_file* database_file(sqlite3* connection);
 
-// The lock of whoever writes, of whoever makes a checkpoint, and all those of readers (2.2).
-enum class ShmLocks : unsigned char { kWrite, kCheckpoint, kReaders };
+// Locks of the shared memory (2.2), which are numbered.
+struct ShmLocks {
+  int first;
+  int count;
+
+  bool operator==(const ShmLocks&) const = default;
+};
+inline constexpr ShmLocks kWriteLock{0, 1};
+inline constexpr ShmLocks kCheckpointLock{1, 1};
+inline constexpr ShmLocks kReaderLocks{3, 5};
+// That of readers of the database alone. A checkpoint has it while it moves the log, and says then
+// how much of it.
+inline constexpr ShmLocks kFirstReaderLock{3, 1};
 
 // They are for nobody else as long as this lives, if code() is SQLITE_OK.
 class ShmLock {

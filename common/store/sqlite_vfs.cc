@@ -18,12 +18,6 @@ namespace {
 // system VFS cannot write more than 131,071 at once: it takes the size modulo 131,072 (os_unix.c).
 constexpr std::size_t kMostGathered = 64 << 10;
 
-// Locks of the shared memory (sqlite.org/walformat.html, 2.2): that of the log's writer; and that
-// of those who read the database alone, which a checkpoint has while it moves the log and says how
-// much of it.
-constexpr int kWriteLock = 0;
-constexpr int kFirstReadLock = 3;
-
 struct Wal;
 
 // SQLite provides the memory; in it the system's file follows each of these.
@@ -162,8 +156,9 @@ int lock_shared_memory(sqlite3_file* file, int first, int count, int flags) {
   constexpr int kRelease = SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE;
   Database& database = *static_cast<Database*>(file);
   Wal* wal = database.wal;
-  if (first == kFirstReadLock && count == 1 && flags == kRelease) end_checkpoint(database);
-  if (wal != nullptr && first == kWriteLock && flags == kRelease) {
+  const ShmLocks locks{first, count};
+  if (locks == kFirstReaderLock && flags == kRelease) end_checkpoint(database);
+  if (wal != nullptr && locks == kWriteLock && flags == kRelease) {
     write_gathered(*wal);  // what a transaction that was rolled back has left: nobody reads it
     wal->failure = SQLITE_OK;
   }
