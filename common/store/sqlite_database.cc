@@ -67,8 +67,9 @@ void run(SQLite::Statement& statement) {
 // one takes its place after an error. It has no locks of its own, because one thread at a time has
 // a store.
 struct SqliteDatabase::Connection {
-  explicit Connection(const std::string& path)
-      : database(path, SQLite::OPEN_READWRITE | SQLite::OPEN_NOMUTEX, 0, counterd_vfs()) {}
+  explicit Connection(const SqliteFile& file)
+      : wal_was_empty(file.wal_is_empty()),
+        database(file.path(), SQLite::OPEN_READWRITE | SQLite::OPEN_NOMUTEX, 0, counterd_vfs()) {}
 
   // Reads the database, as everything does from here on.
   void set_sync(Sync sync) {
@@ -86,6 +87,7 @@ struct SqliteDatabase::Connection {
     keys.emplace(database, options);
   }
 
+  const bool wal_was_empty;  // before it was opened
   SQLite::Database database;
   std::unique_ptr<ShmLock> no_checkpoints;  // of a log that was found damaged
   std::optional<SQLite::Statement> read_begin, write_begin, commit, version;
@@ -136,22 +138,21 @@ Result<void> SqliteDatabase::recover(Deadline deadline) {
 Result<void> SqliteDatabase::connect() {
   if (const Result<void> allowed = file_.check_access(); !allowed) return allowed.error();
   std::unique_ptr<Connection> before = std::move(connection_);
-  const bool was_empty = file_.wal_is_empty();
   Result<void> connected;
   try {
-    connected = open_connection(was_empty);
-    if (connected) connected = settle_wal(was_empty);
+    connected = open_connection();
+    if (connected) connected = settle_wal();
   } catch (const SQLite::Exception& exception) {
-    connected = cannot_open(exception, was_empty);
+    connected = cannot_open(exception);
   }
   if (!connected) connection_ = std::move(before);
   return connected;
 }
 
 // Throws SQLite::Exception.
-Result<void> SqliteDatabase::open_connection(bool wal_was_empty) {
+Result<void> SqliteDatabase::open_connection() {
   configure_sqlite();
-  connection_ = std::make_unique<Connection>(file_.path());
+  connection_ = std::make_unique<Connection>(file_);
   sqlite3_busy_handler(handle(), &wait_while_busy, this);
   sqlite3_wal_autocheckpoint(handle(), 0);
   sqlite3_db_config(handle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
@@ -159,7 +160,7 @@ Result<void> SqliteDatabase::open_connection(bool wal_was_empty) {
   sqlite3_db_config(handle(), SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, nullptr);
   sqlite3_db_config(handle(), SQLITE_DBCONFIG_ENABLE_VIEW, 0, nullptr);
   sqlite3_limit(handle(), SQLITE_LIMIT_LENGTH, kLongestValue);
-  if (!must_recover_ && !wal_was_empty) {
+  if (!must_recover_ && !connection_->wal_was_empty) {
     if (const Result<void> checked = check_wal_of_others(); !checked) return checked.error();
   }
   connection_->set_sync(options_.sync);
@@ -172,27 +173,27 @@ Result<void> SqliteDatabase::open_connection(bool wal_was_empty) {
 
 // Finds out whether the log is on the disk, and moves it into the database if that is in doubt.
 // After the log is opened: the kernel reports what fails from then on. Throws SQLite::Exception.
-Result<void> SqliteDatabase::settle_wal(bool wal_was_empty) {
+Result<void> SqliteDatabase::settle_wal() {
   // Others are seen for a moment after they were killed, when SQLite's own locks are gone, and the
   // next one to open the log has begun the shared memory anew.
   const bool is_first = !file_.is_another_present() || !was_trusted(handle());
   const bool sealed = is_first && is_sealed(file_.wal_path());
-  const bool in_doubt = is_first && !wal_was_empty && !sealed;
+  const bool in_doubt = is_first && !connection_->wal_was_empty && !sealed;
   if (must_recover_ || in_doubt || !wait_for_syncs_of_others()) {
     if (const Result<void> recovered = move_wal_again(); !recovered) return recovered.error();
   } else {
     if (is_first) trust_wal(handle());
-    connection_->knows_log = sealed || wal_was_empty;
+    connection_->knows_log = sealed || connection_->wal_was_empty;
     if (sealed) connection_->synced_version = data_version();
   }
   if (connection_->knows_log) acknowledged_ = end_of_wal(handle());
   return {};
 }
 
-Error SqliteDatabase::cannot_open(const SQLite::Exception& exception, bool wal_was_empty) const {
+Error SqliteDatabase::cannot_open(const SQLite::Exception& exception) const {
   // SQLite also says that the database is malformed, or none, when the disk has failed a read, or
   // has lost what is read.
-  const bool is_lost = connection_ && !wal_was_empty && is_in_doubt(handle());
+  const bool is_lost = connection_ && !connection_->wal_was_empty && is_in_doubt(handle());
   const bool passes =
       is_lost || is_one_of({SQLITE_BUSY, SQLITE_IOERR, SQLITE_FULL, SQLITE_NOMEM, SQLITE_CORRUPT,
                             SQLITE_CANTOPEN, SQLITE_PROTOCOL, SQLITE_READONLY},

@@ -112,9 +112,9 @@ class SqliteDatabase {
   struct Connection;
 
   Result<void> connect();
-  Result<void> open_connection(bool wal_was_empty);
-  Result<void> settle_wal(bool wal_was_empty);
-  Error cannot_open(const SQLite::Exception& exception, bool wal_was_empty) const;
+  Result<void> open_connection();
+  Result<void> settle_wal();
+  Error cannot_open(const SQLite::Exception& exception) const;
   Result<void> move_wal_again();
   Result<void> check_wal_of_others();
   Result<void> check_wal();
