@@ -112,9 +112,7 @@ void WorkerPool::let_go(Slot& slot) {
 // The worker that the slot had; the slot is free for another one, at once.
 WorkerPool::Worker WorkerPool::vacate(Slot& slot) {
   slot.start_at = steady_clock::now();
-  Worker none{slot.worker.slot};
-  enter(none, WorkerState::kWaiting);
-  return std::exchange(slot.worker, std::move(none));
+  return std::exchange(slot.worker, Worker{slot.worker.slot});
 }
 
 std::optional<int> WorkerPool::reap() {

@@ -20,6 +20,7 @@
 
 #include "common/control.h"
 #include "common/deadline.h"
+#include "common/timestamp.h"
 #include "common/unique_fd.h"
 #include "daemon/listeners.h"
 #include "daemon/worker_process.h"
@@ -78,7 +79,7 @@ class WorkerPool {
     std::size_t slot = 0;
     WorkerProcess process = {};
     WorkerState state = WorkerState::kWaiting;
-    std::int64_t since_ms = 0;
+    std::int64_t since_ms = unix_now_ms();
     Time kill_at = Time::max();
 
     std::string name() const;  // for people
