@@ -62,7 +62,6 @@ std::size_t fit_descriptors(std::size_t connections) {
 // at that while the store is opened, which may take as long as --store-timeout, and the sockets
 // are held meanwhile.
 void end_with_supervisor() {
-  signal(SIGTERM, SIG_DFL);  // a caller may have left it ignored
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (is_readable(kLifelineFd)) _exit(0);  // it has ended before that
 }
