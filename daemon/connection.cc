@@ -295,6 +295,7 @@ void Connection::linger() {
 }
 
 void Connection::cut_off(const Error& why) {
+  if (phase_ == Phase::kIdle) return end_if_silent();
   if (phase_ != Phase::kReceiving) return close();
   refuse(why, input_);
   send_when_answered();
