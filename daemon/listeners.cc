@@ -129,12 +129,15 @@ Result<Endpoint> take_over_socket(int fd) {
   };
   sockaddr_storage address{};
   socklen_t size = sizeof address;
-  int listening = 0;
-  socklen_t listening_size = sizeof listening;
+  const auto option = [fd](int name) {
+    int value = 0;
+    socklen_t value_size = sizeof value;
+    getsockopt(fd, SOL_SOCKET, name, &value, &value_size);
+    return value;
+  };
   constexpr std::array kFamilies = {AF_INET, AF_INET6, AF_UNIX};
   if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0 ||
-      getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &listening_size) != 0 ||
-      listening == 0 ||
+      option(SO_ACCEPTCONN) == 0 || option(SO_TYPE) != SOCK_STREAM ||
       std::find(kFamilies.begin(), kFamilies.end(), address.ss_family) == kFamilies.end()) {
     return refuse(
         "no listening stream socket of TCP or Unix; check ListenStream= in the socket unit");
@@ -217,7 +220,7 @@ Result<void> Listeners::open_tcp(const Endpoint& endpoint) {
     port_of(address.storage) = htons(static_cast<std::uint16_t>(wanted.port));
     Bound bound = bind_tcp(address, Joining::kFirst);
     if (bound.failure == EADDRNOTAVAIL || bound.failure == EAFNOSUPPORT) {
-      skipped = bound.failure;
+      if (skipped != EADDRNOTAVAIL) skipped = bound.failure;  // which may pass by itself
       continue;
     }
     if (!bound.socket) return cannot_listen(wanted, bound.failure);

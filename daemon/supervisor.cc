@@ -197,8 +197,8 @@ void Supervisor::take_signals() {
 void Supervisor::take_end_signal(int number) {
   const Time now = std::chrono::steady_clock::now();
   if (now < one_signal_until_) return;
-  one_signal_until_ = now + kOneSignal;
-  const bool is_second = workers_.is_draining();
+  // Of signals: counterctl stop may have told the daemon to end before the first one.
+  const bool is_second = std::exchange(one_signal_until_, now + kOneSignal) != Time();
   log_line("got SIG" + std::string(sigabbrev_np(number)) +
            (is_second ? ": the workers are killed" : ": the daemon ends"));
   is_second ? workers_.kill_all() : stop();

@@ -1094,6 +1094,17 @@ is_replaced_early() {
   assert_equal "$("$counterctl" --server "$url" increment)" 1
 }
 
+@test "killed supervisor: what its workers have in flight is answered" {
+  start_daemon --workers 1
+  hold_store
+  send_late_increment
+  kill -KILL "$daemon_pid"
+  await 5 is_refused
+  let_go
+  wait "$late_pid"
+  assert_equal "$(cat "$dir/late")" 200
+}
+
 @test "killed supervisor: a worker that waits for its store ends too" {
   make_database
   hold_store
@@ -1662,6 +1673,20 @@ with open(result, "wb") as file:
   assert_equal "$(processes_of_test)" ""
 }
 
+@test "a first SIGTERM after counterctl stop lets the workers finish" {
+  start_daemon --drain-timeout 1m --store-timeout 1m
+  hold_store
+  send_late_increment
+  try "$counterctl" --server "$url" --timeout 300ms stop
+  assert_refused 75
+  kill -TERM "$daemon_pid"
+  await 5 grep -q 'got SIGTERM' "$daemon_log"
+  let_go
+  wait_for_end_of "$daemon_pid"
+  wait "$late_pid"
+  assert_equal "$(cat "$dir/late")" 200
+}
+
 # The daemon has opened a folder to lock it, beside the descriptor that it has from this test, and
 # so takes signals.
 opens_sockets() {
@@ -1794,6 +1819,19 @@ client = socket.create_connection(listener.getsockname())
 os.dup2(client.fileno(), 3)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
 os.execv(sys.argv[1], [sys.argv[1]])' "$counterd"
+  assert_refused 78
+  assert_stderr_has 'no listening stream socket'
+}
+
+@test "a listening socket of packets is refused" {
+  try timeout 20 "$python" -c '
+import os, socket, sys
+listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+listener.bind(sys.argv[2])
+listener.listen()
+os.dup2(listener.fileno(), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.argv[1], [sys.argv[1]])' "$counterd" "$dir/packets.sock"
   assert_refused 78
   assert_stderr_has 'no listening stream socket'
 }
