@@ -191,6 +191,16 @@ TEST_CASE("names of counters that have ended are forgotten where no counter has 
   CHECK(server.command({"ZCARD", "counterd:ends"}) == "0");
 }
 
+TEST_CASE("a counter with an end that somebody has given another type stops no other", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  run_one(*store, ending_in(std::chrono::milliseconds(3), increment_of("a")));
+  server.command({"SET", "counterd:c:a", "text"});
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  CHECK(run_one(*store, ending_in(std::chrono::hours(1), increment_of("b"))).value == 1);
+  CHECK(run_one(*store, increment_of("a")).code == Code::kUnavailable);
+}
+
 TEST_CASE("where Redis denies an end, nothing is changed", "[redis]") {
   const RedisServer server;
   const TemporaryDirectory directory;
@@ -889,6 +899,41 @@ TEST_CASE("a copy of a batch that was stuck on its way is not applied late", "[r
   const std::string late = proxy.release_held();
   CHECK(late.starts_with("-STALE"));
   CHECK(value_of(*store, "a") == 4);
+}
+
+TEST_CASE("a copy of a batch that was stuck on its way is not applied to a forgotten session",
+          "[redis]") {
+  const RedisServer server;
+  RedisProxy proxy(server);
+  const auto store = open_or_throw(options_for(proxy.url()));
+  REQUIRE(run_one(*store, increment_of("a")).value == 1);
+  proxy.arm(RedisProxy::Fault::kHoldRequest);
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+  server.command({"DEL", server.command({"KEYS", "counterd:s:*"})});
+  SECTION("before it is made known again") {
+    CHECK(proxy.release_held().starts_with("-FORGOTTEN"));
+  }
+  SECTION("nor after the next batch") {
+    CHECK(run_one(*store, increment_of("b")).value == 1);
+    CHECK(proxy.release_held().starts_with("-STALE"));
+  }
+  CHECK(value_of(*store, "a") == 2);
+  CHECK(run_one(*store, increment_of("a")).value == 3);
+}
+
+TEST_CASE("a session that the server knows is known for longer once it is made known again",
+          "[redis]") {
+  const RedisServer server;
+  RedisProxy proxy(server);
+  const auto store = open_or_throw(options_for(proxy.url()));
+  proxy.arm(RedisProxy::Fault::kBreakOff);
+  REQUIRE(run_one(*store, increment_of("a")).code == Code::kUnknown);
+  const std::string session = server.command({"KEYS", "counterd:s:*"});
+  server.command({"PEXPIRE", session, "60000"});
+  proxy.arm(RedisProxy::Fault::kSwallow, 1'000);
+  CHECK(run_one(*store, increment_of("a"), after(milliseconds(300))).code == Code::kUnknown);
+  CHECK(std::stol(server.command({"PTTL", session})) > 60'000);
+  proxy.arm(RedisProxy::Fault::kNone);
 }
 
 TEST_CASE("a batch given up as unknown is not applied after later ones", "[redis]") {

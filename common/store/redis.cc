@@ -5,8 +5,8 @@
 // again under the same id, and the script repeats its earlier answer, or applies the batch now. An
 // id is a session (this Store) and a sequence number: the server keeps the latest outcomes of each
 // session, one key however many batches, and refuses an older number, so that a copy that was stuck
-// on the way cannot be applied late. If it does not know the session of a copy, it has forgotten
-// it, and refuses the copy; so a session is made known before its first batch is sent.
+// on the way cannot be applied late. If it does not know the session, it has forgotten it, and
+// refuses the batch; so a session is made known before its first batch is sent.
 //
 // Keys, each after the prefix: "c:NAME", a hash of v (value), c (created at), u (updated at) and,
 // if it has an end, e (all Unix ms), when Redis itself deletes it, and perhaps w (its window);
@@ -38,9 +38,6 @@ using std::chrono::steady_clock;
 // need not be made known again, so that enough is left for the copies of the next one.
 constexpr milliseconds kSessionLifetime = 4 * kMaxStoreTimeout;
 constexpr milliseconds kSessionIsKnown = kSessionLifetime / 2;
-
-// Where the arguments of the script say whether a copy of the batch has been sent before.
-constexpr std::size_t kIsCopy = 7;
 
 // How far apart the server's clock and ours may be when calendar windows are counted.
 constexpr std::chrono::minutes kMaxClockDifference{1};
@@ -79,8 +76,10 @@ class RedisStore : public Store {
   Result<void> make_session_known(Deadline deadline);
   Result<RedisReply> run_once(const RedisArguments& arguments, milliseconds attempt,
                               Deadline deadline);
-  Result<RedisReply> run_until_known(RedisArguments& arguments, Deadline deadline);
-  milliseconds first_attempt() const { return options_.timeout / kAttempts; }
+  Result<RedisReply> run_until_known(const RedisArguments& arguments, Deadline deadline);
+  milliseconds first_attempt() const {
+    return std::max(options_.timeout / kAttempts, milliseconds(1));
+  }
   RedisArguments script_arguments(const RedisBatch& batch, bool changes) const;
   std::string session_key() const { return options_.redis_prefix + "s:" + session_; }
   void forget_session();
@@ -112,15 +111,19 @@ Result<RedisReply> RedisStore::read(Deadline deadline, Ask ask) {
   return reply;
 }
 
-// A session that the server knows already stays as it is: it may have the outcomes of a batch whose
-// answer was lost. One that it has forgotten gets the number of the batch before, so that no copy
-// of that one is applied any more.
+// A session that the server knows already stays as it is, but for longer: it may have the outcomes
+// of a batch whose answer was lost. One that it has forgotten gets the number of the batch before,
+// so that no copy of that one is applied any more.
 Result<void> RedisStore::make_session_known(Deadline deadline) {
   if (steady_clock::now() < session_is_known_until_) return {};
-  const RedisArguments set = {"SET", session_key(), std::to_string(sequence_ - 1) + "\n",
-                              "NX",  "PX",          std::to_string(kSessionLifetime.count())};
-  const Result<RedisReply> reply =
-      read(deadline, [&](Deadline until) { return connection_.command(set, until); });
+  const std::string lifetime = std::to_string(kSessionLifetime.count());
+  const std::string before = std::to_string(sequence_ - 1) + "\n";
+  const auto ask = [&](const RedisArguments& command) {
+    return read(deadline, [&](Deadline until) { return connection_.command(command, until); });
+  };
+  Result<RedisReply> reply = ask({"SET", session_key(), before, "NX", "PX", lifetime});
+  const bool is_there = reply && (*reply)->type == REDIS_REPLY_NIL;
+  if (is_there) reply = ask({"PEXPIRE", session_key(), lifetime});
   if (!reply) return reply.error();
   session_is_known_until_ = steady_clock::now() + kSessionIsKnown;
   return {};
@@ -139,30 +142,32 @@ Result<RedisReply> RedisStore::run_once(const RedisArguments& arguments, millise
 
 // Sends a batch with changes until its outcomes are known or `deadline` has passed. An error reply
 // to the only copy means that it was not applied, except for PARTIAL: the script raises errors only
-// before it writes. FORGOTTEN answers a later copy, and no copy would get another answer. A missing
-// answer is not waited for until the deadline: where packets vanish, only another connection gets
-// one. kUnknown: the batch may have been applied, or may yet be; other errors: it was not.
-Result<RedisReply> RedisStore::run_until_known(RedisArguments& arguments, Deadline deadline) {
-  if (const Result<void> known = make_session_known(deadline); !known) return known.error();
+// before it writes. After FORGOTTEN the session is made known again, but only for a batch that
+// cannot have been applied. A missing answer is not waited for until the deadline: where packets
+// vanish, only another connection gets one. kUnknown: the batch may have been applied, or may yet
+// be; other errors: it was not.
+Result<RedisReply> RedisStore::run_until_known(const RedisArguments& arguments, Deadline deadline) {
   bool may_be_applied = false;
   milliseconds pause = kFirstPause;
   milliseconds attempt = first_attempt();
   for (;;) {
-    arguments[kIsCopy] = may_be_applied ? "1" : "0";
+    if (!may_be_applied) {
+      if (const Result<void> known = make_session_known(deadline); !known) return known.error();
+    }
     const Time begun = steady_clock::now();
     Result<RedisReply> reply = run_once(arguments, attempt, deadline);
     if (reply && !is_error(*reply)) return reply;
     Error error = reply ? connection_.unavailable(text_of(**reply)) : reply.error();
-    if (reply && (is_error(*reply, "PARTIAL") || is_error(*reply, "FORGOTTEN"))) {
-      session_is_known_until_ = {};
-      return Error{Code::kUnknown, std::move(error.message)};
+    const bool is_forgotten = reply && is_error(*reply, "FORGOTTEN");
+    const bool is_partial = reply && is_error(*reply, "PARTIAL");
+    if (is_forgotten || is_partial) session_is_known_until_ = {};
+    if (is_partial || error.code == Code::kUnknown) may_be_applied = true;
+    if (may_be_applied) {
+      copies_may_wait_ = true;
+      error.code = Code::kUnknown;
     }
-    may_be_applied = may_be_applied || error.code == Code::kUnknown;
-    if (!may_be_applied) return error;
-    copies_may_wait_ = true;
-    if (steady_clock::now() + pause >= deadline) {
-      return Error{Code::kUnknown, std::move(error.message)};
-    }
+    const bool asks_again = may_be_applied ? !is_forgotten && !is_partial : is_forgotten;
+    if (!asks_again || steady_clock::now() + pause >= deadline) return error;
     if (steady_clock::now() - begun >= attempt) attempt *= 2;
     std::this_thread::sleep_for(pause);
     pause = std::min(2 * pause, kLongestPause);
@@ -181,8 +186,7 @@ RedisArguments RedisStore::script_arguments(const RedisBatch& batch, bool change
       std::to_string(kSessionLifetime.count()),
       std::to_string(now_ms),
       std::to_string(options_.max_keys),
-      batch.list_windows(now_ms - kApart, now_ms + options_.timeout.count() + kApart),
-      "0"};
+      batch.list_windows(now_ms - kApart, now_ms + options_.timeout.count() + kApart)};
   batch.append_arguments(options_.key_lifetime, arguments);
   return arguments;
 }
@@ -192,7 +196,7 @@ void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
   const bool changes = needs_turn(batch);
   if (changes) ++sequence_;
   const RedisBatch request(batch);
-  RedisArguments arguments = script_arguments(request, changes);
+  const RedisArguments arguments = script_arguments(request, changes);
   const auto run = [&](Deadline until) {
     return connection_.run(RedisScript::kApply, arguments, until);
   };

@@ -9,19 +9,17 @@ local session_lifetime = ARGV[4]
 local now = ARGV[5]
 local max_keys = tonumber(ARGV[6])
 local windows = ARGV[7]
-local is_copy = ARGV[8] == '1'
-local FIRST_OPERATION = 9
+local FIRST_OPERATION = 8
 if sequence > 0 then
   local latest = redis.call('GET', session)
-  if latest then
-    local number, outcomes = latest:match('^(%d+)\n(.*)$')
-    number = tonumber(number)
-    if number == sequence then return outcomes end
-    if number > sequence then return redis.error_reply('STALE batch ' .. ARGV[3]) end
-  elseif is_copy then
+  if not latest then
     return redis.error_reply('FORGOTTEN whether this batch was applied: ' ..
       'the data was emptied, or the clock set forward')
   end
+  local number, outcomes = latest:match('^(%d+)\n(.*)$')
+  number = tonumber(number)
+  if number == sequence then return outcomes end
+  if number > sequence then return redis.error_reply('STALE batch ' .. ARGV[3]) end
 end
 
 -- A stored value in its canonical form (people may have written 007); nothing: it is not one.
@@ -140,7 +138,8 @@ if sequence > 0 and (lifetimes > 0 or has_ends or sweeps) then
   local most = 2 * lifetimes + (sweeps and 100 or 16)
   local due = redis.call('ZRANGEBYSCORE', end_index, '-inf', '(' .. clock, 'LIMIT', 0, most)
   for _, name in ipairs(due) do
-    if not redis.call('HGET', prefix .. 'c:' .. name, 'e') then
+    -- An error (somebody has put another type there) leaves it to those who ask for the counter.
+    if not redis.pcall('HGET', prefix .. 'c:' .. name, 'e') then
       ended[#ended + 1] = name
       is_there[name] = redis.call('EXISTS', prefix .. 'c:' .. name) == 1
     end
