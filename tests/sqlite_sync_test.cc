@@ -818,13 +818,41 @@ TEST_CASE("what was closed with something unsynced is moved to the database by t
   CHECK(value_of(*next, "a").value_or(0) >= 2);
 }
 
+// More large batches than make a checkpoint due.
+constexpr int kMostBatches = 1'000;
+std::vector<Step> large_batch() {
+  std::vector<Step> batch;
+  for (int i = 0; i < 900; ++i) batch.push_back(increment_of("counter-" + std::to_string(i)));
+  return batch;
+}
+
+TEST_CASE("no other program writes while a store makes a checkpoint", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  SQLite::Database other(place.path(), SQLite::OPEN_READWRITE);
+  std::vector<Step> batch = large_batch();
+  std::vector<int> codes;
+  for (int i = 0; i < kMostBatches && codes.empty(); ++i) {
+    apply_unsynced(*store, batch);
+    store->make_durable(batch);
+    when_syncing = [&] {
+      codes.push_back(other.tryExec("BEGIN IMMEDIATE"));
+      other.tryExec("ROLLBACK");
+    };
+    store->tidy();
+    when_syncing = nullptr;
+  }
+  REQUIRE(codes.size() > 1);
+  CHECK(codes.front() == SQLITE_OK);  // in the sync of the log, before it
+  codes.erase(codes.begin());
+  for (const int code : codes) CHECK(code == SQLITE_BUSY);
+}
+
 TEST_CASE("a checkpoint whose sync fails warns those who open the database later", "[sqlite]") {
-  constexpr int kMostBatches = 1'000;  // many more than make a checkpoint due
   const Place place;
   const auto idle = place.open();  // so that nobody else is the first, who recovers anyway
   const auto store = place.open();
-  std::vector<Step> batch;
-  for (int i = 0; i < 900; ++i) batch.push_back(increment_of("counter-" + std::to_string(i)));
+  std::vector<Step> batch = large_batch();
   bool failed = false;
   for (int i = 0; i < kMostBatches && !failed; ++i) {
     apply_unsynced(*store, batch);

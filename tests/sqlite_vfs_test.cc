@@ -6,9 +6,11 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <functional>
 #include <string>
 #include <utility>
 
+#include "common/store/sqlite_shm.h"
 #include "tests/catch.h"
 #include "tests/temporary_directory.h"
 
@@ -43,6 +45,8 @@ class Client {
                          static_cast<void*>(&file));
     return file;
   }
+  sqlite3* handle() { return database_.getHandle(); }
+  sqlite3_file* file() { return database_file(handle()); }
   std::string ask(const std::string& sql) { return database_.execAndGet(sql).getString(); }
   // Has the database as a whole, and in each row of it this number.
   bool sees(int number) {
@@ -176,6 +180,76 @@ TEST_CASE("what is gathered for the log is found by the transaction itself and b
     CHECK(other.sees(number));
     if (number % 7 == 0) client.run("PRAGMA wal_checkpoint(TRUNCATE)");
   }
+}
+
+// Lets something happen in the next checkpoint of a connection, once it has read how long the log
+// is: SQLite then gives up what it may have mapped of the database.
+class Interruption {
+ public:
+  Interruption(Client& client, std::function<void()> action)
+      : file_(client.file()), before_(file_->pMethods) {
+    methods = *before_;
+    unfetch = methods.xUnfetch;
+    interrupt = std::move(action);
+    methods.xUnfetch = [](sqlite3_file* file, sqlite3_int64 offset, void* page) {
+      if (const auto once = std::exchange(interrupt, nullptr)) once();
+      return unfetch(file, offset, page);
+    };
+    file_->pMethods = &methods;
+  }
+  Interruption(const Interruption&) = delete;
+  Interruption& operator=(const Interruption&) = delete;
+  ~Interruption() { file_->pMethods = before_; }
+  static bool has_come() { return !interrupt; }
+
+ private:
+  sqlite3_file* const file_;
+  const sqlite3_io_methods* const before_;
+  static inline sqlite3_io_methods methods;
+  static inline decltype(sqlite3_io_methods::xUnfetch) unfetch;
+  static inline std::function<void()> interrupt;
+};
+
+TEST_CASE("the log does not begin anew while another program makes a checkpoint", "[sqlite]") {
+  Pair pair;
+  auto& [directory, client, other] = pair;
+  client.run("UPDATE t SET number = 1");
+  client.run("PRAGMA wal_checkpoint(PASSIVE)");  // all is moved
+  {
+    const Interruption interruption(
+        other, [&client = client] { client.run("UPDATE t SET number = 2 WHERE id <= 3"); });
+    other.run("PRAGMA wal_checkpoint(PASSIVE)");
+    REQUIRE(Interruption::has_come());
+  }
+  client.run("UPDATE t SET number = 2");
+  CHECK(client.sees(2));
+  client.run("PRAGMA wal_checkpoint(TRUNCATE)");
+  CHECK(client.sees(2));
+  CHECK(Client(directory, "").sees(2));
+}
+
+TEST_CASE("the log begins anew when all of it is moved and nobody makes a checkpoint", "[sqlite]") {
+  Pair pair;
+  auto& [directory, client, other] = pair;
+  client.run("UPDATE t SET number = 1");
+  client.run("PRAGMA wal_checkpoint(PASSIVE)");
+  const WalEnd before = end_of_wal(client.handle());
+  client.run("UPDATE t SET number = 2 WHERE id <= 3");
+  CHECK(end_of_wal(client.handle()).frames < before.frames);
+}
+
+TEST_CASE("a lock of the writer that is taken twice is released with the last", "[sqlite]") {
+  Pair pair;
+  auto& [directory, client, other] = pair;
+  other.run("PRAGMA busy_timeout = 0");
+  {
+    const ShmLock lock(client.handle(), kWriteLock);
+    REQUIRE(lock.code() == SQLITE_OK);
+    client.run("PRAGMA wal_checkpoint(RESTART)");  // takes it as well
+    CHECK_THROWS(other.run("UPDATE t SET number = 1"));
+  }
+  other.run("UPDATE t SET number = 1");
+  CHECK(client.sees(1));
 }
 
 TEST_CASE("what was gathered and rolled back is never written over what others have committed",

@@ -3,7 +3,9 @@
 // Every transaction that writes, and every checkpoint, runs under the turn (file_turn.h): all
 // SQLite before 3.51.3 can lose committed transactions when a checkpoint races a writer (the
 // WAL-reset bug, sqlite.org/wal.html). So no connection checkpoints by itself, neither after a
-// commit nor when it is closed. What is on the disk is the business of sqlite_database.h.
+// commit nor when it is closed. Other programs do not know of the turn: SQLite's own locks keep
+// their checkpoints from our commits (sqlite_vfs.h), and their commits from our checkpoints. What
+// is on the disk is the business of sqlite_database.h.
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <sqlite3.h>
 

@@ -34,6 +34,8 @@ inline constexpr ShmLocks kReaderLocks{3, 5};
 // That of readers of the database alone. A checkpoint has it while it moves the log, and says then
 // how much of it.
 inline constexpr ShmLocks kFirstReaderLock{3, 1};
+// Those of all other readers, which whoever begins the log anew has meanwhile.
+inline constexpr ShmLocks kOtherReaderLocks{4, 4};
 
 // They are for nobody else as long as this lives, if code() is SQLITE_OK.
 class ShmLock {

@@ -26,6 +26,8 @@ struct Database : sqlite3_file {
   bool gathers = true;
   bool leaves_unsynced = false;
   int checkpoint_failure = SQLITE_OK;  // of the sync of what the latest checkpoint has moved
+  int writer_locks = 0;                // how many times it has the lock, and lets go of it
+  int checkpoint_locks = 0;
 };
 
 struct Wal : sqlite3_file {
@@ -152,17 +154,50 @@ int close_wal(sqlite3_file* file) {
   return code;
 }
 
+constexpr int kTake = SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE;
+constexpr int kRelease = SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE;
+
+int lock(Database& database, const ShmLocks& locks, int flags) {
+  return Forward<Database, &sqlite3_io_methods::xShmLock>::call(&database, locks.first, locks.count,
+                                                                flags);
+}
+
+// The same for a lock that the connection may have already, `times` times: it goes with the last.
+int lock_again(Database& database, int& times, const ShmLocks& locks, int flags) {
+  const bool takes = flags == kTake;
+  const bool stays = takes ? times > 0 : times > 1;
+  const int code = stays ? SQLITE_OK : lock(database, locks, flags);
+  if (code == SQLITE_OK) times += takes ? 1 : -1;
+  return code;
+}
+
+// For a commit that begins the log anew. Where it is refused, SQLite goes on with the log.
+int lock_to_begin_anew(Database& database, int flags) {
+  const auto lock_checkpoints = [&database](int how) {
+    return lock_again(database, database.checkpoint_locks, kCheckpointLock, how);
+  };
+  if (flags == kTake) {
+    if (const int code = lock_checkpoints(kTake); code != SQLITE_OK) return code;
+  }
+  const int code = lock(database, kOtherReaderLocks, flags);
+  if (flags == kRelease || code != SQLITE_OK) lock_checkpoints(kRelease);
+  return code;
+}
+
 int lock_shared_memory(sqlite3_file* file, int first, int count, int flags) {
-  constexpr int kRelease = SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE;
   Database& database = *static_cast<Database*>(file);
   Wal* wal = database.wal;
   const ShmLocks locks{first, count};
+  if (flags != kTake && flags != kRelease) return lock(database, locks, flags);
   if (locks == kFirstReaderLock && flags == kRelease) end_checkpoint(database);
   if (wal != nullptr && locks == kWriteLock && flags == kRelease) {
     write_gathered(*wal);  // what a transaction that was rolled back has left: nobody reads it
     wal->failure = SQLITE_OK;
   }
-  return Forward<Database, &sqlite3_io_methods::xShmLock>::call(file, first, count, flags);
+  if (locks == kOtherReaderLocks) return lock_to_begin_anew(database, flags);
+  if (locks == kWriteLock) return lock_again(database, database.writer_locks, locks, flags);
+  if (locks != kCheckpointLock) return lock(database, locks, flags);
+  return lock_again(database, database.checkpoint_locks, locks, flags);
 }
 
 int control_database(sqlite3_file* file, int operation, void* argument) {

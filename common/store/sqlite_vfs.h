@@ -1,4 +1,4 @@
-// A VFS for SQLite (sqlite.org/vfs.html): the system's own, except for three things.
+// A VFS for SQLite (sqlite.org/vfs.html): the system's own, except for four things.
 //
 // What a checkpoint has moved is synced before anybody reads it from the database. SQLite itself
 // does so only if all of the log was moved. After a checkpoint of a part, others could read pages
@@ -10,6 +10,11 @@
 // releases the lock under which the log is written; so nobody else ever writes where something is
 // still gathered. SQLite announces a commit to others after its sync, so they find all of it in the
 // file.
+//
+// A commit that would begin the log anew while anybody makes a checkpoint goes on with it instead:
+// the checkpoint may have read how long the log was, and would take what comes for moved (the
+// WAL-reset bug, sqlite.org/wal.html). A connection may take the locks of the writer and of a
+// checkpoint (sqlite_shm.h) again and again; the last release is the one that counts.
 //
 // The sync of a commit can be left until later, when another has the turn to write: the disk then
 // gets what several have committed at once.
