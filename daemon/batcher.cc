@@ -244,7 +244,13 @@ bool Batcher::take_turn() {
   const Deadline until =
       std::min(steady_clock::now() + kTurnPatience, waiting_.tickets.front().deadline);
   const Deadline mended = steady_clock::now() + timeout_;
-  const Result<void> turn = stand_in_.cover([&] { return store_->take_turn(until, mended); });
+  Result<void> turn = stand_in_.cover([&] { return store_->take_turn(until, mended); });
+  // What was held up for longer, as by a disk that stood still, may be a copy whose key is
+  // forgotten by now.
+  if (turn && steady_clock::now() > waiting_.tickets.front().deadline + timeout_) {
+    store_->yield_turn();
+    turn = Error{Code::kOverloaded, "the store has kept the change waiting for too long"};
+  }
   if (!turn) answer_without_turn(turn.error());
   return turn.ok();
 }

@@ -345,6 +345,17 @@ TEST_CASE("who waits in vain for the turn is told so at its deadline, and the re
   CHECK(late->codes == std::vector{Code::kOk});
 }
 
+TEST_CASE("what has waited for longer than its key may be known is not applied") {
+  Fixture fixture(milliseconds(600), milliseconds(200));
+  const auto slow = fixture.client();
+  slow->ask(increment_of("slow").operation);
+  const auto late = fixture.client();
+  fixture.after(milliseconds(50), [&] { late->ask(increment_of("late").operation); });
+  fixture.run(2);
+  CHECK(slow->codes == std::vector{Code::kOk});
+  CHECK(late->codes == std::vector{Code::kUnavailable});
+}
+
 TEST_CASE("reading goes on while changes wait for the turn, and they are applied when it comes") {
   Fixture fixture(milliseconds(0), milliseconds(10'000));
   fixture.notes.turn_is_free = false;
