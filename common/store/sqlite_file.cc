@@ -321,7 +321,8 @@ std::string_view network_file_system(long type) {
       Known{0xfe534d42, "SMB2"},         Known{AFS_SUPER_MAGIC, "AFS"}, Known{0x6b414653, "AFS"},
       Known{CODA_SUPER_MAGIC, "Coda"},   Known{V9FS_MAGIC, "9P"},       Known{0x00c36400, "Ceph"},
       Known{OCFS2_SUPER_MAGIC, "OCFS2"}, Known{0x0bd00bd0, "Lustre"},   Known{0x47504653, "GPFS"},
-      Known{0x01161970, "GFS2"},         Known{0x65735546, "FUSE"},
+      Known{0x01161970, "GFS2"},         Known{0x65735546, "FUSE"},     Known{0x19830326, "BeeGFS"},
+      Known{0x20030528, "OrangeFS"},     Known{0xaad7aaea, "PanFS"},    Known{0x786f4256, "vboxsf"},
   };
   for (const Known& known : kKnown) {
     if (static_cast<unsigned int>(type) == known.type) return known.name;
