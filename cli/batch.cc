@@ -122,7 +122,8 @@ class Batch {
 
   // From the first line of a portion, whether it was applied or not.
   std::string go_on_again_from(std::size_t line) const {
-    return "go on, without counting twice, with the same input and" + go_on_from(line) +
+    return "go on" + time_to_ask_again(globals_, plan_.key_lifetime) +
+           ", without counting twice, with the same input and" + go_on_from(line) +
            key_option(plan_.key);
   }
 

@@ -9,6 +9,7 @@
 #include <iostream>
 #include <sstream>
 
+#include "cli/change.h"
 #include "cli/command.h"
 #include "cli/load.h"
 #include "common/limits.h"
@@ -54,12 +55,18 @@ void show_progress(const LoadResult& result) {
             << std::flush;
 }
 
+// Requests without a good answer.
+std::uint64_t failures(const LoadResult& result) {
+  return result.failed + result.lost + result.unanswered;
+}
+
 std::string json_of(const LoadResult& result) {
   std::string line = R"({"requests":)" + std::to_string(result.latencies.count()) +
                      R"(,"seconds":)" + milliseconds_of(result.time / 1'000) + R"(,"per_second":)" +
                      std::to_string(per_second(result)) + R"(,"failed":)" +
-                     std::to_string(result.failed) + R"(,"lost":)" + std::to_string(result.lost) +
-                     R"(,"unanswered":)" + std::to_string(result.unanswered) + R"(,"latency_ms":{)";
+                     std::to_string(failures(result)) + R"(,"lost":)" +
+                     std::to_string(result.lost) + R"(,"unanswered":)" +
+                     std::to_string(result.unanswered) + R"(,"latency_ms":{)";
   for (const auto& [percent, json, name] : kPercentiles) {
     line += std::string("\"") + json +
             "\":" + milliseconds_of(result.latencies.percentile(percent)) + ",";
@@ -71,7 +78,7 @@ void print(const Globals& globals, const LoadResult& result) {
   if (globals.json) return print_line(globals, json_of(result));
   print_line(globals, "requests\t" + std::to_string(result.latencies.count()));
   print_line(globals, "per second\t" + std::to_string(per_second(result)));
-  print_line(globals, "failed\t" + std::to_string(result.failed + result.lost + result.unanswered));
+  print_line(globals, "failed\t" + std::to_string(failures(result)));
   for (const auto& [percent, json, name] : kPercentiles) {
     print_line(globals, std::string(name) + "\t" +
                             milliseconds_of(result.latencies.percentile(percent)) + " ms");
@@ -127,7 +134,10 @@ Result<void> change_counters(const Globals& globals, int number, OperationKind k
     }
     const Deadline deadline = std::chrono::steady_clock::now() + patience;
     const Step step{group, counters->apply(group, deadline)};
-    if (step.outcome.code != Code::kOk) return error_of(step);
+    if (step.outcome.code == Code::kOk) continue;
+    Error error = error_of(step);
+    if (first > 0) error.code = code_after_changes(error.code);
+    return error;
   }
   return {};
 }
@@ -143,7 +153,7 @@ Result<int> measure(const Globals& globals, const LoadPlan& plan, const HeldSign
   if (!result) return result.error();
   print(globals, *result);
   const Result<void> written = flush_output();  // before what may take a while
-  const std::uint64_t failed = result->failed + result->lost + result->unanswered;
+  const std::uint64_t failed = failures(*result);
   if (failed == 0 && !written) return written.error();
   if (failed == 0) return result->interrupted_by;
   return Error{Code::kUnavailable, std::to_string(failed) + " requests failed, the first with: " +

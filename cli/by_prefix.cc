@@ -75,9 +75,13 @@ class PrefixChange {
     const std::string count = std::to_string(count_);
     if (!changed) {
       const auto& [code, message] = changed.error();
+      const std::string more =
+          code == Code::kUnknown
+              ? ", and perhaps up to " + std::to_string(kMaxListLimit) + " that follow"
+              : "";
       return Error{count_ > 0 ? code_after_changes(code) : code,
-                   message + "; before that, " + count +
-                       " counters were changed; run it again for the rest"};
+                   message + "; before that, " + count + " counters were changed" + more +
+                       "; run it again for the rest"};
     }
     print_line(globals_, globals_.json ? R"({"prefix":")" + prefix_ + R"(",")" + word_of(change_) +
                                              "\":" + count + "}"

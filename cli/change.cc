@@ -117,6 +117,13 @@ Code code_after_changes(Code code) {
   return code_info(code).exit_status == nothing_applied ? Code::kIo : code;
 }
 
+// It may have been made when it was first asked for.
+std::string time_to_ask_again(const Globals& globals, milliseconds key_lifetime) {
+  if (key_lifetime.count() == 0) return {};
+  const auto left = std::chrono::floor<std::chrono::minutes>(key_lifetime - globals.timeout);
+  return " within " + std::to_string(left.count()) + " minutes";
+}
+
 std::string key_option(const std::string& key) {
   const bool looks_quoted = key.starts_with('"');
   return " --key " + quote_for_shell(looks_quoted ? quote_idempotency_key(key) : key);
@@ -136,10 +143,9 @@ Result<void> change_counter(const Globals& globals, Step& step,
   if (changed) return changed;
   const auto& [code, message] = changed.error();
   if (code == Code::kUnknown) {
-    return Error{code, message +
-                           "; nobody knows whether it was applied: ask again, without counting "
-                           "twice, with:" +
-                           key_option(step.operation.key)};
+    return Error{code, message + "; nobody knows whether it was applied: ask again" +
+                           time_to_ask_again(globals, step.operation.key_lifetime) +
+                           ", without counting twice, with:" + key_option(step.operation.key)};
   }
   if (is_worth_another_try(code)) return Error{code, message + "; nothing was applied"};
   return changed;

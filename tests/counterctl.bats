@@ -1252,6 +1252,7 @@ counts_once_by_key() {
   start_python "$reply_cutter" "${url##*:}" 1000
   try "$counterctl" --server "http://127.0.0.1:$said" --timeout 500ms increment
   assert_refused 75
+  assert_stderr_has 'ask again within 9 minutes, without counting twice, with: --key'
   local key=${stderr##*--key \'}
   key=${key%%\'*}
   [[ $key =~ ^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$ ]] ||
@@ -1627,6 +1628,16 @@ check_many_below() {
 
 @test "more counters than one portion are below a prefix, each is changed once" {
   for_each_place check_many_below
+}
+
+@test "when nobody knows whether a portion below a prefix was changed, it is said how many that may be" {
+  start_python "$page_server"'
+def page(after, limit):
+    return range(1, 2), False
+serve(page)'
+  try "$counterctl" --server "http://127.0.0.1:$said" --timeout 500ms delete --prefix a1 --yes
+  assert_refused 75
+  assert_stderr_has '0 counters were changed, and perhaps up to 1000 that follow; run it again'
 }
 
 @test "a change by prefix that is not confirmed, or is said wrongly, is refused and changes nothing" {
@@ -2041,7 +2052,8 @@ assert result["requests"] == 200, result
 assert result["latency_ms"]["max"] > 900, result
 assert result["latency_ms"]["p90"] > 100, result' "$dir/result"
 
-  "$counterctl" --server "$url" --timeout 500ms bench --duration 2s --rate 40 2>"$dir/error" &
+  "$counterctl" --server "$url" --timeout 500ms --json bench --duration 2s --rate 40 \
+    >"$dir/result" 2>"$dir/error" &
   child=$!
   await 5 has_counted counterctl-bench.0 10
   kill -STOP "$worker"
@@ -2050,6 +2062,9 @@ assert result["latency_ms"]["p90"] > 100, result' "$dir/result"
   kill -CONT "$worker"
   assert_equal "$status" 69
   assert_succeeds grep -q 'no answer' "$dir/error"
+  "$python" -c 'import json, sys
+result = json.load(open(sys.argv[1]))
+assert 0 < result["unanswered"] <= result["failed"], result' "$dir/result"
 }
 
 @test "bench says that requests failed, and with what, and that nothing answers" {
