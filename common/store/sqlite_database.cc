@@ -325,20 +325,20 @@ bool SqliteDatabase::wait_for_syncs_of_others() {
   return true;
 }
 
-// Syncs the log first: SQLite would note in the shared memory how much it is about to move, and
-// only then sync; if that failed and the log lost frames, nobody could tell whether those had been
-// moved. Keeps out other programs that write: the log must not begin anew meanwhile (sqlite.cc).
+// Keeps out other programs that write: the log must not begin anew meanwhile (sqlite.cc). And syncs
+// it first: SQLite would note in the shared memory how much it is about to move, and only then
+// sync; if that failed and the log lost frames, nobody could tell whether those had been moved.
 // REQUIRES: the turn is held
 int SqliteDatabase::try_checkpoint(int mode, Deadline deadline) {
   deadline_ = deadline;
-  if (options_.sync == Sync::kFull) {
-    if (const int synced = sync_wal(handle()); synced != SQLITE_OK) return synced;
-  }
   std::optional<ShmLock> no_writers;
   do {
     no_writers.emplace(handle(), kWriteLock);
   } while (no_writers->code() == SQLITE_BUSY && wait_while_busy(this, 0) != 0);
   if (no_writers->code() != SQLITE_OK) return no_writers->code();
+  if (options_.sync == Sync::kFull) {
+    if (const int synced = sync_wal(handle()); synced != SQLITE_OK) return synced;
+  }
   const int code = sqlite3_wal_checkpoint_v2(handle(), nullptr, mode, nullptr, nullptr);
   const int synced = take_checkpoint_failure(handle());
   return synced == SQLITE_OK ? code : synced;
