@@ -92,14 +92,15 @@ class Batch {
     if (plan_.atomic) step.operation.kind = OperationKind::kAll;
     step.operation.key = plan_.key + "#" + std::to_string(portion.lines.front());
     step.operation.key_lifetime = plan_.key_lifetime;
-    prepare_last_words(portion.lines.front());
+    const std::string by = latest_retry(globals_, plan_.key_lifetime);
+    prepare_last_words(portion.lines.front(), by);
     const Result<void> changed = changer_.change(step, steady_clock::now() + globals_.timeout);
-    if (!changed) return explain_failure(portion, step, changed.error());
+    if (!changed) return explain_failure(portion, step, changed.error(), by);
     operations_ += portion.lines.size();
     last_line_ = portion.lines.back();
     print(portion, step);
     if (const Result<void> written = flush_output(); !written) return stopped_by(written.error());
-    prepare_last_words(last_line_ + 1);
+    prepare_last_words(last_line_ + 1, "");  // which has not been sent yet
     if (shows_) show();
     return {};
   }
@@ -120,24 +121,24 @@ class Batch {
            (plan_.atomic ? " --atomic" : "");
   }
 
-  // From the first line of a portion, whether it was applied or not.
-  std::string go_on_again_from(std::size_t line) const {
-    return "go on" + time_to_ask_again(globals_, plan_.key_lifetime) +
-           ", without counting twice, with the same input and" + go_on_from(line) +
+  // From the first line of a portion, whether it was applied or not. `by`: see latest_retry().
+  std::string go_on_again_from(std::size_t line, const std::string& by) const {
+    return "go on" + by + ", without counting twice, with the same input and" + go_on_from(line) +
            key_option(plan_.key);
   }
 
-  void prepare_last_words(std::size_t line) const {
+  void prepare_last_words(std::size_t line, const std::string& by) const {
     set_last_words(std::string(shows_ ? kClearLine : "") +
-                   "counterctl: ended by a signal: " + go_on_again_from(line) + "\n");
+                   "counterctl: ended by a signal: " + go_on_again_from(line, by) + "\n");
   }
 
-  Error explain_failure(const Portion& portion, const Step& step, const Error& error) const {
+  Error explain_failure(const Portion& portion, const Step& step, const Error& error,
+                        const std::string& by) const {
     if (error.code == Code::kUnknown) {
       return {error.code, error.message + "; nobody knows whether lines " +
                               std::to_string(portion.lines.front()) + " to " +
                               std::to_string(portion.lines.back()) +
-                              " were applied: " + go_on_again_from(portion.lines.front())};
+                              " were applied: " + go_on_again_from(portion.lines.front(), by)};
     }
     if (error.code == Code::kKeyReused) return explain_other_input(portion, error);
     if (error.code == Code::kBadParameter) {  // "operation N: …", of those of the portion

@@ -8,6 +8,7 @@
 #include "common/idempotency_key.h"
 #include "common/limits.h"
 #include "common/outcome_json.h"
+#include "common/timestamp.h"
 #include "common/uuid.h"
 
 namespace counterd {
@@ -16,7 +17,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-// A key of our own is remembered for ten minutes, or for twice as long as we ask.
+// A key of our own is remembered for ten minutes, or for three times as long as we ask.
 constexpr std::chrono::minutes kOwnKeyLifetime{10};
 
 constexpr milliseconds kFirstPause{10};
@@ -107,7 +108,7 @@ Result<void> set_key(const Globals& globals, const std::optional<std::string>& g
   operation.key = std::move(*key);
   if (!given) {
     operation.key_lifetime =
-        std::clamp<milliseconds>(2 * globals.timeout, kOwnKeyLifetime, kMaxKeyLifetime);
+        std::clamp<milliseconds>(3 * globals.timeout, kOwnKeyLifetime, kMaxKeyLifetime);
   }
   return {};
 }
@@ -117,11 +118,11 @@ Code code_after_changes(Code code) {
   return code_info(code).exit_status == nothing_applied ? Code::kIo : code;
 }
 
-// It may have been made when it was first asked for.
-std::string time_to_ask_again(const Globals& globals, milliseconds key_lifetime) {
+// Asking again may take as long as --timeout, too.
+std::string latest_retry(const Globals& globals, milliseconds key_lifetime) {
   if (key_lifetime.count() == 0) return {};
-  const auto left = std::chrono::floor<std::chrono::minutes>(key_lifetime - globals.timeout);
-  return " within " + std::to_string(left.count()) + " minutes";
+  const milliseconds known = std::min<milliseconds>(key_lifetime, kDefaultKeyLifetime);
+  return " by " + format_timestamp(unix_now_ms() + (known - globals.timeout).count());
 }
 
 std::string key_option(const std::string& key) {
@@ -139,12 +140,12 @@ void add_key_option(CLI::App& app, std::optional<std::string>& key) {
 Result<void> change_counter(const Globals& globals, Step& step,
                             const std::optional<std::string>& key) {
   if (const Result<void> set = set_key(globals, key, step.operation); !set) return set.error();
+  const std::string by = latest_retry(globals, step.operation.key_lifetime);
   Result<void> changed = Changer(globals).change(step, globals.deadline);
   if (changed) return changed;
   const auto& [code, message] = changed.error();
   if (code == Code::kUnknown) {
-    return Error{code, message + "; nobody knows whether it was applied: ask again" +
-                           time_to_ask_again(globals, step.operation.key_lifetime) +
+    return Error{code, message + "; nobody knows whether it was applied: ask again" + by +
                            ", without counting twice, with:" + key_option(step.operation.key)};
   }
   if (is_worth_another_try(code)) return Error{code, message + "; nothing was applied"};

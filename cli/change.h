@@ -36,9 +36,10 @@ Result<void> set_key(const Globals& globals, const std::optional<std::string>& g
 // was applied.
 Code code_after_changes(Code code);
 
-// " within 9 minutes": how long a change that may have been made can be asked for again, if its key
-// is a fresh one with `key_lifetime`. Empty: the key was given, and has no such lifetime.
-std::string time_to_ask_again(const Globals& globals, std::chrono::milliseconds key_lifetime);
+// " by 2026-01-31T23:59:59.123Z": until when a change that is sent for the first time now can be
+// asked for again, if its key is a fresh one with `key_lifetime`; earlier, if the daemon's
+// --key-lifetime is shorter. Empty: the key was given, and has no such lifetime.
+std::string latest_retry(const Globals& globals, std::chrono::milliseconds key_lifetime);
 
 // " --key KEY", quoted for a shell.
 std::string key_option(const std::string& key);

@@ -33,18 +33,18 @@ std::string find_daemon_program() {
   return !failure && access(beside.c_str(), X_OK) == 0 ? beside.string() : "counterd";
 }
 
-// How a process ends that could not become counterd. Reading its settings ends otherwise.
-constexpr Code kCannotRun = Code::kIo;
+// How a process ends that could not become counterd, as in a shell; counterd itself never does.
+constexpr int kCannotRun = 127;
 
 // In the child: becomes counterd with these arguments.
 [[noreturn]] void become_counterd(Words words) {
   const std::string program = find_daemon_program();
   words.insert(words.begin(), program);
   execvp(program.c_str(), argv_of(words).data());
-  const std::string message = system_error(kCannotRun, "cannot run " + program, errno).message +
+  const std::string message = system_error(Code::kIo, "cannot run " + program, errno).message +
                               "; it is looked for beside counterctl, then in PATH\n";
   [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, message.data(), message.size());
-  _exit(code_info(kCannotRun).exit_status);
+  _exit(kCannotRun);
 }
 
 // What counterd's end means to the process that spawned it.
@@ -100,8 +100,7 @@ Result<std::string> check_config(Words flags, Deadline deadline) {
   }
   if (status == 0) return text;
   if (text.ends_with('\n')) text.pop_back();
-  const bool has_run = WEXITSTATUS(status) != code_info(kCannotRun).exit_status;
-  if (!has_run) return Error{Code::kConfig, std::move(text)};
+  if (WEXITSTATUS(status) == kCannotRun) return Error{Code::kConfig, std::move(text)};
   return Error{code_of_end(status), "counterd refuses its settings:\n" + text};
 }
 

@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
-#include <filesystem>
 #include <vector>
 
 #include "common/environment.h"
@@ -123,13 +122,7 @@ Result<std::string> control_directory() {
 }
 
 std::string control_socket_name(const Endpoint& endpoint) {
-  if (!endpoint.is_unix()) return to_string(endpoint) + ".control";
-  // A client may name it through a link, such as /var/run.
-  const std::filesystem::path path = endpoint.path;
-  std::error_code failure;
-  const std::filesystem::path folder = std::filesystem::canonical(path.parent_path(), failure);
-  const std::string name = failure ? endpoint.path : (folder / path.filename()).string();
-  return "unix-" + hash_of(name) + ".control";
+  return (endpoint.is_unix() ? "unix-" + hash_of(endpoint.path) : to_string(endpoint)) + ".control";
 }
 
 Result<UniqueFd> find_daemon(const Endpoint& endpoint, Deadline deadline) {

@@ -199,13 +199,6 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_stderr_has 'cannot run counterd: No such file or directory; it is looked for beside'
 }
 
-@test "a daemon on a Unix socket is told to end by a path with a link, too" {
-  mkdir "$dir/sockets"
-  ln -s sockets "$dir/link"
-  url=$(timeout 20 "$counterctl" --server "unix:$dir/sockets/daemon.sock" spawn 2>"$dir/said" 3>&- 4>&-)
-  assert_succeeds timeout 20 "$counterctl" --server "unix:$dir/link/daemon.sock" -q stop
-}
-
 @test "a daemon that fails is told with its exit status and what its log says" {
   try timeout 20 "$counterctl" spawn -- --listen 127.0.0.1:0 --store "sqlite:$dir/no/such/folder.db"
   assert_refused 78
