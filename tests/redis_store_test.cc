@@ -508,6 +508,15 @@ TEST_CASE("many attempts that fail at once take no time from later ones", "[redi
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
+TEST_CASE("changes that have waited for too long are not sent", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  const Result<void> late = store->take_turn(after(milliseconds(-1)));
+  REQUIRE_FALSE(late);
+  CHECK(late.error().code == Code::kOverloaded);
+  CHECK(store->take_turn(after(milliseconds(1'000))));
+}
+
 TEST_CASE("a batch that the server broke off in the middle is unknown", "[redis]") {
   const RedisServer server;
   RedisProxy proxy(server);

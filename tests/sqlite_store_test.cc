@@ -106,6 +106,17 @@ TEST_CASE("one store at a time has the turn", "[sqlite]") {
   CHECK(run_one(*first, increment_of("a")).value == 1);
 }
 
+TEST_CASE("a change that was held up until after its deadline is not applied", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  Step step = increment_of("a");
+  REQUIRE(store->take_turn(patiently()));
+  store->apply({&step, 1}, after(milliseconds(-1)));
+  store->yield_turn();
+  CHECK(step.outcome.code == Code::kUnavailable);
+  CHECK(run_one(*store, increment_of("a")).value == 1);
+}
+
 TEST_CASE("the wait for the turn ends at its deadline", "[sqlite]") {
   const Place place;
   const auto first = place.open();

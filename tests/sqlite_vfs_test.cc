@@ -238,6 +238,20 @@ TEST_CASE("the log begins anew when all of it is moved and nobody makes a checkp
   CHECK(end_of_wal(client.handle()).frames < before.frames);
 }
 
+TEST_CASE("whoever is kept from beginning the log anew lets others make checkpoints", "[sqlite]") {
+  Pair pair;
+  auto& [directory, client, other] = pair;
+  client.run("UPDATE t SET number = 1");
+  const WalEnd before = end_of_wal(client.handle());
+  other.run("BEGIN");
+  CHECK(other.sees(1));  // in the log
+  client.run("PRAGMA wal_checkpoint(PASSIVE)");
+  client.run("UPDATE t SET number = 2 WHERE id <= 3");
+  CHECK(end_of_wal(client.handle()).frames > before.frames);
+  CHECK(ShmLock(other.handle(), kCheckpointLock).code() == SQLITE_OK);
+  other.run("COMMIT");
+}
+
 TEST_CASE("a lock of the writer that is taken twice is released with the last", "[sqlite]") {
   Pair pair;
   auto& [directory, client, other] = pair;

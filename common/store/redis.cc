@@ -59,7 +59,7 @@ class RedisStore : public Store {
   ~RedisStore() override { forget_session(); }
 
   // The server runs one script at a time: nobody else has the turn.
-  Result<void> take_turn(Deadline, Deadline) override { return {}; }
+  Result<void> take_turn(Deadline deadline, Deadline) override;
   void yield_turn() override {}
   void make_durable(std::span<Step>) override {}  // the script's answer has said it all
   void tidy() override {}
@@ -91,6 +91,13 @@ class RedisStore : public Store {
   std::uint64_t sequence_ = 0;    // of the latest batch with changes
   bool copies_may_wait_ = false;  // a copy of a batch may still be on its way
 };
+
+// What has waited until its deadline behind others is not sent any more.
+Result<void> RedisStore::take_turn(Deadline deadline, Deadline) {
+  if (steady_clock::now() <= deadline) return {};
+  const Error late = connection_.unavailable("the change has waited for it for too long");
+  return Error{Code::kOverloaded, late.message};
+}
 
 // Asks for what changes nothing; `ask` takes a deadline. The connection may have been lost since it
 // was last used, by a restart of the server or, silently, by a firewall; asking twice does no harm.

@@ -57,7 +57,7 @@ class SqliteStore final : public Store {
 
  private:
   Result<void> make_readable(Deadline deadline);
-  Result<void> change_counters(std::span<Step> batch);
+  Result<void> change_counters(std::span<Step> batch, Deadline deadline);
   Result<void> report_counters(std::span<Step> batch, Deadline deadline);
   Outcome apply_once(const Operation& operation);
   void run_due_checkpoint();
@@ -142,7 +142,7 @@ Result<void> SqliteStore::make_readable(Deadline deadline) {
 void SqliteStore::apply(std::span<Step> batch, Deadline deadline) {
   database_.set_deadline(deadline);
   const Result<void> applied =
-      needs_turn(batch) ? change_counters(batch) : report_counters(batch, deadline);
+      needs_turn(batch) ? change_counters(batch, deadline) : report_counters(batch, deadline);
   applied_ = applied.ok();
   if (applied_) return;
   database_.roll_back();
@@ -152,12 +152,17 @@ void SqliteStore::apply(std::span<Step> batch, Deadline deadline) {
   applied_ = false;  // not as a whole
 }
 
-Result<void> SqliteStore::change_counters(std::span<Step> batch) {
+Result<void> SqliteStore::change_counters(std::span<Step> batch, Deadline deadline) {
   if (const Result<void> usable = database_.check_files(); !usable) return usable.error();
   SqliteCounters& counters = database_.counters();
   SqliteKeys& keys = database_.keys();
   try {
     if (const Result<void> begun = database_.begin_to_write(); !begun) return begun.error();
+    // If the disk has stood still, the keys of copies may be forgotten by now.
+    if (steady_clock::now() > deadline) {
+      return Error{Code::kUnavailable, "the database " + database_.path() +
+                                           " has kept the change waiting for too long"};
+    }
     const std::int64_t now_ms = unix_now_ms();
     const auto keyed = std::count_if(batch.begin(), batch.end(),
                                      [](const Step& step) { return is_keyed(step.operation); });
