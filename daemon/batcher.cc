@@ -224,9 +224,11 @@ void Batcher::serve_batch() {
   Batch batch = take_front(waiting_);
   taken_ += batch.steps.size();
   const Deadline start = steady_clock::now();
+  // What a disk that stood still has held up already may not wait for as long once more.
+  const Deadline end = std::min(start, batch.tickets.front().deadline) + timeout_;
   stand_in_.cover([&] {
     if (turn_needed) {
-      apply_in_turn(*store_, batch.steps, start + timeout_);
+      apply_in_turn(*store_, batch.steps, end);
     } else {
       store_->apply(batch.steps, start + timeout_);
     }
