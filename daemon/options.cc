@@ -156,15 +156,6 @@ Result<void> make_absolute(StoreOptions& store) {
   return make_absolute(store.redis_password_file);
 }
 
-// What settings must be to each other.
-Result<void> check_together(const DaemonOptions& options) {
-  if (options.store.key_lifetime >= shortest_key_lifetime(options.store.timeout)) return {};
-  return Error{
-      Code::kConfig,
-      "--key-lifetime: must be at least three times --store-timeout: a copy of a change may "
-      "be held up for as long, and would be counted again"};
-}
-
 // Sets what depends on the system. `check_only`: changes nothing else.
 Result<void> fill_in_defaults(DaemonOptions& options, bool check_only) {
   if (options.store.url.empty()) {
@@ -244,7 +235,6 @@ Result<std::variant<DaemonOptions, std::string>> read_options(int argc, const ch
   if (!sources) return sources.error();
   DaemonOptions options;
   if (const Result<void> set = set_all(options, *sources); !set) return set.error();
-  if (const Result<void> checked = check_together(options); !checked) return checked.error();
   const Result<void> filled = fill_in_defaults(options, check_only);
   if (!filled) return filled.error();
   if (check_only) return OptionsOrText(text_of(options));

@@ -129,6 +129,7 @@ Result<WorkerProgram> Supervisor::worker_program(const std::vector<Endpoint>& bo
   if (!binary) return system_error(Code::kIo, "cannot open /proc/self/exe", errno);
   WorkerSetup setup;
   setup.store = options_.store;
+  setup.store.key_lifetime += longest_hold_up(setup.store.timeout);
   setup.store.empty_wal = true;
   setup.api = {sender_rules(options_.allowed_hosts, options_.listen, bound),
                options_.allow_get_writes};

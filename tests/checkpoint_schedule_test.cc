@@ -66,6 +66,8 @@ TEST_CASE("a checkpoint waits for readers only of a long log, and longer of a lo
   CHECK(schedule.patience() == milliseconds(20));
   schedule.note_wal(320 * kMiB);
   CHECK(schedule.patience() == milliseconds(200));
+  schedule.note_wal(32'000 * kMiB);
+  CHECK(schedule.patience() == milliseconds(500));
 }
 
 }  // namespace

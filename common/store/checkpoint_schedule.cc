@@ -13,9 +13,11 @@ constexpr std::chrono::milliseconds kQuick{40};
 constexpr std::chrono::milliseconds kSlow{100};
 
 // Readers that never pause let the log grow. The longer it has become, the longer it is worth
-// waiting for them: kPatience for every kLongBytes of it.
+// waiting for them: kPatience for every kLongBytes of it, but not for as long as changes, which
+// wait meanwhile, are waited for.
 constexpr std::int64_t kLongBytes = 32 << 20;
 constexpr std::chrono::milliseconds kPatience{20};
+constexpr std::int64_t kMostPatience = 25;  // times kPatience
 
 }  // namespace
 
@@ -25,7 +27,7 @@ void CheckpointSchedule::note_wal(std::int64_t bytes) {
 }
 
 std::chrono::milliseconds CheckpointSchedule::patience() const {
-  return kPatience * (bytes_ / kLongBytes);
+  return kPatience * std::min(bytes_ / kLongBytes, kMostPatience);
 }
 
 void CheckpointSchedule::note_checkpoint(Time start, Time end) {

@@ -112,11 +112,10 @@ struct StoreOptions {
   std::chrono::milliseconds timeout{5'000};
 };
 
-// The shortest lifetime of a key: a change may be held up where it waits for the store and where it
-// is applied, for up to `timeout` each, and its last copy may be sent for as long after the first.
-// Otherwise a copy that was held up could be applied after its key is forgotten.
-constexpr std::chrono::milliseconds shortest_key_lifetime(std::chrono::milliseconds timeout) {
-  return 3 * timeout;
+// For how much longer than its lifetime a daemon keeps a key: a copy that comes while it is known
+// may be held up where it waits for the store and where it is applied, for up to `timeout` each.
+constexpr std::chrono::milliseconds longest_hold_up(std::chrono::milliseconds timeout) {
+  return 2 * timeout;
 }
 
 struct StoreStatus {
