@@ -13,11 +13,11 @@ constexpr std::chrono::milliseconds kQuick{40};
 constexpr std::chrono::milliseconds kSlow{100};
 
 // Readers that never pause let the log grow. The longer it has become, the longer it is worth
-// waiting for them: kPatience for every kLongBytes of it, but not for as long as changes, which
-// wait meanwhile, are waited for.
+// waiting for them: kPatience for every kLongBytes of it, up to kMostPatience times that, because
+// changes wait meanwhile.
 constexpr std::int64_t kLongBytes = 32 << 20;
 constexpr std::chrono::milliseconds kPatience{20};
-constexpr std::int64_t kMostPatience = 25;  // times kPatience
+constexpr std::int64_t kMostPatience = 25;
 
 }  // namespace
 
