@@ -120,7 +120,7 @@ Code code_after_changes(Code code) {
 
 // Asking again may take as long as --timeout, too.
 std::string latest_retry(const Globals& globals, milliseconds key_lifetime) {
-  if (key_lifetime.count() == 0) return {};
+  if (key_lifetime.count() == 0) return " as long as the key is known";
   const milliseconds known = std::min<milliseconds>(key_lifetime, kDefaultKeyLifetime);
   return " by " + format_timestamp(unix_now_ms() + (known - globals.timeout).count());
 }

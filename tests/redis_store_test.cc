@@ -1354,7 +1354,7 @@ TEST_CASE("a batch that was given up as unknown is not applied after its store i
     const auto store = open_or_throw(options_for(proxy.url()));
     REQUIRE(run_one(*store, increment_of("a")).value == 1);
     proxy.arm(RedisProxy::Fault::kHoldRequest);
-    REQUIRE(run_one(*store, increment_of("a"), after(milliseconds(5))).code == Code::kUnknown);
+    REQUIRE(run_one(*store, increment_of("a"), after(milliseconds(100))).code == Code::kUnknown);
     REQUIRE(run_one(*store, increment_of("a")).value == 2);
   }
   CHECK(contains(proxy.release_held(), "STALE"));

@@ -104,7 +104,7 @@ struct StoreOptions {
   std::string redis_password_file;
   // Refuse a store whose acknowledged changes a power failure or an eviction could lose.
   bool require_durable = false;
-  // How long idempotency keys are known; up to kMaxKeyLifetime (limits.h).
+  // How long idempotency keys are known; up to kMaxKeyLifetime (limits.h), and longest_hold_up().
   std::chrono::milliseconds key_lifetime = kDefaultKeyLifetime;
   // How many are known at once.
   std::size_t max_keys = kDefaultMaxKeys;
@@ -147,8 +147,8 @@ class Store {
 
   // Waits until `deadline` at the latest for the right to change the store, which one Store has at
   // a time, and then mends what a failure has left in doubt, until `mended` at the latest. The turn
-  // is not held on kOverloaded: another one has it; and on the errors of open_store(): it cannot be
-  // mended. If a process dies, its turn is free again.
+  // is not held on kOverloaded: another one has it, or (redis) `deadline` has passed; and on the
+  // errors of open_store(): it cannot be mended. If a process dies, its turn is free again.
   virtual Result<void> take_turn(Deadline deadline, Deadline mended) = 0;
   Result<void> take_turn(Deadline deadline) { return take_turn(deadline, deadline); }
 
