@@ -1353,8 +1353,9 @@ TEST_CASE("a batch that was given up as unknown is not applied after its store i
   {
     const auto store = open_or_throw(options_for(proxy.url()));
     REQUIRE(run_one(*store, increment_of("a")).value == 1);
-    proxy.arm(RedisProxy::Fault::kHoldRequest);
+    proxy.arm(RedisProxy::Fault::kHoldRequest, 1'000);
     REQUIRE(run_one(*store, increment_of("a"), after(milliseconds(100))).code == Code::kUnknown);
+    proxy.arm(RedisProxy::Fault::kNone, 0);
     REQUIRE(run_one(*store, increment_of("a")).value == 2);
   }
   CHECK(contains(proxy.release_held(), "STALE"));
