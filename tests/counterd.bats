@@ -635,6 +635,21 @@ launch_with_disk_in_memory() {
   assert_stderr_has tmpfs
 }
 
+@test "a database that is mounted without its folder is refused" {
+  local user=()
+  [ "$EUID" -eq 0 ] || user=(--map-root-user)
+  make_database
+  mkdir "$dir/layer"
+  : >"$dir/layer/counters.db"
+  # shellcheck disable=SC2016
+  launcher=(unshare "${user[@]}" --mount bash -c 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+    bash "$database" "$dir/layer/counters.db")
+  try "${launcher[@]}" "$counterctl" --store "sqlite:$dir/layer/counters.db" increment
+  assert_refused 78
+  assert_stderr_has 'mount the folder'
+  assert_equal "$("$counterctl" --store "sqlite:$database" report)" 1
+}
+
 # fill FILE: until there is no room.
 fill() {
   head -c 2M /dev/zero >"$1"

@@ -128,6 +128,14 @@ Result<UniqueFd> open_file(const std::string& path, bool create) {
   return system_error(code_of_denial(path, error), "cannot open the database " + path, error);
 }
 
+// Whether the file alone is mounted where it is, as into a container: those beside it belong to
+// another folder then, and would be lost apart from it.
+bool is_mounted_alone(int file) {
+  struct statx found {};
+  return statx(file, "", AT_EMPTY_PATH, 0, &found) == 0 &&
+         (found.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
 Result<struct stat> check_kind(const std::string& path, int file) {
   struct stat found {};
   struct statfs system {};
@@ -141,6 +149,11 @@ Result<struct stat> check_kind(const std::string& path, int file) {
   if (found.st_nlink != 1) {
     return refuse("has " + std::to_string(found.st_nlink) +
                   " hard links, which would split its log; leave one");
+  }
+  if (is_mounted_alone(file)) {
+    return refuse(
+        "is mounted by itself, without its log, which would be lost with the folder that it is in; "
+        "mount the folder that holds both");
   }
   if ((found.st_mode & S_IRWXO) != 0) {
     return refuse("is open to every user, who could then hold its lock; run: chmod o= " + path);
