@@ -461,6 +461,21 @@ TEST_CASE("a database that every user may open is refused", "[sqlite]") {
   CHECK(place.open() != nullptr);
 }
 
+TEST_CASE("a database with a part that every user may open is refused", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();  // or the shared memory would not be there
+  for (const std::string part : {"-wal", "-shm"}) {
+    CAPTURE(part);
+    const std::string path = place.path() + part;
+    chmod(path.c_str(), 0604);
+    const Error error = place.refusal();
+    CHECK(error.code == Code::kConfig);
+    CHECK(contains(error.message, "chmod o= " + path));
+    chmod(path.c_str(), 0600);
+    CHECK(place.open() != nullptr);
+  }
+}
+
 TEST_CASE("a store that must be durable refuses Sync::kNormal and makes no file", "[sqlite]") {
   const Place place;
   StoreOptions options = place.options();

@@ -188,10 +188,16 @@ Result<void> SqliteFile::check_access() const {
   for (const auto& [path, sign, identity] : companions_) {
     const std::string what = "cannot use " + path + ", a part of the database";
     struct statx found {};
-    if (statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, STATX_TYPE, &found) != 0) continue;
+    if (statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, STATX_TYPE | STATX_MODE, &found) != 0)
+      continue;
     if (!S_ISREG(found.stx_mode)) {
       return Error{Code::kConfig,
                    what + ": it must be a regular file, not a link to one or anything else"};
+    }
+    if ((found.stx_mode & S_IRWXO) != 0) {
+      return Error{
+          Code::kConfig,
+          what + ": it is open to every user, who could hold its locks; run: chmod o= " + path};
     }
     if (faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) == 0) continue;
     const int error = errno;
