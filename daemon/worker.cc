@@ -195,6 +195,7 @@ Result<void> run_worker(int slot, int sockets) {
   set_up_worker();
   Result<WorkerSetup> setup = read_setup(UniqueFd(kSetupFd));
   if (!setup) return setup.error();
+  close(kFirstSocketFd + sockets);  // its program
   end_with_supervisor();
   Result<std::unique_ptr<Store>> store = open_store(setup->store);
   if (!store) return store.error();

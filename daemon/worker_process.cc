@@ -22,15 +22,14 @@ namespace {
   _exit(code_info(error.code).exit_status);
 }
 
-// Puts `fds` at kSetupFd and up, marks all others to be closed, and becomes the worker. In the
-// child; never returns. A worker that lacked one would take another file for it.
-[[noreturn]] void become_worker(const UniqueFd& binary, const std::vector<int>& fds, char** argv) {
+// Puts `fds`, the last of which is the program image, at kSetupFd and up, marks all others to be
+// closed, and becomes the worker. In the child; never returns. A worker that lacked one would take
+// another file for it.
+[[noreturn]] void become_worker(const std::vector<int>& fds, char** argv) {
   const int first = kSetupFd;
   const int after = first + static_cast<int>(fds.size());
   std::vector<int> copies;
   copies.reserve(fds.size());
-  const int image = fcntl(binary.get(), F_DUPFD_CLOEXEC, after);
-  if (image < 0) cannot_start();
   for (const int fd : fds) {
     copies.push_back(fcntl(fd, F_DUPFD_CLOEXEC, after));
     if (copies.back() < 0) cannot_start();
@@ -43,7 +42,8 @@ namespace {
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   unsetenv("NOTIFY_SOCKET");  // the supervisor speaks for the service
-  fexecve(image, argv, environ);
+  // Stays open: what runs programs of another architecture (binfmt_misc) reads it only then.
+  fexecve(after - 1, argv, environ);
   cannot_start();
 }
 
@@ -59,12 +59,13 @@ Result<WorkerProcess> start_worker(const UniqueFd& binary, const UniqueFd& setup
   const UniqueFd theirs(ends[1]);
   std::vector<int> fds = {setup.get(), theirs.get()};
   fds.insert(fds.end(), sockets.begin(), sockets.end());
+  fds.push_back(binary.get());
   std::vector<std::string> words = {"counterd", "worker", std::to_string(slot),
                                     std::to_string(sockets.size())};
   std::vector<char*> argv = argv_of(words);
   const pid_t pid = fork();
   if (pid < 0) return system_error(Code::kIo, "cannot start a worker", errno);
-  if (pid == 0) become_worker(binary, fds, argv.data());
+  if (pid == 0) become_worker(fds, argv.data());
   return WorkerProcess{pid, std::move(ours)};
 }
 

@@ -12,7 +12,8 @@
 namespace counterd {
 
 // The descriptors that a worker starts with: its setup (worker_setup.h), its lifeline, a socket to
-// the supervisor, whose end means that the other side is gone, and its listening sockets.
+// the supervisor, whose end means that the other side is gone, its listening sockets, and its
+// program.
 inline constexpr int kSetupFd = 3;
 inline constexpr int kLifelineFd = 4;
 inline constexpr int kFirstSocketFd = 5;
