@@ -57,7 +57,9 @@ Result<std::string> make_state_directory() {
   Result<std::string> directory = state_directory();
   if (!directory || !environment("STATE_DIRECTORY").empty()) return directory;
   std::error_code failure;
+  const mode_t mask = umask(077);  // who may write to one above it could put another in its place
   std::filesystem::create_directories(std::filesystem::path(*directory).parent_path(), failure);
+  umask(mask);
   if (!failure && mkdir(directory->c_str(), 0700) != 0 && errno != EEXIST) {
     failure.assign(errno, std::generic_category());
   }

@@ -485,6 +485,16 @@ were_told() {
   [[ $(grep -c 'counterctl stop: the daemon ends' "$daemon_log") -eq $1 ]]
 }
 
+@test "spawn makes the folders above that of the state for their owner alone" {
+  local home=$dir/fresh
+  mkdir "$home"
+  try bash -c 'umask 000; unset XDG_STATE_HOME; HOME=$1 "$2" spawn -- --listen 127.0.0.1:0' bash \
+    "$home" "$counterctl"
+  assert_status 0
+  assert_equal "$(find "$home" -mindepth 1 -type d -perm /077)" ""
+  "$counterctl" --server "$output" stop
+}
+
 @test "spawn follows no link in the place of its lock" {
   mkdir -p "$XDG_STATE_HOME/counterd"
   ln -s "$dir/elsewhere" "$XDG_STATE_HOME/counterd/spawn.lock"
