@@ -123,7 +123,7 @@ Result<UniqueFd> open_log(const std::string& path) {
   } else {
     dup2(ready.get(), kReadyFd);
   }
-  close_range(kReadyFd + 1, ~0U, 0);
+  closefrom(kReadyFd + 1);  // also where the system has no close_range(2), or refuses it
   // What systemd says to the caller's unit is not for the daemon, which is none.
   for (const char* const name : {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID",
                                  "LISTEN_FDS", "LISTEN_FDNAMES"}) {
