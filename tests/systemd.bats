@@ -5,6 +5,7 @@ load environment
 
 setup_file() {
   export install_root="$BATS_FILE_TMPDIR/root"
+  export build
   build=$(cd "${COUNTERD_BIN_DIR:-$BATS_TEST_DIRNAME/../build/bin}/.." && pwd)
   DESTDIR="$install_root" cmake --install "$build" >/dev/null
 }
@@ -18,6 +19,12 @@ usr/local/bin/counterd
 usr/local/lib/systemd/system/counterd.service
 usr/local/share/man/man1/counterctl.1
 usr/local/share/man/man8/counterd.8" ]
+}
+
+@test "the unit names the program where cmake --install --prefix puts it" {
+  DESTDIR="$BATS_TEST_TMPDIR/root" cmake --install "$build" --prefix /usr >/dev/null
+  run grep ^ExecStart= "$BATS_TEST_TMPDIR/root/usr/lib/systemd/system/counterd.service"
+  [ "$output" = ExecStart=/usr/bin/counterd ]
 }
 
 @test "systemd-analyze verify has nothing to say about the unit" {
