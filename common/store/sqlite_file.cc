@@ -187,9 +187,9 @@ bool SqliteFile::wal_is_empty() const {
 Result<void> SqliteFile::check_access() const {
   for (const auto& [path, sign, identity] : companions_) {
     const std::string what = "cannot use " + path + ", a part of the database";
+    constexpr unsigned kAsked = STATX_TYPE | STATX_MODE;
     struct statx found {};
-    if (statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, STATX_TYPE | STATX_MODE, &found) != 0)
-      continue;
+    if (statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, kAsked, &found) != 0) continue;
     if (!S_ISREG(found.stx_mode)) {
       return Error{Code::kConfig,
                    what + ": it must be a regular file, not a link to one or anything else"};
