@@ -266,6 +266,18 @@ TEST_CASE("a lock of the writer that is taken twice is released with the last", 
   CHECK(client.sees(1));
 }
 
+TEST_CASE("what is added to a log is found, though whoever began it anew has died", "[sqlite]") {
+  Pair pair;
+  auto& [directory, client, other] = pair;
+  client.run("UPDATE t SET number = 1");
+  const std::uint32_t moved = end_of_wal(client.handle()).frames;
+  client.run("PRAGMA wal_checkpoint(TRUNCATE)");
+  set_moved_frames(client.file(), moved);  // what SQLite sets to 0 after it has emptied the log
+  client.run("UPDATE t SET number = 2");
+  CHECK(client.sees(2));
+  CHECK(other.sees(2));
+}
+
 TEST_CASE("what was gathered and rolled back is never written over what others have committed",
           "[sqlite]") {
   Pair pair;

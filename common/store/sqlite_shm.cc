@@ -126,6 +126,13 @@ void set_moved_frames(sqlite3_file* database, std::uint32_t frames) {
   number_at<std::uint32_t>(database, kMovedFrames) = frames;
 }
 
+bool mend_moved_frames(sqlite3_file* database) {
+  const auto moved = number_at<std::uint32_t>(database, kMovedFrames);
+  if (moved <= number_at<std::uint32_t>(database, kFrames)) return false;
+  moved = 0;
+  return true;
+}
+
 void forget_index(sqlite3* connection) {
   sqlite3_file* file = database_file(connection);
   number_at<unsigned char>(file, kValid) = 0;

@@ -80,6 +80,10 @@ struct MovedFrames {
 MovedFrames moved_frames(sqlite3* connection);
 // REQUIRES: a checkpoint of this process is under way
 void set_moved_frames(sqlite3_file* database, std::uint32_t frames);
+// Mends it where somebody has died who began the log anew: SQLite first says that the log is empty,
+// and only then that nothing of it has been moved; in between, what is added would not be found.
+// Whether it was so. REQUIRES: this process alone may write to the log
+bool mend_moved_frames(sqlite3_file* database);
 
 // Makes the next one to read find out what the log holds, as after a crash.
 // REQUIRES: nobody reads or writes it, or makes a checkpoint

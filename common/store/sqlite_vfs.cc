@@ -184,6 +184,14 @@ int lock_to_begin_anew(Database& database, int flags) {
   return code;
 }
 
+// Where something was to be mended, SQLite has to look at it anew: it is told to try again.
+int lock_writer(Database& database, int flags) {
+  const int code = lock_again(database, database.writer_locks, kWriteLock, flags);
+  if (flags != kTake || code != SQLITE_OK || !mend_moved_frames(&database)) return code;
+  lock_again(database, database.writer_locks, kWriteLock, kRelease);
+  return SQLITE_BUSY;
+}
+
 int lock_shared_memory(sqlite3_file* file, int first, int count, int flags) {
   Database& database = *static_cast<Database*>(file);
   Wal* wal = database.wal;
@@ -195,7 +203,7 @@ int lock_shared_memory(sqlite3_file* file, int first, int count, int flags) {
     wal->failure = SQLITE_OK;
   }
   if (locks == kOtherReaderLocks) return lock_to_begin_anew(database, flags);
-  if (locks == kWriteLock) return lock_again(database, database.writer_locks, locks, flags);
+  if (locks == kWriteLock) return lock_writer(database, flags);
   if (locks != kCheckpointLock) return lock(database, locks, flags);
   return lock_again(database, database.checkpoint_locks, locks, flags);
 }
