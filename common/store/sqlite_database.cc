@@ -214,6 +214,7 @@ Result<void> SqliteDatabase::move_wal_again() {
     return whole.error();
   }
   int code = move_again(handle());
+  while (code == SQLITE_BUSY && wait_while_busy(this, 0) != 0) code = move_again(handle());
   if (code == SQLITE_OK) {
     const Deadline deadline = std::min(deadline_, steady_clock::now() + kRecoveryPatience);
     code = try_checkpoint(SQLITE_CHECKPOINT_TRUNCATE, deadline);
