@@ -92,7 +92,7 @@ class Batch {
     if (plan_.atomic) step.operation.kind = OperationKind::kAll;
     step.operation.key = plan_.key + "#" + std::to_string(portion.lines.front());
     step.operation.key_lifetime = plan_.key_lifetime;
-    const std::string by = latest_retry(globals_, plan_.key_lifetime);
+    const std::string by = latest_retry(plan_.key_lifetime);
     prepare_last_words(portion.lines.front(), by);
     const Result<void> changed = changer_.change(step, steady_clock::now() + globals_.timeout);
     if (!changed) return explain_failure(portion, step, changed.error(), by);

@@ -118,11 +118,11 @@ Code code_after_changes(Code code) {
   return code_info(code).exit_status == nothing_applied ? Code::kIo : code;
 }
 
-// Asking again may take as long as --timeout, too.
-std::string latest_retry(const Globals& globals, milliseconds key_lifetime) {
+// The second half is left for asking again, perhaps with a longer --timeout than the first time.
+std::string latest_retry(milliseconds key_lifetime) {
   if (key_lifetime.count() == 0) return " as long as the key is known";
   const milliseconds known = std::min<milliseconds>(key_lifetime, kDefaultKeyLifetime);
-  return " by " + format_timestamp(unix_now_ms() + (known - globals.timeout).count());
+  return " by " + format_timestamp(unix_now_ms() + (known / 2).count());
 }
 
 std::string key_option(const std::string& key) {
@@ -140,7 +140,7 @@ void add_key_option(CLI::App& app, std::optional<std::string>& key) {
 Result<void> change_counter(const Globals& globals, Step& step,
                             const std::optional<std::string>& key) {
   if (const Result<void> set = set_key(globals, key, step.operation); !set) return set.error();
-  const std::string by = latest_retry(globals, step.operation.key_lifetime);
+  const std::string by = latest_retry(step.operation.key_lifetime);
   Result<void> changed = Changer(globals).change(step, globals.deadline);
   if (changed) return changed;
   const auto& [code, message] = changed.error();

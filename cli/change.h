@@ -37,10 +37,10 @@ Result<void> set_key(const Globals& globals, const std::optional<std::string>& g
 Code code_after_changes(Code code);
 
 // " by 2026-01-31T23:59:59.123Z": until when a change that is sent for the first time now can be
-// asked for again, if its key is a fresh one with `key_lifetime`; earlier, if the daemon's
-// --key-lifetime is shorter. " as long as the key is known": it was given, perhaps as an earlier
-// message has named it, which has told the moment.
-std::string latest_retry(const Globals& globals, std::chrono::milliseconds key_lifetime);
+// asked for again, if its key is a fresh one with `key_lifetime`, half of which is left for that;
+// earlier, if the daemon's --key-lifetime is shorter. " as long as the key is known": it was given,
+// perhaps as an earlier message has named it, which has told the moment.
+std::string latest_retry(std::chrono::milliseconds key_lifetime);
 
 // " --key KEY", quoted for a shell.
 std::string key_option(const std::string& key);
