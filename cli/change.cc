@@ -53,8 +53,9 @@ milliseconds with_jitter(milliseconds pause) {
 // but not if the key belongs to another change.
 Error final_error(const Step& step, bool may_have_been_applied) {
   Error error = error_of(step);
-  if (may_have_been_applied && error.code != Code::kKeyReused) error.code = Code::kUnknown;
-  return error;
+  if (!may_have_been_applied || error.code == Code::kKeyReused) return error;
+  if (error.code == Code::kUnknown) return error;
+  return {Code::kUnknown, "an answer was lost, and the next was: " + error.message};
 }
 
 // One word for a shell, whatever it contains.
