@@ -81,7 +81,7 @@ class PrefixChange {
               : "";
       return Error{count_ > 0 ? code_after_changes(code) : code,
                    message + "; before that, " + count + " counters were changed" + more +
-                       "; run it again for the rest"};
+                       "; run it again, which changes them all again"};
     }
     print_line(globals_, globals_.json ? R"({"prefix":")" + prefix_ + R"(",")" + word_of(change_) +
                                              "\":" + count + "}"
