@@ -151,21 +151,41 @@ Result<void> check_globals(Words& words, bool asks_daemon, Globals& globals) {
   return check_store(words, globals);
 }
 
+// Null: no command was given.
+const CLI::App* command_of(const CLI::App& app) {
+  const std::vector<CLI::App*> given = app.get_subcommands();
+  return given.empty() ? nullptr : given.front();
+}
+
+std::string way_to_help(const CLI::App& app) {
+  const CLI::App* const command = command_of(app);
+  return " (see counterctl " + (command == nullptr ? "" : command->get_name() + " ") + "--help)";
+}
+
+// What was perhaps meant by a word that the command does not know.
+std::string hint_for(const CLI::App& command, const std::string& word) {
+  const std::string& name = command.get_name();
+  if (name == "increment" && parse_int64(word, "")) return "; to add it: --by " + word;
+  if (!word.starts_with('-')) return "";
+  const CLI::Option* const option = command.get_option_no_throw(word.substr(0, word.find('=')));
+  if (option != nullptr) return "; it has to stand after " + name;
+  return name == "spawn" ? "; flags of counterd have to stand after --" : "";
+}
+
 // Reports what CLI11 would report as "A subcommand is required" or not at all.
 Result<void> check_words(const CLI::App& app) {
   const std::vector<std::string> unknown = app.remaining();
-  const bool has_command = !app.get_subcommands().empty();
-  if (unknown.empty() && has_command) return {};
-  const std::string command = has_command ? app.get_subcommands().front()->get_name() : "";
-  std::string see = " (see counterctl " + (has_command ? command + " --help)" : "--help)");
-  if (unknown.empty()) return Error{Code::kUsage, "a command is missing" + see};
-  const std::string word = quote_for_people(unknown.front());
-  if (command == "increment" && parse_int64(unknown.front(), "")) {
-    see = "; to add it: --by " + unknown.front() + see;
-  }
-  if (unknown.front().starts_with('-')) return Error{Code::kUsage, "unknown option " + word + see};
-  return Error{Code::kUsage,
-               (has_command ? "unexpected argument " : "unknown command ") + word + see};
+  const CLI::App* const command = command_of(app);
+  if (unknown.empty() && command != nullptr) return {};
+  if (unknown.empty()) return Error{Code::kUsage, "a command is missing" + way_to_help(app)};
+  const std::string& word = unknown.front();
+  const bool is_option = word.starts_with('-');
+  const std::string what = is_option            ? "unknown option "
+                           : command == nullptr ? "unknown command "
+                                                : "unexpected argument ";
+  return Error{Code::kUsage, what + quote_for_people(word) +
+                                 (command == nullptr ? "" : hint_for(*command, word)) +
+                                 way_to_help(app)};
 }
 
 // Where several words are allowed, CLI11 takes one in brackets as a list of them.
@@ -249,7 +269,7 @@ int run(int argc, const char* const* argv) {
     app.exit(wish, std::cout, std::cerr);
     return end_with({});
   } catch (const CLI::ParseError& error) {
-    return fail({Code::kUsage, explain(error) + " (see counterctl --help)"});
+    return fail({Code::kUsage, explain(error) + way_to_help(app)});
   }
   return end_with(
       run_command(app, commands, words, globals, {argv, static_cast<std::size_t>(argc)}));

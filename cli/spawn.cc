@@ -14,6 +14,7 @@
 #include "common/json.h"
 #include "common/limits.h"
 #include "common/number.h"
+#include "common/quote.h"
 #include "common/state_directory.h"
 #include "common/unique_fd.h"
 
@@ -33,6 +34,10 @@ Result<Words> daemon_flags(const Globals& globals, Words flags) {
     return std::any_of(flags.begin(), flags.end(),
                        [&](const std::string& word) { return is_flag(word, flag); });
   };
+  if (!flags.empty() && !flags.front().starts_with('-')) {
+    return Error{Code::kUsage, "unexpected argument " + quote_for_people(flags.front()) +
+                                   "; a number of workers is given as: --workers N"};
+  }
   if (names("--check-config")) {
     return Error{Code::kUsage, "with --check-config counterd starts no daemon"};
   }

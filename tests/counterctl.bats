@@ -1763,6 +1763,10 @@ check_snapshot() {
   done
   assert_usage_error report a b --frobnicate
   assert_stderr_has '(see counterctl report --help)'
+  assert_usage_error --by=5 increment a
+  assert_stderr_has "unknown option '--by=5'; it has to stand after increment (see"
+  assert_usage_error increment a name
+  assert_stderr_has "unexpected argument 'name' (see counterctl increment --help)"
 }
 
 @test "a wrong setting of the environment is named as it is there" {
@@ -1775,7 +1779,7 @@ check_snapshot() {
 
 @test "an option that is given twice, or without its value, is named" {
   assert_usage_error increment hits --max 1 --max 2
-  assert_stderr_has '--max is given more than once'
+  assert_stderr_has '--max is given more than once (see counterctl increment --help)'
   assert_usage_error increment hits --max
   assert_stderr_has '--max needs a value'
   assert_usage_error scale

@@ -300,6 +300,16 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_equal "$(supervisors)" ""
 }
 
+@test "spawn says where a number of workers and flags of counterd stand" {
+  try timeout 20 "$counterctl" spawn 2
+  assert_refused 64
+  assert_stderr_has "unexpected argument '2'; a number of workers is given as: --workers N"
+  try timeout 20 "$counterctl" spawn --listen 127.0.0.1:0
+  assert_refused 64
+  assert_stderr_has "unknown option '--listen'; flags of counterd have to stand after --"
+  assert_equal "$(supervisors)" ""
+}
+
 @test "spawn with flags that start no daemon starts none" {
   local flag
   for flag in --help --version --check-config --check-config=true; do
