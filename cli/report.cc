@@ -20,7 +20,9 @@ Result<Operation> read_names(const Names& names) {
   if (names.empty()) return report_of(std::nullopt);
   if (names.size() == 1) return report_of(names.front());
   if (names.size() > kMaxGroupOperations) {
-    return Error{Code::kUsage, "more than " + std::to_string(kMaxGroupOperations) + " names"};
+    return Error{Code::kUsage,
+                 "more than " + std::to_string(kMaxGroupOperations) +
+                     " names (counterctl batch takes any number of lines: report NAME)"};
   }
   Operation group;
   group.kind = OperationKind::kEach;
