@@ -198,8 +198,10 @@ Error SqliteDatabase::cannot_open(const SQLite::Exception& exception) const {
       is_lost || is_one_of({SQLITE_BUSY, SQLITE_IOERR, SQLITE_FULL, SQLITE_NOMEM, SQLITE_CORRUPT,
                             SQLITE_CANTOPEN, SQLITE_PROTOCOL, SQLITE_READONLY},
                            exception.getErrorCode());
+  const bool lacks_room = exception.getExtendedErrorCode() == SQLITE_IOERR_SHMSIZE;
   return {passes ? Code::kUnavailable : Code::kConfig,
           "cannot open the database " + file_.path() + ": " + exception.what() +
+              (lacks_room ? " (its -shm cannot grow: is the disk full?)" : "") +
               std::string(exception.getErrorCode() == SQLITE_CORRUPT ? kCheckDatabase : "")};
 }
 
