@@ -950,6 +950,44 @@ TEST_CASE("a batch given up as unknown is not applied after later ones", "[redis
   CHECK(value_of(*store, "a") == 2);
 }
 
+TEST_CASE("a batch given up as unknown is not applied after its deadline", "[redis]") {
+  const RedisServer server;
+  RedisProxy proxy(server);
+  const auto store = open_or_throw(options_for(proxy.url()));
+  REQUIRE(run_one(*store, increment_of("a")).value == 1);
+  proxy.arm(RedisProxy::Fault::kHoldRequest, 1'000);
+  const Deadline deadline = after(milliseconds(200));
+  CHECK(run_one(*store, increment_of("a"), deadline).code == Code::kUnknown);
+  proxy.arm(RedisProxy::Fault::kNone, 0);
+  std::this_thread::sleep_until(deadline + milliseconds(2));
+  CHECK(proxy.release_held().starts_with("-FORGOTTEN"));
+  CHECK(value_of(*store, "a") == 1);
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+}
+
+TEST_CASE("a copy that a stopped server gets to when its key is forgotten is not applied",
+          "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  const Step step = keyed(increment_of("a"), "key", milliseconds(300));
+  REQUIRE(run_one(*store, step).value == 1);
+  server.pause();
+  CHECK(run_one(*store, step, after(milliseconds(100))).code == Code::kUnknown);
+  std::this_thread::sleep_for(milliseconds(400));
+  server.resume();
+  CHECK(value_of(*open_or_throw(options_for(server.url())), "a") == 1);
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+}
+
+TEST_CASE("a batch that is late by the server's clock alone is applied", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  REQUIRE(run_one(*store, increment_of("a")).value == 1);
+  // As if the clock were set forward.
+  server.command({"PEXPIRE", server.command({"KEYS", "counterd:s:*"}), "1800000"});
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+}
+
 TEST_CASE("a batch of reports whose connection is cut is unavailable, and the next one works",
           "[redis]") {
   const RedisServer server;

@@ -6,7 +6,9 @@
 // id is a session (this Store) and a sequence number: the server keeps the latest outcomes of each
 // session, one key however many batches, and refuses an older number, so that a copy that was stuck
 // on the way cannot be applied late. If it does not know the session, it has forgotten it, and
-// refuses the batch; so a session is made known before its first batch is sent.
+// refuses the batch; so a session is made known before its first batch is sent. A copy that it gets
+// to after the batch's deadline, as after it was stopped, is refused too, because idempotency keys
+// may be forgotten by then: how long the session has still to live tells that.
 //
 // Keys, each after the prefix: "c:NAME", a hash of v (value), c (created at), u (updated at) and,
 // if it has an end, e (all Unix ms), when Redis itself deletes it, and perhaps w (its window);
@@ -38,6 +40,9 @@ using std::chrono::steady_clock;
 // need not be made known again, so that enough is left for the copies of the next one.
 constexpr milliseconds kSessionLifetime = 4 * kMaxStoreTimeout;
 constexpr milliseconds kSessionIsKnown = kSessionLifetime / 2;
+
+// Where the arguments of the script say how long the session must still live.
+constexpr std::size_t kLeastLeft = 7;
 
 // How far apart the server's clock and ours may be when calendar windows are counted.
 constexpr std::chrono::minutes kMaxClockDifference{1};
@@ -76,7 +81,8 @@ class RedisStore : public Store {
   Result<void> make_session_known(Deadline deadline);
   Result<RedisReply> run_once(const RedisArguments& arguments, milliseconds attempt,
                               Deadline deadline);
-  Result<RedisReply> run_until_known(const RedisArguments& arguments, Deadline deadline);
+  Result<RedisReply> run_until_known(RedisArguments& arguments, Deadline deadline);
+  milliseconds session_left_at(Deadline deadline) const;
   milliseconds first_attempt() const {
     return std::max(options_.timeout / kAttempts, milliseconds(1));
   }
@@ -130,6 +136,13 @@ Result<void> RedisStore::make_session_known(Deadline deadline) {
   return {};
 }
 
+// The most of the session's lifetime that the server can find left at `deadline`: with less, it is
+// later. It may find less a moment earlier, by as long as the answer that it is known by took.
+milliseconds RedisStore::session_left_at(Deadline deadline) const {
+  const Time made_known = session_is_known_until_ - kSessionIsKnown;
+  return kSessionLifetime - std::chrono::floor<milliseconds>(deadline - made_known);
+}
+
 // Sends a batch with changes; `attempt` is the longest that its answer is waited for. Connecting
 // may take longer than that: it takes several exchanges. kUnknown: the batch may have arrived.
 Result<RedisReply> RedisStore::run_once(const RedisArguments& arguments, milliseconds attempt,
@@ -147,13 +160,14 @@ Result<RedisReply> RedisStore::run_once(const RedisArguments& arguments, millise
 // cannot have been applied. A missing answer is not waited for until the deadline: where packets
 // vanish, only another connection gets one. kUnknown: the batch may have been applied, or may yet
 // be; other errors: it was not.
-Result<RedisReply> RedisStore::run_until_known(const RedisArguments& arguments, Deadline deadline) {
+Result<RedisReply> RedisStore::run_until_known(RedisArguments& arguments, Deadline deadline) {
   bool may_be_applied = false;
   milliseconds pause = kFirstPause;
   milliseconds attempt = first_attempt();
   for (;;) {
     if (!may_be_applied) {
       if (const Result<void> known = make_session_known(deadline); !known) return known.error();
+      arguments[kLeastLeft] = std::to_string(session_left_at(deadline).count());
     }
     const Time begun = steady_clock::now();
     Result<RedisReply> reply = run_once(arguments, attempt, deadline);
@@ -187,7 +201,8 @@ RedisArguments RedisStore::script_arguments(const RedisBatch& batch, bool change
       std::to_string(kSessionLifetime.count()),
       std::to_string(now_ms),
       std::to_string(options_.max_keys),
-      batch.list_windows(now_ms - kApart, now_ms + options_.timeout.count() + kApart)};
+      batch.list_windows(now_ms - kApart, now_ms + options_.timeout.count() + kApart),
+      "0"};
   batch.append_arguments(options_.key_lifetime, arguments);
   return arguments;
 }
@@ -197,7 +212,7 @@ void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
   const bool changes = needs_turn(batch);
   if (changes) ++sequence_;
   const RedisBatch request(batch);
-  const RedisArguments arguments = script_arguments(request, changes);
+  RedisArguments arguments = script_arguments(request, changes);
   const auto run = [&](Deadline until) {
     return connection_.run(RedisScript::kApply, arguments, until);
   };

@@ -9,17 +9,18 @@ local session_lifetime = ARGV[4]
 local now = ARGV[5]
 local max_keys = tonumber(ARGV[6])
 local windows = ARGV[7]
-local FIRST_OPERATION = 8
+local least_left = tonumber(ARGV[8])  -- of the session's lifetime: with less, it is too late
+local FIRST_OPERATION = 9
 if sequence > 0 then
   local latest = redis.call('GET', session)
-  if not latest then
-    return redis.error_reply('FORGOTTEN whether this batch was applied: ' ..
-      'the data was emptied, or the clock set forward')
-  end
-  local number, outcomes = latest:match('^(%d+)\n(.*)$')
+  local number, outcomes = (latest or '0\n'):match('^(%d+)\n(.*)$')
   number = tonumber(number)
   if number == sequence then return outcomes end
   if number > sequence then return redis.error_reply('STALE batch ' .. ARGV[3]) end
+  if not latest or redis.call('PTTL', session) < least_left then
+    return redis.error_reply('FORGOTTEN whether this batch was applied: ' ..
+      'the data was emptied, or the clock set forward')
+  end
 end
 
 -- A stored value in its canonical form (people may have written 007); nothing: it is not one.
