@@ -1170,6 +1170,11 @@ TEST_CASE("a server that cannot save refuses changes whole", "[redis]") {
   }));
   check_refused(*store, "MISCONF");
   CHECK(value_of(*store, "a") == 5);
+  CHECK(store->probe(patiently()));
+  const auto late = open_or_throw(options_for(server.url()));
+  CHECK(late->probe(patiently()));
+  CHECK(value_of(*late, "a") == 5);
+  check_refused(*late, "MISCONF");
   std::filesystem::remove_all(server.directory() / "dump.rdb");
   server.command({"CONFIG", "SET", "stop-writes-on-bgsave-error", "no"});
   CHECK(run_one(*store, increment_of("a")).value == 6);

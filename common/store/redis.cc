@@ -256,10 +256,12 @@ Result<ListPage> RedisStore::list(const ListQuery& query, Deadline deadline) {
   return page;
 }
 
-// The server's settings may have been changed since the connection was made.
+// Not by PING, which a server that cannot save refuses. Its settings may have been changed since
+// the connection was made.
 Result<void> RedisStore::probe(Deadline deadline) {
-  const Result<RedisReply> reply =
-      read(deadline, [&](Deadline until) { return connection_.command({"PING"}, until); });
+  const Result<RedisReply> reply = read(deadline, [&](Deadline until) {
+    return connection_.command({"GET", session_key()}, until);
+  });
   if (!reply) return reply.error();
   return connection_.read_durability(deadline);
 }

@@ -180,7 +180,8 @@ Result<void> RedisConnection::log_in(Deadline deadline) {
   for (const Words& step : steps) {
     const Result<RedisReply> reply = exchange(step, deadline);
     if (!reply) return reply.error();
-    if (!is_error(*reply)) continue;
+    // One that cannot save refuses PING too, and answers reports.
+    if (!is_error(*reply) || is_error(*reply, "MISCONF")) continue;
     const Error error =
         unavailable(step[0] == "AUTH" ? refusal(*reply, password_) : std::string(text_of(**reply)));
     if (!refuses_login(*reply)) return error;
