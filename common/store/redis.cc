@@ -120,9 +120,9 @@ Result<RedisReply> RedisStore::read(Deadline deadline, Ask ask) {
 
 // A session that the server knows already stays as it is, but for longer: it may have the outcomes
 // of a batch whose answer was lost. One that it has forgotten gets the number of the batch before,
-// so that no copy of that one is applied any more.
+// so that no copy of that one is applied any more. Either way, there is a connection after this.
 Result<void> RedisStore::make_session_known(Deadline deadline) {
-  if (steady_clock::now() < session_is_known_until_) return {};
+  if (steady_clock::now() < session_is_known_until_) return connection_.connect(deadline);
   const std::string lifetime = std::to_string(kSessionLifetime.count());
   const std::string before = std::to_string(sequence_ - 1) + "\n";
   const auto ask = [&](const RedisArguments& command) {
