@@ -205,7 +205,7 @@ TEST_CASE("operations are applied in the order in which they were submitted") {
   for (std::size_t i = 0; i < count; ++i) CHECK(fixture.notes.order[i] == "n" + std::to_string(i));
 }
 
-TEST_CASE("changes are made durable without the turn, and answered then; reports need neither") {
+TEST_CASE("changes are made durable without the turn, and answered then, reports need neither") {
   Fixture fixture(milliseconds(1), milliseconds(1'000));
   const auto client = fixture.client();
   client->ask(increment_of("a").operation);
