@@ -1090,6 +1090,21 @@ assert_usage_error() {
   assert_refused 69
 }
 
+@test "a store is used as the options say, and is durable unless they say otherwise" {
+  open_sqlite
+  try ctl status
+  [[ $(stat -f -c %T "$dir") == tmpfs ]] || assert_output_has 'synchronous=FULL'
+  try ctl --sync normal status
+  [[ $(stat -f -c %T "$dir") == tmpfs ]] || assert_output_has 'power failure may lose'
+  try ctl --sync normal --require-durable increment
+  assert_refused 78
+  start_redis --appendfsync everysec
+  place=(--store "redis+unix://$redis_socket")
+  try ctl --require-durable increment
+  assert_refused 78
+  assert_prints 0 report
+}
+
 @test "a malformed URL exits 64 and is named" {
   local server store
   mkdir "$dir/empty"
@@ -1262,6 +1277,32 @@ counts_once_by_key() {
   assert_equal "$(ctl --server "$url" report)" 1
 }
 
+@test "a change is not sent again by who was stopped for longer than its key is known" {
+  local child status=0
+  start_daemon --key-lifetime 4s --store-timeout 100ms
+  # Cuts every reply. On a Unix socket, which takes a request at once, whatever the time.
+  start_python '
+import socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen(16)
+print("listens")
+while True:
+    with listener.accept()[0] as client, socket.create_connection(("127.0.0.1", int(sys.argv[2]))) as server:
+        server.sendall(client.recv(65536))
+        server.recv(65536)' "$dir/cutter.sock" "${url##*:}"
+  "$counterctl" --server "unix:$dir/cutter.sock" --timeout 3s increment 2>"$dir/stderr" &
+  child=$!
+  await 10 has_counted count 1
+  sleep 1  # by now it waits nearly all the time before it asks again
+  kill -STOP "$child"
+  sleep 5
+  kill -CONT "$child"
+  wait "$child" || status=$?
+  assert_equal "$status" 75
+  assert_equal "$(ctl --server "$url" report)" 1
+}
+
 @test "a refusal after an answer that was lost is unknown, asked for again it is a refusal" {
   start_daemon
   start_python "$reply_cutter" "${url##*:}" 1
@@ -1307,6 +1348,17 @@ counts_once_by_key() {
   try "$counterctl" --server "http://127.0.0.1:$said" --timeout 20m increment
   assert_status 0
   assert_succeeds grep -qi '^Idempotency-Key-Lifetime: 3600' asked
+}
+
+@test "a key that is given is known for as long as the daemon says" {
+  start_python "$answering_server" '200 {"name":"count","value":7,"applied":1}'
+  try "$counterctl" --server "http://127.0.0.1:$said" increment --key mine
+  assert_status 0
+  assert_succeeds grep -q '^Idempotency-Key: "mine"' asked
+  assert_fails grep -qi lifetime asked
+  try "$counterctl" --server "http://127.0.0.1:$said" --timeout 500ms batch --key mine <<<'increment a'
+  assert_succeeds grep -q '^Idempotency-Key: "mine#1"' asked
+  assert_fails grep -qi lifetime asked
 }
 
 @test "a refusal of an operation that was not asked for is not believed" {

@@ -795,6 +795,27 @@ log_has_lines() {
   assert_equal "$("$counterctl" --server "$url" increment)" 2
 }
 
+# Listens, and has more connections in its queue than that has room for.
+busy_listener='
+import socket, sys, time
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen(0)
+waiting = [socket.socket(socket.AF_UNIX) for _ in range(4)]
+for one in waiting:
+    one.setblocking(False)
+    one.connect_ex(sys.argv[1])
+print("full")
+time.sleep(60)'
+
+@test "a Unix socket whose listener has no room for more is not taken for a stale one" {
+  start_python "$busy_listener" "$dir/daemon.sock"
+  try timeout 20 "$counterd" --listen "unix:$dir/daemon.sock"
+  assert_refused 78
+  assert_stderr_has taken
+  [[ -S $dir/daemon.sock ]]
+}
+
 workers_have_ended() {
   [[ -z $(processes_of_test) ]]
 }
@@ -867,6 +888,42 @@ ready http://$address"
   try "${launcher[@]}" "$counterd" --listen '[::1]:4747'
   assert_refused 74
   assert_stderr_has '[::1]:4747'
+}
+
+@test "the addresses of a name have one port, also where the system chooses it" {
+  local addresses
+  use_own_network '127.0.0.1 both' '127.0.0.2 both'
+  start_daemon --listen both:0
+  addresses=$(sed -nE 's/.*version .* serves (.*) from .*/\1/p' "$daemon_log" | tr -d ' ' | tr ',' '\n')
+  assert_equal "$(wc -l <<<"$addresses")" 2
+  assert_equal "$(grep -oE '[0-9]+$' <<<"$addresses" | sort -u)" "${url##*:}"
+}
+
+# Becomes its arguments, for whom the system has no IPv6: socket(2) fails with EAFNOSUPPORT.
+without_ipv6='
+import ctypes, errno, os, socket, struct, sys
+number = {"x86_64": 41, "aarch64": 198}[os.uname().machine]
+lines = ((0x20, 0, 0, 0), (0x15, 0, 3, number), (0x20, 0, 0, 16), (0x15, 0, 1, socket.AF_INET6),
+         (0x06, 0, 0, 0x50000 | errno.EAFNOSUPPORT), (0x06, 0, 0, 0x7fff0000))
+text = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in lines))
+class Program(ctypes.Structure):
+    _fields_ = [("size", ctypes.c_ushort), ("lines", ctypes.c_void_p)]
+program = Program(len(lines), ctypes.addressof(text))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+assert libc.prctl(22, 2, ctypes.byref(program)) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+os.execvp(sys.argv[1], sys.argv[1:])'
+
+@test "an address that is not there yet may come, also beside one of a kind that there is not: 74" {
+  local route
+  use_own_network '192.0.2.1 away' '2001:db8::1 away'
+  for route in false true; do  # which of them comes first depends on it
+    # shellcheck disable=SC2016
+    try timeout 20 "${launcher[@]}" bash -c '! "$1" || ip route add 192.0.2.1 dev lo; shift; exec "$@"' \
+      bash "$route" "$python" -c "$without_ipv6" "$counterd" --listen away:4747
+    assert_refused 74
+    assert_stderr_has 'Cannot assign requested address'
+  done
 }
 
 @test "several addresses all answer, by every worker" {
@@ -1404,6 +1461,17 @@ os.execve(program, sys.argv[2:], os.environ)'
   assert_status 0
 }
 
+@test "a folder for control sockets that others may write to is refused" {
+  local mode
+  for mode in 0770 0702; do
+    mkdir -p "$XDG_RUNTIME_DIR/counterd"
+    chmod "$mode" "$XDG_RUNTIME_DIR/counterd"
+    try timeout 20 "$counterd" --listen 127.0.0.1:0
+    assert_refused 78
+    assert_stderr_has "$XDG_RUNTIME_DIR/counterd must belong to this user alone"
+  done
+}
+
 @test "another user's folder that leads to this user's own control socket is not believed" {
   ((EUID == 0)) || skip "only root can become other users"
   mkdir -m 0777 "$dir/sockets"
@@ -1612,6 +1680,15 @@ ticks_of() {
   assert_refused 75
   kill -CONT "$daemon_pid"
   await 10 has_ready_workers 2
+}
+
+@test "a worker that still waits for its store when the daemon ends is not said to be replaced" {
+  launch_daemon --workers 1 --listen "unix:$dir/daemon.sock" --store "redis+unix://$dir/redis.sock"
+  exec {ready}<>"$pipe"
+  await 10 grep -qs "$dir/redis.sock" "$daemon_log"
+  stop_daemon
+  assert_fails grep -q replaced "$daemon_log"
+  exec {ready}>&-
 }
 
 # --- the end ---

@@ -1,5 +1,6 @@
 // The server as a client on the wire sees it: a real daemon, raw bytes.
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -335,6 +336,36 @@ TEST_CASE("where unfinished requests take too much memory, the oldest of them is
   CHECK(clients[1].receive()->status == 503);
 }
 
+// A batch of 1,000 operations on missing counters, which are refused at length.
+std::string batch_of_refusals() {
+  std::string body = R"({"operations":[)";
+  for (int i = 0; i < 1'000; ++i) {
+    body += std::string(i == 0 ? "" : ",") + R"({"op":"increment","max":-1,"name":")" +
+            std::string(124, 'x') + std::to_string(i) + R"("})";
+  }
+  return request("POST", "/v1/batch", body + "]}", "Content-Type: application/json\r\n");
+}
+
+TEST_CASE("where replies that nobody takes need too much memory, the oldest of them is cut off") {
+  const TemporaryDirectory directory;
+  // What the kernel has taken of a reply can be read at once, where it is no network.
+  const DaemonProcess daemon({"--workers", "1", "--listen", "unix:" + (directory / "http.sock")});
+  const std::string batch = batch_of_refusals();
+  HttpSocket other(daemon.endpoint());
+  const auto whole = other.ask(batch);
+  REQUIRE(whole);
+  REQUIRE(whole->status == 200);
+  std::vector<HttpSocket> deaf;
+  for (std::size_t held = 0; held <= kMaxBufferedBytes; held += whole->body.size()) {
+    REQUIRE(deaf.emplace_back(daemon.endpoint()).send(batch));
+    pollfd begins{.fd = deaf.back().fd(), .events = POLLIN, .revents = 0};
+    REQUIRE(poll(&begins, 1, 20'000) == 1);
+  }
+  CHECK_FALSE(deaf.front().receive());
+  CHECK(deaf.back().receive());
+  CHECK(other.ask(increment())->status == 200);
+}
+
 TEST_CASE("HEAD tells a length and sends no body, HTTP/1.0 closes unless it asks not to") {
   const DaemonProcess daemon({"--workers", "1"});
   HttpSocket client(daemon.endpoint());
@@ -346,6 +377,17 @@ TEST_CASE("HEAD tells a length and sends no body, HTTP/1.0 closes unless it asks
              ->closes());
   CHECK(client.ask("GET /livez HTTP/1.0\r\nHost: localhost\r\n\r\n")->closes());
   CHECK(client.ends());
+}
+
+TEST_CASE("what comes after a request that ends the connection is not done") {
+  const DaemonProcess daemon({"--workers", "1"});
+  HttpSocket client(daemon.endpoint());
+  REQUIRE(client.send(increment("Connection: close\r\n") + increment()));
+  const auto reply = client.receive();
+  REQUIRE(reply);
+  CHECK(reply->closes());
+  CHECK(client.ends());
+  CHECK(value_of_a(daemon) == "1\n");
 }
 
 TEST_CASE("a client that ends its side after a request gets its reply") {

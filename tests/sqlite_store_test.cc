@@ -6,6 +6,8 @@
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <array>
@@ -23,6 +25,18 @@
 #include "tests/child_process.h"
 #include "tests/sqlite_place.h"
 #include "tests/steps.h"
+
+namespace {
+
+std::atomic<long> told_file_system;  // what fstatfs() says that a file is on; 0: the truth
+
+}  // namespace
+
+extern "C" int fstatfs64(int file, struct statfs64* found) noexcept {
+  const auto failure = static_cast<int>(syscall(SYS_fstatfs, file, found));
+  if (failure == 0 && told_file_system != 0) found->f_type = told_file_system;
+  return failure;
+}
 
 namespace counterd {
 namespace {
@@ -515,6 +529,21 @@ TEST_CASE("network file systems are known by their type, local ones are not", "[
   }
 }
 
+TEST_CASE("a database on a network file system is refused, however it got there", "[sqlite]") {
+  const Place place;
+  run_one(*place.open(), increment_of("a"));
+  for (const auto& [type, name] :
+       {std::pair(long{NFS_SUPER_MAGIC}, "NFS"), std::pair(0x65735546L, "FUSE")}) {
+    told_file_system = type;
+    const Result<std::unique_ptr<Store>> store = open_store(place.options());
+    told_file_system = 0;
+    REQUIRE_FALSE(store);
+    CHECK(store.error().code == Code::kConfig);
+    CHECK(contains(store.error().message, name));
+  }
+  CHECK(run_one(*place.open(), increment_of("a")).value == 2);
+}
+
 namespace {
 
 // The open store says that it is unavailable, whatever it is asked.
@@ -630,6 +659,23 @@ TEST_CASE("nothing of the log is moved after a part of the database was removed"
   fs::rename(place.directory() / "away", place.path() + "-shm");
   store->tidy();
   CHECK(contents_of(place.path()) != before);
+}
+
+TEST_CASE("a link in the place of a part of the database is refused, and not followed",
+          "[sqlite]") {
+  for (const char* part : {"-wal", "-shm"}) {
+    CAPTURE(part);
+    const Place place;
+    { place.open(); }
+    fs::remove(place.path() + part);
+    write_file(place.directory() / "elsewhere", "precious");
+    fs::create_symlink(place.directory() / "elsewhere", place.path() + part);
+    const Error error = place.refusal();
+    CHECK(error.code == Code::kConfig);
+    CHECK(contains(error.message, place.path() + part));
+    CHECK(contains(error.message, "regular file"));
+    CHECK(contents_of(place.directory() / "elsewhere") == "precious");
+  }
 }
 
 TEST_CASE("a database that is missing or empty, whose log is not, is not begun anew", "[sqlite]") {
