@@ -29,8 +29,8 @@ std::vector<std::array<std::string, kAllPeriods.size()>> shown_by_date(
   std::ofstream file(input);
   for (const std::int64_t moment : moments) file << '@' << moment << '\n';
   file.close();
-  const std::string command = "LC_ALL=C TZ=" + zone + " date --file=" + input +
-                              " '+%F %H:%M %z|%F %H %z|%F|%G-%V|%Y-%m|%Y'";
+  const std::string command = "LC_ALL=C TZ=" + zone + " date --file='" + input +
+                              "' '+%F %H:%M %z|%F %H %z|%F|%G-%V|%Y-%m|%Y'";
   const std::unique_ptr<FILE, int (*)(FILE*)> output(popen(command.c_str(), "r"), pclose);
   std::vector<std::array<std::string, kAllPeriods.size()>> shown;
   std::array<char, 256> line{};

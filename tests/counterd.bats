@@ -848,6 +848,8 @@ workers_have_ended() {
 }
 
 @test "an IPv6 address serves" {
+  "$python" -c 'import socket; socket.socket(socket.AF_INET6).bind(("::1", 0))' ||
+    skip "this machine has no IPv6"
   start_daemon --workers 2 --listen '[::1]:0'
   [[ $url =~ ^http://\[::1\]:[1-9][0-9]*$ ]] || fail "the URL is $url"
   assert_equal "$("$counterctl" --server "$url" increment)" 1

@@ -26,7 +26,8 @@ setup() {
   for name in $(compgen -e | grep -E '^(COUNTERD|COUNTERCTL)_|^(STATE|RUNTIME|CREDENTIALS)_DIRECTORY$|^(LISTEN|NOTIFY)_'); do
     unset "$name"
   done
-  unset TZ
+  # What would have curl ask a proxy for the daemon, and nproc(1) say another number.
+  unset TZ http_proxy all_proxy ALL_PROXY OMP_NUM_THREADS OMP_THREAD_LIMIT
   dir=$BATS_TEST_TMPDIR
   export HOME=$dir/home XDG_STATE_HOME=$dir/state XDG_RUNTIME_DIR=$dir/run LC_ALL=C.UTF-8
   mkdir -m 0700 "$HOME" "$XDG_STATE_HOME" "$XDG_RUNTIME_DIR"

@@ -455,7 +455,7 @@ TEST_CASE("ten thousand idle connections cost sockets: no threads, at most 4 KiB
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
   REQUIRE(limit.rlim_max >= 10'100);
-  const DaemonProcess daemon({"--workers", "1"});
+  const DaemonProcess daemon({"--workers", "1", "--sync", "normal"});  // sooner
   const pid_t worker = daemon.worker_pids().at(0);
   HttpSocket first(daemon.endpoint());
   REQUIRE(first.ask(increment()));

@@ -552,7 +552,7 @@ TEST_CASE("a commit that found no room is not found in the log later", "[sqlite]
 TEST_CASE("a commit whose place in the log's index has no room has not happened", "[sqlite]") {
   constexpr std::uint32_t kIndexed = 4'062;  // frames in the first part of the index
   const Place place;
-  const auto store = place.open();
+  const auto store = place.open(Sync::kNormal);  // sooner
   SQLite::Database reader(place.path(), SQLite::OPEN_READWRITE);
   SQLite::Statement reading(reader, "SELECT count(*) FROM counters");
   REQUIRE(reading.executeStep());  // so that the log cannot begin anew
