@@ -277,8 +277,13 @@ int open_as(sqlite3_vfs* system, const char* name, sqlite3_file* memory, const M
   return code;
 }
 
-int open_file(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int* opened) {
-  auto* system = static_cast<sqlite3_vfs*>(vfs->pAppData);
+sqlite3_vfs* system_vfs() {
+  static sqlite3_vfs* const system = sqlite3_vfs_find(nullptr);
+  return system;
+}
+
+int open_file(sqlite3_vfs*, const char* name, sqlite3_file* file, int flags, int* opened) {
+  sqlite3_vfs* const system = system_vfs();
   if ((flags & SQLITE_OPEN_MAIN_DB) != 0) {
     return open_as<Database>(system, name, file, database_methods, flags, opened);
   }
@@ -291,39 +296,13 @@ int open_file(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags,
   return code;
 }
 
-// What the system's VFS does.
-template <auto Method>
-struct ForwardVfs;
-template <class Returned, class... Arguments,
-          Returned (*sqlite3_vfs::*Method)(sqlite3_vfs*, Arguments...)>
-struct ForwardVfs<Method> {
-  static Returned call(sqlite3_vfs* vfs, Arguments... arguments) {
-    auto* system = static_cast<sqlite3_vfs*>(vfs->pAppData);
-    return (system->*Method)(system, arguments...);
-  }
-};
-template <auto Method>
-constexpr auto of_vfs = &ForwardVfs<Method>::call;
-
-sqlite3_vfs around(sqlite3_vfs& system) {
-  sqlite3_vfs vfs{};
-  vfs.iVersion = 1;
-  vfs.szOsFile = static_cast<int>(sizeof(Wal)) + system.szOsFile;
-  vfs.mxPathname = system.mxPathname;
+// The system's, which opens files in another way. Its other methods do not look at the VFS that
+// they are called with (os_unix.c).
+sqlite3_vfs make_vfs() {
+  sqlite3_vfs vfs = *system_vfs();
+  vfs.szOsFile += static_cast<int>(sizeof(Wal));
   vfs.zName = "counterd";
-  vfs.pAppData = &system;
   vfs.xOpen = &open_file;
-  vfs.xDelete = of_vfs<&sqlite3_vfs::xDelete>;
-  vfs.xAccess = of_vfs<&sqlite3_vfs::xAccess>;
-  vfs.xFullPathname = of_vfs<&sqlite3_vfs::xFullPathname>;
-  vfs.xDlOpen = of_vfs<&sqlite3_vfs::xDlOpen>;
-  vfs.xDlError = of_vfs<&sqlite3_vfs::xDlError>;
-  vfs.xDlSym = of_vfs<&sqlite3_vfs::xDlSym>;
-  vfs.xDlClose = of_vfs<&sqlite3_vfs::xDlClose>;
-  vfs.xRandomness = of_vfs<&sqlite3_vfs::xRandomness>;
-  vfs.xSleep = of_vfs<&sqlite3_vfs::xSleep>;
-  vfs.xCurrentTime = of_vfs<&sqlite3_vfs::xCurrentTime>;
-  vfs.xGetLastError = of_vfs<&sqlite3_vfs::xGetLastError>;
   return vfs;
 }
 
@@ -335,7 +314,7 @@ Database& database_of(sqlite3* connection) {
 }  // namespace
 
 const char* counterd_vfs() {
-  static sqlite3_vfs vfs = around(*sqlite3_vfs_find(nullptr));
+  static sqlite3_vfs vfs = make_vfs();
   [[maybe_unused]] static const int registered = sqlite3_vfs_register(&vfs, 0);
   return vfs.zName;
 }
