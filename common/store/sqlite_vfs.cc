@@ -18,10 +18,16 @@ namespace {
 // system VFS cannot write more than 131,071 at once: it takes the size modulo 131,072 (os_unix.c).
 constexpr std::size_t kMostGathered = 64 << 10;
 
+using Methods = sqlite3_io_methods;
+
+// SQLite provides the memory; in it the system's file follows ours.
+struct File : sqlite3_file {
+  sqlite3_file* system = nullptr;
+};
+
 struct Wal;
 
-// SQLite provides the memory; in it the system's file follows each of these.
-struct Database : sqlite3_file {
+struct Database : File {
   Wal* wal = nullptr;  // while it is open
   bool gathers = true;
   bool leaves_unsynced = false;
@@ -30,7 +36,7 @@ struct Database : sqlite3_file {
   int checkpoint_locks = 0;
 };
 
-struct Wal : sqlite3_file {
+struct Wal : File {
   Database* database = nullptr;
   std::vector<char> gathered;
   sqlite3_int64 offset = 0;  // of the first byte gathered
@@ -40,54 +46,39 @@ struct Wal : sqlite3_file {
   int failure = SQLITE_OK;
 };
 
-template <class File>
-sqlite3_file* system_file(sqlite3_file* file) {
-  return reinterpret_cast<sqlite3_file*>(static_cast<File*>(file) + 1);
+// A method that does what the system's does.
+template <auto Method, class... Arguments>
+auto forward(sqlite3_file* file, Arguments... arguments) {
+  sqlite3_file* const system = static_cast<File*>(file)->system;
+  return (system->pMethods->*Method)(system, arguments...);
 }
 
-// A method that does what the system's does.
-template <class File, auto Method>
-struct Forward;
-template <class File, class Returned, class... Arguments,
-          Returned (*sqlite3_io_methods::*Method)(sqlite3_file*, Arguments...)>
-struct Forward<File, Method> {
-  static Returned call(sqlite3_file* file, Arguments... arguments) {
-    sqlite3_file* system = system_file<File>(file);
-    return (system->pMethods->*Method)(system, arguments...);
-  }
-};
-
 // The system VFS reports a full disk as SQLITE_FULL, but an exhausted quota as an I/O error.
-template <class File>
 int write(sqlite3_file* file, const void* data, int size, sqlite3_int64 offset) {
-  const int code = Forward<File, &sqlite3_io_methods::xWrite>::call(file, data, size, offset);
+  const int code = forward<&Methods::xWrite>(file, data, size, offset);
   return code == SQLITE_IOERR_WRITE && errno == EDQUOT ? SQLITE_FULL : code;
 }
 
 int write_gathered(Wal& wal) {
   if (wal.gathered.empty()) return SQLITE_OK;
   const int code =
-      write<Wal>(&wal, wal.gathered.data(), static_cast<int>(wal.gathered.size()), wal.offset);
+      write(&wal, wal.gathered.data(), static_cast<int>(wal.gathered.size()), wal.offset);
   wal.gathered.clear();
   if (code != SQLITE_OK) wal.failure = code;
   return code;
 }
 
 // A method that first writes what was gathered.
-template <auto Method>
-struct WriteThen;
-template <class... Arguments, int (*sqlite3_io_methods::*Method)(sqlite3_file*, Arguments...)>
-struct WriteThen<Method> {
-  static int call(sqlite3_file* file, Arguments... arguments) {
-    const int code = write_gathered(*static_cast<Wal*>(file));
-    return code == SQLITE_OK ? Forward<Wal, Method>::call(file, arguments...) : code;
-  }
-};
+template <auto Method, class... Arguments>
+int write_then(sqlite3_file* file, Arguments... arguments) {
+  const int code = write_gathered(*static_cast<Wal*>(file));
+  return code == SQLITE_OK ? forward<Method>(file, arguments...) : code;
+}
 
 int write_wal(sqlite3_file* file, const void* data, int size, sqlite3_int64 offset) {
   Wal& wal = *static_cast<Wal*>(file);
   if (offset == 0) wal.begins_anew = true;
-  if (!wal.database->gathers) return write<Wal>(file, data, size, offset);
+  if (!wal.database->gathers) return write(file, data, size, offset);
   const auto* bytes = static_cast<const char*>(data);
   const auto end = wal.offset + static_cast<sqlite3_int64>(wal.gathered.size());
   if (offset != end || wal.gathered.size() + static_cast<std::size_t>(size) > kMostGathered) {
@@ -104,10 +95,9 @@ int write_wal(sqlite3_file* file, const void* data, int size, sqlite3_int64 offs
 }
 
 // The log is in doubt while the sync is under way, and if it fails.
-template <class File>
 int sync_in_doubt(Database& database, File& file, int flags) {
   const std::uint32_t begun = begin_sync(&database);
-  const int code = Forward<File, &sqlite3_io_methods::xSync>::call(&file, flags);
+  const int code = forward<&Methods::xSync>(&file, flags);
   if (code == SQLITE_OK) end_sync(&database, begun);
   return code;
 }
@@ -123,7 +113,7 @@ int sync_database_file(sqlite3_file* file, int flags) {
   // The system tells of a failure once: it would be believed.
   if (database.checkpoint_failure != SQLITE_OK) return database.checkpoint_failure;
   if (database.wal != nullptr) return sync_in_doubt(database, database, flags);
-  return Forward<Database, &sqlite3_io_methods::xSync>::call(file, flags);
+  return forward<&Methods::xSync>(file, flags);
 }
 
 // A checkpoint has written all that it moves, and told nobody yet.
@@ -149,7 +139,7 @@ int close_wal(sqlite3_file* file) {
   Wal& wal = *static_cast<Wal*>(file);
   write_gathered(wal);
   wal.database->wal = nullptr;
-  const int code = Forward<Wal, &sqlite3_io_methods::xClose>::call(file);
+  const int code = forward<&Methods::xClose>(file);
   wal.~Wal();
   return code;
 }
@@ -158,8 +148,7 @@ constexpr int kTake = SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE;
 constexpr int kRelease = SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE;
 
 int lock(Database& database, const ShmLocks& locks, int flags) {
-  return Forward<Database, &sqlite3_io_methods::xShmLock>::call(&database, locks.first, locks.count,
-                                                                flags);
+  return forward<&Methods::xShmLock>(&database, locks.first, locks.count, flags);
 }
 
 // The same for a lock that the connection may have already, `times` times: it goes with the last.
@@ -212,32 +201,23 @@ int control_database(sqlite3_file* file, int operation, void* argument) {
   Database& database = *static_cast<Database*>(file);
   if (operation == SQLITE_FCNTL_CKPT_START) database.checkpoint_failure = SQLITE_OK;
   if (operation == SQLITE_FCNTL_CKPT_DONE) sync_moved(database);
-  return Forward<Database, &sqlite3_io_methods::xFileControl>::call(file, operation, argument);
+  return forward<&Methods::xFileControl>(file, operation, argument);
 }
-
-template <auto Method>
-constexpr auto of_wal = &Forward<Wal, Method>::call;
-template <auto Method>
-constexpr auto of_database = &Forward<Database, Method>::call;
-template <auto Method>
-constexpr auto write_then = &WriteThen<Method>::call;
-
-using Methods = sqlite3_io_methods;
 
 const Methods wal_methods = {
     .iVersion = 1,
     .xClose = &close_wal,
-    .xRead = write_then<&Methods::xRead>,
+    .xRead = &write_then<&Methods::xRead>,
     .xWrite = &write_wal,
-    .xTruncate = write_then<&Methods::xTruncate>,
+    .xTruncate = &write_then<&Methods::xTruncate>,
     .xSync = &write_and_sync,
-    .xFileSize = write_then<&Methods::xFileSize>,
-    .xLock = of_wal<&Methods::xLock>,
-    .xUnlock = of_wal<&Methods::xUnlock>,
-    .xCheckReservedLock = of_wal<&Methods::xCheckReservedLock>,
-    .xFileControl = of_wal<&Methods::xFileControl>,
-    .xSectorSize = of_wal<&Methods::xSectorSize>,
-    .xDeviceCharacteristics = of_wal<&Methods::xDeviceCharacteristics>,
+    .xFileSize = &write_then<&Methods::xFileSize>,
+    .xLock = &forward<&Methods::xLock>,
+    .xUnlock = &forward<&Methods::xUnlock>,
+    .xCheckReservedLock = &forward<&Methods::xCheckReservedLock>,
+    .xFileControl = &forward<&Methods::xFileControl>,
+    .xSectorSize = &forward<&Methods::xSectorSize>,
+    .xDeviceCharacteristics = &forward<&Methods::xDeviceCharacteristics>,
     .xShmMap = nullptr,
     .xShmLock = nullptr,
     .xShmBarrier = nullptr,
@@ -248,31 +228,33 @@ const Methods wal_methods = {
 
 const Methods database_methods = {
     .iVersion = 3,  // that of the system's files (os_unix.c)
-    .xClose = of_database<&Methods::xClose>,
-    .xRead = of_database<&Methods::xRead>,
-    .xWrite = &write<Database>,
-    .xTruncate = of_database<&Methods::xTruncate>,
+    .xClose = &forward<&Methods::xClose>,
+    .xRead = &forward<&Methods::xRead>,
+    .xWrite = &write,
+    .xTruncate = &forward<&Methods::xTruncate>,
     .xSync = &sync_database_file,
-    .xFileSize = of_database<&Methods::xFileSize>,
-    .xLock = of_database<&Methods::xLock>,
-    .xUnlock = of_database<&Methods::xUnlock>,
-    .xCheckReservedLock = of_database<&Methods::xCheckReservedLock>,
+    .xFileSize = &forward<&Methods::xFileSize>,
+    .xLock = &forward<&Methods::xLock>,
+    .xUnlock = &forward<&Methods::xUnlock>,
+    .xCheckReservedLock = &forward<&Methods::xCheckReservedLock>,
     .xFileControl = &control_database,
-    .xSectorSize = of_database<&Methods::xSectorSize>,
-    .xDeviceCharacteristics = of_database<&Methods::xDeviceCharacteristics>,
-    .xShmMap = of_database<&Methods::xShmMap>,
+    .xSectorSize = &forward<&Methods::xSectorSize>,
+    .xDeviceCharacteristics = &forward<&Methods::xDeviceCharacteristics>,
+    .xShmMap = &forward<&Methods::xShmMap>,
     .xShmLock = &lock_shared_memory,
-    .xShmBarrier = of_database<&Methods::xShmBarrier>,
-    .xShmUnmap = of_database<&Methods::xShmUnmap>,
-    .xFetch = of_database<&Methods::xFetch>,
-    .xUnfetch = of_database<&Methods::xUnfetch>,
+    .xShmBarrier = &forward<&Methods::xShmBarrier>,
+    .xShmUnmap = &forward<&Methods::xShmUnmap>,
+    .xFetch = &forward<&Methods::xFetch>,
+    .xUnfetch = &forward<&Methods::xUnfetch>,
 };
 
-template <class File>
+template <class Ours>
 int open_as(sqlite3_vfs* system, const char* name, sqlite3_file* memory, const Methods& methods,
             int flags, int* opened_flags) {
-  auto* file = new (memory) File{};
-  const int code = system->xOpen(system, name, system_file<File>(memory), flags, opened_flags);
+  static_assert(sizeof(Ours) <= sizeof(Wal), "szOsFile has room for a Wal");
+  auto* file = new (memory) Ours{};
+  file->system = reinterpret_cast<sqlite3_file*>(file + 1);
+  const int code = system->xOpen(system, name, file->system, flags, opened_flags);
   if (code == SQLITE_OK) file->pMethods = &methods;
   return code;
 }
