@@ -205,14 +205,13 @@ void Connection::finish(std::uint64_t number, Answer answer) {
   const std::uint64_t index = number - first_number_;
   if (number < first_number_ || index >= exchanges_.size()) return;
   Exchange& exchange = exchanges_[index];
-  if (exchange.done) return;
+  if (exchange.response) return;
   complete(exchange, encode(exchange.call, answer, server_.figures()));
   send_when_answered();
 }
 
 void Connection::complete(Exchange& exchange, Response response) {
   exchange.response = std::move(response);
-  exchange.done = true;
   exchange.patience.reset();
   --unanswered_;
 }
@@ -221,7 +220,6 @@ void Connection::complete(Exchange& exchange, Response response) {
 void Connection::refuse(const Error& error, std::string_view request) {
   closing_ = true;
   Exchange& exchange = exchanges_.emplace_back();
-  exchange.done = true;
   exchange.call.head_only = request.starts_with("HEAD ");
   exchange.response = problem_response(error);
 }
@@ -243,7 +241,7 @@ void Connection::send_when_answered() {
     const After after = last && closing_    ? After::kClose
                         : exchange.http_1_0 ? After::kKeepAlive10
                                             : After::kKeepAlive;
-    append_bytes(output_, exchange.response, after, exchange.call.head_only);
+    append_bytes(output_, *exchange.response, after, exchange.call.head_only);
   }
   first_number_ += exchanges_.size();
   exchanges_.clear();

@@ -9,6 +9,7 @@
 #include <asio/steady_timer.hpp>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -72,8 +73,7 @@ class Connection : public Waiter,
   struct Exchange {
     Call call;
     bool http_1_0 = false;
-    bool done = false;
-    Response response;
+    std::optional<Response> response = {};              // nothing: not yet
     std::unique_ptr<asio::steady_timer> patience = {};  // for a probe
   };
 
