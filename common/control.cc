@@ -42,8 +42,8 @@ void from_json(const Json& json, WorkerState& state) {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WorkerInfo, pid, slot, state, since_ms)
 // A daemon of another version may say less.
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(DaemonInfo, pid, ready, stopping, settings,
-                                                addresses, wanted, workers)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(DaemonInfo, pid, ready, stopping, settings, wanted,
+                                                workers)
 
 namespace {
 
@@ -108,7 +108,7 @@ Result<DaemonInfo> decode_control_reply(std::string_view line) {
                    escape_controls(error->at("message").get<std::string>())};
     }
     auto info = document.get<DaemonInfo>();
-    if (info.addresses.empty()) return senseless;
+    if (info.pid == 0) return senseless;
     return info;
   } catch (const Json::exception&) {
     return senseless;

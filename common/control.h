@@ -2,9 +2,8 @@
 //
 // A Unix stream socket of the supervisor, for its own user and root (by the peer's credentials).
 // One request and one reply per connection, each one JSON object on one line:
-//   {"command":"workers"}            {"pid":…,"ready":…,"stopping":…,"settings":[…],
-//                                     "addresses":[…],"wanted":…,"workers":[{"pid":…,
-//                                     "slot":…,"state":…,"since_ms":…}]}
+//   {"command":"workers"}            {"pid":…,"ready":…,"stopping":…,"settings":[…],"wanted":…,
+//                                     "workers":[{"pid":…,"slot":…,"state":…,"since_ms":…}]}
 //   {"command":"scale","workers":4}  the same, once the number is adopted
 //   {"command":"stop"}               the same
 // The connection is closed then, but by a daemon that is stopping only when it has ended.
@@ -41,11 +40,10 @@ struct WorkerInfo {
 
 struct DaemonInfo {
   int pid = 0;
-  bool ready = false;                  // every worker serves, and its store has answered it once
-  bool stopping = false;               // it ends, and takes no more connections
-  std::vector<std::string> settings;   // how it serves, as `counterd --check-config` prints it
-  std::vector<std::string> addresses;  // as to_url() gives them; at least one
-  int wanted = 0;                      // number of workers it is to have
+  bool ready = false;                 // every worker serves, and its store has answered it once
+  bool stopping = false;              // it ends, and takes no more connections
+  std::vector<std::string> settings;  // how it serves, as `counterd --check-config` prints it
+  int wanted = 0;                     // number of workers it is to have
   std::vector<WorkerInfo> workers;
 };
 

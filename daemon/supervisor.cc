@@ -266,7 +266,6 @@ DaemonInfo Supervisor::info() const {
   info.stopping = workers_.is_draining();
   info.ready = !info.stopping && workers_.all_ready();
   info.settings = options_.settings;
-  for (const Endpoint& endpoint : workers_.endpoints()) info.addresses.push_back(to_url(endpoint));
   info.wanted = workers_.wanted();
   info.workers = workers_.workers();
   return info;

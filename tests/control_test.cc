@@ -17,7 +17,6 @@ DaemonInfo some_daemon() {
   info.pid = 7;
   info.ready = true;
   info.settings = {"sync = \"normal\""};
-  info.addresses = {"http://127.0.0.1:4747", "unix:/run/x"};
   info.wanted = 1;
   info.workers = {{8, 0, WorkerState::kReady, 1'700'000'000'000}};
   return info;
@@ -28,7 +27,6 @@ TEST_CASE("a daemon's answer reads as it was written") {
   REQUIRE(read);
   CHECK(read->pid == 7);
   CHECK(read->settings == some_daemon().settings);
-  CHECK(read->addresses == some_daemon().addresses);
   REQUIRE(read->workers.size() == 1);
   CHECK(read->workers[0].state == WorkerState::kReady);
 }
@@ -49,11 +47,7 @@ TEST_CASE("what the daemon is asked reads as it was written, and is refused if i
 }
 
 TEST_CASE("a daemon's answer that lacks something is refused") {
-  DaemonInfo homeless = some_daemon();
-  homeless.addresses.clear();
-  for (const std::string& line :
-       {encode(homeless), std::string("{}"), std::string("[]"), std::string(), std::string("null"),
-        std::string(R"({"error":{}})"), std::string(R"({"error":1})")}) {
+  for (const char* line : {"{}", "[]", "", "null", R"({"error":{}})", R"({"error":1})"}) {
     INFO(line);
     const Result<DaemonInfo> read = decode_control_reply(line);
     REQUIRE_FALSE(read);

@@ -1414,7 +1414,7 @@ while True:
     try:
         connection.recv(4096)
         connection.sendall(json.dumps({"pid": os.getpid(), "ready": True, "stopping": False, "settings": [],
-            "addresses": ["http://192.0.2.1:1"], "wanted": 1, "workers": []}).encode() + b"\n")
+            "wanted": 1, "workers": []}).encode() + b"\n")
     except ConnectionError:
         pass
     connection.close()'
