@@ -74,6 +74,42 @@ Result<UniqueFd> take_over_descriptor(int fd) {
   return UniqueFd(fd);
 }
 
+Result<Listeners> open_listeners(const DaemonOptions& options) {
+  const EndingAtOnce ending;
+  Result<Listeners> listeners = Listeners::from_systemd();
+  if (listeners && listeners->endpoints().empty()) listeners = Listeners::open(options.listen);
+  if (!listeners) return listeners;
+  const std::vector<int> sockets = listeners->sockets_of(0);
+  if (std::find(sockets.begin(), sockets.end(), options.ready_fd) == sockets.end()) {
+    return listeners;
+  }
+  return Error{Code::kConfig, "--ready-fd: descriptor " + std::to_string(options.ready_fd) +
+                                  " is a socket from systemd; name another one"};
+}
+
+// For the listening addresses `bound`. The first worker to be ready may create the database. Both
+// setups now: descriptors may be short when a worker becomes ready.
+Result<WorkerProgram> worker_program(const DaemonOptions& options,
+                                     const std::vector<Endpoint>& bound) {
+  UniqueFd binary(open("/proc/self/exe", O_PATH | O_CLOEXEC));  // may be executable only
+  if (!binary) return system_error(Code::kIo, "cannot open /proc/self/exe", errno);
+  WorkerSetup setup;
+  setup.store = options.store;
+  setup.store.key_lifetime += longest_hold_up(setup.store.timeout);
+  setup.store.empty_wal = true;
+  setup.api = {sender_rules(options.allowed_hosts, options.listen, bound),
+               options.allow_get_writes};
+  setup.max_connections = static_cast<std::size_t>(options.max_connections);
+  setup.drain_timeout = options.drain_timeout;
+  setup.store.create = true;
+  Result<UniqueFd> first = write_setup(setup);
+  if (!first) return first.error();
+  setup.store.create = false;  // a database that is missing later has been lost
+  Result<UniqueFd> rest = write_setup(setup);
+  if (!rest) return rest.error();
+  return WorkerProgram{std::move(binary), std::move(*first), std::move(*rest)};
+}
+
 std::string text_of(const std::vector<Endpoint>& endpoints) {
   std::string text;
   for (const Endpoint& endpoint : endpoints) text += (text.empty() ? "" : ", ") + to_url(endpoint);
@@ -83,65 +119,23 @@ std::string text_of(const std::vector<Endpoint>& endpoints) {
 }  // namespace
 
 Result<Supervisor> Supervisor::open(DaemonOptions options) {
-  Supervisor supervisor(std::move(options));
-  if (const Result<void> set_up = supervisor.set_up(); !set_up) return set_up.error();
-  return supervisor;
-}
-
-Result<void> Supervisor::set_up() {
   raise_descriptor_limit();
-  Result<UniqueFd> ready = take_over_descriptor(options_.ready_fd);
+  Result<UniqueFd> ready = take_over_descriptor(options.ready_fd);
   if (!ready) return ready.error();
-  ready_ = std::move(*ready);
   Result<UniqueFd> signals = take_over_signals();
   if (!signals) return signals.error();
-  signals_ = std::move(*signals);
-  Result<Listeners> listeners = open_listeners();
+  Result<Listeners> listeners = open_listeners(options);
   if (!listeners) return listeners.error();
   Result<ControlServer> control = ControlServer::open(listeners->endpoints());
   if (!control) return control.error();
-  control_ = std::move(*control);
-  Result<WorkerProgram> program = worker_program(listeners->endpoints());
+  Result<WorkerProgram> program = worker_program(options, listeners->endpoints());
   if (!program) return program.error();
-  workers_ = WorkerPool(std::move(*listeners), std::move(*program), options_.workers,
-                        options_.drain_timeout);
+  WorkerPool workers(std::move(*listeners), std::move(*program), options.workers,
+                     options.drain_timeout);
   // It must remain possible to remove the caller's folder and to unmount its disk.
   if (chdir("/") != 0) return system_error(Code::kIo, "cannot change to the folder /", errno);
-  return {};
-}
-
-Result<Listeners> Supervisor::open_listeners() const {
-  const EndingAtOnce ending;
-  Result<Listeners> listeners = Listeners::from_systemd();
-  if (listeners && listeners->endpoints().empty()) listeners = Listeners::open(options_.listen);
-  if (!listeners) return listeners;
-  const std::vector<int> sockets = listeners->sockets_of(0);
-  if (std::find(sockets.begin(), sockets.end(), options_.ready_fd) == sockets.end()) {
-    return listeners;
-  }
-  return Error{Code::kConfig, "--ready-fd: descriptor " + std::to_string(options_.ready_fd) +
-                                  " is a socket from systemd; name another one"};
-}
-
-// Both setups now: descriptors may be short when a worker becomes ready.
-Result<WorkerProgram> Supervisor::worker_program(const std::vector<Endpoint>& bound) const {
-  UniqueFd binary(::open("/proc/self/exe", O_PATH | O_CLOEXEC));  // may be executable only
-  if (!binary) return system_error(Code::kIo, "cannot open /proc/self/exe", errno);
-  WorkerSetup setup;
-  setup.store = options_.store;
-  setup.store.key_lifetime += longest_hold_up(setup.store.timeout);
-  setup.store.empty_wal = true;
-  setup.api = {sender_rules(options_.allowed_hosts, options_.listen, bound),
-               options_.allow_get_writes};
-  setup.max_connections = static_cast<std::size_t>(options_.max_connections);
-  setup.drain_timeout = options_.drain_timeout;
-  setup.store.create = true;
-  Result<UniqueFd> first = write_setup(setup);
-  if (!first) return first.error();
-  setup.store.create = false;  // a database that is missing later has been lost
-  Result<UniqueFd> rest = write_setup(setup);
-  if (!rest) return rest.error();
-  return WorkerProgram{std::move(binary), std::move(*first), std::move(*rest)};
+  return Supervisor(std::move(options), std::move(*ready), std::move(*signals), std::move(*control),
+                    std::move(workers));
 }
 
 int Supervisor::run() {

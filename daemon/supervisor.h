@@ -7,13 +7,10 @@
 // is ignored. A configuration error of a worker may end the daemon with 78.
 #pragma once
 
-#include <vector>
-
 #include "common/control.h"
 #include "common/deadline.h"
 #include "common/unique_fd.h"
 #include "daemon/control_server.h"
-#include "daemon/listeners.h"
 #include "daemon/notify.h"
 #include "daemon/options.h"
 #include "daemon/worker_pool.h"
@@ -32,12 +29,14 @@ class Supervisor {
   int run();
 
  private:
-  explicit Supervisor(DaemonOptions options) : options_(std::move(options)) {}
+  Supervisor(DaemonOptions options, UniqueFd ready, UniqueFd signals, ControlServer control,
+             WorkerPool workers)
+      : options_(std::move(options)),
+        workers_(std::move(workers)),
+        control_(std::move(control)),
+        signals_(std::move(signals)),
+        ready_(std::move(ready)) {}
 
-  Result<void> set_up();
-  Result<Listeners> open_listeners() const;
-  // For the listening addresses `bound`: the first worker to be ready may create the database.
-  Result<WorkerProgram> worker_program(const std::vector<Endpoint>& bound) const;
   void wait();
   int milliseconds_to_wait() const;
   void take_signals();

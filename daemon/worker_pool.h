@@ -39,7 +39,6 @@ class WorkerPool {
   // How long beyond its own drain timeout a worker may take before it is killed.
   static constexpr std::chrono::milliseconds kKillPatience{2'000};
 
-  WorkerPool() = default;
   // Of `wanted` workers, 1 to kMaxWorkers; those that are to end may take `drain_timeout`.
   WorkerPool(Listeners listeners, WorkerProgram program, int wanted,
              std::chrono::milliseconds drain_timeout);
@@ -111,8 +110,8 @@ class WorkerPool {
 
   Listeners listeners_;
   WorkerProgram program_;
-  std::size_t wanted_ = 0;
-  std::chrono::milliseconds drain_timeout_{0};
+  std::size_t wanted_;
+  std::chrono::milliseconds drain_timeout_;
   std::vector<Slot> slots_;
   std::vector<Worker> leaving_;  // while another one already has their slot
   bool first_ready_ = false;     // one worker has served
