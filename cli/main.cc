@@ -40,31 +40,34 @@ constexpr std::array kCommands = {
     Command{"stop", "end this host's daemon in good order", add_stop, true},
 };
 
-// The global options as they are given, before they are checked.
+// A global option with a value, as it is given, before it is checked.
+struct Word {
+  std::string source;  // the option or, if it comes from the environment, the variable
+  std::optional<std::string> text = {};
+};
+
 struct Words {
-  std::optional<std::string> server, store, timeout, sync, redis_prefix, redis_password_file;
+  Word server{"--server"}, store{"--store"}, timeout{"--timeout"}, sync{"--sync"},
+      redis_prefix{"--redis-prefix"}, redis_password_file{"--redis-password-file"};
   bool require_durable = false;
-  // Where these come from: the option, or the variable of the environment.
-  std::string server_name = "--server", store_name = "--store", timeout_name = "--timeout",
-              sync_name = "--sync";
 };
 
 void add_globals(CLI::App& app, Words& words, Globals& globals) {
-  app.add_option("--server", words.server,
+  app.add_option("--server", words.server.text,
                  "http://HOST:PORT or unix:PATH (default: http://127.0.0.1:4747)")
       ->type_name("URL");
-  app.add_option("--store", words.store,
+  app.add_option("--store", words.store.text,
                  "work without a daemon: sqlite:PATH, redis://HOST[:PORT] or redis+unix://PATH")
       ->type_name("URL")
       ->excludes("--server");
-  app.add_option("--timeout", words.timeout, "longest wait (default: 5s; stop: 30s)")
+  app.add_option("--timeout", words.timeout.text, "longest wait (default: 5s; stop: 30s)")
       ->type_name("TIME");
-  app.add_option("--sync", words.sync, "with --store sqlite: full or normal (default: full)")
+  app.add_option("--sync", words.sync.text, "with --store sqlite: full or normal (default: full)")
       ->type_name("full|normal");
-  app.add_option("--redis-prefix", words.redis_prefix,
+  app.add_option("--redis-prefix", words.redis_prefix.text,
                  "with --store redis: begins every key (default: counterd:)")
       ->type_name("TEXT");
-  app.add_option("--redis-password-file", words.redis_password_file,
+  app.add_option("--redis-password-file", words.redis_password_file.text,
                  "with --store redis: file whose first line is the password")
       ->type_name("FILE");
   app.add_flag("--require-durable", words.require_durable,
@@ -76,73 +79,67 @@ void add_globals(CLI::App& app, Words& words, Globals& globals) {
 
 // The first option that only a store has a use for; empty if there is none.
 std::string option_of_store(const Words& words) {
-  if (words.sync) return "--sync";
-  if (words.redis_prefix) return "--redis-prefix";
-  if (words.redis_password_file) return "--redis-password-file";
+  for (const Word* word : {&words.sync, &words.redis_prefix, &words.redis_password_file}) {
+    if (word->text) return word->source;
+  }
   return words.require_durable ? "--require-durable" : "";
 }
 
 // What the flags leave open comes from the environment. A server or a store on the command line
 // beats both in the environment, where a store beats a server, unless the command asks a daemon.
 void read_environment(Words& words, bool asks_daemon) {
-  const auto take = [](std::optional<std::string>& word, const char* name) {
-    std::string value = environment(name);
-    const bool taken = !word && !value.empty();
-    if (taken) word = std::move(value);
-    return taken;
+  const auto take = [](Word& word, const char* name) {
+    const std::string value = environment(name);
+    if (!word.text && !value.empty()) word = {name, value};
   };
-  if (!words.server && !asks_daemon && take(words.store, "COUNTERCTL_STORE")) {
-    words.store_name = "COUNTERCTL_STORE";
-  }
-  if (!words.store && take(words.server, "COUNTERCTL_SERVER")) {
-    words.server_name = "COUNTERCTL_SERVER";
-  }
-  if (take(words.timeout, "COUNTERCTL_TIMEOUT")) words.timeout_name = "COUNTERCTL_TIMEOUT";
-  if (take(words.sync, "COUNTERCTL_SYNC")) words.sync_name = "COUNTERCTL_SYNC";
+  if (!words.server.text && !asks_daemon) take(words.store, "COUNTERCTL_STORE");
+  if (!words.store.text) take(words.server, "COUNTERCTL_SERVER");
+  take(words.timeout, "COUNTERCTL_TIMEOUT");
+  take(words.sync, "COUNTERCTL_SYNC");
   take(words.redis_prefix, "COUNTERCTL_REDIS_PREFIX");
   take(words.redis_password_file, "COUNTERCTL_REDIS_PASSWORD_FILE");
 }
 
 Result<void> check_store(const Words& words, Globals& globals) {
-  const Result<Sync> sync = words.sync ? parse_sync(*words.sync) : Sync::kFull;
-  if (!sync) return Error{Code::kUsage, words.sync_name + ": " + sync.error().message};
-  const std::string prefix = words.redis_prefix.value_or(globals.store.redis_prefix);
+  const Result<Sync> sync = words.sync.text ? parse_sync(*words.sync.text) : Sync::kFull;
+  if (!sync) return Error{Code::kUsage, words.sync.source + ": " + sync.error().message};
+  const std::string prefix = words.redis_prefix.text.value_or(globals.store.redis_prefix);
   if (const Result<void> checked = check_redis_prefix(prefix); !checked) {
     return Error{Code::kUsage, checked.error().message};
   }
-  if (!words.store) return {};
-  if (const auto location = parse_store_url(*words.store); !location) {
-    return Error{Code::kUsage, words.store_name + ": " + location.error().message};
+  if (!words.store.text) return {};
+  if (const auto location = parse_store_url(*words.store.text); !location) {
+    return Error{Code::kUsage, words.store.source + ": " + location.error().message};
   }
-  globals.store.url = *words.store;
+  globals.store.url = *words.store.text;
   globals.store.sync = *sync;
   globals.store.redis_prefix = prefix;
-  globals.store.redis_password_file = words.redis_password_file.value_or("");
+  globals.store.redis_password_file = words.redis_password_file.text.value_or("");
   globals.store.require_durable = words.require_durable;
   return {};
 }
 
 // Reads the environment too; refuses options on the command line that would be ignored.
 Result<void> check_globals(Words& words, bool asks_daemon, Globals& globals) {
-  if (asks_daemon && words.store) {
+  if (asks_daemon && words.store.text) {
     return Error{Code::kUsage,
                  "--store is for commands that count; name a daemon with --server (and the store "
                  "of a new one after --, as in: counterctl spawn -- --store URL)"};
   }
   const std::string ignored = option_of_store(words);
   read_environment(words, asks_daemon);
-  if (!words.store && !ignored.empty()) {
+  if (!words.store.text && !ignored.empty()) {
     return Error{Code::kUsage, ignored +
                                    " is for --store alone: a daemon has its own settings (those of "
                                    "a new one come after --: counterctl spawn -- FLAG...)"};
   }
-  globals.server_given = words.server.has_value();
+  globals.server_given = words.server.text.has_value();
   const Result<Endpoint> server =
-      parse_server(words.server.value_or(std::string(kDefaultEndpoint)));
-  if (!server) return Error{Code::kUsage, words.server_name + ": " + server.error().message};
+      parse_server(words.server.text.value_or(std::string(kDefaultEndpoint)));
+  if (!server) return Error{Code::kUsage, words.server.source + ": " + server.error().message};
   globals.server = *server;
-  if (words.timeout) {
-    const auto timeout = parse_duration(*words.timeout, words.timeout_name);
+  if (words.timeout.text) {
+    const auto timeout = parse_duration(*words.timeout.text, words.timeout.source);
     if (!timeout) return timeout.error();
     globals.timeout = *timeout;
     globals.timeout_given = true;
