@@ -37,6 +37,18 @@ SocketName::~SocketName() {
   if (is_ours) unlink(path_.c_str());
 }
 
+UnixListener listen_unix(const std::string& path, int backlog) {
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const sockaddr_un address = unix_address(path);
+  if (!socket ||
+      bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    return {UniqueFd(), std::nullopt, errno};
+  }
+  SocketName name(path);
+  if (listen(socket.get(), backlog) != 0) return {UniqueFd(), std::nullopt, errno};
+  return {std::move(socket), std::move(name), 0};
+}
+
 bool is_of_user_or_root(int connection) {
   ucred peer{};
   socklen_t size = sizeof peer;

@@ -1,10 +1,12 @@
-// Unix sockets: their addresses, as the system calls take them, and connecting to one.
+// Unix sockets: their addresses, as the system calls take them, listening on one, and connecting to
+// one.
 #pragma once
 
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/un.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -30,6 +32,17 @@ class SocketName {
   dev_t device_ = 0;
   ino_t inode_ = 0;
 };
+
+// A listening socket, which does not block, and its name, or why there is none (an errno value).
+struct UnixListener {
+  UniqueFd socket;
+  std::optional<SocketName> name = {};
+  int failure = 0;
+};
+
+// Makes a socket at `path`, where there must be nothing, and listens on it. REQUIRES: `path` has at
+// most kMaxSocketPath bytes
+UnixListener listen_unix(const std::string& path, int backlog);
 
 // Whether the other side of a connection is a process of this user or of root.
 bool is_of_user_or_root(int connection);

@@ -19,11 +19,11 @@ using std::chrono::steady_clock;
 // How long nobody is accepted where there are no descriptors for them: the socket stays ready.
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
-// With the text of errno. A shortage may pass by itself.
-Error cannot_make(const std::string& path) {
-  const bool passes = is_shortage(errno);
+// A shortage may pass by itself.
+Error cannot_make(const std::string& path, int failure) {
+  const bool passes = is_shortage(failure);
   Error error = system_error(passes ? Code::kIo : Code::kConfig,
-                             "cannot make the control socket " + path, errno);
+                             "cannot make the control socket " + path, failure);
   if (!passes) error.message += kNameAnotherPlace;
   return error;
 }
@@ -73,18 +73,10 @@ Result<ControlServer> ControlServer::open(const std::vector<Endpoint>& endpoints
                                       std::string(kNameAnotherPlace)};
     }
     if (const Result<void> unused = check_unused(path, endpoint); !unused) return unused.error();
-    const sockaddr_un address = unix_address(path);
     unlink(path.c_str());
-    UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    if (!socket) return cannot_make(path);
-    if (bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-      return cannot_make(path);
-    }
-    SocketName name(path);
-    if (listen(socket.get(), static_cast<int>(kMaxControlConnections)) != 0) {
-      return cannot_make(path);
-    }
-    server.listening_.push_back({std::move(socket), std::move(name)});
+    UnixListener listener = listen_unix(path, static_cast<int>(kMaxControlConnections));
+    if (!listener.socket) return cannot_make(path, listener.failure);
+    server.listeners_.push_back(std::move(listener));
   }
   return server;
 }
@@ -95,8 +87,8 @@ void ControlServer::add_to(std::vector<pollfd>& polled) const {
                     [](const Connection& connection) { return connection.kept; }));
   const bool room = connections_.size() - kept < kMaxControlConnections &&
                     kept < kMaxControlWaiters && !accepts_from_;
-  for (const Listening& listening : listening_) {
-    if (room) polled.push_back({listening.socket.get(), POLLIN, 0});
+  for (const UnixListener& listener : listeners_) {
+    if (room) polled.push_back({listener.socket.get(), POLLIN, 0});
   }
   for (const Connection& connection : connections_) {
     // Of one that is kept only the end matters, which poll() reports unasked.
@@ -110,13 +102,13 @@ void ControlServer::serve(const std::vector<pollfd>& polled, const Handler& hand
     const bool done = is_ready(polled, it->socket.get()) && !serve_connection(*it, handler);
     it = done ? connections_.erase(it) : std::next(it);
   }
-  for (const Listening& listening : listening_) {
-    if (is_ready(polled, listening.socket.get())) accept(listening);
+  for (const UnixListener& listener : listeners_) {
+    if (is_ready(polled, listener.socket.get())) accept(listener);
   }
 }
 
-void ControlServer::accept(const Listening& listening) {
-  UniqueFd socket(accept4(listening.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+void ControlServer::accept(const UnixListener& listener) {
+  UniqueFd socket(accept4(listener.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!socket) {
     if (is_shortage(errno)) accepts_from_ = steady_clock::now() + kAcceptPause;
     return;

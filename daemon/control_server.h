@@ -37,10 +37,6 @@ class ControlServer {
   Time next_deadline() const;
 
  private:
-  struct Listening {
-    UniqueFd socket;
-    SocketName name;
-  };
   struct Connection {
     UniqueFd socket;
     std::string input;
@@ -48,11 +44,11 @@ class ControlServer {
     bool kept = false;  // answered, and open until the end
   };
 
-  void accept(const Listening& listening);
+  void accept(const UnixListener& listener);
   // False: the connection is done with.
   bool serve_connection(Connection& connection, const Handler& handler);
 
-  std::vector<Listening> listening_;
+  std::vector<UnixListener> listeners_;
   std::list<Connection> connections_;
   std::optional<Time> accepts_from_;  // while nobody is accepted
 };

@@ -188,17 +188,11 @@ Result<Listeners> Listeners::open(const std::vector<Endpoint>& endpoints) {
 Result<void> Listeners::open_unix(const Endpoint& endpoint) {
   const UniqueFd lock = lock_folder(endpoint.path);
   remove_if_stale(endpoint.path);
-  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!socket) return cannot_listen(endpoint, errno);
-  const sockaddr_un address = unix_address(endpoint.path);
   const mode_t mask = umask(0117);  // for the owner and the group
-  const int bound = bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
-  const int failure = errno;
+  auto [socket, name, failure] = listen_unix(endpoint.path, kBacklog);
   umask(mask);
-  if (bound != 0) return cannot_listen(endpoint, failure);
-  SocketName name(endpoint.path);
-  if (listen(socket.get(), kBacklog) != 0) return cannot_listen(endpoint, errno);
-  names_.push_back(std::move(name));
+  if (!socket) return cannot_listen(endpoint, failure);
+  names_.push_back(std::move(*name));
   endpoints_.push_back(endpoint);
   shared_.push_back(std::move(socket));
   return {};
