@@ -6,29 +6,9 @@
 
 load environment
 
-open_http() {
-  start_daemon --store "sqlite:$dir/http.db"
-  place=(--server "$url")
-}
-
-open_redis() {
-  start_redis
-  start_daemon --store "redis+unix://$redis_socket"
-  place=(--server "$url")
-}
-
-open_sqlite() {
-  place=(--store "sqlite:$dir/direct.db")
-}
-
 # Runs the function on empty counters: of daemons on both engines, and of a store without one.
 for_each_place() {
-  local name
-  for name in http redis sqlite; do
-    echo "place: $name"
-    "open_$name"
-    "$1"
-  done
+  for_places "http unix sqlite" "$1"
 }
 
 # batch TEXT OPTION...

@@ -76,36 +76,6 @@ for_both_ways() {
   for_places "http sqlite" "$1"
 }
 
-for_places() {
-  local name
-  for name in $1; do
-    echo "place: $name"
-    "open_$name"
-    "$2"
-  done
-}
-
-open_http() {
-  start_daemon --store "sqlite:$dir/http.db"
-  place=(--server "$url")
-}
-
-open_unix() {
-  start_redis
-  start_daemon --listen "unix:$dir/daemon.sock" --store "redis+unix://$redis_socket" \
-    --redis-prefix of-a-daemon:
-  place=(--server "unix:$dir/daemon.sock")
-}
-
-open_sqlite() {
-  place=(--store "sqlite:$dir/direct.db")
-}
-
-open_redis() {
-  [[ -S $dir/redis.sock ]] || start_redis
-  place=(--store "redis+unix://$redis_socket")
-}
-
 assert_prints() {
   local wanted=$1
   shift

@@ -5,8 +5,8 @@
 # polls for the thing itself under a deadline. A missing tool fails the test that needs it.
 
 # shellcheck shell=bash
-# The variables that tests read, and the ones that bats sets.
-# shellcheck disable=SC2034,SC2154
+# The variables that tests read, the ones that bats sets, and the arguments that tests give.
+# shellcheck disable=SC2034,SC2154,SC2119,SC2120
 
 bats_require_minimum_version 1.5.0
 
@@ -293,6 +293,38 @@ while True:
 # counterctl with the options in the array `place`.
 ctl() {
   "$counterctl" "${place[@]}" "$@"
+}
+
+# for_places "NAME..." FUNCTION: runs it in each place, on empty counters: http and unix are those of
+# a daemon, on SQLite and on Redis; sqlite and redis those of a store without one.
+for_places() {
+  local name
+  for name in $1; do
+    echo "place: $name"
+    "open_$name"
+    "$2"
+  done
+}
+
+open_http() {
+  start_daemon --store "sqlite:$dir/http.db"
+  place=(--server "$url")
+}
+
+open_unix() {
+  start_redis
+  start_daemon --listen "unix:$dir/daemon.sock" --store "redis+unix://$redis_socket" \
+    --redis-prefix of-a-daemon:
+  place=(--server "unix:$dir/daemon.sock")
+}
+
+open_sqlite() {
+  place=(--store "sqlite:$dir/direct.db")
+}
+
+open_redis() {
+  [[ -S $dir/redis.sock ]] || start_redis
+  place=(--store "redis+unix://$redis_socket")
 }
 
 # http METHOD TARGET [CURL OPTION...]: prints the status of the reply; its body is in $dir/body.
