@@ -1,7 +1,6 @@
 #include "tests/redis_server.h"
 
 #include <fcntl.h>
-#include <hiredis/hiredis.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/prctl.h>
@@ -20,6 +19,7 @@
 #include <utility>
 
 #include "common/process.h"
+#include "common/store/redis_connection.h"
 #include "common/unique_fd.h"
 
 namespace counterd {
@@ -29,10 +29,7 @@ constexpr std::chrono::seconds kStartTimeout{20};
 constexpr int kPollIntervalMs = 2;
 constexpr int kStartAttempts = 5;  // another process may take the port that was found free
 
-struct FreeContext {
-  void operator()(redisContext* context) const { redisFree(context); }
-};
-using Context = std::unique_ptr<redisContext, FreeContext>;
+using Context = std::unique_ptr<redisContext, FreeRedisContext>;
 
 [[noreturn]] void fail(const std::string& what) {
   throw std::system_error(errno, std::generic_category(), what);
@@ -66,7 +63,7 @@ std::string as_text(const redisReply& reply) {
       return text;
     }
     default:
-      return {reply.str, static_cast<std::size_t>(reply.len)};
+      return std::string(text_of(reply));
   }
 }
 
@@ -77,12 +74,10 @@ std::string run_on(redisContext* context, const std::vector<std::string>& argume
     values.push_back(argument.data());
     lengths.push_back(argument.size());
   }
-  auto* reply = static_cast<redisReply*>(
-      redisCommandArgv(context, static_cast<int>(values.size()), values.data(), lengths.data()));
-  if (reply == nullptr) throw std::runtime_error(std::string("redis: ") + context->errstr);
-  std::string text = as_text(*reply);
-  freeReplyObject(reply);
-  return text;
+  const RedisReply reply(static_cast<redisReply*>(
+      redisCommandArgv(context, static_cast<int>(values.size()), values.data(), lengths.data())));
+  if (!reply) throw std::runtime_error(std::string("redis: ") + context->errstr);
+  return as_text(*reply);
 }
 
 Context connect_to(const std::string& path) {
