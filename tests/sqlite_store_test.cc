@@ -1,5 +1,6 @@
 // What the sqlite engine promises beyond the contract: its turn, its file, its log, and what it
 // refuses. Tampering is done with SQLite's own interface, as another program would.
+#include <SQLiteCpp/SQLiteCpp.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sqlite3.h>
@@ -59,31 +60,16 @@ class Place : public SqlitePlace {
 // Another program's connection.
 class Foreigner {
  public:
-  explicit Foreigner(const std::string& path) {
-    if (sqlite3_open(path.c_str(), &handle_) != SQLITE_OK) fail();
+  explicit Foreigner(const std::string& path)
+      : database_(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE) {
     // Like a careful one, so that what a test sees of the log is the engine's doing.
-    sqlite3_db_config(handle_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+    sqlite3_db_config(database_.getHandle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
   }
-  Foreigner(const Foreigner&) = delete;
-  Foreigner& operator=(const Foreigner&) = delete;
-  ~Foreigner() { sqlite3_close(handle_); }
-
-  void run(const std::string& sql) {
-    if (sqlite3_exec(handle_, sql.c_str(), nullptr, nullptr, nullptr) != SQLITE_OK) fail();
-  }
-  std::string ask(const std::string& sql) {
-    std::string answer;
-    const auto take = [](void* to, int, char** values, char**) {
-      *static_cast<std::string*>(to) = values[0] == nullptr ? "" : values[0];
-      return 0;
-    };
-    if (sqlite3_exec(handle_, sql.c_str(), take, &answer, nullptr) != SQLITE_OK) fail();
-    return answer;
-  }
+  void run(const std::string& sql) { database_.exec(sql); }
+  std::string ask(const std::string& sql) { return database_.execAndGet(sql).getString(); }
 
  private:
-  [[noreturn]] void fail() { throw std::runtime_error(sqlite3_errmsg(handle_)); }
-  sqlite3* handle_ = nullptr;
+  SQLite::Database database_;
 };
 
 mode_t mode_of(const std::string& path) {
