@@ -43,8 +43,8 @@ std::size_t steps_that_fit(const std::vector<Step>& steps) {
 }
 
 // The answer to a question that is not an operation.
-Answer ask(Store& store, const std::variant<ListQuery, Probe>& question, Deadline deadline) {
-  if (const auto* list = std::get_if<ListQuery>(&question)) return store.list(*list, deadline);
+Answer ask(Store& store, const std::optional<ListQuery>& list, Deadline deadline) {
+  if (list) return store.list(*list, deadline);
   const Result<void> answers = store.probe(deadline);
   return answers ? Result<StoreStatus>(store.status()) : Result<StoreStatus>(answers.error());
 }
@@ -136,7 +136,7 @@ bool Batcher::submit(Question question, std::shared_ptr<Waiter> waiter, std::uin
     const std::uint64_t not_before = taken_ + waiting_.steps.size();
     queries_.push_back({std::move(*query), std::move(ticket), not_before});
   } else {
-    queries_.push_back({Probe{}, std::move(ticket), 0});
+    queries_.push_back({std::nullopt, std::move(ticket), 0});
   }
   return true;
 }
@@ -187,17 +187,16 @@ void Batcher::serve() {
 bool Batcher::is_due(const Query& query) const {
   if (query.not_before > taken_) return false;
   const std::vector<Ticket>& tickets = waiting_.tickets;
-  return std::holds_alternative<Probe>(query.question) ||
-         std::none_of(tickets.begin(), tickets.end(),
-                      [&](const Ticket& ticket) { return ticket.waiter == query.ticket.waiter; });
+  return !query.list || std::none_of(tickets.begin(), tickets.end(), [&](const Ticket& ticket) {
+    return ticket.waiter == query.ticket.waiter;
+  });
 }
 
 void Batcher::serve_query(const Query& query) {
   // All at once: probes that nobody waits for any more then hold up nobody when the store hangs.
-  const bool probes = std::holds_alternative<Probe>(query.question);
-  const std::vector<Ticket> others = probes ? take_probes() : std::vector<Ticket>();
+  const std::vector<Ticket> others = query.list ? std::vector<Ticket>() : take_probes();
   const Deadline deadline = steady_clock::now() + timeout_;
-  Answer answer = stand_in_.cover([&] { return ask(*store_, query.question, deadline); });
+  Answer answer = stand_in_.cover([&] { return ask(*store_, query.list, deadline); });
   log(health_.note_read(failure_of(answer), steady_clock::now()));
   for (const Ticket& other : others) deliver(other, answer);
   deliver(query.ticket, std::move(answer));
@@ -206,8 +205,7 @@ void Batcher::serve_query(const Query& query) {
 // Takes out all waiting probes.
 std::vector<Batcher::Ticket> Batcher::take_probes() {
   const auto probes = std::stable_partition(
-      queries_.begin(), queries_.end(),
-      [](const Query& query) { return !std::holds_alternative<Probe>(query.question); });
+      queries_.begin(), queries_.end(), [](const Query& query) { return query.list.has_value(); });
   std::vector<Ticket> tickets;
   for (auto probe = probes; probe != queries_.end(); ++probe) {
     tickets.push_back(std::move(probe->ticket));

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "common/deadline.h"
@@ -68,7 +69,7 @@ class Batcher {
   };
   // A question that is not an operation; it is put to the store by itself.
   struct Query {
-    std::variant<ListQuery, Probe> question;
+    std::optional<ListQuery> list;  // nothing: a probe
     Ticket ticket;
     std::uint64_t not_before = 0;  // waits until taken_ has reached this
   };
