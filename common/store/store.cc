@@ -8,17 +8,6 @@
 #include "common/store/engines.h"
 
 namespace counterd {
-namespace {
-
-void change(Store& store, std::span<Step> batch, Deadline deadline) {
-  if (const Result<void> turn = store.take_turn(deadline); !turn) {
-    fail_batch(batch, turn.error());
-    return;
-  }
-  apply_in_turn(store, batch, deadline);
-}
-
-}  // namespace
 
 Result<std::unique_ptr<Store>> open_store(const StoreOptions& options) {
   const Result<StoreLocation> location = parse_store_url(options.url);
@@ -51,10 +40,12 @@ void apply_in_turn(Store& store, std::span<Step> batch, Deadline deadline) {
 }
 
 void run_batch(Store& store, std::span<Step> batch, Deadline deadline) {
-  if (needs_turn(batch)) {
-    change(store, batch, deadline);
-  } else {
+  if (!needs_turn(batch)) {
     store.apply(batch, deadline);
+  } else if (const Result<void> turn = store.take_turn(deadline); !turn) {
+    fail_batch(batch, turn.error());
+  } else {
+    apply_in_turn(store, batch, deadline);
   }
   store.tidy();
 }
