@@ -181,8 +181,8 @@ class Batch {
   // So that there is a line for each operation.
   static std::string refusal_line(const Operation& operation, const Outcome& outcome) {
     std::string line = R"({"name":")" + operation.name + R"(","type":")" +
-                       problem_type(refusal_code(operation, outcome)) + R"(","detail":)";
-    append_json_string(line, explain(operation, outcome));
+                       problem_type(refusal_code(operation, outcome)) + '"';
+    append_json_member(line, "detail", explain(operation, outcome));
     append_bound(line, operation, outcome);
     return line + "}";
   }

@@ -71,8 +71,8 @@ void print_daemon(const Globals& globals, const std::string& url, const std::str
                   const std::string& note) {
   std::string line = url;
   if (globals.json) {
-    line = R"({"url":)";
-    append_json_string(line, url);
+    line = "{";
+    append_json_member(line, "url", url);
     line += members + "}";
   }
   print_line(globals, line);
@@ -81,8 +81,8 @@ void print_daemon(const Globals& globals, const std::string& url, const std::str
 
 void print_started(const Globals& globals, const Started& started, const std::string& log_path) {
   const std::string pid = std::to_string(started.pid);
-  std::string members = R"(,"pid":)" + pid + R"(,"log":)";
-  append_json_string(members, log_path);
+  std::string members = R"(,"pid":)" + pid;
+  append_json_member(members, "log", log_path);
   print_daemon(globals, started.url, members,
                "counterd is ready, pid " + pid + ", log " + log_path);
 }

@@ -5,18 +5,15 @@ namespace counterd {
 namespace {
 
 std::string json_of(const CountersStatus& status) {
-  std::string line = R"({"place":)";
-  append_json_string(line, status.place);
-  line += R"(,"version":)";
-  append_json_string(line, status.version);
+  std::string line = "{";
+  append_json_member(line, "place", status.place);
+  append_json_member(line, "version", status.version);
   line += R"(,"store":)";
   if (!status.store) return line + "null}";
-  line += R"({"engine":)";
-  append_json_string(line, status.store->engine);
-  line += R"(,"location":)";
-  append_json_string(line, status.store->location);
-  line += R"(,"durability":)";
-  append_json_string(line, status.store->durability);
+  line += '{';
+  append_json_member(line, "engine", status.store->engine);
+  append_json_member(line, "location", status.store->location);
+  append_json_member(line, "durability", status.store->durability);
   return line + "}}";
 }
 

@@ -135,6 +135,12 @@ void append_json_string(std::string& out, std::string_view text) {
   out += Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+void append_json_member(std::string& out, std::string_view name, std::string_view text) {
+  if (!out.ends_with('{')) out += ',';
+  out.append("\"").append(name).append("\":");
+  append_json_string(out, text);
+}
+
 std::string json_string_member(std::string_view text, std::string_view name) {
   const Json document = Json::parse(text.begin(), text.end(), nullptr, false);
   if (!document.is_object()) return {};

@@ -30,6 +30,9 @@ Result<FlatObject> parse_object_with_list(std::string_view text, std::string_vie
 // Appends `text` as a JSON string. Bytes that are not UTF-8 become U+FFFD.
 void append_json_string(std::string& out, std::string_view text);
 
+// Appends a member of an object whose value is a string, after a comma unless it is the first.
+void append_json_member(std::string& out, std::string_view name, std::string_view text);
+
 // The value of the member `name` of the object `text`, if it is a string; empty otherwise. For
 // replies, whose form the server chose.
 std::string json_string_member(std::string_view text, std::string_view name);

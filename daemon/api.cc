@@ -181,24 +181,19 @@ Response encode_list(const Call&, const Answer& answer, const Figures&) {
   return json_response(std::move(body));
 }
 
-// `"version":"…"`
-std::string version_member() {
-  std::string member = R"("version":)";
-  append_json_string(member, kVersion);
-  return member;
-}
-
 Response encode_status(const Call&, const Answer& answer, const Figures& figures) {
   const auto& status = std::get<Result<StoreStatus>>(answer);
   if (!status) {
-    return problem_response({Code::kUnavailable, status.error().message}, "," + version_member());
+    std::string version;
+    append_json_member(version, "version", kVersion);
+    return problem_response({Code::kUnavailable, status.error().message}, version);
   }
-  std::string body = "{" + version_member() + R"(,"store":{"engine":)";
-  append_json_string(body, status->engine);
-  body += R"(,"location":)";
-  append_json_string(body, status->location);
-  body += R"(,"durability":)";
-  append_json_string(body, status->durability);
+  std::string body = "{";
+  append_json_member(body, "version", kVersion);
+  body += R"(,"store":{)";
+  append_json_member(body, "engine", status->engine);
+  append_json_member(body, "location", status->location);
+  append_json_member(body, "durability", status->durability);
   body += R"(},"worker":{"pid":)" + std::to_string(figures.pid) + R"(,"slot":)" +
           std::to_string(figures.slot) + R"(,"started_at":")" +
           format_timestamp(figures.started_at_ms) + R"(","connections":)" +

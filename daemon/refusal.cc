@@ -58,10 +58,7 @@ Problem problem_of(const Operation& operation, const Outcome& outcome) {
       ""};
   if (index) problem.members = R"(,"index":)" + std::to_string(*index);
   append_bound(problem.members, one, its);
-  if (!its.window.empty()) {
-    problem.members += R"(,"window":)";
-    append_json_string(problem.members, its.window);
-  }
+  if (!its.window.empty()) append_json_member(problem.members, "window", its.window);
   return problem;
 }
 

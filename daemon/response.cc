@@ -82,8 +82,8 @@ std::string problem_document(const Error& error, std::string_view members) {
   const CodeInfo& info = code_info(error.code);
   std::string document = R"({"type":")" + problem_type(error.code) + R"(","title":")" +
                          std::string(info.title) + R"(","status":)" +
-                         std::to_string(info.http_status) + R"(,"detail":)";
-  append_json_string(document, error.message);
+                         std::to_string(info.http_status);
+  append_json_member(document, "detail", error.message);
   return document.append(members).append("}");
 }
 

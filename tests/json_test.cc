@@ -187,6 +187,13 @@ TEST_CASE("a JSON string holds whatever it was given", "[json]") {
   CHECK(out == "x\"y\"");
 }
 
+TEST_CASE("a member comes after a comma unless it is the first", "[json]") {
+  std::string out = "{";
+  append_json_member(out, "a", "{");
+  append_json_member(out, "b", "\"");
+  CHECK(out == R"({"a":"{","b":"\"")");
+}
+
 TEST_CASE("a string member is found, anything else is empty", "[json]") {
   CHECK(json_string_member(R"({"a":"b","c":{"a":"x"}})", "a") == "b");
   CHECK(json_string_member(R"({"a":5})", "a").empty());
