@@ -183,10 +183,7 @@ std::vector<pid_t> DaemonProcess::worker_pids() const {
 }
 
 std::string DaemonProcess::log() const {
-  std::ifstream file(directory_ / "log");
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
+  return contents_of(directory_ / "log");
 }
 
 }  // namespace counterd

@@ -11,8 +11,6 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <fstream>
-#include <iterator>
 #include <memory>
 #include <stdexcept>
 #include <system_error>
@@ -214,8 +212,7 @@ void RedisServer::end(int signal) {
 }
 
 std::string RedisServer::log() const {
-  std::ifstream file(directory_ / "redis.log");
-  return {std::istreambuf_iterator<char>(file), {}};
+  return contents_of(directory_ / "redis.log");
 }
 
 std::string RedisServer::command(const std::vector<std::string>& arguments,

@@ -73,8 +73,7 @@ long resident(pid_t pid) {
 
 // Of the processor, in hundredths of a second.
 long ticks_of(pid_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-  std::string text((std::istreambuf_iterator<char>(file)), {});
+  const std::string text = contents_of("/proc/" + std::to_string(pid) + "/stat");
   std::istringstream fields(text.substr(text.rfind(')') + 1));
   std::vector<std::string> words((std::istream_iterator<std::string>(fields)), {});
   return std::stol(words.at(11)) + std::stol(words.at(12));

@@ -6,7 +6,6 @@
 
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <memory>
 
 #include "tests/catch.h"
@@ -40,10 +39,7 @@ struct Place {
   // Opens the database, and closes it again.
   std::string ask(const std::string& sql) const { return Client(path).ask(sql); }
   void count() const { ask("UPDATE t SET n = n + 1"); }
-  std::string wal_bytes() const {
-    std::ifstream file(log, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
-  }
+  std::string wal_bytes() const { return contents_of(log); }
   void write_wal(const std::string& bytes) const { std::ofstream(log, std::ios::binary) << bytes; }
 
   TemporaryDirectory directory;

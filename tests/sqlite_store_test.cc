@@ -17,7 +17,6 @@
 #include <fstream>
 #include <functional>
 #include <future>
-#include <iterator>
 #include <thread>
 #include <utility>
 
@@ -76,11 +75,6 @@ mode_t mode_of(const std::string& path) {
   struct stat found {};
   if (stat(path.c_str(), &found) != 0) throw std::runtime_error("no " + path);
   return found.st_mode & 07777;
-}
-
-std::string contents_of(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 void write_file(const std::string& path, const std::string& text) {

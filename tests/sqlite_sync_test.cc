@@ -47,10 +47,7 @@ class ForgetfulDisk {
   bool is_of(int fd) const {
     return std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd)) == file_;
   }
-  void keep() {
-    std::ifstream file(file_, std::ios::binary);
-    bytes_.assign(std::istreambuf_iterator<char>(file), {});
-  }
+  void keep() { bytes_ = counterd::contents_of(file_); }
   void forget() const {
     const auto size = std::filesystem::file_size(file_);
     std::string bytes = bytes_;

@@ -1,10 +1,13 @@
-// A folder for one test, under $TMPDIR or /tmp, removed with all that is in it.
+// A folder for one test, under $TMPDIR or /tmp, removed with all that is in it; and what a file
+// holds.
 #pragma once
 
 #include <stdlib.h>
 
 #include <cerrno>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <system_error>
 
@@ -32,5 +35,11 @@ class TemporaryDirectory {
  private:
   std::string path_;  // mode 0700
 };
+
+// Empty if there is no such file.
+inline std::string contents_of(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
 
 }  // namespace counterd
