@@ -72,7 +72,7 @@ inline constexpr const char* kClearLine = "\r\x1b[K";
 void print_message(const std::string& message);
 
 // Flushes what has been printed so far. kIo: some of it, or of what was printed before, cannot be
-// written; then nothing more ever can, and going on would be in vain.
+// written; then nothing more ever can, and there is no use in going on.
 Result<void> flush_output();
 
 }  // namespace counterd

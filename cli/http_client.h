@@ -1,6 +1,6 @@
 // HTTP/1.1 as far as counterctl speaks it: one request after another on a connection that is kept
 // open, and answers with a Content-Length. Not a library's client, because counterctl is started
-// afresh for each count: loading and setting up one with its TLS takes longer than counting.
+// for each count: loading and setting up one with its TLS takes longer than counting.
 #pragma once
 
 #include <cstddef>

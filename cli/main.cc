@@ -21,7 +21,7 @@ struct Command {
   const char* name;
   const char* help;
   Run (*add)(CLI::App& app);
-  bool asks_daemon = false;  // a store is none of its business
+  bool asks_daemon = false;  // and never a store
 };
 
 constexpr std::array kCommands = {

@@ -8,7 +8,7 @@ namespace counterd {
 
 Run add_scale(CLI::App& app) {
   auto number = std::make_shared<std::optional<std::string>>();
-  app.add_option("workers", *number, "how many workers there shall be, 1 to 256")->type_name("N");
+  app.add_option("workers", *number, "the number of workers, 1 to 256")->type_name("N");
   return [number](const Globals& globals) -> Result<void> {
     if (!*number) return Error{Code::kUsage, "the number of workers is missing"};
     const Result<int> workers = parse_workers(**number, "number of workers");

@@ -151,7 +151,7 @@ Result<void> spawn(Globals globals, const Words& given, int workers, bool unless
     const int more = unless_running ? 0 : std::max(workers, 1);
     if (daemon) return add_workers_to(globals, *daemon, *settings, more);
     if (daemon.error().code == Code::kOverloaded) return daemon.error();
-    // Which settings that one has is not known: it will not do where some are asked for.
+    // Its settings are not known: where some are asked for, it is not accepted.
     if (unless_running && given.empty() && is_served(*endpoint, globals.deadline)) {
       print_daemon(globals, to_url(*endpoint), "",
                    "counterd serves already, by no control socket of this user");

@@ -1,4 +1,4 @@
-// Calendar windows: a counter with one starts afresh when the next one begins, by the clocks of a
+// Calendar windows: a counter with one starts again when the next one begins, by the clocks of a
 // time zone.
 //
 // The rules of time zones are those of the system's tz database (package tzdata), as it was when

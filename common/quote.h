@@ -13,7 +13,7 @@ std::string quote_for_people(std::string_view text);
 
 // `text`, which others chose, with its control characters escaped, for the same reason, except
 // those in `kept`. Those of ISO 6429 beyond ASCII are escaped too (U+0080 to U+009F in UTF-8):
-// terminals heed them.
+// terminals obey them.
 std::string escape_controls(std::string_view text, std::string_view kept = "");
 
 }  // namespace counterd

@@ -12,8 +12,8 @@ namespace counterd {
 Result<std::string> state_directory();
 
 // The same, and creates it, for its owner alone, if it is missing; systemd's is there already.
-// kConfig, also if it cannot be created, or is another user's, or that user's link; root's will do.
-// $STATE_DIRECTORY may be anybody's.
+// kConfig, also if it cannot be created, or if it, or the link to it, belongs to another user; root
+// is accepted as its owner. $STATE_DIRECTORY may be anybody's.
 Result<std::string> make_state_directory();
 
 }  // namespace counterd

@@ -284,7 +284,7 @@ Found find_route(std::string_view method, std::string_view path, const ApiOption
   return found;
 }
 
-// `allowed`: as of Found.
+// `allowed`: see Found.
 Response no_route(const std::string& allowed) {
   if (allowed.empty()) return problem_response({Code::kNoRoute, "there is nothing at this path"});
   Response response = problem_response({Code::kMethodNotAllowed, "this path knows " + allowed});

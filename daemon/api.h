@@ -46,8 +46,8 @@ struct Decoded {
 // What the request asks, or its refusal: never fails.
 Decoded decode(const RequestHead& head, std::string_view body, const ApiOptions& options);
 
-// The response to a request that decode() did not refuse; of HEAD as of GET. REQUIRES: `answer` is
-// of the question's kind
+// The response to a request that decode() did not refuse; to HEAD the same as to GET. REQUIRES:
+// `answer` is of the question's kind
 Response encode(const Call& call, const Answer& answer, const Figures& figures);
 
 }  // namespace counterd

@@ -243,8 +243,8 @@ void Batcher::serve_batch() {
 bool Batcher::take_turn() {
   const Deadline until =
       std::min(steady_clock::now() + kTurnPatience, waiting_.tickets.front().deadline);
-  const Deadline mended = steady_clock::now() + timeout_;
-  Result<void> turn = stand_in_.cover([&] { return store_->take_turn(until, mended); });
+  const Deadline recovered = steady_clock::now() + timeout_;
+  Result<void> turn = stand_in_.cover([&] { return store_->take_turn(until, recovered); });
   // What was held up for longer, as by a disk that stood still, may be a copy whose key is
   // forgotten by now.
   if (turn && steady_clock::now() > waiting_.tickets.front().deadline + timeout_) {

@@ -55,8 +55,8 @@ class Connection : public Waiter,
   void on_ready(std::uint32_t events) override;
   void finish(std::uint64_t number, Answer answer) override;
 
-  // Closes, an idle connection as of end_if_silent(); if a request is being received, it is
-  // answered before, with `why`.
+  // Closes; an idle connection as end_if_silent() does. If a request is being received, it is
+  // answered first, with `why`.
   void cut_off(const Error& why);
   // Ends the connection after what it has already asked; at once if it has asked nothing and either
   // has been served before or the drain is late.

@@ -35,7 +35,7 @@ class Gathering {
   std::optional<Deadline> last_ones_end_;  // of the wait for the rest; set when most have come
   bool waited_ = false;                    // whether most of them were waited for
   std::size_t skip_ = 0;                   // how many of the next batches begin without waiting
-  std::size_t skipped_ = 0;                // what skip_ was last set to, after waiting in vain
+  std::size_t skipped_ = 0;                // what skip_ was last set to, after a useless wait
 };
 
 }  // namespace counterd

@@ -36,7 +36,7 @@ class Listeners {
   // listening sockets, or a Unix socket without a path.
   static Result<Listeners> from_systemd();
 
-  // Creates the sockets of the next slot (errors as of open()), or removes those of the last. The
+  // Creates the sockets of the next slot (errors: as open()), or removes those of the last. The
   // last may be removed only when nothing uses them any more.
   Result<void> add_slot();
   void remove_slot();

@@ -131,7 +131,7 @@ void Server::admit(UniqueFd socket) {
   place->connection->start();
 }
 
-// Why connections have to wait; not each time that it is tried anew.
+// Why connections have to wait; not again at each attempt.
 void Server::log_rarely(std::string_view message) {
   const Time now = steady_clock::now();
   if (now < next_log_) return;

@@ -57,7 +57,7 @@ class WorkerPool {
   // number is the wanted one then.
   Result<void> adjust();
 
-  // 1 to kMaxWorkers; errors as of adjust().
+  // 1 to kMaxWorkers. Errors: as adjust().
   Result<void> resize(int wanted);
   void set_ready() { was_ready_ = true; }
   // Stops listening, and tells all workers to end. Nothing is started from now on.

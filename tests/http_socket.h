@@ -55,7 +55,7 @@ class HttpSocket {
   std::string input_;
 };
 
-// A whole request with Host, and with Content-Length where there is a body or the method is POST.
+// A whole request with Host, and with Content-Length where there is a body.
 std::string request(std::string_view method, std::string_view target, std::string_view body = {},
                     std::string_view fields = {});
 

@@ -8,7 +8,7 @@
 #include "tests/catch.h"
 
 int main(int argc, char** argv) {
-  // As both programs do: a peer that is gone shall be an error, not the end of the process.
+  // As both programs do: a peer that is gone is an error, not the end of the process.
   std::signal(SIGPIPE, SIG_IGN);
   return Catch::Session().run(argc, argv);
 }

@@ -17,7 +17,7 @@ using std::chrono::steady_clock;
 constexpr std::string_view kNoAnswer = "no answer in time";
 
 // How often an answer is read on, which hiredis does up to 16 KiB at a time: those of the script
-// and its lists have less than 1 MiB, and a hostile server's shall not fill the memory.
+// and its lists have less than 1 MiB, and those of a hostile server must not fill the memory.
 constexpr int kMostReads = 4'096;
 
 timeval time_left(Deadline deadline) {

@@ -43,10 +43,10 @@ class SqliteStore final : public Store {
   SqliteStore& operator=(const SqliteStore&) = delete;
   ~SqliteStore() override;
 
-  // Errors as of SqliteDatabase::open(). REQUIRES: nothing is open yet
+  // Errors: as SqliteDatabase::open(). REQUIRES: nothing is open yet
   Result<void> open(Deadline deadline);
 
-  Result<void> take_turn(Deadline deadline, Deadline mended) override;
+  Result<void> take_turn(Deadline deadline, Deadline recovered) override;
   void yield_turn() override;
   void apply(std::span<Step> batch, Deadline deadline) override;
   void make_durable(std::span<Step> batch) override;
@@ -91,12 +91,12 @@ SqliteStore::~SqliteStore() {
   turn_.yield();
 }
 
-Result<void> SqliteStore::take_turn(Deadline deadline, Deadline mended) {
+Result<void> SqliteStore::take_turn(Deadline deadline, Deadline recovered) {
   if (const Result<void> turn = turn_.take(deadline); !turn) return turn.error();
   if (!database_.must_recover()) return {};
-  Result<void> recovered = database_.recover(mended);
-  if (!recovered) turn_.yield();
-  return recovered;
+  Result<void> done = database_.recover(recovered);
+  if (!done) turn_.yield();
+  return done;
 }
 
 void SqliteStore::yield_turn() {

@@ -55,7 +55,7 @@ class SqliteDatabase {
   // Whether an error has left in doubt what is shown, so that recover() is due before anything
   // else.
   bool must_recover() const { return must_recover_; }
-  // Errors as of open(). REQUIRES: the turn is held
+  // Errors: as open(). REQUIRES: the turn is held
   Result<void> recover(Deadline deadline);
   // kUnavailable: what the files hold must not be used.
   Result<void> check_files() const;
@@ -66,7 +66,7 @@ class SqliteDatabase {
   // the turn.
   void set_deadline(Deadline deadline) { deadline_ = deadline; }
 
-  // Begin a transaction. Errors as of check_version(). REQUIRES, to write: the turn is held
+  // Begin a transaction. Errors: as check_version(). REQUIRES, to write: the turn is held
   Result<void> begin_to_write();
   Result<void> begin_to_read();
   // Ends a transaction that has only read. Throws SQLite::Exception.

@@ -103,7 +103,8 @@ void end_sync(sqlite3_file* database, std::uint32_t begun);
 bool is_damaged(sqlite3* connection);
 void mark_damaged(sqlite3* connection);
 
-// Whether a sync is under way, or one that failed or never ended has not been mended.
+// Whether a sync is under way, or has failed or never ended, and nobody has recovered the log
+// since.
 bool is_in_doubt(sqlite3* connection);
 // From now on the log is in doubt.
 void doubt_wal(sqlite3* connection);

@@ -27,12 +27,12 @@
 // member of a kAll is refused, kMissing included, nothing of the group is applied.
 //
 // Ends: a counter that has an end is missing everywhere from that moment on (redis: a millisecond
-// later), and the next change that creates it starts it afresh. An increment with a lifetime sets
+// later), and the next change that creates it starts a new one. An increment with a lifetime sets
 // the end of a counter that it creates and, if it renews, of any; nothing else moves an end, and a
 // reset leaves it. The clock is the system clock (sqlite: of this process; redis: of the server);
 // if it jumps back, counters that have not left the store yet are there again. When a counter was
 // created and updated is told by the clock of the process that did so. Counters that have
-// ended leave the store bit by bit, with later changes.
+// ended are removed from the store a few at a time, with later changes.
 //
 // Windows: a counter that an increment with a window creates ends when that window does, as
 // window_end() of calendar.h says, and each increment that names the window reports when. What
@@ -146,10 +146,11 @@ class Store {
   virtual ~Store() = default;
 
   // Waits until `deadline` at the latest for the right to change the store, which one Store has at
-  // a time, and then mends what a failure has left in doubt, until `mended` at the latest. The turn
-  // is not held on kOverloaded: another one has it, or (redis) `deadline` has passed; and on the
-  // errors of open_store(): it cannot be mended. If a process dies, its turn is free again.
-  virtual Result<void> take_turn(Deadline deadline, Deadline mended) = 0;
+  // a time, and then, if a failure has left the store in doubt, recovers it, until `recovered` at
+  // the latest. The turn is not held on kOverloaded: another one has it, or (redis) `deadline` has
+  // passed; nor on the errors of open_store(): the store cannot be recovered. If a process dies,
+  // its turn is free again.
+  virtual Result<void> take_turn(Deadline deadline, Deadline recovered) = 0;
   Result<void> take_turn(Deadline deadline) { return take_turn(deadline, deadline); }
 
   // Gives the turn back. REQUIRES: the turn is held
@@ -173,7 +174,7 @@ class Store {
   // held
   virtual void tidy() = 0;
 
-  // One page of counters, one snapshot. Errors as of probe().
+  // One page of counters, one snapshot. Errors: as probe().
   virtual Result<ListPage> list(const ListQuery& query, Deadline deadline) = 0;
 
   // Whether the store answers now. kUnavailable, or kConfig if only another configuration can
