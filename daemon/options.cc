@@ -106,7 +106,7 @@ Result<void> set_all(DaemonOptions& options, const Sources& sources) {
 
 // Nothing: it is another store. REQUIRES: parse_store_url() accepts it
 std::optional<SqliteLocation> sqlite_location(const std::string& store_url) {
-  const StoreLocation location = parse_store_url(store_url).value();
+  const StoreLocation location = *parse_store_url(store_url);
   const auto* sqlite = std::get_if<SqliteLocation>(&location);
   return sqlite == nullptr ? std::nullopt : std::optional(*sqlite);
 }
@@ -168,7 +168,7 @@ Result<void> fill_in_defaults(DaemonOptions& options, bool check_only) {
   }
   if (options.workers == 0) options.workers = default_workers(options.store.url);
   if (options.listen.empty()) {
-    options.listen.push_back(parse_endpoint(kDefaultEndpoint).value());
+    options.listen.push_back(*parse_endpoint(kDefaultEndpoint));
   }
   if (options.store.redis_password_file.empty()) {
     options.store.redis_password_file = password_credential();

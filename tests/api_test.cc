@@ -309,7 +309,7 @@ TEST_CASE("an increment has a window of the calendar, by default of the server's
   };
   CHECK_FALSE(window_of("").has_value());
   CHECK(window_of("?per=day") ==
-        Window{Period::kDay, std::string(canonical_timezone(system_timezone().value()))});
+        Window{Period::kDay, std::string(canonical_timezone(*system_timezone()))});
   CHECK(window_of("?per=week&timezone=Asia/Tokyo") == Window{Period::kWeek, "Asia/Tokyo"});
   CHECK(window_of("?per=hour&timezone=Etc%2FGMT%2B5") == Window{Period::kHour, "Etc/GMT+5"});
   for (const char* bad : {"?per=", "?per=decade", "?per=Day", "?timezone=UTC",

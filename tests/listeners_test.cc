@@ -57,7 +57,7 @@ std::vector<std::size_t> reached(const Listeners& listeners, std::size_t slots) 
 }
 
 Listeners listeners_with(std::size_t slots) {
-  Listeners listeners = std::move(Listeners::open({{"127.0.0.1", 0, ""}}).value());
+  Listeners listeners = std::move(*Listeners::open({{"127.0.0.1", 0, ""}}));
   while (slots-- > 1) REQUIRE(listeners.add_slot());
   return listeners;
 }

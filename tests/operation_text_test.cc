@@ -9,7 +9,7 @@ using namespace counterd;
 namespace {
 
 Result<Operation> read(std::string_view json) {
-  return read_operation(parse_flat_object(json).value());
+  return read_operation(*parse_flat_object(json));
 }
 
 Code code_of(std::string_view json) {
