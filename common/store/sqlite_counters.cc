@@ -89,18 +89,15 @@ SqliteCounters::Row& SqliteCounters::find(const std::string& name) {
   const auto [found, fresh] = rows_.try_emplace(name);
   Row& row = found->second;
   if (row.in_batch) return row;
-  if (fresh) {
-    row.name = &found->first;
-    read(row);
-  }
+  if (fresh) read(name, row);
   row.counter.exists = row.stored && !has_passed(row.counter.expires_at_ms, now_ms_);
   row.in_batch = true;
-  batch_.push_back(&row);
+  batch_.push_back(&*found);
   return row;
 }
 
-void SqliteCounters::read(Row& row) {
-  select_.bindNoCopy(1, *row.name);
+void SqliteCounters::read(const std::string& name, Row& row) {
+  select_.bindNoCopy(1, name);
   if (select_.executeStep()) {
     row.stored = true;
     row.counter.value = select_.getColumn(0).getInt64();
@@ -120,19 +117,20 @@ std::string SqliteCounters::read_window(const std::string& name) {
 }
 
 void SqliteCounters::write() {
-  for (const Row* row : batch_) {
-    const bool differs = row->counter.changed && (row->counter.exists || row->stored);
+  for (const Rows::value_type* entry : batch_) {
+    const auto& [name, row] = *entry;
+    const bool differs = row.counter.changed && (row.counter.exists || row.stored);
     if (!differs) continue;
-    row->counter.exists ? write(*row) : erase(*row->name);
+    row.counter.exists ? write(name, row) : erase(name);
   }
   sweep();
 }
 
-void SqliteCounters::write(const Row& row) {
+void SqliteCounters::write(const std::string& name, const Row& row) {
   const Counter& counter = row.counter;
   const bool updates = row.stored && counter.keeps_end;
   SQLite::Statement& statement = updates ? update_ : upsert_;
-  statement.bindNoCopy(1, *row.name);
+  statement.bindNoCopy(1, name);
   statement.bind(2, counter.value);
   statement.bind(4, counter.updated_at_ms);
   if (!updates) {
@@ -174,15 +172,16 @@ void SqliteCounters::sweep() {
 }
 
 void SqliteCounters::end(std::uint32_t version) {
-  for (Row* row : batch_) {
+  for (Rows::value_type* entry : batch_) {
+    auto& [name, row] = *entry;
     // A counter with an end may leave the table unnoticed, when it is swept.
-    if (row->counter.expires_at_ms != 0) {
-      rows_.erase(rows_.find(*row->name));
+    if (row.counter.expires_at_ms != 0) {
+      rows_.erase(rows_.find(name));
       continue;
     }
-    row->stored = row->counter.exists;
-    row->counter.keeps_end = true;
-    row->in_batch = row->counter.changed = false;
+    row.stored = row.counter.exists;
+    row.counter.keeps_end = true;
+    row.in_batch = row.counter.changed = false;
   }
   batch_.clear();
   version_ = version;

@@ -46,17 +46,17 @@ class SqliteCounters {
  private:
   struct Row {
     Counter counter;
-    const std::string* name = nullptr;
     bool stored = false;    // in the table, when the batch began
     bool in_batch = false;  // the batch is about it
   };
+  using Rows = std::unordered_map<std::string, Row>;  // by name
 
   Outcome apply_group(const Operation& group);
   Counter& load(const Operation& operation);
   Row& find(const std::string& name);
-  void read(Row& row);
+  void read(const std::string& name, Row& row);
   std::string read_window(const std::string& name);
-  void write(const Row& row);
+  void write(const std::string& name, const Row& row);
   void bind_end(SQLite::Statement& statement, const Counter& counter);
   void erase(const std::string& name);
   void sweep();
@@ -64,12 +64,12 @@ class SqliteCounters {
 
   SQLite::Statement select_, select_window_, update_, upsert_, erase_, list_, sweep_;
 
-  std::unordered_map<std::string, Row> rows_;
+  Rows rows_;
   std::optional<std::uint32_t> version_;  // of the data that rows_ reflects
   Time next_sweep_;
 
   // Of the batch.
-  std::vector<Row*> batch_;
+  std::vector<Rows::value_type*> batch_;
   std::int64_t now_ms_ = 0;
   std::int64_t ends_set_ = 0;  // counters that it wrote and that have an end
 };
