@@ -161,10 +161,7 @@ std::optional<std::uint64_t> remaining(const Operation& operation, std::int64_t 
 }
 
 Outcome failed(const Error& error) {
-  Outcome outcome;
-  outcome.code = error.code;
-  outcome.detail = error.message;
-  return outcome;
+  return {.code = error.code, .detail = error.message};
 }
 
 std::int64_t applied_by(const Operation& operation, const Outcome& outcome) {

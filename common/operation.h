@@ -136,8 +136,8 @@ struct Outcome {
   // Of a store: kOk, kMissing, kOutOfRange, kBeyondBound, kOtherWindow, kClocksApart, kKeyReused,
   // kTooManyKeys, kStoreFull, kUnavailable, kUnknown. Of a daemon that was asked: any.
   Code code = Code::kOk;
-  bool replayed = false;  // kOk: of an operation with the same key, applied before
-  std::string detail;     // why, for people; empty where the code says it all
+  bool replayed = false;    // kOk: of an operation with the same key, applied before
+  std::string detail = {};  // why, for people; empty where the code says it all
 
   // The rest is set with kOk, and `value` with kOutOfRange and kBeyondBound too: the value, or the
   // operation's `initial` if there is no such counter. For an increment with a window, so are
@@ -145,7 +145,7 @@ struct Outcome {
   std::int64_t value = 0;  // after the operation; delete: before it
   // The value before a reset, nothing if the counter was missing; or before an increment that
   // clamps and does not only check.
-  std::optional<std::int64_t> previous;
+  std::optional<std::int64_t> previous = {};
   std::int64_t created_at_ms = 0;  // report: milliseconds since 1970, UTC
   std::int64_t updated_at_ms = 0;  // report
   std::int64_t expires_at_ms = 0;  // report; 0: it has no end

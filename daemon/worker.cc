@@ -77,7 +77,9 @@ class Worker {
  public:
   Worker(int slot, const WorkerSetup& setup, std::unique_ptr<Store> store)
       : batcher_(loop_, std::move(store), setup.store.timeout),
-        server_(loop_, batcher_, setup.api, figures(slot), fit_descriptors(setup.max_connections)),
+        server_(loop_, batcher_, setup.api,
+                {.pid = getpid(), .slot = slot, .started_at_ms = unix_now_ms()},
+                fit_descriptors(setup.max_connections)),
         drain_timeout_(setup.drain_timeout),
         signals_(loop_, SIGTERM),
         lifeline_(loop_, kLifelineFd),
@@ -131,14 +133,6 @@ class Worker {
     Worker& worker_;
     milliseconds pause_ = kFirstProbePause;
   };
-
-  static Figures figures(int slot) {
-    Figures figures;
-    figures.pid = getpid();
-    figures.slot = slot;
-    figures.started_at_ms = unix_now_ms();
-    return figures;
-  }
 
   void say_ready(const StoreStatus& store) {
     log_line("serves " + store.location + ": " + store.durability);

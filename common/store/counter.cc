@@ -53,10 +53,7 @@ Outcome sum_up(std::int64_t before, const Operation& operation, std::int64_t exp
 Outcome increment(Counter& counter, const Operation& operation, std::int64_t now_ms) {
   const Lifetime& lifetime = operation.lifetime;
   if (asks_for_window(operation) && has_other_window(counter, lifetime)) {
-    Outcome refused;
-    refused.code = Code::kOtherWindow;
-    refused.window = *counter.window;
-    return refused;
+    return {.code = Code::kOtherWindow, .window = *counter.window};
   }
   const std::int64_t before = counter.exists ? counter.value : operation.initial;
   const std::int64_t end = end_after(counter, lifetime, now_ms);
@@ -71,38 +68,26 @@ Outcome increment(Counter& counter, const Operation& operation, std::int64_t now
 }
 
 Outcome reset(Counter& counter, const Operation& operation, std::int64_t now_ms) {
-  Outcome outcome;
-  if (!counter.exists && !operation.create) {
-    outcome.code = Code::kMissing;
-    return outcome;
-  }
+  if (!counter.exists && !operation.create) return {.code = Code::kMissing};
+  Outcome outcome{.value = operation.operand};
   if (counter.exists) outcome.previous = counter.value;
   change(counter, operation.operand, now_ms);
-  outcome.value = operation.operand;
   return outcome;
 }
 
 Outcome remove(Counter& counter) {
-  Outcome outcome;
-  if (!counter.exists) {
-    outcome.code = Code::kMissing;
-    return outcome;
-  }
-  outcome.value = counter.value;
-  outcome.previous = counter.value;
+  if (!counter.exists) return {.code = Code::kMissing};
   counter.exists = false;
   counter.changed = true;
-  return outcome;
+  return {.value = counter.value, .previous = counter.value};
 }
 
 Outcome report(const Counter& counter) {
-  Outcome outcome;
-  if (!counter.exists) outcome.code = Code::kMissing;
-  outcome.value = counter.value;
-  outcome.created_at_ms = counter.created_at_ms;
-  outcome.updated_at_ms = counter.updated_at_ms;
-  outcome.expires_at_ms = counter.expires_at_ms;
-  return outcome;
+  return {.code = counter.exists ? Code::kOk : Code::kMissing,
+          .value = counter.value,
+          .created_at_ms = counter.created_at_ms,
+          .updated_at_ms = counter.updated_at_ms,
+          .expires_at_ms = counter.expires_at_ms};
 }
 
 }  // namespace

@@ -141,13 +141,10 @@ void SqliteKeys::erase(const std::string& key, const std::string& name) {
 
 // What the row that was found says of the operation.
 Outcome SqliteKeys::read_row(const Operation& operation) {
-  Outcome outcome;
   if (select_.getColumn(0).getString() != identity_of(operation)) {
-    outcome.code = Code::kKeyReused;
-    return outcome;
+    return {.code = Code::kKeyReused};
   }
-  outcome.replayed = true;
-  outcome.value = select_.getColumn(1).getInt64();
+  Outcome outcome{.replayed = true, .value = select_.getColumn(1).getInt64()};
   if (!select_.getColumn(2).isNull()) outcome.previous = select_.getColumn(2).getInt64();
   if (!has_more(operation)) return outcome;
   std::vector<Outcome> members =
@@ -170,7 +167,7 @@ std::optional<Outcome> SqliteKeys::find(const Operation& operation) {
   if (found && !expired) outcome = read_row(operation);
   select_.reset();
   if (expired) erase(operation.key, operation.name);
-  if (!outcome && count_ >= max_keys_) outcome.emplace().code = Code::kTooManyKeys;
+  if (!outcome && count_ >= max_keys_) outcome = {.code = Code::kTooManyKeys};
   return outcome;
 }
 
