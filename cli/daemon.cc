@@ -62,19 +62,6 @@ Result<DaemonInfo> wait_until(const Globals& globals, DaemonInfo info,
   return info;
 }
 
-Result<void> stop_daemon(const UniqueFd& daemon, Deadline answered, Deadline ended) {
-  const Result<DaemonInfo> info = ask_daemon(daemon, {ControlCommand::kStop}, answered);
-  if (!info) {
-    constexpr std::chrono::milliseconds kPatience{100};
-    const bool has_ended = info.error().code == Code::kUnavailable &&
-                           wait_for_end(daemon, std::chrono::steady_clock::now() + kPatience);
-    return has_ended ? Result<void>() : info.error();  // somebody else has told it to
-  }
-  if (wait_for_end(daemon, ended)) return {};
-  return Error{Code::kUnknown, "the daemon (pid " + std::to_string(info->pid) +
-                                   ") has been told to end and has not ended yet"};
-}
-
 std::string count_of_workers(int workers) {
   return std::to_string(workers) + (workers == 1 ? " worker" : " workers");
 }

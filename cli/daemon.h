@@ -26,10 +26,6 @@ Result<DaemonInfo> wait_until(const Globals& globals, DaemonInfo info,
                               const std::function<bool(const DaemonInfo&)>& done,
                               const std::string& what);
 
-// Tells the daemon to stop, which answers until `answered`, and waits until it has ended. kUnknown:
-// it has not by `ended`, or does not answer.
-Result<void> stop_daemon(const UniqueFd& daemon, Deadline answered, Deadline ended);
-
 // "1 worker", "2 workers"
 std::string count_of_workers(int workers);
 
