@@ -27,6 +27,7 @@
 #include "common/store/engines.h"
 #include "common/store/redis_batch.h"
 #include "common/store/redis_connection.h"
+#include "common/store/redis_scripts.h"
 #include "common/timestamp.h"
 #include "common/uuid.h"
 
@@ -91,6 +92,8 @@ class RedisStore : public Store {
   void forget_session();
 
   RedisConnection connection_;
+  RedisScript apply_{kApplyScript};
+  RedisScript list_{kListScript};
   const StoreOptions options_;
   const std::string session_;
   Deadline session_is_known_until_;
@@ -150,8 +153,8 @@ Result<RedisReply> RedisStore::run_once(const RedisArguments& arguments, millise
   const Deadline connecting = steady_clock::now() + options_.timeout / 2;
   const Result<void> connected = connection_.connect(std::min(connecting, deadline));
   if (!connected) return connected.error();
-  return connection_.run(RedisScript::kApply, arguments,
-                         std::min(steady_clock::now() + attempt, deadline), Code::kUnknown);
+  return connection_.run(apply_, arguments, std::min(steady_clock::now() + attempt, deadline),
+                         Code::kUnknown);
 }
 
 // Sends a batch with changes until its outcomes are known or `deadline` has passed. An error reply
@@ -213,9 +216,7 @@ void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
   if (changes) ++sequence_;
   const RedisBatch request(batch);
   RedisArguments arguments = script_arguments(request, changes);
-  const auto run = [&](Deadline until) {
-    return connection_.run(RedisScript::kApply, arguments, until);
-  };
+  const auto run = [&](Deadline until) { return connection_.run(apply_, arguments, until); };
   const Result<RedisReply> reply =
       changes ? run_until_known(arguments, deadline) : read(deadline, run);
   if (!reply) {
@@ -236,9 +237,8 @@ Result<ListPage> RedisStore::list(const ListQuery& query, Deadline deadline) {
                                : "(" + query.after;
   const std::string to = query.prefix.empty() ? "+" : "(" + query.prefix + '\x7f';
   const RedisArguments arguments = {options_.redis_prefix, from, to, std::to_string(query.limit)};
-  const Result<RedisReply> reply = read(deadline, [&](Deadline until) {
-    return connection_.run(RedisScript::kList, arguments, until);
-  });
+  const Result<RedisReply> reply =
+      read(deadline, [&](Deadline until) { return connection_.run(list_, arguments, until); });
   if (!reply) return reply.error();
   const redisReply& rows = **reply;
   ListPage page;

@@ -4,6 +4,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <array>
 
 #include "common/deadline.h"
 #include "common/quote.h"
@@ -114,22 +115,21 @@ Result<RedisReply> RedisConnection::leave_replica(Result<RedisReply> reply) {
   return reply;
 }
 
-Result<RedisReply> RedisConnection::run(RedisScript script, const RedisArguments& arguments,
+Result<RedisReply> RedisConnection::run(RedisScript& script, const RedisArguments& arguments,
                                         Deadline deadline, Code when_lost) {
   if (const Result<void> connected = connect(deadline); !connected) return connected.error();
-  std::string& loaded = loaded_.at(static_cast<std::size_t>(script));
   Words words = {"EVALSHA", "", "0"};
   words.insert(words.end(), arguments.begin(), arguments.end());
   for (;;) {
-    if (loaded.empty()) {
-      Result<RedisReply> name = exchange({"SCRIPT", "LOAD", source_of(script)}, deadline);
+    if (script.name.empty()) {
+      Result<RedisReply> name = exchange({"SCRIPT", "LOAD", script.source}, deadline);
       if (!name || (*name)->type != REDIS_REPLY_STRING) return name;
-      loaded = text_of(**name);
+      script.name = text_of(**name);
     }
-    words[1] = loaded;
+    words[1] = script.name;
     Result<RedisReply> reply = exchange(words, deadline, when_lost);
     if (!reply || !is_error(*reply, "NOSCRIPT")) return leave_replica(std::move(reply));
-    loaded.clear();
+    script.name.clear();
   }
 }
 

@@ -4,7 +4,6 @@
 
 #include <hiredis/hiredis.h>
 
-#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,7 +12,6 @@
 
 #include "common/deadline.h"
 #include "common/error.h"
-#include "common/store/redis_scripts.h"
 #include "common/store/store_url.h"
 
 namespace counterd {
@@ -26,6 +24,11 @@ struct FreeRedisReply {
 };
 using RedisReply = std::unique_ptr<redisReply, FreeRedisReply>;
 using RedisArguments = std::vector<std::string>;
+
+struct RedisScript {
+  std::string_view source;
+  std::string name = {};  // what the server calls it; empty: it has not been loaded
+};
 
 std::string_view text_of(const redisReply& reply);
 // Whether the server refused, with a text that begins like this.
@@ -49,7 +52,7 @@ class RedisConnection {
   // The same for a script, which is loaded if the server does not know it: first use, restart,
   // SCRIPT FLUSH. `arguments` are the script's own, without keys. `when_lost`: the code of the
   // Error where the call may have arrived but its answer has not.
-  Result<RedisReply> run(RedisScript script, const RedisArguments& arguments, Deadline deadline,
+  Result<RedisReply> run(RedisScript& script, const RedisArguments& arguments, Deadline deadline,
                          Code when_lost = Code::kUnavailable);
 
   // Makes the connection if there is none, including all that the server is told and asked first.
@@ -83,7 +86,6 @@ class RedisConnection {
   const bool require_durable_;
   std::string durability_ = "not connected yet";
   std::unique_ptr<redisContext, FreeRedisContext> context_;
-  std::array<std::string, 2> loaded_;  // by script: what servers call it; empty: not loaded yet
 };
 
 }  // namespace counterd

@@ -1,12 +1,11 @@
-// The scripts that the server runs for the redis engine: redis_apply.lua and redis_list.lua.
+// The scripts that the server runs for the redis engine.
 #pragma once
 
 #include <string_view>
 
 namespace counterd {
 
-enum class RedisScript : unsigned char { kApply, kList };
-
-std::string_view source_of(RedisScript script);
+extern const std::string_view kApplyScript;  // redis_apply.lua
+extern const std::string_view kListScript;   // redis_list.lua
 
 }  // namespace counterd
