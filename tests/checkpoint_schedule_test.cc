@@ -39,7 +39,7 @@ TEST_CASE("a checkpoint is due when the log has grown by a MiB") {
   CHECK(schedule.is_due());
 }
 
-TEST_CASE("a log that begins anew is due when it has grown, however long it was before") {
+TEST_CASE("a log that restarts is due when it has grown, however long it was before") {
   CheckpointSchedule schedule;
   schedule.note_wal(9 * kMiB);
   const Time now = std::chrono::steady_clock::now();

@@ -103,7 +103,7 @@ TEST_CASE("a seal that is there is not written again", "[sqlite]") {
   CHECK(fs::last_write_time(place.log) == before);
 }
 
-TEST_CASE("a log that begins anew over a longer one is sealed where it ends", "[sqlite]") {
+TEST_CASE("a log that restarts over a longer one is sealed where it ends", "[sqlite]") {
   const Filled place;
   seal(place);
   {

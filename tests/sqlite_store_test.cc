@@ -1402,7 +1402,7 @@ TEST_CASE("the log stays small, however many batches", "[sqlite]") {
   CHECK(place.wal_size() < 18 * kMiB);
 }
 
-TEST_CASE("the log begins anew although others read without a pause", "[sqlite]") {
+TEST_CASE("the log restarts although others read without a pause", "[sqlite]") {
   const Place place;
   StoreOptions options = place.options();
   options.sync = Sync::kNormal;
@@ -1506,7 +1506,7 @@ TEST_CASE("where the log cannot grow, nothing acknowledged is lost and it works 
     std::int64_t before = 0;
     std::int64_t unknown = 0;
     std::int64_t refused = 0;
-    std::int64_t ok = 0;  // recovered, and room again in the log that begins anew
+    std::int64_t ok = 0;  // recovered, and room again in the log that restarts
     std::int64_t then = 0;
     std::int64_t others = 0;  // outcomes that should not be
   };

@@ -161,7 +161,7 @@ TEST_CASE(
   CHECK(syncs_of([&] { run_one(*normal, increment_of("a")); }) == 0);
   SQLite::Database(place.path(), SQLite::OPEN_READWRITE)
       .execAndGet("PRAGMA wal_checkpoint(RESTART)");
-  // The log begins anew: its first bytes, and the folder, once for each connection.
+  // The log restarts: its first bytes, and the folder, once for each connection.
   CHECK(syncs_of([&] { run_one(*normal, increment_of("a")); }) == 2);
 }
 
@@ -524,10 +524,10 @@ TEST_CASE("a commit that found no room is not found in the log later", "[sqlite]
   const Sync sync = GENERATE(Sync::kFull, Sync::kNormal);
   const auto store = place.open(sync);
   for (int i = 0; i < 10; ++i) run_one(*store, increment_of("b"));
-  const bool begins_anew = GENERATE(false, true);
+  const bool restarts = GENERATE(false, true);
   SQLite::Database(place.path(), SQLite::OPEN_READWRITE)
       .execAndGet("PRAGMA wal_checkpoint(RESTART)");
-  if (!begins_anew) run_one(*store, increment_of("b"));
+  if (!restarts) run_one(*store, increment_of("b"));
   const std::int64_t before = value_of(*store, "b").value_or(0);
   // What is missing of the page, the end of the row of "a", is the same in the older log.
   cut_bytes = 8;
@@ -552,7 +552,7 @@ TEST_CASE("a commit whose place in the log's index has no room has not happened"
   const auto store = place.open(Sync::kNormal);  // sooner
   SQLite::Database reader(place.path(), SQLite::OPEN_READWRITE);
   SQLite::Statement reading(reader, "SELECT count(*) FROM counters");
-  REQUIRE(reading.executeStep());  // so that the log cannot begin anew
+  REQUIRE(reading.executeStep());  // so that the log cannot restart
   const auto frames = [&] { return end_of_wal(reader.getHandle()).frames; };
   std::int64_t acknowledged = 1;
   write_error = GENERATE(ENOSPC, EDQUOT);
@@ -664,7 +664,7 @@ TEST_CASE("who opens a database recovers it after a sync that failed or was neve
 TEST_CASE("a killed process vouches for no log while its locks are being released", "[sqlite]") {
   const Place place;
   run_one(*place.open(), increment_of("a"));
-  // Those of SQLite go first; so the next one to open it begins the shared memory anew.
+  // Those of SQLite go first; so the next one to open it makes new shared memory.
   const UniqueFd dying(open(place.path().c_str(), O_RDWR | O_CLOEXEC));
   const auto inode_of = [](const std::string& path) {
     struct stat found {};
@@ -880,7 +880,7 @@ TEST_CASE("commits that are left unsynced are on the disk after a sync of the lo
   leave_commits_unsynced(database.getHandle(), false);
   CHECK(syncs_of(insert) == 1);
 
-  // A log that begins anew is synced once, at its beginning.
+  // A log that restarts is synced once, at its beginning.
   CHECK(sqlite3_wal_checkpoint_v2(database.getHandle(), nullptr, SQLITE_CHECKPOINT_RESTART, nullptr,
                                   nullptr) == SQLITE_OK);
   leave_commits_unsynced(database.getHandle(), true);

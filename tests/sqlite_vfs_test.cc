@@ -210,7 +210,7 @@ class Interruption {
   static inline std::function<void()> interrupt;
 };
 
-TEST_CASE("the log does not begin anew while another program makes a checkpoint", "[sqlite]") {
+TEST_CASE("the log does not restart while another program makes a checkpoint", "[sqlite]") {
   Pair pair;
   auto& [directory, client, other] = pair;
   client.run("UPDATE t SET number = 1");
@@ -228,7 +228,7 @@ TEST_CASE("the log does not begin anew while another program makes a checkpoint"
   CHECK(Client(directory, "").sees(2));
 }
 
-TEST_CASE("the log begins anew when all of it is moved and nobody makes a checkpoint", "[sqlite]") {
+TEST_CASE("the log restarts when all of it is moved and nobody makes a checkpoint", "[sqlite]") {
   Pair pair;
   auto& [directory, client, other] = pair;
   client.run("UPDATE t SET number = 1");
@@ -238,7 +238,7 @@ TEST_CASE("the log begins anew when all of it is moved and nobody makes a checkp
   CHECK(end_of_wal(client.handle()).frames < before.frames);
 }
 
-TEST_CASE("whoever is kept from beginning the log anew lets others make checkpoints", "[sqlite]") {
+TEST_CASE("whoever is kept from restarting the log lets others make checkpoints", "[sqlite]") {
   Pair pair;
   auto& [directory, client, other] = pair;
   client.run("UPDATE t SET number = 1");
@@ -266,7 +266,7 @@ TEST_CASE("a lock of the writer that is taken twice is released with the last", 
   CHECK(client.sees(1));
 }
 
-TEST_CASE("what is added to a log is found, though whoever began it anew has died", "[sqlite]") {
+TEST_CASE("what is added to a log is found, even if whoever restarted it has died", "[sqlite]") {
   Pair pair;
   auto& [directory, client, other] = pair;
   client.run("UPDATE t SET number = 1");

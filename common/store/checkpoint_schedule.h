@@ -10,11 +10,11 @@ namespace counterd {
 
 class CheckpointSchedule {
  public:
-  // The log has become so long with a commit; shorter than before: it has begun anew.
+  // The log has become so long with a commit; shorter than before: it has restarted.
   void note_wal(std::int64_t bytes);
   bool is_due() const { return bytes_ >= due_; }
 
-  // How long the checkpoint that is due should wait for readers, so that the log begins anew;
+  // How long the checkpoint that is due should wait for readers, so that the log restarts;
   // 0: not at all, because the log is not long yet.
   std::chrono::milliseconds patience() const;
 

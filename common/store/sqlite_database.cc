@@ -175,7 +175,7 @@ Result<void> SqliteDatabase::open_connection() {
 // After the log is opened: the kernel reports what fails from then on. Throws SQLite::Exception.
 Result<void> SqliteDatabase::settle_wal() {
   // Others are seen for a moment after they were killed, when SQLite's own locks are gone, and the
-  // next one to open the log has begun the shared memory anew.
+  // next one to open the log has made new shared memory.
   const bool is_first = !file_.is_another_present() || !was_trusted(handle());
   const bool sealed = is_first && is_sealed(file_.wal_path());
   const bool in_doubt = is_first && !connection_->wal_was_empty && !sealed;
@@ -328,7 +328,7 @@ bool SqliteDatabase::wait_for_syncs_of_others() {
   return true;
 }
 
-// Keeps out other programs that write: the log must not begin anew meanwhile (sqlite.cc). And syncs
+// Keeps out other programs that write: the log must not restart meanwhile (sqlite.cc). And syncs
 // it first: SQLite would note in the shared memory how much it is about to move, and only then
 // sync; if that failed and the log lost frames, nobody could tell whether those had been moved.
 // REQUIRES: the turn is held
@@ -406,7 +406,7 @@ Result<void> SqliteDatabase::commit() {
   }
   const WalEnd end = end_of_wal(handle());
   const bool grew = end != before;
-  // A log that begins anew with this commit has nothing that was acknowledged before.
+  // A log that restarts with this commit has nothing that was acknowledged before.
   if (end.salts != before.salts || before.frames == 0) acknowledged_ = WalEnd{end.salts, 0};
   if (options_.sync != Sync::kFull) acknowledged_ = end;
   // A commit that adds nothing to the log changes its version all the same.

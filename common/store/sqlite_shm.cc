@@ -126,7 +126,7 @@ void set_moved_frames(sqlite3_file* database, std::uint32_t frames) {
   number_at<std::uint32_t>(database, kMovedFrames) = frames;
 }
 
-bool mend_moved_frames(sqlite3_file* database) {
+bool correct_moved_frames(sqlite3_file* database) {
   const auto moved = number_at<std::uint32_t>(database, kMovedFrames);
   if (moved <= number_at<std::uint32_t>(database, kFrames)) return false;
   moved = 0;

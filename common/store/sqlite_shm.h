@@ -34,7 +34,7 @@ inline constexpr ShmLocks kReaderLocks{3, 5};
 // That of readers of the database alone. A checkpoint has it while it moves the log, and says then
 // how much of it.
 inline constexpr ShmLocks kFirstReaderLock{3, 1};
-// Those of all other readers, which whoever begins the log anew has meanwhile.
+// Those of all other readers, which are held while the log restarts.
 inline constexpr ShmLocks kOtherReaderLocks{4, 4};
 
 // They are for nobody else as long as this lives, if code() is SQLITE_OK.
@@ -80,10 +80,10 @@ struct MovedFrames {
 MovedFrames moved_frames(sqlite3* connection);
 // REQUIRES: a checkpoint of this process is under way
 void set_moved_frames(sqlite3_file* database, std::uint32_t frames);
-// Mends it where somebody has died who began the log anew: SQLite first says that the log is empty,
-// and only then that nothing of it has been moved; in between, what is added would not be found.
-// Whether it was so. REQUIRES: this process alone may write to the log
-bool mend_moved_frames(sqlite3_file* database);
+// Corrects it where somebody has died who restarted the log: SQLite first says that the log is
+// empty, and only then that nothing of it has been moved; in between, what is added would not be
+// found. Whether it was so. REQUIRES: this process alone may write to the log
+bool correct_moved_frames(sqlite3_file* database);
 
 // Makes the next one to read find out what the log holds, as after a crash.
 // REQUIRES: nobody reads or writes it, or makes a checkpoint

@@ -39,8 +39,8 @@ struct Database : File {
 struct Wal : File {
   Database* database = nullptr;
   std::vector<char> gathered;
-  sqlite3_int64 offset = 0;  // of the first byte gathered
-  bool begins_anew = false;  // its first bytes were written and are not synced
+  sqlite3_int64 offset = 0;    // of the first byte gathered
+  bool has_restarted = false;  // its first bytes were written and are not synced
   // The error of a gathered write, which SQLite takes for done: what the transaction writes after
   // it is refused with the same, and so is its commit.
   int failure = SQLITE_OK;
@@ -77,7 +77,7 @@ int write_then(sqlite3_file* file, Arguments... arguments) {
 
 int write_wal(sqlite3_file* file, const void* data, int size, sqlite3_int64 offset) {
   Wal& wal = *static_cast<Wal*>(file);
-  if (offset == 0) wal.begins_anew = true;
+  if (offset == 0) wal.has_restarted = true;
   if (!wal.database->gathers) return write(file, data, size, offset);
   const auto* bytes = static_cast<const char*>(data);
   const auto end = wal.offset + static_cast<sqlite3_int64>(wal.gathered.size());
@@ -104,7 +104,7 @@ int sync_in_doubt(Database& database, File& file, int flags) {
 
 int sync(Wal& wal, int flags) {
   const int code = sync_in_doubt(*wal.database, wal, flags);
-  if (code == SQLITE_OK) wal.begins_anew = false;
+  if (code == SQLITE_OK) wal.has_restarted = false;
   return code;
 }
 
@@ -131,7 +131,7 @@ int write_and_sync(sqlite3_file* file, int flags) {
   Wal& wal = *static_cast<Wal*>(file);
   write_gathered(wal);
   if (wal.failure != SQLITE_OK) return wal.failure;
-  const bool later = wal.database->leaves_unsynced && !wal.begins_anew;
+  const bool later = wal.database->leaves_unsynced && !wal.has_restarted;
   return later ? SQLITE_OK : sync(wal, flags);
 }
 
@@ -160,8 +160,8 @@ int lock_again(Database& database, int& times, const ShmLocks& locks, int flags)
   return code;
 }
 
-// For a commit that begins the log anew. Where it is refused, SQLite goes on with the log.
-int lock_to_begin_anew(Database& database, int flags) {
+// For a commit that restarts the log. Where it is refused, SQLite adds to the log.
+int lock_to_restart(Database& database, int flags) {
   const auto lock_checkpoints = [&database](int how) {
     return lock_again(database, database.checkpoint_locks, kCheckpointLock, how);
   };
@@ -176,7 +176,7 @@ int lock_to_begin_anew(Database& database, int flags) {
 // Where something was to be mended, SQLite has to look at it anew: it is told to try again.
 int lock_writer(Database& database, int flags) {
   const int code = lock_again(database, database.writer_locks, kWriteLock, flags);
-  if (flags != kTake || code != SQLITE_OK || !mend_moved_frames(&database)) return code;
+  if (flags != kTake || code != SQLITE_OK || !correct_moved_frames(&database)) return code;
   lock_again(database, database.writer_locks, kWriteLock, kRelease);
   return SQLITE_BUSY;
 }
@@ -191,7 +191,7 @@ int lock_shared_memory(sqlite3_file* file, int first, int count, int flags) {
     write_gathered(*wal);  // what a transaction that was rolled back has left: nobody reads it
     wal->failure = SQLITE_OK;
   }
-  if (locks == kOtherReaderLocks) return lock_to_begin_anew(database, flags);
+  if (locks == kOtherReaderLocks) return lock_to_restart(database, flags);
   if (locks == kWriteLock) return lock_writer(database, flags);
   if (locks != kCheckpointLock) return lock(database, locks, flags);
   return lock_again(database, database.checkpoint_locks, locks, flags);

@@ -11,9 +11,9 @@
 // still gathered. SQLite announces a commit to others after its sync, so they find all of it in the
 // file.
 //
-// A commit that would begin the log anew while anybody makes a checkpoint goes on with it instead:
-// the checkpoint may have read how long the log was, and would take what comes for moved (the
-// WAL-reset bug, sqlite.org/wal.html). A connection may take the locks of the writer and of a
+// A commit that would restart the log while anybody makes a checkpoint adds to it instead: the
+// checkpoint may have read how long the log was, and would take what comes for moved (the WAL-reset
+// bug, sqlite.org/wal.html). A connection may take the locks of the writer and of a
 // checkpoint (sqlite_shm.h) again and again; the last release is the one that counts.
 //
 // The sync of a commit can be left until later, when another has the turn to write: the disk then
