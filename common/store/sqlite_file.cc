@@ -136,7 +136,7 @@ bool is_mounted_alone(int file) {
          (found.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
 }
 
-Result<struct stat> check_kind(const std::string& path, int file) {
+Result<FileIdentity> check_kind(const std::string& path, int file) {
   struct stat found {};
   struct statfs system {};
   if (fstat(file, &found) != 0 || fstatfs(file, &system) != 0) {
@@ -162,7 +162,7 @@ Result<struct stat> check_kind(const std::string& path, int file) {
     return refuse("is on a network file system (" + std::string(name) +
                   "), where SQLite cannot share it safely; use a local disk or Redis");
   }
-  return found;
+  return FileIdentity{found.st_dev, found.st_ino};
 }
 
 }  // namespace
@@ -324,9 +324,9 @@ Result<SqliteFile> open_sqlite_file(const std::string& path, bool create) {
   if (const Result<void> there = check_not_lost(*resolved); !there) return there.error();
   Result<UniqueFd> descriptor = open_file(*resolved, create);
   if (!descriptor) return descriptor.error();
-  const Result<struct stat> found = check_kind(*resolved, descriptor->get());
-  if (!found) return found.error();
-  return SqliteFile(*resolved, {found->st_dev, found->st_ino}, std::move(*descriptor));
+  const Result<FileIdentity> identity = check_kind(*resolved, descriptor->get());
+  if (!identity) return identity.error();
+  return SqliteFile(*resolved, *identity, std::move(*descriptor));
 }
 
 std::string_view network_file_system(long type) {

@@ -173,7 +173,7 @@ int lock_to_restart(Database& database, int flags) {
   return code;
 }
 
-// Where something was to be mended, SQLite has to look at it anew: it is told to try again.
+// Where something was corrected, SQLite has to read it again: it is told to try again.
 int lock_writer(Database& database, int flags) {
   const int code = lock_again(database, database.writer_locks, kWriteLock, flags);
   if (flags != kTake || code != SQLITE_OK || !correct_moved_frames(&database)) return code;
