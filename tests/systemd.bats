@@ -22,9 +22,19 @@ usr/local/share/man/man8/counterd.8" ]
 }
 
 @test "the unit names the program where cmake --install --prefix puts it" {
-  DESTDIR="$BATS_TEST_TMPDIR/root" cmake --install "$build" --prefix /usr >/dev/null
-  run grep ^ExecStart= "$BATS_TEST_TMPDIR/root/usr/lib/systemd/system/counterd.service"
-  [ "$output" = ExecStart=/usr/bin/counterd ]
+  local prefix
+  cd "$BATS_TEST_TMPDIR"
+  for prefix in /usr / out; do
+    rm -rf root
+    DESTDIR=$([ "$prefix" = out ] || echo "$PWD/root") cmake --install "$build" --prefix "$prefix" \
+      >/dev/null
+    run find "$PWD" -name counterd.service -exec grep ^ExecStart= {} \;
+    case $prefix in
+      /usr) [ "$output" = ExecStart=/usr/bin/counterd ] ;;
+      /) [ "$output" = ExecStart=/bin/counterd ] ;;
+      out) [ "$output" = "ExecStart=$PWD/out/bin/counterd" ] ;;
+    esac
+  done
 }
 
 @test "systemd-analyze verify has nothing to say about the unit" {
