@@ -79,9 +79,10 @@ class PrefixChange {
           code == Code::kUnknown
               ? ", and perhaps up to " + std::to_string(kMaxListLimit) + " that follow"
               : "";
+      const bool repeats = count_ > 0 && change_.kind == OperationKind::kReset;
       return Error{count_ > 0 ? code_after_changes(code) : code,
                    message + "; before that, " + count + " counters were changed" + more +
-                       "; run it again, which changes them all again"};
+                       "; run it again" + (repeats ? ", which changes them all again" : "")};
     }
     print_line(globals_, globals_.json ? R"({"prefix":")" + prefix_ + R"(",")" + word_of(change_) +
                                              "\":" + count + "}"

@@ -55,7 +55,7 @@ Error final_error(const Step& step, bool may_have_been_applied) {
   Error error = error_of(step);
   if (!may_have_been_applied || error.code == Code::kKeyReused) return error;
   if (error.code == Code::kUnknown) return error;
-  return {Code::kUnknown, "an answer was lost, and the next was: " + error.message};
+  return {Code::kUnknown, "an answer was lost, and then: " + error.message};
 }
 
 // One word for a shell, whatever it contains.

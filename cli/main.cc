@@ -165,8 +165,8 @@ std::string hint_for(const CLI::App& command, const std::string& word) {
   if (name == "increment" && parse_int64(word, "")) return "; to add it: --by " + word;
   if (!word.starts_with('-')) return "";
   const CLI::Option* const option = command.get_option_no_throw(word.substr(0, word.find('=')));
-  if (option != nullptr) return "; it has to stand after " + name;
-  return name == "spawn" ? "; flags of counterd have to stand after --" : "";
+  if (option != nullptr) return "; it has to stand after " + name + ", before any --";
+  return name == "spawn" ? "; it takes its own options, then -- and flags of counterd" : "";
 }
 
 // Reports what CLI11 would report as "A subcommand is required" or not at all.

@@ -1280,7 +1280,7 @@ while True:
   start_python "$reply_cutter" "${url##*:}" 1
   try "$counterctl" --server "http://127.0.0.1:$said" increment q --max 0
   assert_refused 75
-  assert_stderr_has 'an answer was lost, and the next was: counter q is 0'
+  assert_stderr_has 'an answer was lost, and then: counter q is 0'
   [[ $stderr =~ --key\ \'([^\']+)\' ]]
   try "$counterctl" --server "http://127.0.0.1:$said" increment q --max 0 --key "${BASH_REMATCH[1]}"
   assert_refused 1
@@ -1788,7 +1788,7 @@ check_snapshot() {
   assert_usage_error report a b --frobnicate
   assert_stderr_has '(see counterctl report --help)'
   assert_usage_error --by=5 increment a
-  assert_stderr_has "unknown option '--by=5'; it has to stand after increment (see"
+  assert_stderr_has "unknown option '--by=5'; it has to stand after increment, before any -- (see"
   assert_usage_error increment a name
   assert_stderr_has "unexpected argument 'name' (see counterctl increment --help)"
 }

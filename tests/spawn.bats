@@ -306,7 +306,7 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_stderr_has "unexpected argument '2'; a number of workers is given as: --workers N"
   try timeout 20 "$counterctl" spawn --listen 127.0.0.1:0
   assert_refused 64
-  assert_stderr_has "unknown option '--listen'; flags of counterd have to stand after --"
+  assert_stderr_has "unknown option '--listen'; it takes its own options, then -- and flags of counterd"
   assert_equal "$(supervisors)" ""
 }
 
