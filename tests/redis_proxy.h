@@ -89,6 +89,13 @@ class RedisProxy {
     return faults_seen_;
   }
 
+  // Until it has no connection.
+  bool wait_until_idle() {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_until(lock, std::chrono::steady_clock::now() + std::chrono::seconds(20),
+                               [&] { return connections_ == 0; });
+  }
+
   // Sends what was held to the server and gives its reply.
   std::string release_held() {
     const std::lock_guard lock(mutex_);
@@ -137,6 +144,9 @@ class RedisProxy {
         pair = lives ? std::next(pair) : pairs.erase(pair);
       }
       if (polled[1].revents != 0) accept_one(pairs);
+      const std::lock_guard lock(mutex_);
+      connections_ = pairs.size();
+      changed_.notify_all();
     }
   }
 
@@ -201,6 +211,7 @@ class RedisProxy {
   Fault fault_ = Fault::kNone;
   int times_ = 0;
   int faults_seen_ = 0;
+  std::size_t connections_ = 0;
   std::string held_request_;
   UniqueFd held_connection_;
   std::thread thread_;

@@ -489,14 +489,14 @@ TEST_CASE("a change is made over a link on which to connect takes longer than an
 TEST_CASE("a connection that is lost is made anew for a change, even if most of its time goes by",
           "[redis]") {
   const RedisServer server;
-  const RedisProxy proxy(server, milliseconds(200));
+  RedisProxy proxy(server, milliseconds(200));
   StoreOptions options = options_for(proxy.url());
   options.timeout = milliseconds(1'900);
   const auto store = open_or_throw(options);
   REQUIRE(store->probe(patiently()));
   REQUIRE(run_one(*store, increment_of("a")).value == 1);
   server.command({"CLIENT", "KILL", "TYPE", "normal"});
-  std::this_thread::sleep_for(milliseconds(300));
+  REQUIRE(proxy.wait_until_idle());
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
