@@ -501,8 +501,8 @@ were_told() {
   try bash -c 'umask 000; unset XDG_STATE_HOME; HOME=$1 "$2" spawn -- --listen 127.0.0.1:0' bash \
     "$home" "$counterctl"
   assert_status 0
+  "$counterctl" --server "$output" stop  # which teardown does not find, without XDG_STATE_HOME
   assert_equal "$(find "$home" -mindepth 1 -type d -perm /077)" ""
-  "$counterctl" --server "$output" stop
 }
 
 @test "spawn follows no link in the place of its lock" {
