@@ -7,8 +7,9 @@
 // session, one key however many batches, and refuses an older number, so that a copy that was stuck
 // on the way cannot be applied late. If it does not know the session, it has forgotten it, and
 // refuses the batch; so a session is made known before its first batch is sent. A copy that it gets
-// to after the batch's deadline, as after it was stopped, is refused too, because idempotency keys
-// may be forgotten by then: how long the session has still to live tells that.
+// to long after the batch's deadline, as after it was stopped, is refused too, because idempotency
+// keys may be forgotten by then: how long the session has still to live tells that. So one of which
+// copies may still be on their way is not given more to live: another session takes its place.
 //
 // Keys, each after the prefix: "c:NAME", a hash of v (value), c (created at), u (updated at) and,
 // if it has an end, e (all Unix ms), when Redis itself deletes it, and perhaps w (its window);
@@ -42,7 +43,8 @@ using std::chrono::steady_clock;
 constexpr milliseconds kSessionLifetime = 4 * kMaxStoreTimeout;
 constexpr milliseconds kSessionIsKnown = kSessionLifetime / 2;
 
-// Where the arguments of the script say how long the session must still live.
+// Where the arguments of the script name the session, and say how long it must still live.
+constexpr std::size_t kSession = 1;
 constexpr std::size_t kLeastLeft = 7;
 
 // How far apart the server's clock and ours may be when calendar windows are counted.
@@ -95,10 +97,10 @@ class RedisStore : public Store {
   RedisScript apply_{kApplyScript};
   RedisScript list_{kListScript};
   const StoreOptions options_;
-  const std::string session_;
+  std::string session_;
   Deadline session_is_known_until_;
   std::uint64_t sequence_ = 0;    // of the latest batch with changes
-  bool copies_may_wait_ = false;  // a copy of a batch may still be on its way
+  bool copies_may_wait_ = false;  // a copy of a batch of the session may still be on its way
 };
 
 // What has waited until its deadline behind others is not sent any more.
@@ -121,11 +123,18 @@ Result<RedisReply> RedisStore::read(Deadline deadline, Ask ask) {
   return reply;
 }
 
-// A session that the server knows already stays as it is, but for longer: it may have the outcomes
-// of a batch whose answer was lost. One that it has forgotten gets the number of the batch before,
-// so that no copy of that one is applied any more. Either way, there is a connection after this.
+// A session that the server knows already is given longer to live. One that it has forgotten gets
+// the number of the batch before, so that no copy of that one is applied any more. Either way,
+// there is a connection after this.
 Result<void> RedisStore::make_session_known(Deadline deadline) {
   if (steady_clock::now() < session_is_known_until_) return connection_.connect(deadline);
+  if (copies_may_wait_) {
+    Result<std::string> other = make_uuid();
+    if (!other) return other.error();
+    session_ = std::move(*other);
+    copies_may_wait_ = false;
+  }
+  const Time begun = steady_clock::now();
   const std::string lifetime = std::to_string(kSessionLifetime.count());
   const std::string before = std::to_string(sequence_ - 1) + "\n";
   const auto ask = [&](const RedisArguments& command) {
@@ -135,12 +144,13 @@ Result<void> RedisStore::make_session_known(Deadline deadline) {
   const bool is_there = reply && (*reply)->type == REDIS_REPLY_NIL;
   if (is_there) reply = ask({"PEXPIRE", session_key(), lifetime});
   if (!reply) return reply.error();
-  session_is_known_until_ = steady_clock::now() + kSessionIsKnown;
+  session_is_known_until_ = begun + kSessionIsKnown;
   return {};
 }
 
-// The most of the session's lifetime that the server can find left at `deadline`: with less, it is
-// later. It may find less a moment earlier, by as long as the answer that it is known by took.
+// The least of the session's lifetime that the server finds until `deadline`: with less, it is
+// later. It may find as much for longer, by as long as the call took that made the session known,
+// which is up to options_.timeout: longest_hold_up() has room for that.
 milliseconds RedisStore::session_left_at(Deadline deadline) const {
   const Time made_known = session_is_known_until_ - kSessionIsKnown;
   return kSessionLifetime - std::chrono::floor<milliseconds>(deadline - made_known);
@@ -170,6 +180,7 @@ Result<RedisReply> RedisStore::run_until_known(RedisArguments& arguments, Deadli
   for (;;) {
     if (!may_be_applied) {
       if (const Result<void> known = make_session_known(deadline); !known) return known.error();
+      arguments[kSession] = session_;
       arguments[kLeastLeft] = std::to_string(session_left_at(deadline).count());
     }
     const Time begun = steady_clock::now();
@@ -211,7 +222,8 @@ RedisArguments RedisStore::script_arguments(const RedisBatch& batch, bool change
 }
 
 void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
-  deadline = std::min(deadline, steady_clock::now() + options_.timeout);
+  const Time begun = steady_clock::now();
+  deadline = std::min(deadline, begun + options_.timeout);
   const bool changes = needs_turn(batch);
   if (changes) ++sequence_;
   const RedisBatch request(batch);
@@ -225,7 +237,7 @@ void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
     if (refused && changes) apply_reports(*this, batch, deadline);
     return;
   }
-  if (changes) session_is_known_until_ = steady_clock::now() + kSessionIsKnown;
+  if (changes) session_is_known_until_ = begun + kSessionIsKnown;
   if (!request.read_outcomes(text_of(**reply))) {
     fail_batch(batch, {Code::kUnknown, connection_.unavailable(kNonsense).message});
   }

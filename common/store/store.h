@@ -113,9 +113,10 @@ struct StoreOptions {
 };
 
 // For how much longer than its lifetime a daemon keeps a key: a copy that comes while it is known
-// may be held up where it waits for the store and where it is applied, for up to `timeout` each.
+// may be held up where it waits for the store, where it is applied, and (redis) in the server, for
+// up to `timeout` each.
 constexpr std::chrono::milliseconds longest_hold_up(std::chrono::milliseconds timeout) {
-  return 2 * timeout;
+  return 3 * timeout;
 }
 
 struct StoreStatus {
