@@ -19,6 +19,10 @@ constexpr milliseconds kFirstPause{100};
 constexpr milliseconds kLongestPause{10'000};
 constexpr milliseconds kLongestPauseWithoutService{1'000};
 
+// How long the sockets of a slot that gets no new connections are kept: the end of a handshake that
+// has begun comes up to a round trip later, and would be answered by a reset if they were gone.
+constexpr milliseconds kHandshakePatience{1'000};
+
 }  // namespace
 
 std::string WorkerPool::Worker::name() const {
@@ -189,6 +193,7 @@ Result<void> WorkerPool::adjust() {
 void WorkerPool::remove_retired_slots() {
   while (slots_.size() > 1 && slots_.back().retiring &&
          slots_.back().worker.state == WorkerState::kWaiting &&
+         slots_.back().goes_from <= steady_clock::now() &&
          !listeners_.has_queued(slots_.size() - 1)) {
     slots_.pop_back();
     listeners_.remove_slot();
@@ -198,6 +203,7 @@ void WorkerPool::remove_retired_slots() {
 void WorkerPool::retire_slots_from(std::size_t first) {
   for (std::size_t i = first; i < slots_.size(); ++i) {
     slots_[i].retiring = true;
+    slots_[i].goes_from = steady_clock::now() + kHandshakePatience;
     if (slots_[i].worker.state == WorkerState::kReady) drain(slots_[i].worker);
   }
   route();

@@ -87,7 +87,8 @@ class WorkerPool {
   // A place for a worker, with sockets of its own.
   struct Slot {
     Worker worker;
-    bool retiring = false;  // goes away when its worker has ended and its queue is empty
+    bool retiring = false;  // goes away when its worker has ended and its queue is empty,
+    Time goes_from;         // but not before this
     Time start_at;
     std::chrono::milliseconds pause{0};  // after a start that has failed; 0: the last one has not
   };

@@ -1227,6 +1227,16 @@ has_child() {
   assert_equal "$("$counterctl" --server "$url" workers | wc -l)" 1
 }
 
+@test "scale down keeps the sockets of a worker for a second, for handshakes that have begun" {
+  local begin
+  start_daemon --workers 2
+  assert_equal "$(ss -Hltn "sport = :${url##*:}" | wc -l)" 2
+  begin=$(milliseconds)
+  "$counterctl" --server "$url" -q scale 1
+  assert_between "$(($(milliseconds) - begin))" 1000 20000
+  assert_equal "$(ss -Hltn "sport = :${url##*:}" | wc -l)" 1
+}
+
 # Asks once on each of a number of connections, and prints how many were answered; the first line is
 # for when all have asked.
 many_clients='
