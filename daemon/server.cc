@@ -1,5 +1,6 @@
 #include "daemon/server.h"
 
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -30,6 +31,9 @@ constexpr std::chrono::minutes kLogPause{1};
 
 // How long a connection must have been idle to make way for another one, beyond the limit.
 constexpr std::chrono::seconds kIdleBeforeMakingWay{5};
+
+// What the allocator keeps of freed buffers is given back to the system after as much as this.
+constexpr std::size_t kWorthGivingBack = 16 * 1024 * 1024;
 
 // How long a drain waits for the next request of a connection, which may be on its way, and for the
 // first one of a connection that has only just been made.
@@ -167,6 +171,15 @@ void Server::set_deadline(Guest& guest, Phase phase) {
 void Server::note_buffers(Guest& guest) {
   const std::size_t now = guest.connection->buffered();
   buffered_ += now - std::exchange(guest.buffered, now);
+  give_back_memory();
+}
+
+// When nearly all of what a burst needed has been freed.
+void Server::give_back_memory() {
+  most_buffered_ = std::max(most_buffered_, buffered_);
+  if (most_buffered_ < kWorthGivingBack || buffered_ > most_buffered_ / 16) return;
+  most_buffered_ = buffered_;
+  malloc_trim(0);
 }
 
 void Server::make_room(GuestPlace place) {
@@ -186,6 +199,7 @@ void Server::remove(GuestPlace place, Phase phase) {
   buffered_ -= place->buffered;
   lists_[index_of(phase)].erase(place);
   --figures_.connections;
+  give_back_memory();
   end_drain_if_empty();
 }
 

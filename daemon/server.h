@@ -72,6 +72,7 @@ class Server {
   void admit(UniqueFd socket);
   void set_deadline(Guest& guest, Phase phase);
   void note_buffers(Guest& guest);
+  void give_back_memory();
   void expire();
   void arm(Deadline deadline);
   void end_drain_if_empty();
@@ -87,7 +88,8 @@ class Server {
   std::array<List, kPhases> lists_;  // in the order of their deadlines
   asio::steady_timer expiry_;
   Deadline armed_for_ = Deadline::max();
-  std::size_t buffered_ = 0;  // by all connections
+  std::size_t buffered_ = 0;       // by all connections
+  std::size_t most_buffered_ = 0;  // since memory was last given back
   bool makes_room_ = false;
   asio::steady_timer pause_;
   Deadline next_log_;

@@ -363,6 +363,14 @@ TEST_CASE("where replies that nobody takes need too much memory, the oldest of t
   CHECK_FALSE(deaf.front().receive());
   CHECK(deaf.back().receive());
   CHECK(other.ask(increment())->status == 200);
+
+  // And nearly all of it is given back to the system once they are gone.
+  deaf.clear();
+  constexpr long kMost = 24 * 1024;
+  for (int i = 0; i < 100 && resident(daemon.worker_pids().at(0)) > kMost; ++i) {
+    std::this_thread::sleep_for(milliseconds(100));
+  }
+  if (kMemoryIsOurs) CHECK(resident(daemon.worker_pids().at(0)) <= kMost);
 }
 
 TEST_CASE("HEAD tells a length and sends no body, HTTP/1.0 closes unless it asks not to") {
