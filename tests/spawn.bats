@@ -498,6 +498,7 @@ were_told() {
 @test "spawn makes the folders above that of the state for their owner alone" {
   local home=$dir/fresh
   mkdir "$home"
+  # shellcheck disable=SC2016
   try bash -c 'umask 000; unset XDG_STATE_HOME; HOME=$1 "$2" spawn -- --listen 127.0.0.1:0' bash \
     "$home" "$counterctl"
   assert_status 0
