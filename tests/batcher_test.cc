@@ -160,8 +160,8 @@ TEST_CASE("a key is known for longer than its change may be held up") {
     fixture.client()->ask(keyed(increment_of("a"), "k", milliseconds(own)).operation);
   }
   fixture.run(3);
-  const std::vector<milliseconds> known = {milliseconds(0), milliseconds(1'001),
-                                           milliseconds(2'501)};
+  const std::vector<milliseconds> known = {milliseconds(0), milliseconds(1'501),
+                                           milliseconds(3'001)};
   CHECK(fixture.notes.key_lifetimes == known);
 }
 
