@@ -998,6 +998,27 @@ TEST_CASE("a batch given up as unknown is not applied later, though its worker h
   CHECK(value_of(*store, "a") == 1);
 }
 
+TEST_CASE("a batch given up as unknown is not applied late after one whose answer was lost",
+          "[redis]") {
+  const RedisServer server;
+  RedisProxy proxy(server);
+  const auto store = open_or_throw(options_for(proxy.url()));
+  const auto begun = steady_clock::now();
+  REQUIRE(run_one(*store, increment_of("a")).value == 1);
+  const auto took = steady_clock::now() - begun;
+  std::this_thread::sleep_for(10 * took + std::chrono::seconds(1));
+  // It is applied, and no answer comes.
+  proxy.arm(RedisProxy::Fault::kCutBeforeReply, 1'000);
+  CHECK(run_one(*store, increment_of("a"), after(milliseconds(200))).code == Code::kUnknown);
+  proxy.arm(RedisProxy::Fault::kHoldRequest, 1'000);
+  const Deadline deadline = after(milliseconds(200));
+  CHECK(run_one(*store, increment_of("a"), deadline).code == Code::kUnknown);
+  proxy.arm(RedisProxy::Fault::kNone, 0);
+  std::this_thread::sleep_until(deadline + took + milliseconds(2));
+  CHECK(proxy.release_held().starts_with("-FORGOTTEN"));
+  CHECK(value_of(*store, "a") == 2);
+}
+
 TEST_CASE("a batch whose first copy is lost is applied after one whose answer was slow",
           "[redis]") {
   const RedisServer server;

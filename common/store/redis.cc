@@ -3,13 +3,13 @@
 // A batch that was sent when its connection was lost may have been applied, or may yet be: a query
 // on another connection could say "no" just before it is applied. So the identical batch is sent
 // again under the same id, and the script repeats its earlier answer, or applies the batch now. An
-// id is a session (this Store) and a sequence number: the server keeps the latest outcomes of each
+// id is a session (of a Store) and a sequence number: the server keeps the latest outcomes of each
 // session, one key however many batches, and refuses an older number, so that a copy that was stuck
 // on the way cannot be applied late. If it does not know the session, it has forgotten it, and
 // refuses the batch; so a session is made known before its first batch is sent. A copy that it gets
 // to long after the batch's deadline, as after it was stopped, is refused too, because idempotency
-// keys may be forgotten by then: how long the session has still to live tells that. So one of which
-// copies may still be on their way is not given more to live: another session takes its place.
+// keys may be forgotten by then: how long the session has still to live tells that. So a session is
+// never given more to live: after half of its life another one takes its place.
 //
 // Keys, each after the prefix: "c:NAME", a hash of v (value), c (created at), u (updated at) and,
 // if it has an end, e (all Unix ms), when Redis itself deletes it, and perhaps w (its window);
@@ -38,14 +38,14 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-// How long the server knows the latest batch of a session; and for how long after it the session
-// need not be made known again, so that enough is left for the copies of the next one.
+// How long the server knows a session; and for how long batches are begun in it, so that enough is
+// left for the copies of the last one.
 constexpr milliseconds kSessionLifetime = 4 * kMaxStoreTimeout;
 constexpr milliseconds kSessionIsKnown = kSessionLifetime / 2;
 
 // Where the arguments of the script name the session, and say how long it must still live.
 constexpr std::size_t kSession = 1;
-constexpr std::size_t kLeastLeft = 7;
+constexpr std::size_t kLeastLeft = 6;
 
 // How far apart the server's clock and ours may be when calendar windows are counted.
 constexpr std::chrono::minutes kMaxClockDifference{1};
@@ -123,26 +123,22 @@ Result<RedisReply> RedisStore::read(Deadline deadline, Ask ask) {
   return reply;
 }
 
-// A session that the server knows already is given longer to live. One that it has forgotten gets
-// the number of the batch before, so that no copy of that one is applied any more. Either way,
-// there is a connection after this.
+// A session is never given longer to live, as a copy of a batch of it may be on its way: each time,
+// another one takes its place. It begins with the number of the batch before. There is a connection
+// after this.
 Result<void> RedisStore::make_session_known(Deadline deadline) {
   if (steady_clock::now() < session_is_known_until_) return connection_.connect(deadline);
-  if (copies_may_wait_) {
-    Result<std::string> other = make_uuid();
-    if (!other) return other.error();
-    session_ = std::move(*other);
-    copies_may_wait_ = false;
-  }
+  Result<std::string> fresh = make_uuid();
+  if (!fresh) return fresh.error();
+  session_ = std::move(*fresh);
+  copies_may_wait_ = false;
   const Time begun = steady_clock::now();
   const std::string lifetime = std::to_string(kSessionLifetime.count());
   const std::string before = std::to_string(sequence_ - 1) + "\n";
-  const auto ask = [&](const RedisArguments& command) {
-    return read(deadline, [&](Deadline until) { return connection_.command(command, until); });
-  };
-  Result<RedisReply> reply = ask({"SET", session_key(), before, "NX", "PX", lifetime});
-  const bool is_there = reply && (*reply)->type == REDIS_REPLY_NIL;
-  if (is_there) reply = ask({"PEXPIRE", session_key(), lifetime});
+  // NX, since it may be asked for twice.
+  const Result<RedisReply> reply = read(deadline, [&](Deadline until) {
+    return connection_.command({"SET", session_key(), before, "NX", "PX", lifetime}, until);
+  });
   if (!reply) return reply.error();
   session_is_known_until_ = begun + kSessionIsKnown;
   return {};
@@ -212,7 +208,6 @@ RedisArguments RedisStore::script_arguments(const RedisBatch& batch, bool change
       options_.redis_prefix,
       session_,
       changes ? std::to_string(sequence_) : "0",
-      std::to_string(kSessionLifetime.count()),
       std::to_string(now_ms),
       std::to_string(options_.max_keys),
       batch.list_windows(now_ms - kApart, now_ms + options_.timeout.count() + kApart),
@@ -222,8 +217,7 @@ RedisArguments RedisStore::script_arguments(const RedisBatch& batch, bool change
 }
 
 void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
-  const Time begun = steady_clock::now();
-  deadline = std::min(deadline, begun + options_.timeout);
+  deadline = std::min(deadline, steady_clock::now() + options_.timeout);
   const bool changes = needs_turn(batch);
   if (changes) ++sequence_;
   const RedisBatch request(batch);
@@ -237,7 +231,6 @@ void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
     if (refused && changes) apply_reports(*this, batch, deadline);
     return;
   }
-  if (changes) session_is_known_until_ = begun + kSessionIsKnown;
   if (!request.read_outcomes(text_of(**reply))) {
     fail_batch(batch, {Code::kUnknown, connection_.unavailable(kNonsense).message});
   }

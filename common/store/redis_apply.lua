@@ -5,12 +5,11 @@
 local prefix = ARGV[1]
 local session = prefix .. 's:' .. ARGV[2]
 local sequence = tonumber(ARGV[3])  -- 0: nothing here changes anything
-local session_lifetime = ARGV[4]
-local now = ARGV[5]
-local max_keys = tonumber(ARGV[6])
-local windows = ARGV[7]
-local least_left = tonumber(ARGV[8])  -- of the session's lifetime: with less, it is too late
-local FIRST_OPERATION = 9
+local now = ARGV[4]
+local max_keys = tonumber(ARGV[5])
+local windows = ARGV[6]
+local least_left = tonumber(ARGV[7])  -- of the session's lifetime: with less, it is too late
+local FIRST_OPERATION = 8
 if sequence > 0 then
   local latest = redis.call('GET', session)
   local number, outcomes = (latest or '0\n'):match('^(%d+)\n(.*)$')
@@ -427,7 +426,8 @@ local function each_write(run)
     if not row.value then run('ZREM', prefix .. 'names', name) end
     if not row.ends then run('ZREM', end_index, name) end
   end
-  if sequence > 0 then run('SET', session, ARGV[3] .. '\n' .. answer, 'PX', session_lifetime) end
+  -- Its end stays: how long it has still to live tells how old a copy is.
+  if sequence > 0 then run('SET', session, ARGV[3] .. '\n' .. answer, 'KEEPTTL') end
 end
 
 -- If the user lacks a permission, all is refused before anything is done (Redis 7).
