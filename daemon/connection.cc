@@ -317,6 +317,7 @@ void Connection::close() {
   const auto self = shared_from_this();  // the server lets go of it
   server_.ready_set().remove(socket_.get(), *this);
   socket_.reset();
+  std::string().swap(output_);  // before the server looks what memory can be given back
   server_.remove(place_, phase_);
 }
 
