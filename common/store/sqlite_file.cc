@@ -187,17 +187,15 @@ bool SqliteFile::wal_is_empty() const {
 Result<void> SqliteFile::check_access() const {
   for (const auto& [path, sign, identity] : companions_) {
     const std::string what = "cannot use " + path + ", a part of the database";
+    const auto refuse = [&](const std::string& why) { return Error{Code::kConfig, what + why}; };
     constexpr unsigned kAsked = STATX_TYPE | STATX_MODE;
     struct statx found {};
     if (statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, kAsked, &found) != 0) continue;
     if (!S_ISREG(found.stx_mode)) {
-      return Error{Code::kConfig,
-                   what + ": it must be a regular file, not a link to one or anything else"};
+      return refuse(": it must be a regular file, not a link to one or anything else");
     }
     if ((found.stx_mode & S_IRWXO) != 0) {
-      return Error{
-          Code::kConfig,
-          what + ": it is open to every user, who could hold its locks; run: chmod o= " + path};
+      return refuse(": it is open to every user, who could hold its locks; run: chmod o= " + path);
     }
     if (faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) == 0) continue;
     const int error = errno;
