@@ -35,7 +35,10 @@ void append_room(std::string& out, const Operation& operation, const Outcome& ou
     append_member(out, "remaining");
     out += std::to_string(*left);
   }
-  if (operation.lifetime.window) append_moment(out, "resets_at", outcome.expires_at_ms);
+  if (operation.lifetime.window) {
+    append_member(out, "resets_at");
+    out.append("\"").append(format_timestamp(outcome.expires_at_ms)).append("\"");
+  }
 }
 
 }  // namespace
