@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # The manual pages say what the programs do: the same options, commands, variables, exit statuses,
-# routes and problem types, in both directions.
+# routes and problem types, in both directions. And the README says how the code is laid out.
 
 setup() {
   root=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
@@ -169,6 +169,26 @@ same() {
     awk '/^\.SS / { mine = $2 == "Requests" } mine' | tags |
     words | sed -e 's/ *NAME */NAME/' -e 's/^ *//' -e 's/ *$//' | sort)
   same routes "$expected" "$found"
+}
+
+@test "the README's way through the code has the files that it names, and they know no others" {
+  part=$(sed -n '/^### The way of a request/,/^## /p' "$root/README.md")
+  names=$(grep -oE '[a-z_]+\.(cc|h|lua)' <<<"$part" | sort -u)
+  [ -n "$names" ]
+  for name in $names; do
+    [ -n "$(find "$root/cli" "$root/common" "$root/daemon" -name "$name")" ] || {
+      echo "there is no $name"
+      return 1
+    }
+  done
+  upwards=$(
+    grep -rE '#include "(cli|daemon)/' "$root/common" || true
+    grep -r '#include "cli/' "$root/daemon" || true
+    grep -r '#include "daemon/' "$root/cli" || true
+    grep -rE '#include "common/store/' "$root/cli" "$root/daemon" |
+      grep -vE '/store(_url)?\.h"' || true
+  )
+  [ -z "$upwards" ] || { echo "$upwards"; return 1; }
 }
 
 @test "the pages have no warnings" {
