@@ -160,41 +160,42 @@ int lock_again(Database& database, int& times, const ShmLocks& locks, int flags)
   return code;
 }
 
+int lock_checkpoints(Database& database, int flags) {
+  return lock_again(database, database.checkpoint_locks, kCheckpointLock, flags);
+}
+
 // For a commit that restarts the log. Where it is refused, SQLite adds to the log.
 int lock_to_restart(Database& database, int flags) {
-  const auto lock_checkpoints = [&database](int how) {
-    return lock_again(database, database.checkpoint_locks, kCheckpointLock, how);
-  };
   if (flags == kTake) {
-    if (const int code = lock_checkpoints(kTake); code != SQLITE_OK) return code;
+    if (const int code = lock_checkpoints(database, kTake); code != SQLITE_OK) return code;
   }
   const int code = lock(database, kOtherReaderLocks, flags);
-  if (flags == kRelease || code != SQLITE_OK) lock_checkpoints(kRelease);
+  if (flags == kRelease || code != SQLITE_OK) lock_checkpoints(database, kRelease);
   return code;
 }
 
-// Where something was corrected, SQLite has to read it again: it is told to try again.
 int lock_writer(Database& database, int flags) {
+  if (flags == kRelease && database.wal != nullptr) {
+    write_gathered(*database.wal);  // what a transaction rolled back has left: nobody reads it
+    database.wal->failure = SQLITE_OK;
+  }
   const int code = lock_again(database, database.writer_locks, kWriteLock, flags);
   if (flags != kTake || code != SQLITE_OK || !correct_moved_frames(&database)) return code;
+  // SQLite has to read again what was corrected: it is told to try again.
   lock_again(database, database.writer_locks, kWriteLock, kRelease);
   return SQLITE_BUSY;
 }
 
 int lock_shared_memory(sqlite3_file* file, int first, int count, int flags) {
   Database& database = *static_cast<Database*>(file);
-  Wal* wal = database.wal;
   const ShmLocks locks{first, count};
-  if (flags != kTake && flags != kRelease) return lock(database, locks, flags);
-  if (locks == kFirstReaderLock && flags == kRelease) end_checkpoint(database);
-  if (wal != nullptr && locks == kWriteLock && flags == kRelease) {
-    write_gathered(*wal);  // what a transaction that was rolled back has left: nobody reads it
-    wal->failure = SQLITE_OK;
-  }
-  if (locks == kOtherReaderLocks) return lock_to_restart(database, flags);
+  const bool is_exclusive = flags == kTake || flags == kRelease;
+  if (!is_exclusive) return lock(database, locks, flags);
   if (locks == kWriteLock) return lock_writer(database, flags);
-  if (locks != kCheckpointLock) return lock(database, locks, flags);
-  return lock_again(database, database.checkpoint_locks, locks, flags);
+  if (locks == kCheckpointLock) return lock_checkpoints(database, flags);
+  if (locks == kOtherReaderLocks) return lock_to_restart(database, flags);
+  if (locks == kFirstReaderLock && flags == kRelease) end_checkpoint(database);
+  return lock(database, locks, flags);
 }
 
 int control_database(sqlite3_file* file, int operation, void* argument) {
