@@ -6,9 +6,11 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "common/store/sqlite_shm.h"
 #include "tests/catch.h"
@@ -276,6 +278,59 @@ TEST_CASE("what is added to a log is found, even if whoever restarted it has die
   client.run("UPDATE t SET number = 2");
   CHECK(client.sees(2));
   CHECK(other.sees(2));
+}
+
+// The index of the log's first 4,062 frames: the page of each, and a hash table of them.
+struct Index {
+  explicit Index(Client& client) {
+    volatile void* memory = nullptr;
+    client.file()->pMethods->xShmMap(client.file(), 0, 32'768, 0, &memory);
+    pages = static_cast<volatile std::uint32_t*>(memory) + 33;  // that of frame 1 is pages[1]
+    slots = static_cast<volatile std::uint16_t*>(memory) + 8'192;
+  }
+  // As SQLite does it, before the frame is part of the log.
+  void add(std::uint32_t frame, std::uint32_t page) const {
+    pages[frame] = page;
+    std::uint32_t slot = page * 383 % 8'192;
+    while (slots[slot] != 0) slot = (slot + 1) % 8'192;
+    slots[slot] = static_cast<std::uint16_t>(frame);
+  }
+  std::vector<std::uint32_t> copy() const {
+    std::vector<std::uint32_t> all(pages + 1, pages + 4'063);
+    for (int slot = 0; slot < 8'192; ++slot) all.push_back(slots[slot]);
+    return all;
+  }
+  volatile std::uint32_t* pages;
+  volatile std::uint16_t* slots;
+};
+
+TEST_CASE("what is added to a log is found, even if two have died who were about to add to it",
+          "[sqlite]") {
+  Pair pair;
+  auto& [directory, client, other] = pair;
+  client.run("UPDATE t SET number = 1");
+  const std::uint32_t frames = end_of_wal(client.handle()).frames;
+  const Index index(client);
+  // One has died who had added 20 frames, and the next who was removing them.
+  for (std::uint32_t i = 10; i <= 20; ++i) index.pages[frames + i] = i;
+  client.run("PRAGMA cache_size = 1000");  // so that the commit adds all frames at once
+  client.run("UPDATE t SET number = 2");
+  CHECK(client.sees(2));
+  CHECK(other.sees(2));
+}
+
+TEST_CASE("whoever takes the lock of the writer removes what one who died has left in the index",
+          "[sqlite]") {
+  Pair pair;
+  auto& [directory, client, other] = pair;
+  client.run("UPDATE t SET number = 1");
+  const std::uint32_t frames = end_of_wal(client.handle()).frames;
+  const Index index(client);
+  const auto before = index.copy();
+  for (std::uint32_t i = 1; i <= 20; ++i) index.add(frames + i, i);
+  CHECK((index.copy() != before));
+  CHECK(ShmLock(client.handle(), kWriteLock).code() == SQLITE_OK);
+  CHECK((index.copy() == before));
 }
 
 TEST_CASE("what was gathered and rolled back is never written over what others have committed",

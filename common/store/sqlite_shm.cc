@@ -1,6 +1,8 @@
 #include "common/store/sqlite_shm.h"
 
+#include <algorithm>
 #include <atomic>
+#include <span>
 
 namespace counterd {
 namespace {
@@ -10,6 +12,17 @@ namespace {
 constexpr int kRegionBytes = 32'768;
 constexpr std::uint32_t kFramesOfRegion = 4'096;
 constexpr std::uint32_t kFramesOfHeader = 34;
+
+struct Region {
+  std::uint32_t pages[kFramesOfRegion];      // of each frame; 0: there is none
+  std::uint16_t slots[2 * kFramesOfRegion];  // a hash table of frames: 1 is the region's first one
+};
+static_assert(sizeof(Region) == kRegionBytes);
+
+// Where a frame's page is, if those of all regions are counted.
+std::uint32_t place_of(std::uint32_t frame) {
+  return kFramesOfHeader + frame - 1;
+}
 
 // Where the first region has (2.1) two copies of a header: whether it is valid, the size of the
 // log's pages (1: 65,536), how many frames the log has, and their checksum and salts; then how many
@@ -32,10 +45,10 @@ constexpr std::uint32_t kGeneration = 0x10000;
 constexpr std::uint32_t kGenerationMask = 0x7fff0000;
 constexpr std::uint32_t kDamagedBit = 0x80000000;
 
-// `region` is null if nobody has written to the shared memory yet. SQLITE_OK, or why not.
-int map(sqlite3_file* file, volatile void*& region) {
-  region = nullptr;
-  return file->pMethods->xShmMap(file, 0, kRegionBytes, 0, &region);
+// `memory` is null if nobody has written to the region yet. SQLITE_OK, or why not.
+int map(sqlite3_file* file, std::uint32_t region, volatile void*& memory) {
+  memory = nullptr;
+  return file->pMethods->xShmMap(file, static_cast<int>(region), kRegionBytes, 0, &memory);
 }
 
 // A number in the shared memory; 0, for a moment, where there is none.
@@ -43,7 +56,7 @@ template <class Number>
 std::atomic_ref<Number> number_at(sqlite3_file* file, std::size_t offset) {
   thread_local Number none;  // stores of other threads look for theirs
   volatile void* region = nullptr;
-  map(file, region);
+  map(file, 0, region);
   if (region == nullptr) {
     none = 0;
     return std::atomic_ref<Number>(none);
@@ -81,7 +94,7 @@ int open_shared_memory(sqlite3* connection) {
   sqlite3_file* file = database_file(connection);
   const int code = file->pMethods->xLock(file, SQLITE_LOCK_SHARED);
   volatile void* region = nullptr;
-  return code == SQLITE_OK ? map(file, region) : code;
+  return code == SQLITE_OK ? map(file, 0, region) : code;
 }
 
 void close_shared_memory(sqlite3* connection) {
@@ -104,7 +117,7 @@ WalIndex read_wal_index(sqlite3* connection) {
 
 int make_room_in_index(sqlite3* connection, std::uint32_t frames) {
   const std::uint32_t end = end_of_wal(connection).frames + frames;
-  const auto region = static_cast<int>((end + kFramesOfHeader - 1) / kFramesOfRegion);
+  const auto region = static_cast<int>(place_of(end) / kFramesOfRegion);
   sqlite3_file* file = database_file(connection);
   volatile void* memory = nullptr;
   constexpr int kExtend = 1;
@@ -131,6 +144,26 @@ bool correct_moved_frames(sqlite3_file* database) {
   if (moved <= number_at<std::uint32_t>(database, kFrames)) return false;
   moved = 0;
   return true;
+}
+
+// Where the log is empty, or fills a region, SQLite clears the next region before it is used.
+void clean_index(sqlite3_file* database) {
+  const std::uint32_t frames = number_at<std::uint32_t>(database, kFrames);
+  if (frames == 0) return;
+  const std::uint32_t number = place_of(frames) / kFramesOfRegion;
+  const std::uint32_t used = place_of(frames) % kFramesOfRegion + 1;
+  volatile void* memory = nullptr;
+  map(database, number, memory);
+  if (memory == nullptr) return;
+  auto& region = *static_cast<Region*>(const_cast<void*>(memory));
+  const auto beyond = std::span(region.pages).subspan(used);
+  if (std::all_of(beyond.begin(), beyond.end(), [](auto page) { return page == 0; })) return;
+  const std::uint32_t last = number == 0 ? frames : used;
+  for (auto& slot : region.slots) {
+    if (slot > last) std::atomic_ref(slot).store(0);
+  }
+  // The first one last: as long as it is there, SQLite finds that there are any.
+  std::for_each(beyond.rbegin(), beyond.rend(), [](auto& page) { std::atomic_ref(page).store(0); });
 }
 
 void forget_index(sqlite3* connection) {

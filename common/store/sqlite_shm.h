@@ -84,6 +84,12 @@ void set_moved_frames(sqlite3_file* database, std::uint32_t frames);
 // empty, and only then that nothing of it has been moved; in between, what is added would not be
 // found. Whether it was so. REQUIRES: this process alone may write to the log
 bool correct_moved_frames(sqlite3_file* database);
+// Removes from the index what is left in it beyond the end of the log, of frames whose writer has
+// died before they were part of it. SQLite does that too, as soon as it adds a frame in the place
+// of one of them. But if somebody has died in the middle of that, the next one comes upon the rest
+// only after frames of its own, and SQLite removes these as well: nobody would find them in the
+// log. REQUIRES: this process alone may write to the log, and has not begun to
+void clean_index(sqlite3_file* database);
 
 // Makes the next one to read find out what the log holds, as after a crash.
 // REQUIRES: nobody reads or writes it, or makes a checkpoint

@@ -174,14 +174,18 @@ int lock_to_restart(Database& database, int flags) {
   return code;
 }
 
+// Whoever begins to write corrects first what those have left behind who died. Where SQLite has to
+// read that again, it is told to try again.
 int lock_writer(Database& database, int flags) {
   if (flags == kRelease && database.wal != nullptr) {
     write_gathered(*database.wal);  // what a transaction rolled back has left: nobody reads it
     database.wal->failure = SQLITE_OK;
   }
   const int code = lock_again(database, database.writer_locks, kWriteLock, flags);
-  if (flags != kTake || code != SQLITE_OK || !correct_moved_frames(&database)) return code;
-  // SQLite has to read again what was corrected: it is told to try again.
+  const bool begins = flags == kTake && code == SQLITE_OK && database.writer_locks == 1;
+  if (!begins) return code;
+  clean_index(&database);
+  if (!correct_moved_frames(&database)) return SQLITE_OK;
   lock_again(database, database.writer_locks, kWriteLock, kRelease);
   return SQLITE_BUSY;
 }
