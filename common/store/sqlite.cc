@@ -10,6 +10,7 @@
 #include <sqlite3.h>
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
 
 #include "common/store/checkpoint_schedule.h"
@@ -57,6 +58,8 @@ class SqliteStore final : public Store {
 
  private:
   Result<void> make_readable(Deadline deadline);
+  template <class Ask>
+  std::invoke_result_t<Ask> read(Deadline deadline, Ask ask);
   Result<void> change_counters(std::span<Step> batch, Deadline deadline);
   Result<void> report_counters(std::span<Step> batch, Deadline deadline);
   Outcome apply_once(const Operation& operation);
@@ -139,6 +142,17 @@ Result<void> SqliteStore::make_readable(Deadline deadline) {
   return database_.check_files();
 }
 
+// Has `ask` read the database, after what must be done first. It may throw SQLite::Exception.
+template <class Ask>
+std::invoke_result_t<Ask> SqliteStore::read(Deadline deadline, Ask ask) {
+  if (const Result<void> readable = make_readable(deadline); !readable) return readable.error();
+  try {
+    return ask();
+  } catch (const SQLite::Exception& exception) {
+    return database_.note_failure(exception, "cannot read the database ");
+  }
+}
+
 void SqliteStore::apply(std::span<Step> batch, Deadline deadline) {
   database_.set_deadline(deadline);
   const Result<void> applied =
@@ -193,18 +207,16 @@ Outcome SqliteStore::apply_once(const Operation& operation) {
 }
 
 Result<void> SqliteStore::report_counters(std::span<Step> batch, Deadline deadline) {
-  if (const Result<void> readable = make_readable(deadline); !readable) return readable.error();
-  SqliteCounters& counters = database_.counters();
-  try {
+  const Result<void> reported = read(deadline, [&]() -> Result<void> {
     if (const Result<void> begun = database_.begin_to_read(); !begun) return begun.error();
+    SqliteCounters& counters = database_.counters();
     counters.begin(database_.data_version(), unix_now_ms());
     for (Step& step : batch) step.outcome = counters.apply(step.operation);
     database_.end_reading();
-  } catch (const SQLite::Exception& exception) {
-    return database_.note_failure(exception, "cannot read the database ");
-  }
-  counters.end(database_.data_version());
-  return database_.sync_if_needed();
+    counters.end(database_.data_version());
+    return {};
+  });
+  return reported ? database_.sync_if_needed() : reported;
 }
 
 void SqliteStore::make_durable(std::span<Step> batch) {
@@ -214,14 +226,11 @@ void SqliteStore::make_durable(std::span<Step> batch) {
 }
 
 Result<ListPage> SqliteStore::list(const ListQuery& query, Deadline deadline) {
-  if (const Result<void> readable = make_readable(deadline); !readable) return readable.error();
-  ListPage page;
-  try {
+  Result<ListPage> page = read(deadline, [&]() -> Result<ListPage> {
     if (const Result<void> known = database_.check_version(); !known) return known.error();
-    page = database_.counters().list(query, unix_now_ms());
-  } catch (const SQLite::Exception& exception) {
-    return database_.note_failure(exception, "cannot read the database ");
-  }
+    return database_.counters().list(query, unix_now_ms());
+  });
+  if (!page) return page;
   if (const Result<void> synced = database_.sync_if_needed(); !synced) {
     return Error{Code::kUnavailable, synced.error().message};
   }
@@ -229,12 +238,7 @@ Result<ListPage> SqliteStore::list(const ListQuery& query, Deadline deadline) {
 }
 
 Result<void> SqliteStore::probe(Deadline deadline) {
-  if (const Result<void> readable = make_readable(deadline); !readable) return readable.error();
-  try {
-    return database_.check_version();
-  } catch (const SQLite::Exception& exception) {
-    return database_.note_failure(exception, "cannot read the database ");
-  }
+  return read(deadline, [this] { return database_.check_version(); });
 }
 
 StoreStatus SqliteStore::status() const {
