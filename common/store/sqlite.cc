@@ -36,8 +36,7 @@ constexpr std::chrono::milliseconds kEndPatience{500};
 class SqliteStore final : public Store {
  public:
   SqliteStore(SqliteFile file, const StoreOptions& options)
-      : options_(options),
-        is_in_memory_(file.is_in_memory()),
+      : durability_(durability_of(file, options.sync)),
         turn_(file.descriptor()),
         database_(std::move(file), options) {}
   SqliteStore(const SqliteStore&) = delete;
@@ -64,9 +63,9 @@ class SqliteStore final : public Store {
   Result<void> report_counters(std::span<Step> batch, Deadline deadline);
   Outcome apply_once(const Operation& operation);
   void run_due_checkpoint();
+  static const char* durability_of(const SqliteFile& file, Sync sync);
 
-  const StoreOptions options_;
-  const bool is_in_memory_;
+  const char* const durability_;
   FileTurn turn_;
   SqliteDatabase database_;
   bool applied_ = false;  // the latest batch was, as a whole
@@ -242,15 +241,19 @@ Result<void> SqliteStore::probe(Deadline deadline) {
 }
 
 StoreStatus SqliteStore::status() const {
-  const char* const durability =
-      is_in_memory_
-          ? "every change survives a crash of processes; a crash or restart of the system "
-            "loses all (the file is on tmpfs)"
-      : options_.sync == Sync::kFull
-          ? "every change survives a crash of processes, system or power (synchronous=FULL)"
-          : "every change survives a crash of processes; a power failure may lose the latest ones "
-            "(synchronous=NORMAL)";
-  return {"sqlite", database_.path(), durability};
+  return {"sqlite", database_.path(), durability_};
+}
+
+const char* SqliteStore::durability_of(const SqliteFile& file, Sync sync) {
+  if (file.is_in_memory()) {
+    return "every change survives a crash of processes; a crash or restart of the system loses all "
+           "(the file is on tmpfs)";
+  }
+  if (sync == Sync::kFull) {
+    return "every change survives a crash of processes, system or power (synchronous=FULL)";
+  }
+  return "every change survives a crash of processes; a power failure may lose the latest ones "
+         "(synchronous=NORMAL)";
 }
 
 }  // namespace
