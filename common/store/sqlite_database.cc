@@ -121,7 +121,6 @@ Result<void> SqliteDatabase::open(Deadline deadline) {
   deadline_ = deadline;
   if (const Result<void> alike = file_.check_others(); !alike) return alike.error();
   if (const Result<void> connected = connect(); !connected) return connected.error();
-  file_.remember_companions();
   file_.be_present();  // only now: others trust a log that somebody uses
   return {};
 }

@@ -213,10 +213,6 @@ UniqueFd SqliteFile::open_wal(int access) const {
   return UniqueFd(open(wal_path().c_str(), access | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
 }
 
-void SqliteFile::remember_companions() {
-  for (Companion& companion : companions_) companion.identity = identify(companion.path);
-}
-
 Result<void> SqliteFile::check_database() const {
   const std::optional<FoundFile> now = look_at(path_);
   if (!now) {
@@ -268,7 +264,8 @@ Result<void> SqliteFile::check_others() const {
 }
 
 void SqliteFile::be_present() {
-  for (const Companion& companion : companions_) {
+  for (Companion& companion : companions_) {
+    companion.identity = identify(companion.path);
     if (companion.identity) give_sign(descriptor(), companion.sign, companion.identity->inode);
   }
   log_ = open_wal(O_RDONLY);

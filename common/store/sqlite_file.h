@@ -52,15 +52,12 @@ class SqliteFile {
   // The log, for `access` of open(2); none: errno says why.
   UniqueFd open_wal(int access) const;
 
-  // From now on the files beside the database must stay the same ones.
-  // REQUIRES: a connection has opened them
-  void remember_companions();
   // kUnavailable, and the message says which file: it is no longer the same, or has gained a hard
   // link.
   Result<void> check() const;
 
-  // From now on, until leave() or the end of this object, others see that the files are in use.
-  // REQUIRES: remember_companions()
+  // From now on the files beside the database must stay the same ones; until leave() or the end of
+  // this object, others see that they are in use. REQUIRES: a connection has opened them
   void be_present();
   void leave();
   bool is_another_present() const;
