@@ -152,7 +152,10 @@ Result<void> SqliteDatabase::connect() {
 Result<void> SqliteDatabase::open_connection() {
   configure_sqlite();
   connection_ = std::make_unique<Connection>(file_);
-  sqlite3_busy_handler(handle(), &wait_while_busy, this);
+  const auto wait = [](void* self, int) {
+    return static_cast<SqliteDatabase*>(self)->wait_for_others() ? 1 : 0;
+  };
+  sqlite3_busy_handler(handle(), wait, this);
   sqlite3_wal_autocheckpoint(handle(), 0);
   sqlite3_db_config(handle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
   // Others may have added some, which could do anything, for as long as they like.
@@ -215,7 +218,7 @@ Result<void> SqliteDatabase::move_wal_again() {
     return whole.error();
   }
   int code = move_again(handle());
-  while (code == SQLITE_BUSY && wait_while_busy(this, 0) != 0) code = move_again(handle());
+  while (code == SQLITE_BUSY && wait_for_others()) code = move_again(handle());
   if (code == SQLITE_OK) {
     const Deadline deadline = std::min(deadline_, steady_clock::now() + kRecoveryPatience);
     code = try_checkpoint(SQLITE_CHECKPOINT_TRUNCATE, deadline);
@@ -237,7 +240,7 @@ Result<void> SqliteDatabase::move_wal_again() {
 // REQUIRES: the turn is held
 Result<void> SqliteDatabase::check_wal_of_others() {
   int code = open_shared_memory(handle());
-  while (code == SQLITE_BUSY && wait_while_busy(this, 0) != 0) code = open_shared_memory(handle());
+  while (code == SQLITE_BUSY && wait_for_others()) code = open_shared_memory(handle());
   Result<void> checked;
   if (code != SQLITE_OK) {
     checked = Error{Code::kUnavailable,
@@ -259,7 +262,7 @@ Result<void> SqliteDatabase::check_wal() {
   const UniqueFd wal = file_.open_wal(O_RDWR);
   if (!wal) return cannot("check the log of", errno);
   WalCheck check = examine_wal(handle(), wal.get(), acknowledged_);
-  while (check.state == State::kBusy && wait_while_busy(this, 0) != 0) {
+  while (check.state == State::kBusy && wait_for_others()) {
     check = examine_wal(handle(), wal.get(), acknowledged_);
   }
   const std::string lost = "the log of " + file_.path() + " has lost " +
@@ -336,7 +339,7 @@ int SqliteDatabase::try_checkpoint(int mode, Deadline deadline) {
   std::optional<ShmLock> no_writers;
   do {
     no_writers.emplace(handle(), kWriteLock);
-  } while (no_writers->code() == SQLITE_BUSY && wait_while_busy(this, 0) != 0);
+  } while (no_writers->code() == SQLITE_BUSY && wait_for_others());
   if (no_writers->code() != SQLITE_OK) return no_writers->code();
   if (options_.sync == Sync::kFull) {
     if (const int synced = sync_wal(handle()); synced != SQLITE_OK) return synced;
@@ -535,11 +538,12 @@ Error SqliteDatabase::note_failure(const SQLite::Exception& exception, std::stri
   return {Code::kUnavailable, std::string(doing) + file_.path() + ": " + exception.what() + hint};
 }
 
-// Another program may use the file without taking the turn: a shell that looks, a backup.
-int SqliteDatabase::wait_while_busy(void* self, int) {
-  if (steady_clock::now() >= static_cast<SqliteDatabase*>(self)->deadline_) return 0;
+// Waits a moment: another program may use the file without taking the turn, a shell that looks, a
+// backup. False: it has done so until deadline_.
+bool SqliteDatabase::wait_for_others() {
+  if (steady_clock::now() >= deadline_) return false;
   std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  return 1;
+  return true;
 }
 
 }  // namespace counterd

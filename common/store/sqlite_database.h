@@ -132,7 +132,7 @@ class SqliteDatabase {
   Error cannot(std::string_view what, int error) const;  // errno
   Error damaged() const;
   Error full() const;
-  static int wait_while_busy(void* self, int tries);
+  bool wait_for_others();
 
   SqliteFile file_;
   const StoreOptions options_;
