@@ -345,6 +345,12 @@ local function apply_group(group)
   return 'k', table.concat(lines, '\n'), false
 end
 
+-- The same for what was not applied before.
+local function apply_new(step)
+  if is_unclear(step) then return 'c', nothing(step), false end
+  return (step.size and apply_group or apply)(step)
+end
+
 local function apply_once(step)
   local before = kept[step.key] or redis.call('GET', step.key)
   local same = step.kind .. ' ' .. step.operand .. step.conditions
@@ -354,8 +360,7 @@ local function apply_once(step)
     return 'r', rest
   end
   if known >= max_keys then return 'f', nothing(step) end
-  if is_unclear(step) then return 'c', nothing(step) end
-  local code, rest, whole = (step.size and apply_group or apply)(step)
+  local code, rest, whole = apply_new(step)
   if whole then
     known = known + 1
     kept[step.key] = same .. '\n' .. rest
@@ -367,14 +372,7 @@ end
 local outcomes, at = {}, 1
 while at <= #steps do
   local step = steps[at]
-  local code, rest
-  if step.key then
-    code, rest = apply_once(step)
-  elseif is_unclear(step) then
-    code, rest = 'c', nothing(step)
-  else
-    code, rest = (step.size and apply_group or apply)(step)
-  end
+  local code, rest = (step.key and apply_once or apply_new)(step)
   outcomes[#outcomes + 1] = code .. ' ' .. rest .. '\n'
   at = at + 1 + (step.size or 0)
 end
