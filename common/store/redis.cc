@@ -237,9 +237,8 @@ void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
 }
 
 Result<ListPage> RedisStore::list(const ListQuery& query, Deadline deadline) {
-  const std::string from = query.after.empty() || query.after < query.prefix
-                               ? (query.prefix.empty() ? "-" : "[" + query.prefix)
-                               : "(" + query.after;
+  std::string from = query.prefix.empty() ? "-" : "[" + query.prefix;
+  if (!query.after.empty() && query.after >= query.prefix) from = "(" + query.after;
   const std::string to = query.prefix.empty() ? "+" : "(" + query.prefix + '\x7f';
   const RedisArguments arguments = {options_.redis_prefix, from, to, std::to_string(query.limit)};
   const Result<RedisReply> reply =
