@@ -164,7 +164,7 @@ void Supervisor::wait() {
   if (const Result<void> adjusted = workers_.adjust(); !adjusted) {
     log_line(adjusted.error().message);
   }
-  if (!workers_.was_ready() && !workers_.is_draining() && workers_.all_ready()) say_ready();
+  if (workers_.note_ready()) say_ready();
 }
 
 int Supervisor::milliseconds_to_wait() const {
@@ -207,7 +207,6 @@ void Supervisor::take_ends_of_workers() {
 }
 
 void Supervisor::say_ready() {
-  workers_.set_ready();
   log_line("version " + std::string(kVersion) + " serves " + text_of(workers_.endpoints()) +
            " from " + options_.store.url);
   if (ready_) {

@@ -70,7 +70,7 @@ void WorkerPool::start_due() {
 
 void WorkerPool::start(Slot& slot) {
   Result<WorkerProcess> process =
-      start_worker(program_.binary, first_ready_ ? program_.setup : program_.first_setup,
+      start_worker(program_.binary, one_was_ready_ ? program_.setup : program_.first_setup,
                    slot.worker.slot, listeners_.sockets_of(slot.worker.slot));
   if (!process) {
     back_off(slot);
@@ -101,7 +101,7 @@ void WorkerPool::become_ready(Slot& slot) {
   enter(slot.worker, WorkerState::kReady);
   slot.pause = milliseconds(0);
   route();
-  first_ready_ = true;
+  one_was_ready_ = true;
   if (slot.retiring || draining_) drain(slot.worker);
 }
 
@@ -182,7 +182,7 @@ void WorkerPool::route() {
 Result<void> WorkerPool::adjust() {
   if (draining_) return {};
   remove_retired_slots();
-  const std::size_t wanted = first_ready_ ? wanted_ : 1;
+  const std::size_t wanted = one_was_ready_ ? wanted_ : 1;
   // One that stays must serve first: those that go may be the only ones that can.
   const bool one_serves = serves(wanted);
   if (slots_.size() > wanted && !slots_[wanted].retiring && one_serves) retire_slots_from(wanted);
@@ -231,6 +231,12 @@ Result<void> WorkerPool::add_slots_up_to(std::size_t wanted) {
 Result<void> WorkerPool::resize(int wanted) {
   wanted_ = static_cast<std::size_t>(wanted);
   return adjust();
+}
+
+bool WorkerPool::note_ready() {
+  if (was_ready_ || draining_ || !all_ready()) return false;
+  was_ready_ = true;
+  return true;
 }
 
 void WorkerPool::drain() {

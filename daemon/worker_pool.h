@@ -59,7 +59,8 @@ class WorkerPool {
 
   // 1 to kMaxWorkers. Errors: as adjust().
   Result<void> resize(int wanted);
-  void set_ready() { was_ready_ = true; }
+  // Whether all workers serve, and have not done so before: true once.
+  bool note_ready();
   // Stops listening, and tells all workers to end. Nothing is started from now on.
   void drain();
   void kill_all();  // at the next kill_overdue()
@@ -115,8 +116,8 @@ class WorkerPool {
   std::chrono::milliseconds drain_timeout_;
   std::vector<Slot> slots_;
   std::vector<Worker> leaving_;  // while another one already has their slot
-  bool first_ready_ = false;     // one worker has served
-  bool was_ready_ = false;
+  bool one_was_ready_ = false;
+  bool was_ready_ = false;  // all were, at the same time
   bool draining_ = false;
 };
 
