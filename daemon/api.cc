@@ -58,15 +58,12 @@ Result<Question> decode_operation(const Input& input) {
   if (!parameters) return parameters.error();
   Result<Operation> operation = read_operation(kind, input.name, *parameters);
   if (!operation) return operation.error();
-  if (const Result<void> resolved = resolve_timezones(*operation); !resolved)
-    return resolved.error();
   return Question(std::move(*operation));
 }
 
 Result<Question> decode_group(const Input& input) {
   Result<Operation> group = read_group(input.head, input.query, input.body);
   if (!group) return group.error();
-  if (const Result<void> resolved = resolve_timezones(*group); !resolved) return resolved.error();
   return Question(std::move(*group));
 }
 
@@ -159,8 +156,8 @@ Response encode_seed_report(const Call& call, const Answer& answer, const Figure
 }
 
 // To a client it makes no difference whether waiting or another configuration will help.
-Response store_away(const Error& error) {
-  return problem_response({Code::kUnavailable, error.message});
+Response store_away(const Error& error, std::string_view members = {}) {
+  return problem_response({Code::kUnavailable, error.message}, members);
 }
 
 Response encode_list(const Call&, const Answer& answer, const Figures&) {
@@ -186,7 +183,7 @@ Response encode_status(const Call&, const Answer& answer, const Figures& figures
   if (!status) {
     std::string version;
     append_json_member(version, "version", kVersion);
-    return problem_response({Code::kUnavailable, status.error().message}, version);
+    return store_away(status.error(), version);
   }
   std::string body = "{";
   append_json_member(body, "version", kVersion);
@@ -298,20 +295,19 @@ bool wants_plain_text(std::string_view accept) {
   return types.find("text/plain") != types.npos && types.find(kJson) == types.npos;
 }
 
-// Takes the idempotency key of a change; other requests have no use for one.
-Result<void> read_key(const RequestHead& head, Question& question) {
-  auto* operation = std::get_if<Operation>(&question);
-  if (!head.idempotency_key || operation == nullptr || !changes_something(*operation)) return {};
+// Takes the idempotency key of a change; other operations have no use for one.
+Result<void> read_key(const RequestHead& head, Operation& operation) {
+  if (!head.idempotency_key || !changes_something(operation)) return {};
   Result<std::string> key = parse_idempotency_key(*head.idempotency_key);
   if (!key) return key.error();
-  operation->key = std::move(*key);
+  operation.key = std::move(*key);
   if (!head.idempotency_key_lifetime) return {};
   const Result<std::int64_t> seconds =
       parse_int64_within(*head.idempotency_key_lifetime, "Idempotency-Key-Lifetime", 1,
                          std::numeric_limits<std::int64_t>::max());
   if (!seconds) return seconds.error();
   constexpr std::int64_t kLongest = std::chrono::seconds(kMaxKeyLifetime).count();
-  operation->key_lifetime = std::chrono::seconds(std::min(*seconds, kLongest));
+  operation.key_lifetime = std::chrono::seconds(std::min(*seconds, kLongest));
   return {};
 }
 
@@ -324,8 +320,10 @@ Result<Question> decode_for(const Found& found, const RequestHead& head, std::st
     if (const Result<void> name = check_counter_name(input.name); !name) return name.error();
   }
   Result<Question> question = found.route->decode(input);
-  if (!question) return question;
-  if (const Result<void> key = read_key(head, *question); !key) return key.error();
+  auto* const operation = question ? std::get_if<Operation>(&*question) : nullptr;
+  if (operation == nullptr) return question;
+  if (const Result<void> zones = resolve_timezones(*operation); !zones) return zones.error();
+  if (const Result<void> key = read_key(head, *operation); !key) return key.error();
   return question;
 }
 
