@@ -162,7 +162,6 @@ std::size_t Connection::serve_request(std::string_view input) {
 void Connection::answer_request(const RequestHead& head, std::string_view body) {
   server_.count_request();
   if (!head.keep_alive) closing_ = true;
-  const std::uint64_t number = first_number_ + exchanges_.size();
   Decoded decoded = decode(head, body, server_.api_options());
   Exchange& exchange = exchanges_.emplace_back();
   exchange.call = decoded.call;
@@ -171,12 +170,14 @@ void Connection::answer_request(const RequestHead& head, std::string_view body) 
   if (auto* refusal = std::get_if<Response>(&decoded.result)) {
     complete(exchange, std::move(*refusal));
   } else {
-    ask(std::move(std::get<Question>(decoded.result)), number);
+    ask(std::move(std::get<Question>(decoded.result)));
   }
 }
 
-void Connection::ask(Question question, std::uint64_t number) {
+// What the latest exchange is about.
+void Connection::ask(Question question) {
   Exchange& exchange = exchanges_.back();
+  const std::uint64_t number = first_number_ + exchanges_.size() - 1;
   if (std::holds_alternative<Nothing>(question)) {
     complete(exchange, encode(exchange.call, Nothing{}, server_.figures()));
     return;

@@ -97,7 +97,7 @@ class Connection : public Waiter,
   void answer_request(const RequestHead& head, std::string_view body);
   void send_continue();
   void refuse(const Error& error, std::string_view request);
-  void ask(Question question, std::uint64_t number);
+  void ask(Question question);
   void complete(Exchange& exchange, Response response);
   void send_when_answered();
   void send_output();
