@@ -21,11 +21,17 @@ std::string text_of(bool flag) {
   return flag ? "true" : "false";
 }
 
-Result<void> set_workers(DaemonOptions& options, const std::string& value) {
-  const Result<int> workers = parse_workers(value, "number of workers");
-  if (!workers) return workers.error();
-  options.workers = *workers;
+template <class Number>
+Result<void> set_number(Number& number, const std::string& value, const char* what,
+                        std::int64_t least, std::int64_t most) {
+  const Result<std::int64_t> parsed = parse_int64_within(value, what, least, most);
+  if (!parsed) return parsed.error();
+  number = static_cast<Number>(*parsed);
   return {};
+}
+
+Result<void> set_workers(DaemonOptions& options, const std::string& value) {
+  return set_number(options.workers, value, "number of workers", 1, kMaxWorkers);
 }
 
 Result<void> set_listen(DaemonOptions& options, const std::string& value) {
@@ -101,10 +107,7 @@ Result<void> set_allow_host(DaemonOptions& options, const std::string& value) {
 }
 
 Result<void> set_max_connections(DaemonOptions& options, const std::string& value) {
-  const auto number = parse_int64_within(value, "number of connections", 1, 1'000'000);
-  if (!number) return number.error();
-  options.max_connections = static_cast<int>(*number);
-  return {};
+  return set_number(options.max_connections, value, "number of connections", 1, 1'000'000);
 }
 
 Result<void> set_store_timeout(DaemonOptions& options, const std::string& value) {
@@ -130,10 +133,7 @@ Result<void> set_key_lifetime(DaemonOptions& options, const std::string& value) 
 }
 
 Result<void> set_max_keys(DaemonOptions& options, const std::string& value) {
-  const auto number = parse_int64_within(value, "number of keys", 0, 1'000'000'000);
-  if (!number) return number.error();
-  options.store.max_keys = static_cast<std::size_t>(*number);
-  return {};
+  return set_number(options.store.max_keys, value, "number of keys", 0, 1'000'000'000);
 }
 
 Result<void> set_drain_timeout(DaemonOptions& options, const std::string& value) {
@@ -145,10 +145,7 @@ Result<void> set_drain_timeout(DaemonOptions& options, const std::string& value)
 
 Result<void> set_ready_fd(DaemonOptions& options, const std::string& value) {
   // Lower ones are standard input, output and error.
-  const auto number = parse_int64_within(value, "descriptor", 3, 65'535);
-  if (!number) return number.error();
-  options.ready_fd = static_cast<int>(*number);
-  return {};
+  return set_number(options.ready_fd, value, "descriptor", 3, 65'535);
 }
 
 }  // namespace
