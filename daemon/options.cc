@@ -40,6 +40,13 @@ Values split_at_commas(const std::string& text) {
   return CLI::detail::split(text, ',');
 }
 
+struct CommandLine {
+  std::map<std::string, Values> flags;  // by Setting::name; without a value: not given
+  std::optional<std::string> config;
+  bool check_only = false;
+  std::string text;  // what was asked for in place of a daemon, by --help or --version
+};
+
 // Where the values of a setting come from, what they are, and the code of an error in them.
 struct Source {
   std::string name;  // for messages
@@ -75,16 +82,16 @@ void read_environment(Sources& sources) {
   }
 }
 
-// Flag beats environment beats file. `flags` are by Setting::name; without a value: not given.
-Result<Sources> read_sources(const std::map<std::string, Values>& flags,
-                             const std::optional<std::string>& file) {
+// Flag beats environment beats file.
+Result<Sources> read_sources(const CommandLine& line) {
   Sources sources;
-  for (const auto& [name, values] : flags) {
+  for (const auto& [name, values] : line.flags) {
     if (!values.empty()) sources.emplace(name, Source{"--" + name, values, Code::kUsage});
   }
   read_environment(sources);
-  if (!file) return sources;
-  if (const Result<void> read = read_file(*file, sources); !read) return read.error();
+  const std::string file = line.config.value_or(environment("COUNTERD_CONFIG"));
+  if (file.empty()) return sources;
+  if (const Result<void> read = read_file(file, sources); !read) return read.error();
   return sources;
 }
 
@@ -203,41 +210,49 @@ void add_settings(CLI::App& app, std::map<std::string, Values>& flags) {
   }
 }
 
-}  // namespace
-
-Result<std::variant<DaemonOptions, std::string>> read_options(int argc, const char* const* argv) {
-  using OptionsOrText = std::variant<DaemonOptions, std::string>;
+Result<CommandLine> read_command_line(int argc, const char* const* argv) {
+  CommandLine line;
   CLI::App app("A counter that many processes share: serves it over HTTP.", "counterd");
   const std::string version = "counterd " + std::string(kVersion);
   app.set_version_flag("--version", version);
-  std::optional<std::string> config;
-  bool check_only = false;
-  app.add_option("--config", config, "file with settings, one NAME = VALUE a line")
+  app.add_option("--config", line.config, "file with settings, one NAME = VALUE a line")
       ->type_name("FILE");
-  app.add_flag("--check-config", check_only, "check and print the settings, then end");
-  std::map<std::string, Values> flags;
-  add_settings(app, flags);
+  app.add_flag("--check-config", line.check_only, "check and print the settings, then end");
+  add_settings(app, line.flags);
   app.footer(
       "Every setting can also come from the environment, --redis-prefix as "
       "COUNTERD_REDIS_PREFIX, and from the file, without the dashes. See counterd(8).");
   try {
     app.parse(words_for_parser(app, {argv + std::min(argc, 1), argv + argc}));
   } catch (const CLI::CallForHelp&) {
-    return OptionsOrText(app.help());
+    line.text = app.help();
+    return line;
   } catch (const CLI::CallForVersion&) {
-    return OptionsOrText(version + "\n");
+    line.text = version + "\n";
+    return line;
   } catch (const CLI::ParseError& error) {
     return Error{Code::kUsage, explain(error) + " (see counterd --help)"};
   }
-  if (config && config->empty()) return Error{Code::kUsage, "--config: the path is missing"};
-  if (!config && !environment("COUNTERD_CONFIG").empty()) config = environment("COUNTERD_CONFIG");
-  const Result<Sources> sources = read_sources(flags, config);
+  if (line.config && line.config->empty()) {
+    return Error{Code::kUsage, "--config: the path is missing"};
+  }
+  return line;
+}
+
+}  // namespace
+
+Result<std::variant<DaemonOptions, std::string>> read_options(int argc, const char* const* argv) {
+  using OptionsOrText = std::variant<DaemonOptions, std::string>;
+  Result<CommandLine> line = read_command_line(argc, argv);
+  if (!line) return line.error();
+  if (!line->text.empty()) return OptionsOrText(std::move(line->text));
+  const Result<Sources> sources = read_sources(*line);
   if (!sources) return sources.error();
   DaemonOptions options;
   if (const Result<void> set = set_all(options, *sources); !set) return set.error();
-  const Result<void> filled = fill_in_defaults(options, check_only);
+  const Result<void> filled = fill_in_defaults(options, line->check_only);
   if (!filled) return filled.error();
-  if (check_only) return OptionsOrText(text_of(options));
+  if (line->check_only) return OptionsOrText(text_of(options));
   return OptionsOrText(std::move(options));
 }
 
