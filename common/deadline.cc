@@ -4,20 +4,22 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdint>
 
 namespace counterd {
 
+int milliseconds_until(Time time) {
+  constexpr std::chrono::milliseconds kLongest{60'000};
+  const auto left =
+      std::chrono::ceil<std::chrono::milliseconds>(time - std::chrono::steady_clock::now());
+  return static_cast<int>(std::clamp(left, left.zero(), kLongest).count());
+}
+
 bool wait_ready(int fd, short events, Deadline deadline) {
-  using std::chrono::milliseconds;
-  constexpr std::int64_t kLongestPoll = 60'000;  // ms; a deadline may be farther off than fits
   for (;;) {
     pollfd polled{.fd = fd, .events = events, .revents = 0};
-    const auto left =
-        std::chrono::ceil<milliseconds>(deadline - std::chrono::steady_clock::now()).count();
-    if (left <= 0) return false;
-    const int ready =
-        poll(&polled, 1, static_cast<int>(std::min<std::int64_t>(left, kLongestPoll)));
+    const int left = milliseconds_until(deadline);
+    if (left == 0) return false;
+    const int ready = poll(&polled, 1, left);
     if (ready > 0) return true;
     // A signal says nothing about the descriptor.
     if (ready < 0 && errno != EINTR) return false;

@@ -170,10 +170,7 @@ void Supervisor::wait() {
 int Supervisor::milliseconds_to_wait() const {
   const Time next =
       std::min({control_.next_deadline(), systemd_.next_deadline(), workers_.next_deadline()});
-  if (next == Time::max()) return -1;
-  const auto left =
-      std::chrono::ceil<std::chrono::milliseconds>(next - std::chrono::steady_clock::now()).count();
-  return static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000));
+  return next == Time::max() ? -1 : milliseconds_until(next);
 }
 
 void Supervisor::take_signals() {

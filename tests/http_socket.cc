@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <stdexcept>
 
+#include "common/deadline.h"
 #include "common/unix_socket.h"
 
 namespace counterd {
@@ -81,9 +82,7 @@ void HttpSocket::end_sending() {
 }
 
 bool HttpSocket::fill(steady_clock::time_point deadline) {
-  pollfd polled{.fd = socket_.get(), .events = POLLIN, .revents = 0};
-  const auto left = std::chrono::ceil<milliseconds>(deadline - steady_clock::now()).count();
-  if (left <= 0 || poll(&polled, 1, static_cast<int>(left)) <= 0) return false;
+  if (!wait_ready(socket_.get(), POLLIN, deadline)) return false;
   std::array<char, 65536> portion{};
   const ssize_t size = recv(socket_.get(), portion.data(), portion.size(), 0);
   if (size <= 0) return false;
@@ -109,11 +108,8 @@ std::optional<Reply> HttpSocket::receive(milliseconds timeout, bool head_only) {
 }
 
 bool HttpSocket::ends(milliseconds timeout) {
-  const auto deadline = steady_clock::now() + timeout;
-  pollfd polled{.fd = socket_.get(), .events = POLLIN, .revents = 0};
-  const auto left = std::chrono::ceil<milliseconds>(deadline - steady_clock::now()).count();
   char byte = 0;
-  return input_.empty() && poll(&polled, 1, static_cast<int>(left)) > 0 &&
+  return input_.empty() && wait_ready(socket_.get(), POLLIN, steady_clock::now() + timeout) &&
          recv(socket_.get(), &byte, 1, 0) == 0;
 }
 
