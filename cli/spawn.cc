@@ -132,6 +132,25 @@ Result<DaemonInfo> daemon_that_stays(const Endpoint& endpoint, Deadline deadline
                                       ") is ending and has not ended yet"};
 }
 
+// Makes do with the daemon that serves already, and gives it `more` workers. False: there is none.
+// `any`: also one that no control socket of this user tells of, whose settings are not known.
+Result<bool> use_running(const Globals& globals, const Words& settings, int more, bool any) {
+  const Endpoint& endpoint = globals.server;
+  const bool is_any_port = !endpoint.is_unix() && endpoint.port == 0;
+  if (is_any_port) return false;
+  const Result<DaemonInfo> daemon = daemon_that_stays(endpoint, globals.deadline);
+  if (daemon) {
+    const Result<void> added = add_workers_to(globals, *daemon, settings, more);
+    if (!added) return added.error();
+    return true;
+  }
+  if (daemon.error().code == Code::kOverloaded) return daemon.error();
+  if (!any || !is_served(endpoint, globals.deadline)) return false;
+  print_daemon(globals, to_url(endpoint), "",
+               "counterd serves already, by no control socket of this user");
+  return true;
+}
+
 // `workers` is 0 for as many as counterd would start, or for one more.
 Result<void> spawn(Globals globals, const Words& given, int workers, bool unless_running) {
   std::signal(SIGCHLD, SIG_DFL);  // left ignored by a caller, it loses how a child ended
@@ -146,18 +165,12 @@ Result<void> spawn(Globals globals, const Words& given, int workers, bool unless
   const Result<UniqueFd> lock = take_spawn_lock(*directory, globals.deadline);
   if (!lock) return lock.error();
   globals.server = *endpoint;
-  if (endpoint->is_unix() || endpoint->port != 0) {
-    const auto daemon = daemon_that_stays(*endpoint, globals.deadline);
-    const int more = unless_running ? 0 : std::max(workers, 1);
-    if (daemon) return add_workers_to(globals, *daemon, *settings, more);
-    if (daemon.error().code == Code::kOverloaded) return daemon.error();
-    // Its settings are not known: where some are asked for, it is not accepted.
-    if (unless_running && given.empty() && is_served(*endpoint, globals.deadline)) {
-      print_daemon(globals, to_url(*endpoint), "",
-                   "counterd serves already, by no control socket of this user");
-      return {};
-    }
-  }
+  const int more = unless_running ? 0 : std::max(workers, 1);
+  // Where settings are asked for, it must be known to have them.
+  const bool any = unless_running && given.empty();
+  const Result<bool> used = use_running(globals, *settings, more, any);
+  if (!used) return used.error();
+  if (*used) return {};
   std::string name = to_string(*endpoint);
   std::replace(name.begin(), name.end(), '/', '-');
   const std::string log_path = *directory + "/" + name + ".log";
