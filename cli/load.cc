@@ -41,6 +41,7 @@ class Load {
         progress_(progress),
         due_(loop_),
         tick_(loop_),
+        patience_(loop_),
         signals_(loop_, signals.release()) {}
 
   Result<LoadResult> run();
@@ -69,6 +70,7 @@ class Load {
   void tick();
   void expect_interruption();
   void interrupt();
+  void end_at(Time end);
   void stop_if_done();
   void count_unanswered();
   bool is_over() const { return steady_clock::now() >= end_; }
@@ -78,6 +80,7 @@ class Load {
   asio::io_context loop_;
   asio::steady_timer due_;
   asio::steady_timer tick_;
+  asio::steady_timer patience_;
   asio::posix::stream_descriptor signals_;
   std::vector<std::unique_ptr<Connection>> connections_;
   std::vector<Connection*> idle_;  // at a rate: wait until the next request is due
@@ -95,15 +98,11 @@ Result<LoadResult> Load::run() {
     if (const Result<void> connected = connect(connection); !connected) return connected.error();
   }
   start_ = steady_clock::now();
-  end_ = start_ + plan_.duration;
+  end_at(start_ + plan_.duration);
   for (const auto& connection : connections_) go_on(*connection);
   tick();
   expect_interruption();
-  loop_.run_until(end_ + kLastPatience);
-  if (result_.interrupted_by != 0 && waiting_ > 0) {
-    loop_.restart();
-    loop_.run_until(end_ + kLastPatience);
-  }
+  loop_.run();
   count_unanswered();
   result_.time = end_ - start_;
   return result_;
@@ -120,15 +119,25 @@ void Load::expect_interruption() {
 void Load::interrupt() {
   signalfd_siginfo signal{};
   if (read(signals_.native_handle(), &signal, sizeof signal) != sizeof signal) return;
-  const bool is_second = result_.interrupted_by != 0;
-  if (is_second && steady_clock::now() < end_ + kOneSignal) return expect_interruption();
-  loop_.stop();  // so that its patience starts over, or ends
-  if (is_second) return;
+  expect_interruption();
+  if (result_.interrupted_by != 0) {
+    if (steady_clock::now() >= end_ + kOneSignal) loop_.stop();
+    return;
+  }
   result_.interrupted_by = static_cast<int>(signal.ssi_signo);
-  end_ = steady_clock::now();
+  end_at(steady_clock::now());
   due_.cancel();
   tick_.cancel();
-  expect_interruption();
+  stop_if_done();
+}
+
+// Asks nothing from `end` on, and waits no longer than kLastPatience after that.
+void Load::end_at(Time end) {
+  end_ = end;
+  patience_.expires_at(end_ + kLastPatience);
+  patience_.async_wait([this](const asio::error_code& cancelled) {
+    if (!cancelled) loop_.stop();
+  });
 }
 
 // When the last answer has come.
