@@ -88,7 +88,7 @@ class Batch {
   }
 
   Result<void> apply(Portion& portion) {
-    Step step{std::move(portion.group), {}};
+    Step step{std::move(portion.group)};
     if (plan_.atomic) step.operation.kind = OperationKind::kAll;
     step.operation.key = plan_.key + "#" + std::to_string(portion.lines.front());
     step.operation.key_lifetime = plan_.key_lifetime;

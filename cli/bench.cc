@@ -128,7 +128,7 @@ Result<void> change_counters(const Globals& globals, int number, OperationKind k
   const auto patience = std::min<std::chrono::milliseconds>(globals.timeout, kLongestWait);
   constexpr int kPortion = kMaxGroupOperations;
   for (int first = 0; first < number && !stops(); first += kPortion) {
-    Operation group{OperationKind::kEach, ""};
+    Operation group{OperationKind::kEach};
     for (int i = first; i < std::min(number, first + kPortion); ++i) {
       group.members.push_back({kind, load_counter(i)});
     }

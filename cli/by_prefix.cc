@@ -94,7 +94,7 @@ class PrefixChange {
 
  private:
   Result<void> change_portion(const Rows& rows) {
-    Step group{{OperationKind::kEach, "", 0}, {}};
+    Step group{{OperationKind::kEach}};
     for (const ListPage::Row& row : rows) {
       if (!is_below(row.name, prefix_)) continue;
       group.operation.members.push_back(change_);

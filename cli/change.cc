@@ -160,7 +160,7 @@ Run run_change(const OperationWords& words, CLI::App& app) {
     Result<Operation> operation = words.read();
     if (!operation) return operation.error();
     if (operation->check && *key) return Error{Code::kUsage, "--check changes nothing: no --key"};
-    Step step{std::move(*operation), {}};
+    Step step{std::move(*operation)};
     Result<void> changed = change_counter(globals, step, *key);
     // A refusal by a bound is an answer too.
     const bool refused = !changed && changed.error().code == Code::kBeyondBound;

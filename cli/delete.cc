@@ -6,9 +6,8 @@ namespace counterd {
 
 Run add_delete(CLI::App& app) {
   Run one = run_change(OperationWords(app, OperationKind::kDelete), app);
-  return run_one_or_prefix(app, std::move(one), []() -> Result<Operation> {
-    return Operation{OperationKind::kDelete, "", 0};
-  });
+  return run_one_or_prefix(app, std::move(one),
+                           []() -> Result<Operation> { return Operation{OperationKind::kDelete}; });
 }
 
 }  // namespace counterd

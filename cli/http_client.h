@@ -18,7 +18,7 @@ namespace counterd {
 struct HttpRequest {
   std::string method;
   std::string target;
-  std::string fields;  // each with its line end; without Host and Content-Length
+  std::string fields = {};  // each with its line end; without Host and Content-Length
   std::string body = {};
 };
 

@@ -162,7 +162,7 @@ std::string Load::next_request() {
   const bool reports = plan_.reports > 0 && chance(100) < plan_.reports;
   const std::string target =
       "/v1/counters/" + load_counter(plan_.counters > 1 ? chance(plan_.counters) : 0);
-  if (reports) return to_bytes({"GET", target, ""}, plan_.server);
+  if (reports) return to_bytes({"GET", target}, plan_.server);
   std::string fields;
   if (plan_.keyed) {
     if (const Result<std::string> key = make_uuid()) {

@@ -25,7 +25,7 @@ Result<void> next(const Options& options, const Globals& globals) {
   const Result<std::int64_t> start =
       parse_int64_within(options.start, "--start", Limits::min() + 1, Limits::max());
   if (!start) return start.error();
-  Step step{{OperationKind::kIncrement, *name, *count, *start - 1}, {}};
+  Step step{{OperationKind::kIncrement, *name, *count, *start - 1}};
   Result<void> changed = change_counter(globals, step, options.key);
   if (!changed) return changed;
   const std::string last = std::to_string(step.outcome.value);

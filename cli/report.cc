@@ -24,8 +24,7 @@ Result<Operation> read_names(const Names& names) {
                  "more than " + std::to_string(kMaxGroupOperations) +
                      " names (counterctl batch takes any number of lines: report NAME)"};
   }
-  Operation group;
-  group.kind = OperationKind::kEach;
+  Operation group{OperationKind::kEach};
   for (const std::string& name : names) {
     Result<Operation> operation = report_of(name);
     if (!operation) return operation;

@@ -17,8 +17,8 @@ namespace {
 using Json = nlohmann::json;
 
 struct Reply {
-  Error error;  // kOk: there is none
-  Json body;    // an object with kOk; else the problem document, if there is one
+  Error error;     // kOk: there is none
+  Json body = {};  // an object with kOk; else the problem document, if there is one
 };
 
 class ServerCounters : public Counters {
@@ -51,7 +51,7 @@ std::string text(const Json& object, const char* name) {
 
 Reply ServerCounters::ask(const HttpRequest& request, Code when_lost, Deadline deadline) {
   const Result<HttpReply> reply = client_.ask(request, deadline);
-  if (!reply) return {failure(reply.error(), when_lost), {}};
+  if (!reply) return {failure(reply.error(), when_lost)};
   if (reply->status != 200) return refusal(*reply, when_lost);
   Json body = Json::parse(reply->body, nullptr, false);
   if (!body.is_object()) return refusal(*reply, when_lost);
@@ -60,7 +60,7 @@ Reply ServerCounters::ask(const HttpRequest& request, Code when_lost, Deadline d
 
 // Asks for something that changes nothing.
 Result<Json> ServerCounters::look(const std::string& target, Deadline deadline) {
-  Reply reply = ask({"GET", target, ""}, Code::kUnavailable, deadline);
+  Reply reply = ask({"GET", target}, Code::kUnavailable, deadline);
   if (reply.error.code != Code::kOk) return std::move(reply.error);
   return std::move(reply.body);
 }
@@ -105,7 +105,7 @@ Reply ServerCounters::refusal(const HttpReply& reply, Code when_lost) const {
       reply.status >= 400 && reply.status < 500 && reply.status != kRequestTimeout;
   Error error = strange_answer(nothing_done ? Code::kUnavailable : when_lost);
   error.message += " (HTTP status " + std::to_string(reply.status) + ")";
-  return {std::move(error), {}};
+  return {std::move(error)};
 }
 
 // 0: the body does not give it.
@@ -142,7 +142,7 @@ std::string key_fields(const Operation& operation) {
 }
 
 HttpRequest request_for(const Operation& operation) {
-  HttpRequest request{"POST", "/v1/counters/" + operation.name, "", ""};
+  HttpRequest request{"POST", "/v1/counters/" + operation.name};
   switch (operation.kind) {
     case OperationKind::kIncrement:
       request.target += "/increment" + query_of(operation);
@@ -277,7 +277,7 @@ Result<ListPage> ServerCounters::list(const ListQuery& query, Deadline deadline)
 }
 
 Result<CountersStatus> ServerCounters::status(Deadline deadline) {
-  const auto [error, body] = ask({"GET", "/v1/status", ""}, Code::kUnavailable, deadline);
+  const auto [error, body] = ask({"GET", "/v1/status"}, Code::kUnavailable, deadline);
   CountersStatus status{to_url(server_), text(body, "version"), error};
   if (status.version.empty()) return error.code == Code::kOk ? strange_answer() : error;
   if (error.code != Code::kOk) return status;

@@ -20,7 +20,7 @@ class StoreCounters : public Counters {
       : store_(std::move(store)), timeout_(timeout) {}
 
   Outcome apply(const Operation& operation, Deadline deadline) override {
-    Step step{operation, {}};
+    Step step{operation};
     std::chrono::milliseconds& known = step.operation.key_lifetime;
     if (known.count() > 0) known += longest_hold_up(timeout_);
     const Result<void> resolved = resolve_timezones(step.operation);

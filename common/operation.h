@@ -49,7 +49,7 @@ enum class OperationKind : unsigned char {
 
 struct Operation {
   OperationKind kind = OperationKind::kReport;
-  std::string name;          // REQUIRES: check_counter_name() accepts it; a group: empty
+  std::string name = {};     // REQUIRES: check_counter_name() accepts it; a group: empty
   std::int64_t operand = 0;  // increment: the delta; reset: the new value
 
   // For increments only.
@@ -165,8 +165,8 @@ std::int64_t applied_by(const Operation& operation, const Outcome& outcome);
 
 // One operation with the place for its outcome: what a batch is made of.
 struct Step {
-  Operation operation;
-  Outcome outcome;
+  Operation operation = {};
+  Outcome outcome = {};
 };
 
 // The code by which programs are told of a refusal: the outcome's, but kLimitReached for an

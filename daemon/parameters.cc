@@ -77,8 +77,7 @@ Result<Operation> read_group(const RequestHead& head, std::string_view query,
   if (media_type(head.content_type) != "application/json") {
     return Error{Code::kUnsupportedMediaType, "a batch is application/json"};
   }
-  Operation group;
-  group.kind = OperationKind::kEach;
+  Operation group{OperationKind::kEach};
   const auto take = [&group](FlatObject& object) -> Result<void> {
     const std::size_t number = group.members.size() + 1;
     if (number > kMaxGroupOperations) {

@@ -15,21 +15,21 @@
 namespace counterd {
 
 inline Step increment_of(std::string name, std::int64_t by = 1) {
-  return {{OperationKind::kIncrement, std::move(name), by}, {}};
+  return {{OperationKind::kIncrement, std::move(name), by}};
 }
 inline Step reset_of(std::string name, std::int64_t to = 0) {
-  return {{OperationKind::kReset, std::move(name), to}, {}};
+  return {{OperationKind::kReset, std::move(name), to}};
 }
 inline Step delete_of(std::string name) {
-  return {{OperationKind::kDelete, std::move(name), 0}, {}};
+  return {{OperationKind::kDelete, std::move(name)}};
 }
 inline Step report_of(std::string name) {
-  return {{OperationKind::kReport, std::move(name), 0}, {}};
+  return {{OperationKind::kReport, std::move(name)}};
 }
 
 // A group of the steps' operations.
 inline Step group_of(OperationKind kind, const std::vector<Step>& steps) {
-  Step group{{kind, "", 0}, {}};
+  Step group{{kind}};
   for (const Step& step : steps) group.operation.members.push_back(step.operation);
   return group;
 }
