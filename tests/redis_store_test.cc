@@ -37,16 +37,6 @@ std::string password_file(const RedisServer& server, const std::string& text) {
   return path;
 }
 
-// Looks again and again until it is so; false: it never was.
-bool becomes_true(const std::function<bool()>& condition) {
-  const Deadline end = patiently();
-  while (!condition()) {
-    if (steady_clock::now() >= end) return false;
-    std::this_thread::sleep_for(milliseconds(2));
-  }
-  return true;
-}
-
 Error probe_error(Store& store) {
   const Result<void> probed = store.probe(patiently());
   if (probed) throw std::runtime_error("the store answered the probe");

@@ -20,6 +20,7 @@
 #include "tests/daemon_process.h"
 #include "tests/http_socket.h"
 #include "tests/redis_server.h"
+#include "tests/steps.h"
 
 namespace counterd {
 namespace {
@@ -643,9 +644,7 @@ TEST_CASE("SIGTERM: each whole request of a pipeline is answered, and nobody wai
     REQUIRE(client.send(all + one.substr(0, one.size() / 2)));
     std::this_thread::sleep_for(milliseconds(200));
     kill(daemon.pid(), SIGTERM);
-    while (HttpSocket(daemon.endpoint()).is_open()) {
-      std::this_thread::sleep_for(milliseconds(1));  // until the worker drains
-    }
+    REQUIRE(becomes_true([&] { return !HttpSocket(daemon.endpoint()).is_open(); }));  // it drains
     REQUIRE(flock(database.get(), LOCK_UN) == 0);
     for (int i = 1; i <= many; ++i) {
       const auto reply = client.receive();
@@ -668,9 +667,7 @@ TEST_CASE("SIGTERM: a client that is just asking again gets its answer") {
     REQUIRE(clients.back()->ask(increment()));
   }
   kill(daemon.pid(), SIGTERM);
-  while (daemon.log().find("SIGTERM") == std::string::npos) {
-    std::this_thread::sleep_for(milliseconds(1));
-  }
+  REQUIRE(becomes_true([&] { return contains(daemon.log(), "SIGTERM"); }));
   for (const auto& client : clients) REQUIRE(client->send(increment()));
   for (const auto& client : clients) {
     const auto reply = client->receive();  // the worker may not have heard of the end yet

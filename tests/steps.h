@@ -7,6 +7,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -93,6 +94,16 @@ inline std::chrono::milliseconds time_of(const std::function<void()>& action) {
   action();
   return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() -
                                                                start);
+}
+
+// Looks again and again until it is so; false: it never was.
+inline bool becomes_true(const std::function<bool()>& condition) {
+  const Deadline end = patiently();
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() >= end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return true;
 }
 
 // Throws, which fails the test or the child, unless the store opens.
