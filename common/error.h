@@ -35,7 +35,7 @@ enum class Code : unsigned char {
   kMissing,
   kOutOfRange,
   kBeyondBound,   // of the operation itself
-  kLimitReached,  // the same until a window ends; only HTTP tells the two apart
+  kLimitReached,  // the same until a window ends: see refusal_code() of operation.h
   kOtherWindow,   // the counter has another one, or none
   kKeyReused,     // the idempotency key belongs to another operation
   // The store or the server is at fault.

@@ -2,6 +2,10 @@
 -- refuses the first write (a replica, a server that cannot save or has no memory to spare) is
 -- reported as it is; a later write that fails all the same is reported as PARTIAL. Values are text:
 -- Lua's numbers are doubles, exact to 2^53.
+--
+-- In this order: the session, which may know the answer already; the operations, with the counters
+-- that they name; the keys; the windows; the counters that have ended; sums; what each operation
+-- makes of its counter; the answer; and the writing.
 local prefix = ARGV[1]
 local session = prefix .. 's:' .. ARGV[2]
 local sequence = tonumber(ARGV[3])  -- 0: nothing here changes anything

@@ -57,9 +57,10 @@ class RedisConnection {
 
   // Makes the connection if there is none, including all that the server is told and asked first.
   Result<void> connect(Deadline deadline);
-  // Whether it was made, and whether the server has closed it since: what is sent after that is
-  // lost, and nobody could know.
+  // Whether it was made.
   bool is_open() const { return context_ != nullptr; }
+  // Whether the server has closed it since: what is sent after that is lost, and nobody could know.
+  // REQUIRES: is_open()
   bool was_closed() const;
 
   // Asks the server for the settings that say what a crash can lose, as connect() does too.

@@ -127,7 +127,8 @@ void SqliteStore::run_due_checkpoint() {
   schedule_.note_checkpoint(start, steady_clock::now());
 }
 
-// What a store that only reads must do first: recover, if that is due.
+// What must be done before reading, which takes no turn: recover, if that is due, under the turn
+// all the same; then check that the files are still the ones in use.
 Result<void> SqliteStore::make_readable(Deadline deadline) {
   if (database_.must_recover()) {
     const Result<void> turn = take_turn(deadline, deadline);

@@ -12,7 +12,7 @@
 // have it open (sqlite_shm.h); and the first to open it doubts all of it, unless it was sealed
 // (sqlite_seal.h) by one that knew it to be on the disk.
 //
-// REQUIRES, for all that says so here: the store has the turn (file_turn.h).
+// That the turn is held means: by this store (file_turn.h).
 #pragma once
 
 #include <SQLiteCpp/SQLiteCpp.h>
