@@ -378,7 +378,7 @@ Result<void> SqliteDatabase::begin(SQLite::Statement& statement) {
 
 Result<void> SqliteDatabase::begin_to_write() {
   Result<void> begun = begin(*connection_->write_begin);
-  if (!begun || make_room_in_index(handle(), kFramesOfBatch) == SQLITE_OK) return begun;
+  if (!begun || make_room_in_index(handle(), kFramesOfBatch)) return begun;
   const int error = errno;
   if (error == ENOSPC || error == EDQUOT) return full();
   return cannot("make room in the index of the log of", error);

@@ -115,13 +115,13 @@ WalIndex read_wal_index(sqlite3* connection) {
   return index;
 }
 
-int make_room_in_index(sqlite3* connection, std::uint32_t frames) {
+bool make_room_in_index(sqlite3* connection, std::uint32_t frames) {
   const std::uint32_t end = end_of_wal(connection).frames + frames;
   const auto region = static_cast<int>(place_of(end) / kFramesOfRegion);
   sqlite3_file* file = database_file(connection);
   volatile void* memory = nullptr;
   constexpr int kExtend = 1;
-  return file->pMethods->xShmMap(file, region, kRegionBytes, kExtend, &memory);
+  return file->pMethods->xShmMap(file, region, kRegionBytes, kExtend, &memory) == SQLITE_OK;
 }
 
 WalEnd end_of_wal(sqlite3* connection) {

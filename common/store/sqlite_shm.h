@@ -64,9 +64,9 @@ WalIndex read_wal_index(sqlite3* connection);
 
 // Makes room in the index for so many frames after the end of the log: SQLite adds frames to the
 // index only after it has written them, and a commit that is in the log but has no room there is
-// refused, and might yet be found in the log. SQLITE_OK, or why not, with errno. REQUIRES: nobody
-// else writes to the log
-int make_room_in_index(sqlite3* connection, std::uint32_t frames);
+// refused, and might yet be found in the log. False: there is none, and errno says why.
+// REQUIRES: nobody else writes to the log
+bool make_room_in_index(sqlite3* connection, std::uint32_t frames);
 
 // Where the log ends now. REQUIRES: the connection has read the database
 WalEnd end_of_wal(sqlite3* connection);
