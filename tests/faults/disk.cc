@@ -99,7 +99,6 @@ bool fails(Call call) {
     disk->call = Call::kNone;
     return false;
   }
-  ++disk->failed;
   errno = disk->error;
   return true;
 }

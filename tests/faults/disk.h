@@ -25,7 +25,6 @@ struct DiskControl {
   std::atomic<int> spared;
   std::atomic<int> failing;
   std::atomic<int> error;  // errno
-  std::atomic<std::int64_t> failed;
   // Syncs of the database and of the log that have failed. Each failure is reported once to every
   // descriptor that was open then, as Linux does since 4.13 (errseq_t).
   std::array<std::atomic<std::uint32_t>, 2> failed_syncs;

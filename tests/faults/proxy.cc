@@ -77,16 +77,16 @@ void Proxy::spoil(Spoil how) {
   to_spoil_.push_back(how);
 }
 
-// The next thing to do to a request, or to an answer, if there is one.
-bool Proxy::take(bool request, Spoil& how) {
+// The next thing to do to a request, or to an answer; nothing: it passes as it is.
+std::optional<Spoil> Proxy::take(bool request) {
   const std::lock_guard lock(mutex_);
   const auto found = std::find_if(to_spoil_.begin(), to_spoil_.end(),
                                   [&](Spoil each) { return of_request(each) == request; });
-  if (found == to_spoil_.end()) return false;
-  how = *found;
+  if (found == to_spoil_.end()) return std::nullopt;
+  const Spoil how = *found;
   to_spoil_.erase(found);
   ++spoilt_[static_cast<std::size_t>(how)];
-  return true;
+  return how;
 }
 
 void Proxy::run() {
@@ -141,8 +141,7 @@ bool Proxy::pass_request(Pair& pair) {
   if (size <= 0) return false;
   bytes.resize(static_cast<std::size_t>(size));
   std::int64_t due = pair.up.held.empty() ? 0 : pair.up.held.back().due;
-  Spoil how{};
-  if (take(true, how)) {
+  if (const std::optional<Spoil> how = take(true)) {
     if (how == Spoil::kCutBeforeRequest) return false;
     if (how == Spoil::kDelayRequest) due = now_ns() + random_.between(1, 300) * kMs;
     if (how == Spoil::kLateRequest) due = now_ns() + random_.between(1, 400) * kMs;
@@ -163,8 +162,7 @@ bool Proxy::pass_reply(Pair& pair) {
   if (pair.ends_when_sent) return true;
   bytes.resize(static_cast<std::size_t>(size));
   std::int64_t due = pair.down.held.empty() ? 0 : pair.down.held.back().due;
-  Spoil how{};
-  if (take(false, how)) {
+  if (const std::optional<Spoil> how = take(false)) {
     if (how == Spoil::kCutBeforeReply) return false;
     if (how == Spoil::kDelayReply) due = now_ns() + random_.between(1, 300) * kMs;
     if (how == Spoil::kCutInReply) {

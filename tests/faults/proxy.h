@@ -7,6 +7,7 @@
 #include <deque>
 #include <list>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -64,7 +65,7 @@ class Proxy {
   bool pass_request(Pair& pair);
   bool pass_reply(Pair& pair);
   bool send_due(const UniqueFd& to, Direction& direction);
-  bool take(bool request, Spoil& how);
+  std::optional<Spoil> take(bool request);
 
   Endpoint endpoint_;
   const Endpoint upstream_;
