@@ -133,15 +133,17 @@ Result<HttpReply> HttpClient::exchange(std::string_view bytes, Deadline deadline
   for (;;) {
     const Result<std::optional<ReplyHead>> read = read_reply_head(input_);
     if (!read) return read.error();
-    if (const std::optional<ReplyHead>& head = *read; head && head->status < 200) {
-      input_.erase(0, head->size);
-      continue;
-    } else if (head && input_.size() >= head->size + head->body_size) {
-      const bool more = input_.size() > head->size + head->body_size;  // than was asked for
-      if (head->closes || more) socket_.reset();
+    const std::optional<ReplyHead>& head = *read;
+    const std::size_t size = head ? head->size + head->body_size : 0;
+    if (!head || input_.size() < size) {
+      if (const Result<void> more = receive_some(deadline); !more) return more.error();
+    } else if (head->status < 200) {
+      input_.erase(0, size);
+    } else {
+      const bool has_more = input_.size() > size;  // than was asked for
+      if (head->closes || has_more) socket_.reset();
       return HttpReply{head->status, input_.substr(head->size, head->body_size)};
     }
-    if (const Result<void> more = receive_some(deadline); !more) return more.error();
   }
 }
 
