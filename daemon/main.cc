@@ -1,6 +1,8 @@
 #include <cerrno>
 #include <cstdlib>
 #include <iostream>
+#include <optional>
+#include <string_view>
 
 #include "common/calendar.h"
 #include "common/log.h"
@@ -38,22 +40,23 @@ int run(int argc, const char* const* argv) {
   return supervisor->run();
 }
 
+// Nothing: the command line is not that by which the supervisor starts a worker (worker_process.h).
+// An exception ends the worker, and the supervisor replaces it.
+std::optional<int> run_as_worker(int argc, const char* const* argv) {
+  if (argc != 4 || std::string_view(argv[1]) != "worker") return std::nullopt;
+  const auto slot = parse_int64_within(argv[2], "slot", 0, 65'535);
+  const auto sockets = parse_int64_within(argv[3], "sockets", 0, 65'535);
+  if (!slot || !sockets) return std::nullopt;
+  const Result<void> ran = run_worker(static_cast<int>(*slot), static_cast<int>(*sockets));
+  return ran ? 0 : fail(ran.error());
+}
+
 }  // namespace
 }  // namespace counterd
 
 int main(int argc, char** argv) {
   counterd::set_up_process();
-  // How the supervisor starts a worker: see daemon/worker_process.h.
-  // An exception there ends the worker, and the supervisor replaces it.
-  if (argc == 4 && std::string_view(argv[1]) == "worker") {
-    const auto slot = counterd::parse_int64_within(argv[2], "slot", 0, 65'535);
-    const auto sockets = counterd::parse_int64_within(argv[3], "sockets", 0, 65'535);
-    if (slot && sockets) {
-      const counterd::Result<void> ran =
-          counterd::run_worker(static_cast<int>(*slot), static_cast<int>(*sockets));
-      return ran ? 0 : counterd::fail(ran.error());
-    }
-  }
+  if (const std::optional<int> status = counterd::run_as_worker(argc, argv)) return *status;
   try {
     return counterd::run(argc, argv);
   } catch (const std::exception& exception) {  // can only be out of memory
