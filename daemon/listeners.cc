@@ -99,8 +99,9 @@ struct Bound {
 // Whether a socket is the first on its address or joins others of ours.
 enum class Joining : unsigned char { kFirst, kJoins };
 
-// The first is bound without SO_REUSEPORT, so that it fails if another program listens there, and
-// gets the option afterwards, so that our other sockets can join it.
+// The first listens without SO_REUSEPORT, so that it fails if another program listens there, and
+// gets the option afterwards, so that our other sockets can join it. Had it the option before
+// listen(), two daemons that start at once would both listen.
 Bound bind_tcp(const TcpAddress& address, Joining joining) {
   UniqueFd socket(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket) return {UniqueFd(), errno};
@@ -110,8 +111,8 @@ Bound bind_tcp(const TcpAddress& address, Joining joining) {
   if (bind(socket.get(), address.get(), address.size) != 0) {
     return {UniqueFd(), errno};
   }
-  set_option(socket, SOL_SOCKET, SO_REUSEPORT);
   if (listen(socket.get(), kBacklog) != 0) return {UniqueFd(), errno};
+  set_option(socket, SOL_SOCKET, SO_REUSEPORT);
   return {std::move(socket), 0};
 }
 

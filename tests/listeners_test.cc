@@ -7,7 +7,9 @@
 #include <sys/socket.h>
 
 #include <chrono>
+#include <latch>
 #include <numeric>
+#include <optional>
 #include <thread>
 
 #include "common/limits.h"
@@ -81,6 +83,22 @@ TEST_CASE("connections can be routed to as many slots as a daemon has workers") 
   listeners.route_to(all_but_first);
   connect_to(listeners, 2'000);
   CHECK_FALSE(listeners.has_queued(0));
+}
+
+TEST_CASE("of several that open one address at once, one gets it") {
+  for (int round = 0; round < 1'000; ++round) {
+    const Endpoint endpoint = Listeners::open({{"127.0.0.1", 0, ""}})->endpoints().front();
+    std::latch begin(2);
+    std::optional<counterd::Result<Listeners>> theirs;
+    std::thread other([&] {
+      begin.arrive_and_wait();
+      theirs = Listeners::open({endpoint});
+    });
+    begin.arrive_and_wait();
+    const counterd::Result<Listeners> ours = Listeners::open({endpoint});
+    other.join();
+    REQUIRE_FALSE((ours.ok() && theirs->ok()));
+  }
 }
 
 TEST_CASE("a Unix socket that is bound and does not listen yet is not taken for a stale one") {
