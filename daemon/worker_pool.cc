@@ -19,8 +19,9 @@ constexpr milliseconds kFirstPause{100};
 constexpr milliseconds kLongestPause{10'000};
 constexpr milliseconds kLongestPauseWithoutService{1'000};
 
-// How long the sockets of a slot that gets no new connections are kept: the end of a handshake that
-// has begun comes up to a round trip later, and would be answered by a reset if they were gone.
+// How long a slot that gets no new connections still takes those that come: the end of a handshake
+// that has begun comes up to a round trip later, and would be answered by a reset if its sockets
+// were gone.
 constexpr milliseconds kHandshakePatience{1'000};
 
 }  // namespace
@@ -52,6 +53,9 @@ Time WorkerPool::next_deadline() const {
   for (const Worker& worker : leaving_) next = std::min(next, worker.kill_at);
   for (const Slot& slot : slots_) {
     next = std::min(next, slot.worker.kill_at);
+    if (slot.retiring && slot.worker.state == WorkerState::kReady) {
+      next = std::min(next, slot.goes_from);
+    }
     if (slot.worker.state != WorkerState::kWaiting || draining_) continue;
     // A retiring slot goes only after those behind it, and no event says when: look again.
     next = std::min(next, slot.retiring ? steady_clock::now() + kFirstPause : slot.start_at);
@@ -102,7 +106,7 @@ void WorkerPool::become_ready(Slot& slot) {
   slot.pause = milliseconds(0);
   route();
   one_was_ready_ = true;
-  if (slot.retiring || draining_) drain(slot.worker);
+  if (draining_) drain(slot.worker);
 }
 
 // The worker was told to end, by somebody else.
@@ -181,6 +185,7 @@ void WorkerPool::route() {
 // sockets of an address; adds none while another is being removed.
 Result<void> WorkerPool::adjust() {
   if (draining_) return {};
+  drain_retired_workers();
   remove_retired_slots();
   const std::size_t wanted = one_was_ready_ ? wanted_ : 1;
   // One that stays must serve first: those that go may be the only ones that can.
@@ -188,6 +193,13 @@ Result<void> WorkerPool::adjust() {
   if (slots_.size() > wanted && !slots_[wanted].retiring && one_serves) retire_slots_from(wanted);
   if (slots_.size() >= wanted || slots_.back().retiring) return {};
   return add_slots_up_to(wanted);
+}
+
+void WorkerPool::drain_retired_workers() {
+  for (Slot& slot : slots_) {
+    const bool serves = slot.worker.state == WorkerState::kReady;
+    if (slot.retiring && serves && slot.goes_from <= steady_clock::now()) drain(slot.worker);
+  }
 }
 
 void WorkerPool::remove_retired_slots() {
@@ -204,7 +216,6 @@ void WorkerPool::retire_slots_from(std::size_t first) {
   for (std::size_t i = first; i < slots_.size(); ++i) {
     slots_[i].retiring = true;
     slots_[i].goes_from = steady_clock::now() + kHandshakePatience;
-    if (slots_[i].worker.state == WorkerState::kReady) drain(slots_[i].worker);
   }
   route();
 }

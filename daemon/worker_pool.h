@@ -88,8 +88,8 @@ class WorkerPool {
   // A place for a worker, with sockets of its own.
   struct Slot {
     Worker worker;
-    bool retiring = false;  // goes away when its worker has ended and its queue is empty,
-    Time goes_from;         // but not before this
+    bool retiring = false;  // goes away when its worker has ended and its queue is empty
+    Time goes_from;         // if it is retiring: until then its worker serves on
     Time start_at;
     std::chrono::milliseconds pause{0};  // after a start that has failed; 0: the last one has not
   };
@@ -102,6 +102,7 @@ class WorkerPool {
   static Worker vacate(Slot& slot);
   void back_off(Slot& slot);
   void route();
+  void drain_retired_workers();
   void remove_retired_slots();
   void retire_slots_from(std::size_t first);
   Result<void> add_slots_up_to(std::size_t wanted);

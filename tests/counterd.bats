@@ -1037,6 +1037,17 @@ is_tried_every_second() { (($(grep -c 'next try in 1000 ms' "$daemon_log") >= 2)
   stop_daemon
 }
 
+@test "a worker that scale removes serves on until the last handshakes are over" {
+  local worker
+  start_daemon --workers 2
+  worker=$("$counterctl" --server "$url" workers | tail -n 1 | cut -f 1)
+  try "$counterctl" --server "$url" --timeout 500ms scale 1
+  assert_refused 75
+  assert_fails has_ended "$worker"
+  await 10 has_ended "$worker"
+  stop_daemon
+}
+
 @test "a daemon ends with 78 when none of its workers can start any more" {
   start_daemon --workers 2 --store "sqlite:$dir/c.db"
   chmod 0644 "$dir/c.db"
@@ -1675,7 +1686,7 @@ ticks_of() {
   local before
   start_daemon --workers 3 --drain-timeout 60s
   kill -STOP "$("$counterctl" --server "$url" workers | tail -n 1 | cut -f 1)"
-  try "$counterctl" --server "$url" --timeout 500ms scale 1
+  try "$counterctl" --server "$url" --timeout 2s scale 1
   assert_refused 75
   assert_equal "$("$counterctl" --server "$url" workers | grep -c draining)" 1
   before=$(ticks_of "$daemon_pid")
