@@ -185,17 +185,18 @@ Result<void> check_words(const CLI::App& app) {
                                  way_to_help(app)};
 }
 
-// Where several words are allowed, CLI11 takes one in brackets as a list of them.
-Result<void> check_brackets(const CLI::App& command, std::span<const char* const> words) {
+// CLI11 has meanings of its own for some words: ++ ends those of a command, and where several words
+// are allowed, one in brackets is a list of them and (from CLI11 2.2 on) {} an empty list.
+Result<void> check_odd_words(const CLI::App& command, std::span<const char* const> words) {
   const std::vector<const CLI::Option*> options = command.get_options();
   const bool takes_several =
       std::any_of(options.begin(), options.end(),
                   [](const CLI::Option* option) { return option->get_allow_extra_args(); });
-  if (!takes_several) return {};
   for (const std::string_view word : words) {
-    if (!word.starts_with('[') || !word.ends_with(']')) continue;
-    return Error{Code::kUsage, "unexpected brackets around " + quote_for_people(word) +
-                                   " (an option takes them as in --redis-prefix=[a])"};
+    const bool is_list = word == "{}" || (word.starts_with('[') && word.ends_with(']'));
+    if (word != "++" && !(is_list && takes_several)) continue;
+    return Error{Code::kUsage, "unexpected argument " + quote_for_people(word) +
+                                   " (as the value of an option it stands after =)"};
   }
   return {};
 }
@@ -237,7 +238,7 @@ Result<void> run_command(const CLI::App& app, const std::vector<Added>& commands
   if (Result<void> checked = check_words(app); !checked) return checked;
   const auto chosen = std::find_if(commands.begin(), commands.end(),
                                    [](const Added& added) { return added.app.parsed(); });
-  if (Result<void> checked = check_brackets(chosen->app, given); !checked) return checked;
+  if (Result<void> checked = check_odd_words(chosen->app, given); !checked) return checked;
   const bool asks_daemon = chosen->command.asks_daemon;
   if (Result<void> checked = check_globals(words, asks_daemon, globals); !checked) {
     return checked;

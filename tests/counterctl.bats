@@ -1604,11 +1604,22 @@ sys.argv[1:] = ["200 {\"name\":\"count\",\"value\":7,\"more\":" + more + "}" for
   assert_stderr_has 'no\x1b]0;x\x07\x0acounterctl: yes'
 }
 
-@test "a word in brackets is not taken apart" {
+@test "a word in brackets is not taken apart, ++ not taken for nothing" {
+  local word
   place=(--store "sqlite:$dir/brackets.db")
   ctl increment a
-  try ctl report '[a]'
-  assert_refused 64
+  for word in '[a]' '{}'; do
+    try ctl report "$word"
+    assert_refused 64
+  done
+  for word in increment next report reset list 'increment a'; do
+    # shellcheck disable=SC2086
+    try ctl $word ++
+    assert_refused 64
+    assert_stderr_has "unexpected argument '++'"
+  done
+  assert_equal "$(ctl list)" $'a\t1'
+  assert_equal "$(ctl increment c --key=++)" 1
   try ctl increment '[a]'
   assert_refused 65
   try ctl increment b --key '[k]'
