@@ -227,12 +227,13 @@ Result<void> apply_lines(const Options& options, const Globals& globals) {
 
 Run add_batch(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  app.add_option("file", options->file, "lines of operations (default: -, standard input)")
+  app.add_option("file", options->file,
+                 "lines such as: increment NAME --by 2 (default: -, standard input)")
       ->type_name("FILE");
   app.add_flag("--atomic", options->atomic, "apply all of them, or nothing if one is refused");
   app.add_option("--from", options->from, "begin at this line (default: 1)")->type_name("LINE");
   app.add_option("--portion", options->portion,
-                 "how many operations are applied at once, to 1000 (default: 1000)")
+                 "how many operations are applied at once, 1 to 1000 (default: 1000)")
       ->type_name("N");
   add_key_option(app, options->key);
   return [options](const Globals& globals) { return apply_lines(*options, globals); };

@@ -222,10 +222,10 @@ Run add_bench(CLI::App& app) {
       "how many ask at the same time, 1 to 10000 (default: 32)", "N");
   add("--duration", options->duration, "how long (default: 10s)", "TIME");
   add("--counters", options->counters,
-      "how many counters, chosen by chance, 1 to 10000 (default: 1)", "N");
+      "how many counters, chosen at random, 1 to 10000 (default: 1)", "N");
   add("--reports", options->reports, "so many of 100 requests only report (default: 0)", "PERCENT");
   add("--rate", options->rate,
-      "requests a second, to 10000000; 0: as many as are answered (default: 0)", "N");
+      "requests a second, up to 10000000; 0: as many as are answered (default: 0)", "N");
   app.add_flag("--keyed", options->keyed, "with an idempotency key for each increment");
   return [options](const Globals& globals) { return bench(globals, *options); };
 }

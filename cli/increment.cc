@@ -6,8 +6,8 @@ namespace counterd {
 OperationWords add_increment_words(CLI::App& app) {
   OperationWords words(app, OperationKind::kIncrement);
   words.add_option("--by", "N", "what to add, may be negative (default: 1)");
-  words.add_option("--min", "N", "refuse to leave it below (status 1)");
-  words.add_option("--max", "N", "refuse to leave it above (status 1)");
+  words.add_option("--min", "N", "refuse a sum below this (status 1)");
+  words.add_option("--max", "N", "refuse a sum above this (status 1)");
   words.add_flag("--clamp", "on_limit", "clamp",
                  "add as much as the bound allows in place of refusing");
   words.add_option("--ttl", "TIME", "how long the counter lives, as 90s, 15m, 1h or 7d");

@@ -60,7 +60,8 @@ void add_globals(CLI::App& app, Words& words, Globals& globals) {
                  "work without a daemon: sqlite:PATH, redis://HOST[:PORT] or redis+unix://PATH")
       ->type_name("URL")
       ->excludes("--server");
-  app.add_option("--timeout", words.timeout.text, "longest wait (default: 5s; stop: 30s)")
+  app.add_option("--timeout", words.timeout.text,
+                 "longest wait, such as 500ms or 2m (default: 5s; stop: 30s)")
       ->type_name("TIME");
   app.add_option("--sync", words.sync.text, "with --store sqlite: full or normal (default: full)")
       ->type_name("full|normal");
