@@ -25,7 +25,7 @@ words() {
 
 # The lines after .TP, which name what is explained.
 tags() {
-  awk 'tag { print } { tag = /^\.TP/ }'
+  awk 'tag { print } { tag = /^\.T[PQ]/ }'
 }
 
 # The part of COMMANDS in counterctl.1 that explains one command.
