@@ -50,8 +50,8 @@ std::uint64_t per_second(const LoadResult& result) {
 }
 
 void show_progress(const LoadResult& result) {
-  std::cerr << '\r' << std::chrono::round<std::chrono::seconds>(result.time).count() << " s, "
-            << result.latencies.count() << " requests, " << per_second(result) << " a second "
+  std::cerr << kClearLine << std::chrono::round<std::chrono::seconds>(result.time).count() << " s, "
+            << result.latencies.count() << " requests, " << per_second(result) << " a second"
             << std::flush;
 }
 
@@ -165,7 +165,9 @@ Result<int> measure_with_counters(const Globals& globals, const LoadPlan& plan) 
   const HeldSignals held;
   const Result<void> made = change_counters(globals, plan.counters, OperationKind::kReset,
                                             [&held] { return held.has_one(); });
-  if (!made && made.error().code == Code::kUnavailable) return made.error();  // nothing is there
+  const bool none_is_there =
+      !made && made.error().code != Code::kIo && made.error().code != Code::kUnknown;
+  if (none_is_there) return made.error();
   Result<int> measured = made ? measure(globals, plan, held) : made.error();
   const Result<void> deleted =
       change_counters(globals, plan.counters, OperationKind::kDelete, [] { return false; });

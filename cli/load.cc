@@ -89,6 +89,7 @@ class Load {
   std::minstd_rand random_{std::random_device{}()};
   Time start_;
   Time end_;
+  Time interrupted_;  // the first time
   LoadResult result_;
 };
 
@@ -120,12 +121,14 @@ void Load::interrupt() {
   signalfd_siginfo signal{};
   if (read(signals_.native_handle(), &signal, sizeof signal) != sizeof signal) return;
   expect_interruption();
+  const Time now = steady_clock::now();
   if (result_.interrupted_by != 0) {
-    if (steady_clock::now() >= end_ + kOneSignal) loop_.stop();
+    if (now >= interrupted_ + kOneSignal) loop_.stop();
     return;
   }
   result_.interrupted_by = static_cast<int>(signal.ssi_signo);
-  end_at(steady_clock::now());
+  interrupted_ = now;
+  end_at(std::min(end_, now));  // it may be waiting for the last answers
   due_.cancel();
   tick_.cancel();
   stop_if_done();

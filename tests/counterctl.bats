@@ -2019,6 +2019,24 @@ has_counters() {
   done
 }
 
+@test "bench at a rate that is interrupted after its time asks for no more than was due in it" {
+  local worker bench
+  start_daemon --workers 1
+  worker=$(ready_workers)
+  "$counterctl" --server "$url" bench --rate 50 --duration 1s >"$dir/measured" 3>&- 4>&- &
+  bench=$!
+  pids+=("$bench")
+  await 10 has_counted counterctl-bench.0 10
+  kill -STOP "$worker"
+  sleep 2
+  kill -TERM "$bench"
+  sleep 0.3
+  kill -CONT "$worker"
+  wait_for_end_of "$bench"
+  assert_equal "$ended_with" 143
+  grep -qE '^requests\s50$' "$dir/measured" || fail "$(<"$dir/measured")"
+}
+
 @test "a second signal ends bench although nothing answers, and it says what is left" {
   local worker bench begin
   start_daemon --workers 1
