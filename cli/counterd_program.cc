@@ -153,7 +153,7 @@ std::string log_since(const std::string& path, off_t start) {
   const UniqueFd log(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   const ssize_t size = pread(log.get(), text.data(), text.size(), start);
   if (size < 0) return ", cannot be read";
-  if (size == 0) return ", is still empty";
+  if (size == 0) return ", is still empty (is its disk full?)";
   std::string_view said(text.data(), static_cast<std::size_t>(size));
   if (said.ends_with('\n')) said.remove_suffix(1);
   return ", says:\n" + std::string(said);
