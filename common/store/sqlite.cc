@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "common/log.h"
 #include "common/store/checkpoint_schedule.h"
 #include "common/store/engines.h"
 #include "common/store/file_turn.h"
@@ -271,9 +272,14 @@ Result<std::unique_ptr<Store>> open_sqlite_store(const SqliteLocation& location,
                                     " is not durable, as --require-durable asks: it is on tmpfs, "
                                     "which a restart of the system empties; use a disk"};
   }
+  const bool is_new = file->is_blank();
   auto store = std::make_unique<SqliteStore>(std::move(*file), options);
   if (const Result<void> opened = store->open(steady_clock::now() + options.timeout); !opened) {
     return opened.error();
+  }
+  // A daemon that was to go on with another one, whose disk is not mounted, say, counts from 0.
+  if (is_new && options.empty_wal) {
+    log_line("the database " + store->status().location + " is new and has no counters");
   }
   return std::unique_ptr<Store>(std::move(store));
 }

@@ -287,6 +287,11 @@ bool SqliteFile::is_in_memory() const {
          (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC);
 }
 
+bool SqliteFile::is_blank() const {
+  struct stat database {};
+  return fstat(descriptor(), &database) == 0 && database.st_size == 0;
+}
+
 bool SqliteFile::is_deleted() const {
   struct stat database {};
   return fstat(descriptor(), &database) == 0 && database.st_nlink == 0;

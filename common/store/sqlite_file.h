@@ -64,6 +64,8 @@ class SqliteFile {
 
   // Whether the database is in the system's memory (tmpfs), where no restart of it leaves anything.
   bool is_in_memory() const;
+  // Whether nothing has been written to the database yet.
+  bool is_blank() const;
 
   // Whether the database has no name any more.
   bool is_deleted() const;
