@@ -129,7 +129,7 @@ Result<void> check_timezone(std::string_view name) {
   if (find_zone(name) != nullptr) return {};
   return Error{Code::kBadParameter, "time zone " + quote_for_people(name) +
                                         " is unknown; it is named as in the tz database, such as "
-                                        "Europe/Berlin (package tzdata)"};
+                                        "Europe/Berlin (package tzdata; old names: tzdata-legacy)"};
 }
 
 std::string_view canonical_timezone(std::string_view name) {
