@@ -70,11 +70,12 @@ class RedisProxy {
 
   std::string url() const { return "redis+unix://" + path_; }
 
-  // The next `times` script calls meet `fault`, each on the connection that it comes by.
-  void arm(Fault fault, int times = 1) {
+  // The next `times` calls of `command` meet `fault`, each on the connection that it comes by.
+  void arm(Fault fault, int times = 1, std::string command = "EVALSHA") {
     const std::lock_guard lock(mutex_);
     fault_ = fault;
     times_ = times;
+    command_ = "\r\n" + std::move(command) + "\r\n";
     faults_seen_ = 0;
   }
 
@@ -165,7 +166,7 @@ class RedisProxy {
   bool forward_request(Pair& pair) {
     const std::string request = read_some(pair.client.get());
     if (request.empty()) return false;
-    const Fault fault = request.find("EVALSHA") != std::string::npos ? take_fault() : Fault::kNone;
+    const Fault fault = take_fault(request);
     if (fault == Fault::kHoldRequest) {
       const std::lock_guard lock(mutex_);
       held_request_ = request;
@@ -192,9 +193,11 @@ class RedisProxy {
     return true;
   }
 
-  Fault take_fault() {
+  Fault take_fault(const std::string& request) {
     const std::lock_guard lock(mutex_);
-    return times_ > 0 && --times_ >= 0 ? fault_ : Fault::kNone;
+    if (times_ == 0 || request.find(command_) == std::string::npos) return Fault::kNone;
+    --times_;
+    return fault_;
   }
   void note_fault() {
     const std::lock_guard lock(mutex_);
@@ -210,6 +213,7 @@ class RedisProxy {
   std::condition_variable changed_;
   Fault fault_ = Fault::kNone;
   int times_ = 0;
+  std::string command_;
   int faults_seen_ = 0;
   std::size_t connections_ = 0;
   std::string held_request_;

@@ -62,8 +62,8 @@ constexpr milliseconds kLongestPause{100};
 
 class RedisStore : public Store {
  public:
-  RedisStore(RedisConnection connection, const StoreOptions& options, std::string session)
-      : connection_(std::move(connection)), options_(options), session_(std::move(session)) {}
+  RedisStore(RedisConnection connection, const StoreOptions& options)
+      : connection_(std::move(connection)), options_(options) {}
   ~RedisStore() override { forget_session(); }
 
   // The server runs one script at a time: nobody else has the turn.
@@ -99,8 +99,7 @@ class RedisStore : public Store {
   const StoreOptions options_;
   std::string session_;
   Deadline session_is_known_until_;
-  std::uint64_t sequence_ = 0;    // of the latest batch with changes
-  bool copies_may_wait_ = false;  // a copy of a batch of the session may still be on its way
+  std::uint64_t sequence_ = 0;  // of the latest batch with changes
 };
 
 // What has waited until its deadline behind others is not sent any more.
@@ -128,16 +127,16 @@ Result<RedisReply> RedisStore::read(Deadline deadline, Ask ask) {
 // after this.
 Result<void> RedisStore::make_session_known(Deadline deadline) {
   if (steady_clock::now() < session_is_known_until_) return connection_.connect(deadline);
-  Result<std::string> fresh = make_uuid();
-  if (!fresh) return fresh.error();
-  session_ = std::move(*fresh);
-  copies_may_wait_ = false;
   const Time begun = steady_clock::now();
   const std::string lifetime = std::to_string(kSessionLifetime.count());
   const std::string before = std::to_string(sequence_ - 1) + "\n";
-  // NX, since it may be asked for twice.
-  const Result<RedisReply> reply = read(deadline, [&](Deadline until) {
-    return connection_.command({"SET", session_key(), before, "NX", "PX", lifetime}, until);
+  // Another one also if it is asked for twice: no copy of that is left which could make a session
+  // known again that the server has forgotten.
+  const Result<RedisReply> reply = read(deadline, [&](Deadline until) -> Result<RedisReply> {
+    Result<std::string> fresh = make_uuid();
+    if (!fresh) return fresh.error();
+    session_ = std::move(*fresh);
+    return connection_.command({"SET", session_key(), before, "PX", lifetime}, until);
   });
   if (!reply) return reply.error();
   session_is_known_until_ = begun + kSessionIsKnown;
@@ -187,10 +186,7 @@ Result<RedisReply> RedisStore::run_until_known(RedisArguments& arguments, Deadli
     const bool is_partial = reply && is_error(*reply, "PARTIAL");
     if (is_forgotten || is_partial) session_is_known_until_ = {};
     if (is_partial || error.code == Code::kUnknown) may_be_applied = true;
-    if (may_be_applied) {
-      copies_may_wait_ = true;
-      error.code = Code::kUnknown;
-    }
+    if (may_be_applied) error.code = Code::kUnknown;
     const bool asks_again = may_be_applied ? !is_forgotten && !is_partial : is_forgotten;
     if (!asks_again || steady_clock::now() + pause >= deadline) return error;
     if (steady_clock::now() - begun >= attempt) attempt *= 2;
@@ -271,10 +267,10 @@ Result<void> RedisStore::probe(Deadline deadline) {
 }
 
 // Leaves no key behind for a store that is closed in good order: without it, each run of
-// `counterctl --store` would leave one for an hour.
+// `counterctl --store` would leave one for an hour. Copies that are still on their way are refused,
+// as of any session that the server has forgotten.
 void RedisStore::forget_session() {
-  if (!connection_.is_open() || connection_.was_closed() || sequence_ == 0 || copies_may_wait_)
-    return;
+  if (!connection_.is_open() || connection_.was_closed() || sequence_ == 0) return;
   static_cast<void>(
       connection_.command({"DEL", session_key()}, steady_clock::now() + milliseconds(100)));
 }
@@ -311,11 +307,8 @@ Result<std::unique_ptr<Store>> open_redis_store(const RedisLocation& location,
                  "a Redis user needs a password: name a file with "
                  "--redis-password-file"};
   }
-  Result<std::string> session = make_uuid();
-  if (!session) return session.error();
   return std::unique_ptr<Store>(std::make_unique<RedisStore>(
-      RedisConnection(location, std::move(*password), options.require_durable), options,
-      std::move(*session)));
+      RedisConnection(location, std::move(*password), options.require_durable), options));
 }
 
 }  // namespace counterd
