@@ -1214,6 +1214,12 @@ counts_once_by_key() {
   for_each_place counts_once_by_key
 }
 
+@test "a key is known for longer than a day, by as much as its change may be held up" {
+  start_redis
+  ctl --store "redis+unix://$redis_socket" --timeout 5s increment --key k
+  (($(redis-cli -s "$redis_socket" PTTL counterd:k:count/k) > 86400000)) || fail "not even a day"
+}
+
 @test "a key that is malformed is a usage error" {
   place=(--store "sqlite:$dir/keys.db")
   local key
