@@ -1249,6 +1249,17 @@ ON_EVERY_ENGINE("a key sees itself within one batch") {
   CHECK(value_of(*store, "a") == 2);
 }
 
+ON_EVERY_ENGINE("a key is kept also beside the same change without one") {
+  const TestType place;
+  const auto store = place.open();
+  const Step keyed_step = keyed(increment_of("a"), "k");
+  CHECK(run(*store, {increment_of("a"), keyed_step, increment_of("a")})[1].value == 2);
+  const Outcome again = run_one(*store, keyed_step);
+  CHECK(again.replayed);
+  CHECK(again.value == 2);
+  CHECK(value_of(*store, "a") == 3);
+}
+
 ON_EVERY_ENGINE("a key of another operation on the counter is refused and changes nothing") {
   const TestType place;
   const auto store = place.open();
