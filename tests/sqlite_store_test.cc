@@ -835,6 +835,23 @@ TEST_CASE("expired keys leave the database in small portions", "[sqlite]") {
         foreigner.ask("SELECT count FROM keys_state"));
 }
 
+TEST_CASE("a key that has expired is as good as none while it is still in the database",
+          "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  std::vector<Step> steps;
+  for (int i = 100; i < 200; ++i) {
+    steps.push_back(keyed(increment_of("a"), std::to_string(i), milliseconds(1)));
+  }
+  run(*store, std::move(steps));
+  std::this_thread::sleep_for(milliseconds(5));
+  const Outcome again =
+      run_one(*store, keyed(increment_of("a"), "199"));  // beyond the first portion
+  CHECK(again.value == 101);
+  CHECK_FALSE(again.replayed);
+  CHECK(run_one(*store, keyed(increment_of("a"), "199")).replayed);
+}
+
 TEST_CASE("keys that somebody deletes make room for others", "[sqlite]") {
   const Place place;
   StoreOptions options = place.options();

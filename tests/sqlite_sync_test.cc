@@ -14,6 +14,8 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <future>
+#include <optional>
 #include <thread>
 
 #include "common/store/engines.h"
@@ -29,6 +31,7 @@
 namespace {
 
 std::atomic<int> syncs;
+std::atomic<int> full_syncs;         // by fsync()
 std::atomic<int> sync_ms;            // how much longer each takes
 std::atomic<int> failing_syncs;      // that are still to fail
 std::atomic<int> spared_syncs;       // that do not fail before them
@@ -77,6 +80,11 @@ extern "C" int fdatasync(int fd) {
   }
   if (disk != nullptr) disk->keep();
   return static_cast<int>(syscall(SYS_fdatasync, fd));
+}
+
+extern "C" int fsync(int fd) {
+  ++full_syncs;
+  return static_cast<int>(syscall(SYS_fsync, fd));
 }
 
 extern "C" ssize_t pwrite64(int fd, const void* bytes, size_t size, off64_t offset) {
@@ -128,6 +136,12 @@ void apply_unsynced(Store& store, std::span<Step> batch) {
 
 void apply_unsynced(Store& store, Step step) {
   apply_unsynced(store, {&step, 1});
+}
+
+std::vector<Step> large_batch() {
+  std::vector<Step> batch;
+  for (int i = 0; i < 900; ++i) batch.push_back(increment_of("counter-" + std::to_string(i)));
+  return batch;
 }
 
 TEST_CASE("a change is synced after the turn, and before its outcome holds", "[sqlite]") {
@@ -216,6 +230,25 @@ TEST_CASE("after a failed sync the whole log is written again where it is", "[sq
   failing_syncs = 1;
   CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
   CHECK(bytes_written() - before > log);
+}
+
+TEST_CASE("a log that cannot be written again is not believed", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a"));
+  std::vector<Step> batch = {increment_of("a")};
+  apply_unsynced(*store, batch);
+  failing_syncs = 1;
+  store->make_durable(batch);
+  CHECK(batch[0].outcome.code == Code::kUnknown);
+  write_error = EIO;
+  only_file = ".db-wal";
+  const Outcome refused = run_one(*store, report_of("a"));
+  write_error = 0;
+  only_file = nullptr;
+  CHECK(refused.code == Code::kUnavailable);
+  CHECK(contains(refused.detail, "cannot write again the log"));
+  CHECK(value_of(*store, "a") == 3);
 }
 
 TEST_CASE("what a failed sync left in memory alone, and the kernel forgot, was never counted",
@@ -314,8 +347,7 @@ TEST_CASE("a database that has a part of what is lost of a log is refused", "[sq
 TEST_CASE("a checkpoint that meets a failed sync has moved nothing of what is lost", "[sqlite]") {
   const Place place;
   const auto store = place.open();
-  std::vector<Step> batch;
-  for (int i = 0; i < 900; ++i) batch.push_back(increment_of("counter-" + std::to_string(i)));
+  std::vector<Step> batch = large_batch();
   while (place.wal_size() < 2 << 20) {
     apply_unsynced(*store, batch);
     store->make_durable(batch);
@@ -408,8 +440,7 @@ TEST_CASE("after a failed sync all is moved again that a checkpoint had moved an
   const Place place;
   const auto idle = place.open();  // so that the store is never the first to open the log
   const auto store = place.open();
-  std::vector<Step> batch;
-  for (int i = 0; i < 900; ++i) batch.push_back(increment_of("counter-" + std::to_string(i)));
+  std::vector<Step> batch = large_batch();
   while (place.wal_size() < 2 << 20) {
     apply_unsynced(*store, batch);
     store->make_durable(batch);
@@ -532,10 +563,12 @@ TEST_CASE("a commit that found no room is not found in the log later", "[sqlite]
   // What is missing of the page, the end of the row of "a", is the same in the older log.
   cut_bytes = 8;
   write_error = ENOSPC;
+  const int full_syncs_before = full_syncs;
   const Outcome refused = run_one(*store, increment_of("b"));
   write_error = 0;
   cut_bytes = 0;
   CHECK(refused.code == Code::kStoreFull);
+  CHECK(full_syncs > full_syncs_before);  // of the log, without what was cut off
   const TemporaryDirectory crashed;
   for (const std::string end : {"", "-wal"}) {
     std::filesystem::copy_file(place.path() + end, crashed / ("counters.db" + end));
@@ -568,6 +601,19 @@ TEST_CASE("a commit whose place in the log's index has no room has not happened"
   CHECK(outcome.code == Code::kStoreFull);
   CHECK(report.value == acknowledged);
   CHECK(run_one(*store, increment_of("a")).value == acknowledged + 1);
+}
+
+TEST_CASE("who opens a database where the log's index has no room is told so", "[sqlite]") {
+  const Place place;
+  write_error = ENOSPC;
+  only_file = ".db-shm";
+  const Result<std::unique_ptr<Store>> store = open_store(place.options());
+  write_error = 0;
+  only_file = nullptr;
+  REQUIRE_FALSE(store);
+  CHECK(store.error().code == Code::kUnavailable);
+  CHECK(contains(store.error().message, "its -shm cannot grow: is the disk full?"));
+  CHECK(value_of(*place.open(), "a") == 1);
 }
 
 TEST_CASE("who opens a database whose log could not be synced moves all to the database first",
@@ -661,6 +707,34 @@ TEST_CASE("who opens a database recovers it after a sync that failed or was neve
   CHECK(place.wal_size() > 0);
 }
 
+TEST_CASE("a recovery waits for a checkpoint of another program", "[sqlite]") {
+  const Place place;
+  auto store = place.open();
+  run_one(*store, increment_of("a"));
+  std::vector<Step> batch = {increment_of("a")};
+  apply_unsynced(*store, batch);
+  SECTION("by who is the first to open the log") {
+    store = nullptr;
+  }
+  SECTION("after a sync that failed") {
+    failing_syncs = 1;
+    store->make_durable(batch);
+  }
+  SQLite::Database another(place.path(), SQLite::OPEN_READWRITE);
+  another.execAndGet("SELECT count(*) FROM counters");
+  std::optional<ShmLock> checkpoint(std::in_place, another.getHandle(), kCheckpointLock);
+  REQUIRE(checkpoint->code() == SQLITE_OK);
+  std::atomic<bool> ends = false;
+  const auto ending = std::async(std::launch::async, [&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    ends = true;
+    checkpoint.reset();
+  });
+  if (!store) store = place.open();
+  CHECK(run_one(*store, increment_of("a")).value == 4);
+  CHECK(ends);
+}
+
 TEST_CASE("a killed process vouches for no log while its locks are being released", "[sqlite]") {
   const Place place;
   run_one(*place.open(), increment_of("a"));
@@ -711,8 +785,7 @@ TEST_CASE("what a checkpoint has moved in part is synced, or does not count as m
   const Place place;
   const auto store = place.open();
   SQLite::Database reader(place.path(), SQLite::OPEN_READWRITE);
-  std::vector<Step> batch;
-  for (int i = 0; i < 900; ++i) batch.push_back(increment_of("counter-" + std::to_string(i)));
+  std::vector<Step> batch = large_batch();
   const auto change = [&] {
     apply_unsynced(*store, batch);
     store->make_durable(batch);
@@ -723,10 +796,15 @@ TEST_CASE("what a checkpoint has moved in part is synced, or does not count as m
   change();  // which the reader does not see, and a checkpoint does not move
   SECTION("the sync works") {
     std::vector<std::uint32_t> moved;
-    when_syncing = [&] { moved.push_back(moved_frames(reader.getHandle()).moved); };
+    std::vector<bool> doubts;
+    when_syncing = [&] {
+      moved.push_back(moved_frames(reader.getHandle()).moved);
+      doubts.push_back(is_in_doubt(reader.getHandle()));
+    };
     CHECK(syncs_of([&] { store->tidy(); }) == 3);  // of the log, twice, and of the database
     when_syncing = nullptr;
     CHECK(moved == std::vector<std::uint32_t>(3, 0));  // till then: a process may die in it
+    CHECK(doubts == std::vector<bool>(3, true));
     CHECK(moved_frames(reader.getHandle()).moved > 0);
     CHECK_FALSE(is_in_doubt(reader.getHandle()));
   }
@@ -817,11 +895,6 @@ TEST_CASE("what was closed with something unsynced is moved to the database by t
 
 // More large batches than make a checkpoint due.
 constexpr int kMostBatches = 1'000;
-std::vector<Step> large_batch() {
-  std::vector<Step> batch;
-  for (int i = 0; i < 900; ++i) batch.push_back(increment_of("counter-" + std::to_string(i)));
-  return batch;
-}
 
 TEST_CASE("no other program writes while a store makes a checkpoint", "[sqlite]") {
   const Place place;
