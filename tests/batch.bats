@@ -310,37 +310,6 @@ check_key() {
   for_each_place check_key
 }
 
-# Passes connections on to a port. Of all answers, counted from 0, those from the number that it is
-# told, and as many as it is told, are cut off.
-answer_cutter='
-import itertools, socket, sys, threading
-port, first, cuts = (int(word) for word in sys.argv[1:])
-listener = socket.create_server(("127.0.0.1", 0))
-print(listener.getsockname()[1])
-numbers = itertools.count()
-def receive(connection):
-    message = b""
-    while b"\r\n\r\n" not in message:
-        part = connection.recv(65536)
-        if not part:
-            return b""
-        message += part
-    head = message.split(b"\r\n\r\n", 1)[0]
-    size = len(head) + 4 + int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-    while len(message) < size:
-        message += connection.recv(65536)
-    return message
-def serve(client):
-    with client, socket.create_connection(("127.0.0.1", port)) as server:
-        while request := receive(client):
-            server.sendall(request)
-            answer = receive(server)
-            if first <= next(numbers) < first + cuts:
-                return
-            client.sendall(answer)
-while True:
-    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()'
-
 @test "a portion whose answer was lost is asked for again and counted once" {
   start_daemon
   start_python "$answer_cutter" "${url##*:}" 1 2

@@ -1178,22 +1178,6 @@ assert_usage_error() {
 
 # --- counted once ---
 
-# Passes every connection on to a port. Of the first ones, as many as it is told, it cuts the reply.
-reply_cutter='
-import itertools, socket, sys, threading
-port, cuts = int(sys.argv[1]), int(sys.argv[2])
-listener = socket.create_server(("127.0.0.1", 0))
-print(listener.getsockname()[1])
-def serve(client, cut):
-    with client, socket.create_connection(("127.0.0.1", port)) as server:
-        server.sendall(client.recv(65536))
-        reply = server.recv(65536)
-        if not cut:
-            client.sendall(reply)
-for number in itertools.count():
-    client = listener.accept()[0]
-    threading.Thread(target=serve, args=(client, number < cuts), daemon=True).start()'
-
 counts_once_by_key() {
   assert_equal "$(ctl increment --key run-1 --by 5)" 5
   assert_equal "$(ctl increment --by 10)" 15
@@ -1233,7 +1217,7 @@ counts_once_by_key() {
 
 @test "a change whose answer was lost is asked for again and counted once" {
   start_daemon
-  start_python "$reply_cutter" "${url##*:}" 3
+  start_python "$answer_cutter" "${url##*:}" 0 3
   try "$counterctl" --server "http://127.0.0.1:$said" increment
   assert_status 0
   assert_output 1
@@ -1242,7 +1226,7 @@ counts_once_by_key() {
 
 @test "when the time is up and nobody knows, the key to ask again with is told" {
   start_daemon
-  start_python "$reply_cutter" "${url##*:}" 1000
+  start_python "$answer_cutter" "${url##*:}" 0 1000
   try "$counterctl" --server "http://127.0.0.1:$said" --timeout 500ms increment
   assert_refused 75
   local by=${stderr#*ask again by }
@@ -1283,7 +1267,7 @@ while True:
 
 @test "a refusal after an answer that was lost is unknown, asked for again it is a refusal" {
   start_daemon
-  start_python "$reply_cutter" "${url##*:}" 1
+  start_python "$answer_cutter" "${url##*:}" 0 1
   try "$counterctl" --server "http://127.0.0.1:$said" increment q --max 0
   assert_refused 75
   assert_stderr_has 'an answer was lost, and then: counter q is 0'
@@ -1326,6 +1310,14 @@ while True:
   try "$counterctl" --server "http://127.0.0.1:$said" --timeout 20m increment
   assert_status 0
   assert_succeeds grep -qi '^Idempotency-Key-Lifetime: 3600' asked
+}
+
+@test "a key of our own in a store is known for longer, by as much as its change may be held up" {
+  local known
+  open_sqlite
+  assert_equal "$(ctl --timeout 400s increment)" 1
+  known=$(sqlite3 "$dir/direct.db" 'SELECT expires_at FROM keys')
+  assert_between "$((known / 1000 - $(date +%s)))" 2340 2400
 }
 
 @test "a key that is given is known for as long as the daemon says" {
@@ -1372,7 +1364,7 @@ for value in (1, 2):
   start_daemon
   local key count=0
   for key in "it's" '"\"a\""' 'a"b c\d'; do
-    start_python "$reply_cutter" "${url##*:}" 1000
+    start_python "$answer_cutter" "${url##*:}" 0 1000
     try "$counterctl" --server "http://127.0.0.1:$said" --timeout 300ms increment --key "$key"
     assert_refused 75
     count=$((count + 1))
@@ -1670,6 +1662,14 @@ check_many_below() {
 
 @test "more counters than one portion are below a prefix, each is changed once" {
   for_each_place check_many_below
+}
+
+@test "a portion below a prefix whose answer was lost is asked for again and changed once" {
+  start_daemon
+  seq -f 'increment w:%04g' 1500 | "$counterctl" --server "$url" -q batch
+  start_python "$answer_cutter" "${url##*:}" 3 1  # a list, a change, a list, a change
+  place=(--server "http://127.0.0.1:$said")
+  assert_prints 1500 delete --prefix w --yes
 }
 
 @test "when nobody knows whether a portion below a prefix was changed, it is said how many that may be" {

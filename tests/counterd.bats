@@ -902,29 +902,14 @@ ready http://$address"
   assert_equal "$(grep -oE '[0-9]+$' <<<"$addresses" | sort -u)" "${url##*:}"
 }
 
-# Becomes its arguments, for whom the system has no IPv6: socket(2) fails with EAFNOSUPPORT.
-without_ipv6='
-import ctypes, errno, os, socket, struct, sys
-number = {"x86_64": 41, "aarch64": 198}[os.uname().machine]
-lines = ((0x20, 0, 0, 0), (0x15, 0, 3, number), (0x20, 0, 0, 16), (0x15, 0, 1, socket.AF_INET6),
-         (0x06, 0, 0, 0x50000 | errno.EAFNOSUPPORT), (0x06, 0, 0, 0x7fff0000))
-text = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in lines))
-class Program(ctypes.Structure):
-    _fields_ = [("size", ctypes.c_ushort), ("lines", ctypes.c_void_p)]
-program = Program(len(lines), ctypes.addressof(text))
-libc = ctypes.CDLL(None)
-assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
-assert libc.prctl(22, 2, ctypes.byref(program)) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
-os.execvp(sys.argv[1], sys.argv[1:])'
-
 @test "an address that is not there yet may come, also beside one of a kind that there is not: 74" {
   local route
-  "$python" -c "$without_ipv6" true || skip "this system makes no filters of system calls, or others"
+  refuse_call socket 10 EAFNOSUPPORT  # AF_INET6
   use_own_network '192.0.2.1 away' '2001:db8::1 away'
   for route in false true; do  # which of them comes first depends on it
     # shellcheck disable=SC2016
     try timeout 20 "${launcher[@]}" bash -c '! "$1" || ip route add 192.0.2.1 dev lo; shift; exec "$@"' \
-      bash "$route" "$python" -c "$without_ipv6" "$counterd" --listen away:4747
+      bash "$route" "${refusing[@]}" "$counterd" --listen away:4747
     assert_refused 74
     assert_stderr_has 'Cannot assign requested address'
   done

@@ -262,6 +262,27 @@ use_own_network() {
   "${launcher[@]}" true || skip "only root can make networks and mounts of its own"
 }
 
+# refuse_call NAME FIRST ERROR: a command after the words in `refusing` is refused the system call
+# whose first argument is FIRST.
+refuse_call() {
+  refusing=("$python" -c '
+import ctypes, errno, os, struct, sys
+name, first, error = sys.argv[1], int(sys.argv[2]), getattr(errno, sys.argv[3])
+number = {"x86_64 socket": 41, "aarch64 socket": 198, "x86_64 close_range": 436,
+          "aarch64 close_range": 436}[os.uname().machine + " " + name]
+lines = ((0x20, 0, 0, 0), (0x15, 0, 3, number), (0x20, 0, 0, 16), (0x15, 0, 1, first),
+         (0x06, 0, 0, 0x50000 | error), (0x06, 0, 0, 0x7fff0000))
+text = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in lines))
+class Program(ctypes.Structure):
+    _fields_ = [("size", ctypes.c_ushort), ("lines", ctypes.c_void_p)]
+program = Program(len(lines), ctypes.addressof(text))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+assert libc.prctl(22, 2, ctypes.byref(program)) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+os.execvp(sys.argv[4], sys.argv[4:])' "$@")
+  "${refusing[@]}" true || skip "this system makes no filters of system calls, or others"
+}
+
 # start_python CODE [ARGUMENT...]: runs it in the background; the first line that it prints is
 # $said, nothing reads the rest. Sets $python_pid.
 start_python() {
@@ -272,6 +293,38 @@ start_python() {
   said=
   IFS= read -r -t 20 said <"$pipe" || fail "python has said nothing"
 }
+
+# Passes connections on to a port. Of all answers, counted from 0, those from the number that it is
+# told, and as many as it is told, are cut off.
+answer_cutter='
+import itertools, socket, sys, threading
+port, first, cuts = (int(word) for word in sys.argv[1:])
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1])
+numbers = itertools.count()
+def receive(connection):
+    message = b""
+    while b"\r\n\r\n" not in message:
+        part = connection.recv(65536)
+        if not part:
+            return b""
+        message += part
+    head = message.split(b"\r\n\r\n", 1)[0]
+    length = (head.lower().split(b"content-length:") + [b"0"])[1].split(b"\r\n")[0]
+    size = len(head) + 4 + int(length)
+    while len(message) < size:
+        message += connection.recv(65536)
+    return message
+def serve(client):
+    with client, socket.create_connection(("127.0.0.1", port)) as server:
+        while request := receive(client):
+            server.sendall(request)
+            answer = receive(server)
+            if first <= next(numbers) < first + cuts:
+                return
+            client.sendall(answer)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()'
 
 # A port that nothing listens on, below those that the system gives to clients.
 free_port() {

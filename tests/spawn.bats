@@ -91,6 +91,15 @@ foreign_files() {
   assert_succeeds flock -n "$dir/lock" true
 }
 
+@test "the daemon keeps no descriptor of the caller's where the system has no close_range(2)" {
+  refuse_call close_range 4 ENOSYS
+  exec 9>"$dir/lock"
+  flock -n 9
+  url=$(timeout 20 "${refusing[@]}" "$counterctl" spawn -- --listen 127.0.0.1:0 2>/dev/null)
+  exec 9>&-
+  assert_succeeds flock -n "$dir/lock" true
+}
+
 @test "the daemon and its workers have nothing open but their own" {
   local pid count=0
   exec 9>"$dir/lock" 8<"$BATS_TEST_FILENAME" 7> >(cat >/dev/null)
