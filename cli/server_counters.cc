@@ -281,10 +281,10 @@ Result<CountersStatus> ServerCounters::status(Deadline deadline) {
   CountersStatus status{to_url(server_), text(body, "version"), error};
   if (status.version.empty()) return error.code == Code::kOk ? strange_answer() : error;
   if (error.code != Code::kOk) return status;
-  const auto found = body.find("store");
-  const Json store = found != body.end() && found->is_object() ? *found : Json::object();
+  const auto store = body.find("store");
+  if (store == body.end() || !store->is_object()) return strange_answer();
   status.store =
-      StoreStatus{text(store, "engine"), text(store, "location"), text(store, "durability")};
+      StoreStatus{text(*store, "engine"), text(*store, "location"), text(*store, "durability")};
   if (status.store->engine.empty()) return strange_answer();
   return status;
 }

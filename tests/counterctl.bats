@@ -832,6 +832,80 @@ while True:
   assert_stderr_has 'longer than any that makes sense'
 }
 
+@test "an answer that is nested deeply is no answer of a counterd" {
+  start_python '
+import http.server
+class Nested(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = b"{\"version\":\"1\",\"store\":{\"x\":" + 500000 * b"[" + 500000 * b"]" + b"}}"
+        self.protocol_version = "HTTP/1.1"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *unused):
+        pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Nested)
+print(server.server_port)
+server.serve_forever()'
+  try timeout 20 "$counterctl" --server "http://127.0.0.1:$said" status
+  assert_refused 69
+  assert_stderr_has 'does not answer like counterd'
+}
+
+# hostile_redis ANSWER: a server that gives ANSWER, an expression of Python, to a script, and what
+# is expected to everything else; prints its socket.
+hostile_redis() {
+  start_python '
+import socket, sys
+def bulk(text):
+    return b"\x24%d\r\n%s\r\n" % (len(text), text)
+answer = eval(sys.argv[2])
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+print(sys.argv[1])
+while True:
+    connection = listener.accept()[0]
+    try:
+        while request := connection.recv(1 << 20):
+            if b"EVALSHA" in request:
+                connection.sendall(answer)
+            elif b"SCRIPT" in request:
+                connection.sendall(bulk(b"a" * 40))
+            elif b"CONFIG" in request:
+                connection.sendall(b"*2\r\n" + 2 * bulk(b"no"))
+            else:
+                connection.sendall(b"+OK\r\n")
+    except ConnectionError:
+        pass' "$dir/hostile.sock" "$1"
+}
+
+@test "what a Redis server says is not repeated at any length" {
+  hostile_redis 'b"-ERR " + b"x" * 1000000 + b"\r\n"'
+  try timeout 20 "$counterctl" --store "redis+unix://$said" report a
+  assert_refused 69
+  assert_stderr_has 'ERR xxx'
+  [ "${#stderr}" -lt 1000 ]
+}
+
+@test "a Redis server that announces more than makes sense is not believed" {
+  local answer
+  for answer in 'b"*2147483647\r\n"' '1000 * b"*2001\r\n"'; do
+    rm -f "$dir/hostile.sock"
+    hostile_redis "$answer"
+    assert_within 4000 "$counterctl" --store "redis+unix://$said" list
+    assert_refused 69
+  done
+}
+
+@test "a list of a Redis server whose names do not ascend ends" {
+  hostile_redis 'b"*3\r\n" + 2 * bulk(b"a") + bulk(b"1")'
+  try timeout 20 "$counterctl" --store "redis+unix://$said" list
+  assert_status 69
+  assert_stderr_has 'cannot be understood'
+}
+
 @test "status says who answers also while the store is away, and what is wrong with it" {
   open_redis
   start_daemon --store "redis+unix://$redis_socket"

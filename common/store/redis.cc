@@ -243,7 +243,8 @@ Result<ListPage> RedisStore::list(const ListQuery& query, Deadline deadline) {
   const redisReply& rows = **reply;
   ListPage page;
   if (rows.elements > 0) page.next = text_of(*rows.element[0]);
-  if (!page.next.empty() && !check_counter_name(page.next)) {
+  // A list whose names do not ascend might never end.
+  if (!page.next.empty() && (!check_counter_name(page.next) || page.next <= query.after)) {
     return connection_.unavailable(kNonsense);
   }
   for (std::size_t i = 1; i + 1 < rows.elements; i += 2) {

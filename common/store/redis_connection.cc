@@ -7,6 +7,7 @@
 #include <array>
 
 #include "common/deadline.h"
+#include "common/limits.h"
 #include "common/quote.h"
 
 namespace counterd {
@@ -20,6 +21,26 @@ constexpr std::string_view kNoAnswer = "no answer in time";
 // How often an answer is read on, which hiredis does up to 16 KiB at a time: those of the script
 // and its lists have less than 1 MiB, and those of a hostile server must not fill the memory.
 constexpr int kMostReads = 4'096;
+
+// The elements of the longest answer, which is a page of a list (redis_list.lua).
+constexpr std::size_t kMostElements = 1 + 2 * kMaxListLimit;
+
+// How much of what a server says is repeated in messages: that of a hostile one must not fill
+// answers and logs.
+constexpr std::size_t kLongestSaying = 256;
+
+// Makes room for an array as hiredis does, which would make it for as many elements as a server
+// announces. No answer that makes sense has an array in another.
+redisReplyObjectFunctions* functions_of_replies(const redisReplyObjectFunctions& of_hiredis) {
+  [[maybe_unused]] static const auto create_array = of_hiredis.createArray;
+  static redisReplyObjectFunctions functions = of_hiredis;
+  functions.createArray = [](const redisReadTask* task, auto elements) -> void* {
+    const bool makes_sense =
+        task->parent == nullptr && static_cast<std::size_t>(elements) <= kMostElements;
+    return makes_sense ? create_array(task, elements) : nullptr;
+  };
+  return &functions;
+}
 
 timeval time_left(Deadline deadline) {
   const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
@@ -140,7 +161,8 @@ std::string RedisConnection::place() const {
 }
 
 Error RedisConnection::unavailable(std::string_view why) const {
-  return {Code::kUnavailable, "Redis at " + place() + ": " + escape_controls(why)};
+  return {Code::kUnavailable,
+          "Redis at " + place() + ": " + escape_controls(why.substr(0, kLongestSaying))};
 }
 
 bool RedisConnection::was_closed() const {
@@ -161,6 +183,7 @@ Result<void> RedisConnection::connect(Deadline deadline) {
   fcntl(context->fd, F_SETFD, FD_CLOEXEC);
   if (!location_.host.empty()) redisEnableKeepAlive(context.get());
   context->flags &= ~REDIS_BLOCK;
+  context->reader->fn = functions_of_replies(*context->reader->fn);
   context_ = std::move(context);
   Result<void> ready = log_in(deadline);
   if (ready) ready = read_durability(deadline);
@@ -204,7 +227,7 @@ Result<std::optional<std::string>> RedisConnection::read_setting(std::string_vie
   }
   const redisReply& found = **reply;
   if (found.type != REDIS_REPLY_ARRAY || found.elements != 2) return std::optional<std::string>();
-  return std::optional<std::string>(text_of(*found.element[1]));
+  return std::optional<std::string>(text_of(*found.element[1]).substr(0, kLongestSaying));
 }
 
 Result<void> RedisConnection::read_durability(Deadline deadline) {
