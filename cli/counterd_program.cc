@@ -106,7 +106,7 @@ Result<std::string> check_config(Words flags, Deadline deadline) {
 
 Result<UniqueFd> open_log(const std::string& path) {
   UniqueFd log(open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!log) return system_error(Code::kConfig, "cannot open the log " + path, errno);
+  if (!log) return system_error(setup_code(errno), "cannot open the log " + path, errno);
   return log;
 }
 

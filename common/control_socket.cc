@@ -106,7 +106,7 @@ Result<std::string> control_directory() {
   if (!environment("RUNTIME_DIRECTORY").empty()) return directory;
   if (mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
     const Error failure =
-        system_error(Code::kConfig, "cannot make the directory " + directory, errno);
+        system_error(setup_code(errno), "cannot make the directory " + directory, errno);
     return Error{failure.code, failure.message + std::string(kNameAnotherPlace)};
   }
   struct stat found {};

@@ -83,6 +83,10 @@ bool is_shortage(int number) {
   return std::find(kShortages.begin(), kShortages.end(), number) != kShortages.end();
 }
 
+Code setup_code(int number) {
+  return is_shortage(number) ? Code::kIo : Code::kConfig;
+}
+
 Error system_error(Code code, std::string_view what, int number) {
   const std::string_view hint = number == EMFILE ? " (ulimit -n; LimitNOFILE= of systemd)" : "";
   return {code,

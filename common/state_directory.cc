@@ -64,7 +64,8 @@ Result<std::string> make_state_directory() {
     failure.assign(errno, std::generic_category());
   }
   if (failure) {
-    return system_error(Code::kConfig, "cannot make the directory " + *directory, failure.value());
+    return system_error(setup_code(failure.value()), "cannot make the directory " + *directory,
+                        failure.value());
   }
   if (const Result<void> ours = check_owner(*directory); !ours) return ours.error();
   return directory;

@@ -21,10 +21,9 @@ constexpr std::chrono::milliseconds kAcceptPause{100};
 
 // A shortage may pass by itself.
 Error cannot_make(const std::string& path, int failure) {
-  const bool passes = is_shortage(failure);
-  Error error = system_error(passes ? Code::kIo : Code::kConfig,
-                             "cannot make the control socket " + path, failure);
-  if (!passes) error.message += kNameAnotherPlace;
+  Error error =
+      system_error(setup_code(failure), "cannot make the control socket " + path, failure);
+  if (error.code == Code::kConfig) error.message += kNameAnotherPlace;
   return error;
 }
 

@@ -41,7 +41,7 @@ void set_option(const UniqueFd& socket, int level, int option) {
 
 // Whether it may pass by itself, as for an address that the network does not have yet.
 Code code_of(int number) {
-  return number == EADDRNOTAVAIL || is_shortage(number) ? Code::kIo : Code::kConfig;
+  return number == EADDRNOTAVAIL ? Code::kIo : setup_code(number);
 }
 
 bool is_socket(const std::string& path) {

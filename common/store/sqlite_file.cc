@@ -78,17 +78,19 @@ Result<std::string> resolve(const std::string& path) {
   const std::filesystem::path absolute = std::filesystem::absolute(path, failure);
   const std::filesystem::path resolved =
       failure ? absolute : std::filesystem::weakly_canonical(absolute, failure);
-  if (failure) return system_error(Code::kConfig, "the database " + path, failure.value());
+  if (failure) {
+    return system_error(code_of(failure.value()), "the database " + path, failure.value());
+  }
   const std::string directory = resolved.parent_path();
   struct stat found {};
   if (stat(directory.c_str(), &found) != 0) {
-    return system_error(Code::kConfig, "the folder " + directory + " of the database", errno);
+    return system_error(code_of(errno), "the folder " + directory + " of the database", errno);
   }
   if (!S_ISDIR(found.st_mode)) {
     return Error{Code::kConfig, "the database " + path + ": " + directory + " is not a folder"};
   }
   if (access(directory.c_str(), W_OK | X_OK) != 0) {
-    return system_error(Code::kConfig,
+    return system_error(code_of(errno),
                         "the folder " + directory + " of the database must be writable", errno);
   }
   return resolved.string();
