@@ -57,6 +57,7 @@ SystemdNotifier::SystemdNotifier()
     : next_watchdog_(watchdog_time() ? steady_clock::now() : Time::max()) {}
 
 void SystemdNotifier::tell(std::string state) {
+  if (state == state_) return;
   state_ = std::move(state);
   next_state_ = steady_clock::now();
   send_due();

@@ -13,8 +13,8 @@ class SystemdNotifier {
  public:
   SystemdNotifier();
 
-  // Sends `state`, lines such as "READY=1" or "STATUS=…". What could not be sent before is
-  // outdated.
+  // Sends `state`, lines such as "READY=1" or "STATUS=…", unless it is the same as before. What
+  // could not be sent before is outdated.
   void tell(std::string state);
 
   // Sends what is due by now: a state again, and WATCHDOG=1 twice in the time after which systemd

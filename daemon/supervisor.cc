@@ -165,6 +165,7 @@ void Supervisor::wait() {
     log_line(adjusted.error().message);
   }
   if (workers_.note_ready()) say_ready();
+  if (workers_.was_ready() && !workers_.is_draining()) tell_ready();
 }
 
 int Supervisor::milliseconds_to_wait() const {
@@ -211,11 +212,11 @@ void Supervisor::say_ready() {
     [[maybe_unused]] const ssize_t written = write(ready_.get(), line.data(), line.size());
     ready_.reset();
   }
-  tell_ready();
 }
 
 void Supervisor::tell_ready() {
-  systemd_.tell("READY=1\nSTATUS=" + std::to_string(workers_.wanted()) + " workers serve " +
+  systemd_.tell("READY=1\nSTATUS=" + std::to_string(workers_.serving()) + " of " +
+                std::to_string(workers_.wanted()) + " workers serve " +
                 text_of(workers_.endpoints()));
 }
 
@@ -244,9 +245,7 @@ Result<DaemonInfo> Supervisor::answer(const ControlRequest& request) {
 Result<DaemonInfo> Supervisor::scale(int workers) {
   if (workers_.is_draining()) return Error{Code::kUnavailable, "the daemon is ending"};
   log_line("counterctl scale: " + std::to_string(workers) + " workers are wanted");
-  const Result<void> adjusted = workers_.resize(workers);
-  if (workers_.was_ready()) tell_ready();
-  if (!adjusted) return adjusted.error();
+  if (const Result<void> adjusted = workers_.resize(workers); !adjusted) return adjusted.error();
   return info();
 }
 

@@ -293,11 +293,10 @@ bool WorkerPool::serves(std::size_t count) const {
                      [](const Slot& slot) { return slot.worker.state == WorkerState::kReady; });
 }
 
-bool WorkerPool::all_ready() const {
-  const auto ready = std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) {
+int WorkerPool::serving() const {
+  return static_cast<int>(std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) {
     return slot.worker.state == WorkerState::kReady && !slot.retiring;
-  });
-  return static_cast<std::size_t>(ready) >= wanted_;
+  }));
 }
 
 bool WorkerPool::has_ended() const {

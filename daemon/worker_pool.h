@@ -65,7 +65,8 @@ class WorkerPool {
   void drain();
   void kill_all();  // at the next kill_overdue()
 
-  bool all_ready() const;
+  int serving() const;  // how many workers do, apart from those that are to end
+  bool all_ready() const { return serving() >= wanted(); }
   bool was_ready() const { return was_ready_; }
   bool is_draining() const { return draining_; }
   bool has_ended() const;  // drained, and no worker is left

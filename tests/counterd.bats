@@ -1981,10 +1981,12 @@ start_receiver() {
   await 5 grep -qs '^at READY=1' "$dir/messages"
   assert_equal "$(grep '^at READY=1' "$dir/messages")" "at READY=1: HTTP/1.1 200 OK"
   assert_equal "$(grep -c READY=1 "$dir/messages")" 2
-  assert_succeeds grep -q 'STATUS=.*2 workers' "$dir/messages"
+  assert_succeeds grep -q 'STATUS=2 of 2 workers' "$dir/messages"
   assert_fails grep -q STOPPING=1 "$dir/messages"
   "$counterctl" --server "$url" -q scale 3
-  await 5 grep -q 'STATUS=.*3 workers' "$dir/messages"
+  await 5 grep -q 'STATUS=3 of 3 workers' "$dir/messages"
+  ready_workers | head -n 1 | xargs kill -KILL
+  await 5 grep -q 'STATUS=2 of 3 workers' "$dir/messages"
   stop_daemon
   await 5 grep -q STOPPING=1 "$dir/messages"
   # As long as --drain-timeout, 10 s, and a little: systemd waits for TimeoutStopSec= otherwise.
