@@ -11,6 +11,15 @@ namespace {
 constexpr std::chrono::seconds kQuietTime{10};
 constexpr std::size_t kMostFailures = 8;
 
+bool is_failure(Code code) {
+  return code == Code::kUnavailable || code == Code::kUnknown || code == Code::kStoreFull;
+}
+
+// Whether the refusal, by a store that answers, lasts until an administrator does something.
+bool needs_administrator(const Step& step) {
+  return step.outcome.code == Code::kTooManyKeys || step.outcome.code == Code::kClocksApart;
+}
+
 }  // namespace
 
 std::optional<std::string> StoreHealth::note_change(const Error* failure, Time now) {
@@ -30,11 +39,17 @@ std::optional<std::string> StoreHealth::note_batch(std::span<const Step> batch, 
   });
   const bool only_reads = change == batch.end();
   const Outcome& first = only_reads ? batch.front().outcome : change->outcome;
-  const bool failed = first.code == Code::kUnavailable || first.code == Code::kUnknown ||
-                      first.code == Code::kStoreFull;
-  const Error error{first.code, first.detail};
-  const Error* const failure = failed ? &error : nullptr;
-  return only_reads ? note_read(failure, now) : note_change(failure, now);
+  std::optional<Error> failure;
+  if (is_failure(first.code)) {
+    failure = Error{first.code, first.detail};
+  } else if (const auto refused = std::find_if(batch.begin(), batch.end(), needs_administrator);
+             refused != batch.end()) {
+    const CodeInfo& info = code_info(refused->outcome.code);
+    failure = Error{
+        info.code, std::string(info.title) + ": changes are refused; their answers say what to do"};
+  }
+  const Error* const error = failure ? &*failure : nullptr;
+  return only_reads ? note_read(error, now) : note_change(error, now);
 }
 
 std::optional<std::string> StoreHealth::note_failure(const Error& failure, Time now) {

@@ -85,5 +85,16 @@ TEST_CASE("a batch with a change went as the change did") {
   CHECK(health.note_batch(batch, now + 2 * kQuiet) == kAgain);
 }
 
+TEST_CASE("keys that are too many are logged, also behind a change that has none") {
+  StoreHealth health;
+  const Time now{};
+  std::vector<Step> batch = {increment_of("a"), increment_of("b")};
+  batch[1].outcome.code = Code::kTooManyKeys;
+  CHECK(health.note_batch(batch, now).value_or("").starts_with("Too many idempotency keys"));
+  CHECK(health.note_batch(batch, now) == kNothing);
+  batch[1].outcome = {};
+  CHECK(health.note_batch(batch, now + 2 * kQuiet) == kAgain);
+}
+
 }  // namespace
 }  // namespace counterd
