@@ -43,8 +43,8 @@ inline constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
 inline constexpr std::size_t kMaxParameters = 16;
 
 // What the connections of one worker hold of requests and replies in transit: room for some 100 of
-// the longest bodies. Beyond it requests are cut off, those longest in transit first, then
-// connections whose client does not take its replies.
+// the longest bodies. Beyond it connections whose client does not take its replies are cut off,
+// then requests that are not whole yet; those longest in transit first.
 inline constexpr std::size_t kMaxBufferedBytes = 128 * 1024 * 1024;
 
 // Requests of one connection that are served at once; more wait in its input.

@@ -18,7 +18,9 @@ namespace {
 
 using std::chrono::steady_clock;
 
-constexpr std::size_t kScratchBytes = 64 * 1024;
+// How much is read at once: as many typical requests as are served at once (kMaxPipelined). What
+// comes behind a request that waits for the store is held, beside kMaxBufferedBytes, for as long.
+constexpr std::size_t kScratchBytes = 16 * 1024;
 
 // So that one listener does not keep the event loop from the others' requests.
 constexpr std::size_t kAcceptedAtOnce = 64;
@@ -185,7 +187,7 @@ void Server::give_back_memory() {
 void Server::make_room(GuestPlace place) {
   note_buffers(*place);
   if (buffered_ <= kMaxBufferedBytes || std::exchange(makes_room_, true)) return;
-  for (const Phase phase : {Phase::kReceiving, Phase::kSending}) {
+  for (const Phase phase : {Phase::kSending, Phase::kReceiving}) {
     const List& list = lists_[index_of(phase)];
     while (buffered_ > kMaxBufferedBytes && !list.empty()) {
       first_of(list)->cut_off(

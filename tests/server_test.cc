@@ -336,6 +336,22 @@ TEST_CASE("where unfinished requests take too much memory, the oldest of them is
   CHECK(clients[1].receive()->status == 503);
 }
 
+TEST_CASE("little is held of what comes behind a request that waits for the store") {
+  const DaemonProcess daemon({"--workers", "1"});
+  const UniqueFd database(open((daemon.directory() / "counters.db").c_str(), O_RDONLY | O_CLOEXEC));
+  REQUIRE(flock(database.get(), LOCK_EX) == 0);  // keeps the worker from applying anything
+  const std::string behind = largest_request().substr(0, 65'000);
+  std::vector<HttpSocket> waiting;
+  for (int i = 0; i < 500; ++i) {
+    REQUIRE(waiting.emplace_back(daemon.endpoint()).send(increment() + behind));
+  }
+  HttpSocket other(daemon.endpoint());
+  REQUIRE(other.ask(request("GET", "/livez")));  // those before have been read
+  constexpr long kMost = 20 * 1024;
+  if (kMemoryIsOurs) CHECK(resident(daemon.worker_pids().at(0)) <= kMost);
+  REQUIRE(flock(database.get(), LOCK_UN) == 0);
+}
+
 // A batch of 1,000 operations on missing counters, which are refused at length.
 std::string batch_of_refusals() {
   std::string body = R"({"operations":[)";
