@@ -85,7 +85,7 @@ TEST_CASE("connections can be routed to as many slots as a daemon has workers") 
   CHECK_FALSE(listeners.has_queued(0));
 }
 
-TEST_CASE("of several that open one address at once, one gets it") {
+TEST_CASE("of several that open one address at once, no two get it") {
   for (int round = 0; round < 1'000; ++round) {
     const Endpoint endpoint = Listeners::open({{"127.0.0.1", 0, ""}})->endpoints().front();
     std::latch begin(2);
