@@ -69,12 +69,10 @@ Server::Server(asio::io_context& loop, Batcher& batcher, ApiOptions api_options,
       pause_(loop) {}
 
 void Server::listen(UniqueFd socket) {
-  // Both for the connections that come by it. The kernel would take megabytes for one whose client
-  // does not read, beside what is counted here.
+  // For the connections that come by it. The kernel would take megabytes for one whose client does
+  // not read, beside what is counted here.
   constexpr int kKernelBuffer = 128 << 10;
   setsockopt(socket.get(), SOL_SOCKET, SO_SNDBUF, &kKernelBuffer, sizeof kKernelBuffer);
-  const int yes = 1;
-  setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);  // not on a Unix socket
   wait_to_accept(listeners_.emplace_back(loop_, socket.release()));
 }
 
@@ -129,6 +127,8 @@ void Server::end_long_idle(std::size_t most) {
 }
 
 void Server::admit(UniqueFd socket) {
+  const int yes = 1;
+  setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);  // not on a Unix socket
   List& idle = lists_[index_of(Phase::kIdle)];
   const GuestPlace place = idle.emplace(idle.end());
   place->connection = std::make_shared<Connection>(*this, place, std::move(socket));
