@@ -11,6 +11,9 @@ namespace {
 constexpr std::chrono::seconds kQuietTime{10};
 constexpr std::size_t kMostFailures = 8;
 
+// A refusal that lasts is logged again after this.
+constexpr std::chrono::hours kRefusalPause{1};
+
 bool is_failure(Code code) {
   return code == Code::kUnavailable || code == Code::kUnknown || code == Code::kStoreFull;
 }
@@ -39,17 +42,21 @@ std::optional<std::string> StoreHealth::note_batch(std::span<const Step> batch, 
   });
   const bool only_reads = change == batch.end();
   const Outcome& first = only_reads ? batch.front().outcome : change->outcome;
-  std::optional<Error> failure;
-  if (is_failure(first.code)) {
-    failure = Error{first.code, first.detail};
-  } else if (const auto refused = std::find_if(batch.begin(), batch.end(), needs_administrator);
-             refused != batch.end()) {
-    const CodeInfo& info = code_info(refused->outcome.code);
-    failure = Error{
-        info.code, std::string(info.title) + ": changes are refused; their answers say what to do"};
-  }
-  const Error* const error = failure ? &*failure : nullptr;
-  return only_reads ? note_read(error, now) : note_change(error, now);
+  const Error error{first.code, first.detail};
+  const Error* const failure = is_failure(first.code) ? &error : nullptr;
+  std::optional<std::string> message =
+      only_reads ? note_read(failure, now) : note_change(failure, now);
+  const auto refused = std::find_if(batch.begin(), batch.end(), needs_administrator);
+  if (message || refused == batch.end()) return message;
+  return note_refusal(refused->outcome.code, now);
+}
+
+// Apart from failures: the store answers, and its outages are to be logged also while this lasts.
+std::optional<std::string> StoreHealth::note_refusal(Code code, Time now) {
+  const auto [logged, is_first] = refusals_.try_emplace(code, now);
+  if (!is_first && now - logged->second < kRefusalPause) return std::nullopt;
+  logged->second = now;
+  return std::string(code_info(code).title) + ": changes are refused; their answers say what to do";
 }
 
 std::optional<std::string> StoreHealth::note_failure(const Error& failure, Time now) {

@@ -2,6 +2,7 @@
 // failures and successes alternate.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -27,10 +28,12 @@ class StoreHealth {
  private:
   std::optional<std::string> note_failure(const Error& failure, Time now);
   std::optional<std::string> note_success(Time now);
+  std::optional<std::string> note_refusal(Code code, Time now);
 
   std::vector<std::string> failures_;  // as logged; none while the store answers
   bool changes_failed_ = false;        // and not only reading
   Time logged_, latest_;               // when one was logged, and when one was met
+  std::map<Code, Time> refusals_;      // when each was logged
 };
 
 }  // namespace counterd

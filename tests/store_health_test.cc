@@ -92,8 +92,21 @@ TEST_CASE("keys that are too many are logged, also behind a change that has none
   batch[1].outcome.code = Code::kTooManyKeys;
   CHECK(health.note_batch(batch, now).value_or("").starts_with("Too many idempotency keys"));
   CHECK(health.note_batch(batch, now) == kNothing);
-  batch[1].outcome = {};
-  CHECK(health.note_batch(batch, now + 2 * kQuiet) == kAgain);
+  CHECK(health.note_batch(batch, now + std::chrono::hours(1)) != kNothing);
+}
+
+TEST_CASE("an outage is logged each time also while keys are too many") {
+  StoreHealth health;
+  Time now{};
+  Step refused = increment_of("a");
+  refused.outcome.code = Code::kTooManyKeys;
+  CHECK(health.note_batch({&refused, 1}, now) != kNothing);
+  for (int outage = 0; outage < 2; ++outage) {
+    CHECK(health.note_change(&kGone, now) == kGone.message);
+    CHECK(health.note_batch({&refused, 1}, now + kQuiet / 2) == kNothing);
+    now += kQuiet;
+    CHECK(health.note_batch({&refused, 1}, now) == kAgain);
+  }
 }
 
 }  // namespace
