@@ -17,6 +17,7 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr std::string_view kNoAnswer = "no answer in time";
+constexpr std::string_view kTooLong = "its answer is longer than any that makes sense";
 
 // How often an answer is read on, which hiredis does up to 16 KiB at a time: those of the script
 // and its lists have less than 1 MiB, and those of a hostile server must not fill the memory.
@@ -280,13 +281,14 @@ Result<RedisReply> RedisConnection::exchange(const Words& words, Deadline deadli
   for (int reads = 0; reads < kMostReads; ++reads) {
     void* reply = nullptr;
     if (redisGetReplyFromReader(context, &reply) != REDIS_OK) {
-      return lose(when_lost, context->errstr);
+      // Nearly always it is functions_of_replies() that has refused.
+      return lose(when_lost, context->err == REDIS_ERR_OOM ? kTooLong : context->errstr);
     }
     if (reply != nullptr) return RedisReply(static_cast<redisReply*>(reply));
     if (!wait_ready(context->fd, POLLIN, deadline)) return lose(when_lost, kNoAnswer);
     if (redisBufferRead(context) != REDIS_OK) return lose(when_lost, context->errstr);
   }
-  return lose(when_lost, "its answer is longer than any that makes sense");
+  return lose(when_lost, kTooLong);
 }
 
 }  // namespace counterd
