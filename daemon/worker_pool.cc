@@ -109,12 +109,16 @@ void WorkerPool::become_ready(Slot& slot) {
   if (draining_) drain(slot.worker);
 }
 
+std::string WorkerPool::Slot::replacement() const {
+  return retiring ? "" : "; it is replaced";
+}
+
 // The worker was told to end, by somebody else.
 void WorkerPool::let_go(Slot& slot) {
   Worker& leaving = leaving_.emplace_back(vacate(slot));
   leaving.kill_at = end_of_patience();
   enter(leaving, WorkerState::kLeaving);
-  log_line(leaving.name() + " was told to end; it is replaced");
+  log_line(leaving.name() + " was told to end" + slot.replacement());
 }
 
 // The worker that the slot had; the slot is free for another one, at once.
@@ -155,7 +159,7 @@ std::optional<int> WorkerPool::take_end_of(Slot& slot, int status) {
                                 : " ended with status " + std::to_string(WEXITSTATUS(status))) +
            (was_starting
                 ? " while it started; next try in " + std::to_string(slot.pause.count()) + " ms"
-                : "; it is replaced"));
+                : slot.replacement()));
   return std::nullopt;
 }
 

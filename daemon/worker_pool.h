@@ -93,6 +93,8 @@ class WorkerPool {
     Time goes_from;         // if it is retiring: until then its worker serves on
     Time start_at;
     std::chrono::milliseconds pause{0};  // after a start that has failed; 0: the last one has not
+
+    std::string replacement() const;  // for people: whether one that ends is replaced
   };
 
   void start(Slot& slot);
