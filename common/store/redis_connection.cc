@@ -34,12 +34,15 @@ constexpr std::size_t kLongestSaying = 256;
 // announces. No answer that makes sense has an array in another.
 redisReplyObjectFunctions* functions_of_replies(const redisReplyObjectFunctions& of_hiredis) {
   [[maybe_unused]] static const auto create_array = of_hiredis.createArray;
-  static redisReplyObjectFunctions functions = of_hiredis;
-  functions.createArray = [](const redisReadTask* task, auto elements) -> void* {
-    const bool makes_sense =
-        task->parent == nullptr && static_cast<std::size_t>(elements) <= kMostElements;
-    return makes_sense ? create_array(task, elements) : nullptr;
-  };
+  static redisReplyObjectFunctions functions = [&] {  // once: stores of other threads use it too
+    redisReplyObjectFunctions ours = of_hiredis;
+    ours.createArray = [](const redisReadTask* task, auto elements) -> void* {
+      const bool makes_sense =
+          task->parent == nullptr && static_cast<std::size_t>(elements) <= kMostElements;
+      return makes_sense ? create_array(task, elements) : nullptr;
+    };
+    return ours;
+  }();
   return &functions;
 }
 
