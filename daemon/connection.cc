@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <asio/post.hpp>
 #include <cerrno>
 
@@ -14,8 +15,8 @@ namespace {
 // How much buffer an idle connection may keep: most replies fit.
 constexpr std::size_t kKeptBuffer = 512;
 
-void release_if_large(std::string& buffer) {
-  if (buffer.empty() && buffer.capacity() > kKeptBuffer) std::string().swap(buffer);
+void release_unused(std::string& buffer) {
+  if (buffer.capacity() > std::max(kKeptBuffer, 2 * buffer.size())) buffer.shrink_to_fit();
 }
 
 bool would_block(int error) {
@@ -100,7 +101,7 @@ void Connection::serve_input(std::string_view fresh) {
     input_ += fresh;
     input_.erase(0, serve_requests(input_));
   }
-  release_if_large(input_);
+  release_unused(input_);
   if (!exchanges_.empty()) {
     enter(Phase::kServing);
     send_when_answered();
@@ -275,8 +276,8 @@ void Connection::send_output() {
 }
 
 void Connection::continue_after_output() {
-  release_if_large(output_);
-  release_if_large(input_);
+  release_unused(output_);
+  release_unused(input_);
   if (closing_) return linger();
   if (!input_.empty() && round_ended_) return go_on_serving();
   if (server_.draining() && input_.empty()) return linger();

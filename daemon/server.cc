@@ -19,7 +19,8 @@ namespace {
 using std::chrono::steady_clock;
 
 // How much is read at once: as many typical requests as are served at once (kMaxPipelined). What
-// comes behind a request that waits for the store is held, beside kMaxBufferedBytes, for as long.
+// comes behind a request that waits for the store is held for as long: it counts for
+// kMaxBufferedBytes, but is not cut off.
 constexpr std::size_t kScratchBytes = 16 * 1024;
 
 // So that one listener does not keep the event loop from the others' requests.
