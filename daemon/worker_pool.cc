@@ -157,8 +157,9 @@ std::optional<int> WorkerPool::take_end_of(Slot& slot, int status) {
   log_line(name +
            (WIFSIGNALED(status) ? " was killed by signal " + std::to_string(WTERMSIG(status))
                                 : " ended with status " + std::to_string(WEXITSTATUS(status))) +
-           (was_starting
-                ? " while it started; next try in " + std::to_string(slot.pause.count()) + " ms"
+           (was_starting ? " while it started" : "") +
+           (was_starting && !slot.retiring
+                ? "; next try in " + std::to_string(slot.pause.count()) + " ms"
                 : slot.replacement()));
   return std::nullopt;
 }
