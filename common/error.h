@@ -54,8 +54,8 @@ enum class Code : unsigned char {
 // Whether the system call that failed with `number`, an errno value, lacked something that may be
 // there again later: descriptors, memory, room on the disk.
 bool is_shortage(int number);
-// What the same means for something that a program sets up when it starts: kIo for a shortage, else
-// kConfig.
+// The code of an Error about something that a program needs when it starts, and that a system call
+// refused with `number`: kIo for a shortage, else kConfig.
 Code setup_code(int number);
 
 struct Error {

@@ -18,7 +18,7 @@ bool is_failure(Code code) {
   return code == Code::kUnavailable || code == Code::kUnknown || code == Code::kStoreFull;
 }
 
-// Whether the refusal, by a store that answers, lasts until an administrator does something.
+// Whether the refusal, by a store that answers, may last until an administrator does something.
 bool needs_administrator(const Step& step) {
   return step.outcome.code == Code::kTooManyKeys || step.outcome.code == Code::kClocksApart;
 }
@@ -56,7 +56,7 @@ std::optional<std::string> StoreHealth::note_refusal(Code code, Time now) {
   const auto [logged, is_first] = refusals_.try_emplace(code, now);
   if (!is_first && now - logged->second < kRefusalPause) return std::nullopt;
   logged->second = now;
-  return std::string(code_info(code).title) + ": changes are refused; their answers say what to do";
+  return std::string(code_info(code).title) + ": some changes are refused; their answers say why";
 }
 
 std::optional<std::string> StoreHealth::note_failure(const Error& failure, Time now) {

@@ -205,7 +205,7 @@ Error SqliteDatabase::cannot_open(const SQLite::Exception& exception) const {
   return {passes ? Code::kUnavailable : Code::kConfig,
           "cannot open the database " + file_.path() + ": " + exception.what() +
               (lacks_room ? " (its -shm cannot grow: is the disk full?)" : "") +
-              (lacks_inodes ? " (its -wal or -shm cannot be made: are there inodes left?)" : "") +
+              (lacks_inodes ? " (its -wal or -shm: rights, descriptors, inodes left?)" : "") +
               std::string(exception.getErrorCode() == SQLITE_CORRUPT ? kCheckDatabase : "")};
 }
 
