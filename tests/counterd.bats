@@ -1022,6 +1022,15 @@ is_tried_every_second() { (($(grep -c 'next try in 1000 ms' "$daemon_log") >= 2)
   stop_daemon
 }
 
+@test "the log says that a database is new, and only then" {
+  start_daemon --workers 2 --store "sqlite:$dir/new.db"
+  assert_equal "$(grep -c "$dir/new.db is new and has no counters" "$daemon_log")" 1
+  stop_daemon
+  start_daemon --store "sqlite:$dir/new.db"
+  assert_fails grep -q 'is new' "$daemon_log"
+  stop_daemon
+}
+
 @test "a worker that scale removes serves on until the last handshakes are over" {
   local worker
   start_daemon --workers 2
