@@ -27,8 +27,9 @@ bool needs_administrator(const Step& step) {
 
 std::optional<std::string> StoreHealth::note_change(const Error* failure, Time now) {
   if (failure == nullptr) return note_success(now);
+  std::optional<std::string> message = note_failure(*failure, now);
   changes_failed_ = true;
-  return note_failure(*failure, now);
+  return message;
 }
 
 std::optional<std::string> StoreHealth::note_read(const Error* failure, Time now) {
@@ -60,6 +61,9 @@ std::optional<std::string> StoreHealth::note_refusal(Code code, Time now) {
 }
 
 std::optional<std::string> StoreHealth::note_failure(const Error& failure, Time now) {
+  // Another outage: nobody has asked late enough after the one before to find that it had ended.
+  if (answered_ && now - latest_ >= kQuietTime) forget_outage();
+  answered_ = false;
   latest_ = now;
   const bool known =
       std::find(failures_.begin(), failures_.end(), failure.message) != failures_.end();
@@ -73,10 +77,15 @@ std::optional<std::string> StoreHealth::note_failure(const Error& failure, Time 
 }
 
 std::optional<std::string> StoreHealth::note_success(Time now) {
+  answered_ = true;
   if (failures_.empty() || now - latest_ < kQuietTime) return std::nullopt;
+  forget_outage();
+  return "the store answers again";
+}
+
+void StoreHealth::forget_outage() {
   failures_.clear();
   changes_failed_ = false;
-  return "the store answers again";
 }
 
 }  // namespace counterd

@@ -29,9 +29,11 @@ class StoreHealth {
   std::optional<std::string> note_failure(const Error& failure, Time now);
   std::optional<std::string> note_success(Time now);
   std::optional<std::string> note_refusal(Code code, Time now);
+  void forget_outage();
 
   std::vector<std::string> failures_;  // as logged; none while the store answers
   bool changes_failed_ = false;        // and not only reading
+  bool answered_ = false;              // since the latest failure
   Time logged_, latest_;               // when one was logged, and when one was met
   std::map<Code, Time> refusals_;      // when each was logged
 };

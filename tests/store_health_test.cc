@@ -34,6 +34,29 @@ TEST_CASE("that the store answers again is logged once no failure has come for a
   CHECK(health.note_change(&kGone, now + seconds(31)) == kGone.message);
 }
 
+TEST_CASE("each outage is logged where changes are few and the store soon answers") {
+  StoreHealth health;
+  Time now{};
+  for (int outage = 0; outage < 3; ++outage, now += std::chrono::hours(1)) {
+    CHECK(health.note_change(&kGone, now) == kGone.message);
+    CHECK(health.note_change(&kGone, now + seconds(1)) == kNothing);
+    CHECK(health.note_change(nullptr, now + seconds(2)) == kNothing);
+  }
+  CHECK(health.note_read(&kGone, now) == kGone.message);
+  CHECK(health.note_read(nullptr, now + kQuiet) == kAgain);
+}
+
+TEST_CASE("an outage that lasts is logged once, also where changes are few") {
+  StoreHealth health;
+  Time now{};
+  CHECK(health.note_change(&kGone, now) == kGone.message);
+  for (int hour = 1; hour < 8; ++hour) {
+    now += std::chrono::hours(1);
+    CHECK(health.note_read(nullptr, now) == kNothing);
+    CHECK(health.note_change(&kGone, now) == kNothing);
+  }
+}
+
 TEST_CASE("failures that alternate with successes, or with each other, do not flood the log") {
   StoreHealth health;
   const Time now{};
