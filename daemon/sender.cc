@@ -18,6 +18,12 @@ bool is_address(const std::string& host) {
          inet_pton(AF_INET6, v6.c_str(), &unused) == 1;
 }
 
+// Whether it could name any host (RFC 3986, 3.2.2), of which host_of() has taken brackets and port.
+bool could_be_host(std::string_view host) {
+  constexpr std::string_view kCharacters = "abcdefghijklmnopqrstuvwxyz0123456789-._~%!$&'()*+,;=:";
+  return !host.empty() && host.find_first_not_of(kCharacters) == std::string_view::npos;
+}
+
 bool is_wildcard(const Endpoint& endpoint) {
   return endpoint.host == "0.0.0.0" || endpoint.host == "::";
 }
@@ -52,6 +58,10 @@ Result<void> check_sender(const RequestHead& head, const SenderRules& rules,
   const bool known = (head.http_1_0 && head.host.empty()) ||
                      std::find(rules.hosts.begin(), rules.hosts.end(), host) != rules.hosts.end() ||
                      (rules.any_address && is_address(host));
+  if (!known && !head.host.empty() && !could_be_host(host)) {
+    return Error{Code::kBadRequest,
+                 "Host " + quote_for_people(head.host) + " is neither a host name nor an address"};
+  }
   if (!known) {
     return Error{Code::kForbidden, "Host " + quote_for_people(host) +
                                        " is no address of this daemon; --allow-host allows a name"};

@@ -22,8 +22,9 @@ struct SenderRules {
 SenderRules sender_rules(std::vector<std::string> allowed, const std::vector<Endpoint>& named,
                          const std::vector<Endpoint>& resolved);
 
-// kForbidden: the request came by a name that somebody has pointed at our address (Host), or it
-// changes something and a browser sends it for a site (Origin, Sec-Fetch-Site).
+// kBadRequest: Host is malformed (RFC 9112, 3.2). kForbidden: the request came by a name that
+// somebody has pointed at our address (Host), or it changes something and a browser sends it for a
+// site (Origin, Sec-Fetch-Site).
 Result<void> check_sender(const RequestHead& head, const SenderRules& rules,
                           bool changes_something);
 

@@ -188,10 +188,8 @@ TEST_CASE("only addresses of ours are a Host") {
   for (const std::string good : {"localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:4747"}) {
     operation_of(decode_request("GET /report", "", "Host: " + good + "\r\n"));
   }
-  for (const std::string bad :
-       {"evil.example", "localhost.evil.example", "127.0.0.2", "[::1]", "", "[::1", "10.0.0.1:4747",
-        "[localhost]evil.example", "localhost:1@evil.example", "127.0.0.1:x", "127.0.0.1:1:2",
-        "[localhost]x", "[localhost]x80"}) {
+  for (const std::string bad : {"evil.example", "localhost.evil.example", "127.0.0.2", "[::1]", "",
+                                "10.0.0.1:4747", "EVIL.example:80", "a_b~!$&'()*+,;=%20"}) {
     INFO(bad);
     CHECK(refusal_of(decode_request("GET /report", "", "Host: " + bad + "\r\n")) ==
           "403 forbidden");
@@ -205,6 +203,22 @@ TEST_CASE("only addresses of ours are a Host") {
   ApiOptions named = local();
   named.senders.hosts.emplace_back("counter.example");
   operation_of(decode_request("GET /report", "", "Host: Counter.example:80\r\n", named));
+}
+
+TEST_CASE("a Host that is no host at all is a malformed request") {
+  for (const std::string bad :
+       {"[::1", "[localhost]evil.example", "localhost:1@evil.example", "127.0.0.1:x",
+        "127.0.0.1:1:2", "[localhost]x", "[localhost]x80", "a b", "localhost/a", "a@localhost",
+        "localhost, evil.example", "\xc3\xa4.example", ":80", "[]", "]"}) {
+    INFO(bad);
+    CHECK(refusal_of(decode_request("GET /report", "", "Host: " + bad + "\r\n")) ==
+          "400 bad-request");
+    CHECK(refusal_of(decode_request("GET /none", "", "Host: " + bad + "\r\n")) ==
+          "400 bad-request");
+  }
+  CHECK(refusal_of(decode_request("GET http://a@localhost/report")) == "400 bad-request");
+  CHECK(refusal_of(decode_text("GET /report HTTP/1.0\r\nHost: a b\r\n\r\n", "", local())) ==
+        "400 bad-request");
 }
 
 TEST_CASE("HTTP/1.0 may leave the Host away, but not name another one") {
