@@ -147,11 +147,13 @@ void Server::log_rarely(std::string_view message) {
 }
 
 // After the pause asks every listener again; those that were not paused have an operation pending,
-// and replacing it does no harm.
+// and replacing it does no harm. Each time another one first: at the limit of connections the first
+// takes all the room that there is.
 void Server::pause_accepting() {
   pause_.expires_after(kAcceptPause);
   pause_.async_wait([this](const asio::error_code& failure) {
-    if (failure) return;
+    if (failure || draining_) return;
+    listeners_.splice(listeners_.end(), listeners_, listeners_.begin());
     for (Listener& listener : listeners_) {
       listener.cancel();
       wait_to_accept(listener);

@@ -513,6 +513,27 @@ TEST_CASE("at the limit of connections others wait, and get in when one leaves")
   CHECK(third.receive());
 }
 
+TEST_CASE("at the limit of connections no address takes all the room of another one") {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "http.sock";
+  const DaemonProcess daemon({"--workers", "1", "--max-connections", "1", "--listen", "127.0.0.1:0",
+                              "--listen", "unix:" + path});
+  std::vector<std::unique_ptr<HttpSocket>> many;
+  for (int i = 0; i < 5; ++i) {
+    many.push_back(std::make_unique<HttpSocket>(daemon.endpoint()));
+    REQUIRE(many.back()->send(increment()));
+  }
+  HttpSocket other({"", 0, path});
+  REQUIRE(other.send(increment()));
+  bool has_come = false;
+  for (std::size_t i = 0; i + 1 < many.size() && !has_come; ++i) {
+    REQUIRE(many[i]->receive());
+    many[i].reset();
+    has_come = other.receive(seconds(1)).has_value();
+  }
+  CHECK(has_come);  // before the last of the many
+}
+
 TEST_CASE("at the limit of connections one that has long been idle makes way") {
   const DaemonProcess daemon({"--workers", "1", "--max-connections", "2"});
   HttpSocket silent(daemon.endpoint());
