@@ -34,6 +34,9 @@ constexpr int kFirstSystemdFd = 3;
 constexpr std::chrono::seconds kFolderPatience{1};
 constexpr std::chrono::milliseconds kFolderPause{5};
 
+// Between two looks at an address that is taken.
+constexpr std::chrono::milliseconds kTakenPause{10};
+
 void set_option(const UniqueFd& socket, int level, int option) {
   const int yes = 1;
   setsockopt(socket.get(), level, option, &yes, sizeof yes);
@@ -116,6 +119,15 @@ Bound bind_tcp(const TcpAddress& address, Joining joining) {
   return {std::move(socket), 0};
 }
 
+// A listening socket for the first slot; waits until `deadline` for an address that is taken.
+Bound bind_first(const TcpAddress& address, Deadline deadline) {
+  for (;;) {
+    Bound bound = bind_tcp(address, Joining::kFirst);
+    if (bound.failure != EADDRINUSE || std::chrono::steady_clock::now() >= deadline) return bound;
+    std::this_thread::sleep_for(kTakenPause);
+  }
+}
+
 // Empty: the socket has no path, but an abstract name, which begins with a NUL, or none.
 std::string path_of(const sockaddr_storage& address, socklen_t size) {
   const char* const path = reinterpret_cast<const sockaddr_un&>(address).sun_path;
@@ -173,36 +185,50 @@ UniqueFd lock_folder(const std::string& path) {
   return lock;
 }
 
+// A socket at `path`, where there is none or one that nobody listens on.
+UnixListener replace_unix(const std::string& path) {
+  const UniqueFd lock = lock_folder(path);
+  remove_if_stale(path);
+  const mode_t mask = umask(0117);  // for the owner and the group
+  UnixListener listener = listen_unix(path, kBacklog);
+  umask(mask);
+  return listener;
+}
+
 }  // namespace
 
-Result<Listeners> Listeners::open(const std::vector<Endpoint>& endpoints) {
+Result<Listeners> Listeners::open(const std::vector<Endpoint>& endpoints, Deadline deadline) {
   Listeners listeners;
   listeners.slots_.emplace_back();
   for (const Endpoint& endpoint : endpoints) {
-    const Result<void> opened =
-        endpoint.is_unix() ? listeners.open_unix(endpoint) : listeners.open_tcp(endpoint);
+    const Result<void> opened = endpoint.is_unix() ? listeners.open_unix(endpoint, deadline)
+                                                   : listeners.open_tcp(endpoint, deadline);
     if (!opened) return opened.error();
   }
   return listeners;
 }
 
-Result<void> Listeners::open_unix(const Endpoint& endpoint) {
-  const UniqueFd lock = lock_folder(endpoint.path);
-  remove_if_stale(endpoint.path);
-  const mode_t mask = umask(0117);  // for the owner and the group
-  auto [socket, name, failure] = listen_unix(endpoint.path, kBacklog);
-  umask(mask);
-  if (!socket) return cannot_listen(endpoint, failure);
-  names_.push_back(std::move(*name));
-  endpoints_.push_back(endpoint);
-  shared_.push_back(std::move(socket));
-  return {};
+Result<void> Listeners::open_unix(const Endpoint& endpoint, Deadline deadline) {
+  for (;;) {
+    auto [socket, name, failure] = replace_unix(endpoint.path);
+    if (socket) {
+      names_.push_back(std::move(*name));
+      endpoints_.push_back(endpoint);
+      shared_.push_back(std::move(socket));
+      return {};
+    }
+    const bool may_become_free = failure == EADDRINUSE && is_socket(endpoint.path);
+    if (!may_become_free || std::chrono::steady_clock::now() >= deadline) {
+      return cannot_listen(endpoint, failure);
+    }
+    std::this_thread::sleep_for(kTakenPause);
+  }
 }
 
 // Opens each address of the name except those that this machine does not have, as long as it has
 // one: localhost often has two, of which the IPv6 one may be switched off. With port 0, all use the
 // port that the first one gets.
-Result<void> Listeners::open_tcp(const Endpoint& endpoint) {
+Result<void> Listeners::open_tcp(const Endpoint& endpoint, Deadline deadline) {
   auto [addresses, failure] = look_up(endpoint);
   if (failure != 0) {
     return Error{failure == EAI_AGAIN ? Code::kIo : Code::kConfig,
@@ -213,7 +239,7 @@ Result<void> Listeners::open_tcp(const Endpoint& endpoint) {
   bool has_one = false;
   for (TcpAddress& address : addresses) {
     port_of(address.storage) = htons(static_cast<std::uint16_t>(wanted.port));
-    Bound bound = bind_tcp(address, Joining::kFirst);
+    Bound bound = bind_first(address, deadline);
     if (bound.failure == EADDRNOTAVAIL || bound.failure == EAFNOSUPPORT) {
       if (skipped != EADDRNOTAVAIL) skipped = bound.failure;  // which may pass by itself
       continue;

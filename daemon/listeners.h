@@ -10,6 +10,7 @@
 
 #include <vector>
 
+#include "common/deadline.h"
 #include "common/endpoint.h"
 #include "common/error.h"
 #include "common/tcp_address.h"
@@ -28,8 +29,10 @@ class Listeners {
   // used. Fails with kConfig if an address is already taken, by whatever program, and with kIo if
   // it is one that this machine does not have, or a name that cannot be looked up, perhaps not yet.
   // Replaces a Unix socket that nobody listens on. If several daemons open one path at once, one
-  // gets it.
-  static Result<Listeners> open(const std::vector<Endpoint>& endpoints);
+  // gets it. Waits until `deadline` for an address that is taken: then also of several that open
+  // one TCP address at once, one gets it.
+  static Result<Listeners> open(const std::vector<Endpoint>& endpoints,
+                                Deadline deadline = Deadline());
 
   // Takes the sockets that systemd hands over (sd_listen_fds(3)), and the variables that tell of
   // them out of the environment; none, if it hands over none. kConfig: it is something else than
@@ -56,8 +59,8 @@ class Listeners {
   const std::vector<Endpoint>& endpoints() const { return endpoints_; }
 
  private:
-  Result<void> open_unix(const Endpoint& endpoint);
-  Result<void> open_tcp(const Endpoint& endpoint);
+  Result<void> open_unix(const Endpoint& endpoint, Deadline deadline);
+  Result<void> open_tcp(const Endpoint& endpoint, Deadline deadline);
 
   std::vector<Endpoint> endpoints_;
   std::vector<TcpAddress> tcp_;               // of the slots' own sockets

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <utility>
@@ -20,6 +21,10 @@
 
 namespace counterd {
 namespace {
+
+// How long to wait for an address that is taken: workers whose supervisor was killed let go of it
+// when they notice, and two daemons that start at once may each find that the other has it.
+constexpr std::chrono::seconds kAddressPatience{1};
 
 Result<UniqueFd> take_over_signals() {
   // A caller may have left it ignored; then the end of a child would not be reported.
@@ -77,7 +82,10 @@ Result<UniqueFd> take_over_descriptor(int fd) {
 Result<Listeners> open_listeners(const DaemonOptions& options) {
   const EndingAtOnce ending;
   Result<Listeners> listeners = Listeners::from_systemd();
-  if (listeners && listeners->endpoints().empty()) listeners = Listeners::open(options.listen);
+  if (listeners && listeners->endpoints().empty()) {
+    listeners =
+        Listeners::open(options.listen, std::chrono::steady_clock::now() + kAddressPatience);
+  }
   if (!listeners) return listeners;
   const std::vector<int> sockets = listeners->sockets_of(0);
   if (std::find(sockets.begin(), sockets.end(), options.ready_fd) == sockets.end()) {

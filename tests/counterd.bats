@@ -1176,6 +1176,22 @@ is_replaced_early() {
   assert_equal "$("$counterctl" --server "$url" increment)" 1
 }
 
+@test "killed supervisor: a daemon that starts before its workers have ended has the address" {
+  local address worker
+  for address in 127.0.0.1:0 "unix:$dir/daemon.sock"; do
+    start_daemon --workers 1 --listen "$address"
+    "$counterctl" --server "$url" -q increment
+    worker=$(ready_workers)
+    kill -STOP "$worker"
+    kill -KILL "$daemon_pid"
+    { sleep 0.3; kill -CONT "$worker"; } 3>&- 4>&- &
+    start_daemon --listen "${url#http://}"
+    "$counterctl" --server "$url" -q increment
+    stop_daemon
+  done
+  assert_equal "$("$counterctl" --store "sqlite:$database" report)" 4
+}
+
 @test "killed supervisor: what its workers have in flight is answered" {
   start_daemon --workers 1
   hold_store

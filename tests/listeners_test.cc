@@ -101,6 +101,22 @@ TEST_CASE("of several that open one address at once, no two get it") {
   }
 }
 
+TEST_CASE("an address that becomes free in time is opened") {
+  const TemporaryDirectory directory;
+  const bool is_unix = GENERATE(false, true);
+  const Endpoint endpoint =
+      is_unix ? unix_endpoint(directory / "socket") : Endpoint{"127.0.0.1", 0, ""};
+  std::optional<Listeners> others = std::move(*Listeners::open({endpoint}));
+  const std::vector<Endpoint> taken = others->endpoints();
+  CHECK_FALSE(Listeners::open(taken));
+  std::thread goes([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    others.reset();
+  });
+  CHECK(Listeners::open(taken, std::chrono::steady_clock::now() + std::chrono::seconds(10)));
+  goes.join();
+}
+
 TEST_CASE("a Unix socket that is bound and does not listen yet is not taken for a stale one") {
   const TemporaryDirectory directory;
   const std::string path = directory / "socket";
