@@ -132,6 +132,15 @@ Result<DaemonInfo> daemon_that_stays(const Endpoint& endpoint, Deadline deadline
                                       ") is ending and has not ended yet"};
 }
 
+// Whether a daemon answers, and still does a moment later: workers whose supervisor was killed
+// answer until they notice.
+bool stays_served(const Endpoint& endpoint, Deadline deadline) {
+  constexpr std::chrono::milliseconds kMoment{200};
+  if (!is_served(endpoint, deadline)) return false;
+  std::this_thread::sleep_for(kMoment);
+  return is_served(endpoint, deadline);
+}
+
 // Makes do with the daemon that serves already, and gives it `more` workers. False: there is none.
 // `any`: also one that no control socket of this user tells of, whose settings are not known.
 Result<bool> use_running(const Globals& globals, const Words& settings, int more, bool any) {
@@ -145,7 +154,7 @@ Result<bool> use_running(const Globals& globals, const Words& settings, int more
     return true;
   }
   if (daemon.error().code == Code::kOverloaded) return daemon.error();
-  if (!any || !is_served(endpoint, globals.deadline)) return false;
+  if (!any || !stays_served(endpoint, globals.deadline)) return false;
   print_daemon(globals, to_url(endpoint), "",
                "counterd serves already, by no control socket of this user");
   return true;

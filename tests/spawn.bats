@@ -443,6 +443,19 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_refused 78
 }
 
+@test "spawn --unless-running takes no worker whose supervisor was killed for a daemon" {
+  local worker
+  start_daemon --workers 1
+  worker=$(ready_workers)
+  kill -STOP "$worker"
+  kill -KILL "$daemon_pid"
+  { sleep 0.3; kill -CONT "$worker"; } 3>&- 4>&- &
+  try "$counterctl" --server "$url" spawn --unless-running
+  assert_status 0
+  await 5 has_ended "$worker"
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+}
+
 @test "spawn --unless-running leaves no daemon that has, or may have, other settings" {
   start_daemon
   COUNTERD_WORKERS=none try "$counterctl" --server "$url" spawn --unless-running
