@@ -47,8 +47,7 @@ std::optional<int> run_as_worker(int argc, const char* const* argv) {
   const auto slot = parse_int64_within(argv[2], "slot", 0, 65'535);
   const auto sockets = parse_int64_within(argv[3], "sockets", 0, 65'535);
   if (!slot || !sockets) return std::nullopt;
-  const Result<void> ran = run_worker(static_cast<int>(*slot), static_cast<int>(*sockets));
-  return ran ? 0 : fail(ran.error());
+  return run_worker(static_cast<int>(*slot), static_cast<int>(*sockets));
 }
 
 }  // namespace

@@ -183,25 +183,36 @@ class Worker {
   std::shared_ptr<Readiness> readiness_;
 };
 
-}  // namespace
-
-Result<void> run_worker(int slot, int sockets) {
-  set_up_worker();
-  Result<WorkerSetup> setup = read_setup(UniqueFd(kSetupFd));
-  if (!setup) return setup.error();
-  close(kFirstSocketFd + sockets);  // its program
-  end_with_supervisor();
-  Result<std::unique_ptr<Store>> store = open_store(setup->store);
+// kIo: there are too few threads or descriptors; errors of open_store().
+Result<void> serve(int slot, int sockets, const WorkerSetup& setup) {
+  Result<std::unique_ptr<Store>> store = open_store(setup.store);
   if (!store) return store.error();
   std::optional<Worker> worker;
   try {
-    worker.emplace(slot, *setup, std::move(*store));
+    worker.emplace(slot, setup, std::move(*store));
   } catch (const std::system_error& failure) {  // of threads or descriptors there are too few
     return Error{Code::kIo, std::string("cannot start a worker: ") + failure.what() +
                                 " (ulimit -u, -n; TasksMax=, LimitNOFILE= of systemd)"};
   }
   worker->run(sockets);
   return {};
+}
+
+}  // namespace
+
+int run_worker(int slot, int sockets) {
+  set_up_worker();
+  const Result<WorkerSetup> setup = read_setup(UniqueFd(kSetupFd));
+  if (!setup) {  // there is no supervisor
+    log_line(setup.error().message);
+    return code_info(setup.error().code).exit_status;
+  }
+  close(kFirstSocketFd + sockets);  // its program
+  end_with_supervisor();
+  const Result<void> served = serve(slot, sockets, *setup);
+  if (served) return 0;
+  tell_failure(kLifelineFd, served.error());
+  return code_info(served.error().code).exit_status;
 }
 
 }  // namespace counterd

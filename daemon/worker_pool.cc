@@ -19,10 +19,26 @@ constexpr milliseconds kFirstPause{100};
 constexpr milliseconds kLongestPause{10'000};
 constexpr milliseconds kLongestPauseWithoutService{1'000};
 
+// How soon the log says again that a worker cannot start, if nothing about it has changed.
+constexpr std::chrono::minutes kLogPause{1};
+
 // How long a slot that gets no new connections still takes those that come: the end of a handshake
 // that has begun comes up to a round trip later, and would be answered by a reset if its sockets
 // were gone.
 constexpr milliseconds kHandshakePatience{1'000};
+
+// What has been said by `lifeline` and not been read.
+std::string read_rest(const UniqueFd& lifeline) {
+  std::string rest(4096, '\0');
+  const ssize_t size = recv(lifeline.get(), rest.data(), rest.size(), 0);
+  rest.resize(static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
+  return rest;
+}
+
+std::string how_it_ended(int status) {
+  return WIFSIGNALED(status) ? " was killed by signal " + std::to_string(WTERMSIG(status))
+                             : " ended with status " + std::to_string(WEXITSTATUS(status));
+}
 
 }  // namespace
 
@@ -78,8 +94,7 @@ void WorkerPool::start(Slot& slot) {
                    slot.worker.slot, listeners_.sockets_of(slot.worker.slot));
   if (!process) {
     back_off(slot);
-    return log_line(process.error().message + "; next try in " +
-                    std::to_string(slot.pause.count()) + " ms");
+    return log_failed_start(slot, ": " + process.error().message);
   }
   slot.worker.process = std::move(*process);
   enter(slot.worker, WorkerState::kStarting);
@@ -97,6 +112,7 @@ void WorkerPool::take_word_of(Slot& slot) {
   const ssize_t size = recv(worker.process.lifeline.get(), &word, 1, 0);
   if (size == 0) worker.process.lifeline.reset();  // it has ended, and SIGCHLD tells how
   if (size != 1) return;
+  if (word == kFailedWord) worker.failure = read_rest(worker.process.lifeline);
   if (word == kReadyWord && worker.state == WorkerState::kStarting) become_ready(slot);
   if (word == kLeavingWord && !draining_ && worker.state != WorkerState::kDraining) let_go(slot);
 }
@@ -104,6 +120,7 @@ void WorkerPool::take_word_of(Slot& slot) {
 void WorkerPool::become_ready(Slot& slot) {
   enter(slot.worker, WorkerState::kReady);
   slot.pause = milliseconds(0);
+  slot.logged.clear();
   route();
   one_was_ready_ = true;
   if (draining_) drain(slot.worker);
@@ -131,6 +148,7 @@ std::optional<int> WorkerPool::reap() {
   std::optional<int> fatal;
   int status = 0;
   for (pid_t pid = waitpid(-1, &status, WNOHANG); pid > 0; pid = waitpid(-1, &status, WNOHANG)) {
+    take_words();  // its last ones
     std::erase_if(leaving_, [pid](const Worker& worker) { return worker.process.pid == pid; });
     for (Slot& slot : slots_) {
       if (slot.worker.process.pid != pid) continue;
@@ -147,20 +165,19 @@ std::optional<int> WorkerPool::take_end_of(Slot& slot, int status) {
   const bool is_config =
       WIFEXITED(status) && WEXITSTATUS(status) == code_info(Code::kConfig).exit_status;
   if (is_config && !(was_ready_ && serves(slots_.size()))) {
-    // While the daemon is starting, the worker itself has said everything.
+    if (!ended.failure.empty()) log_line(ended.failure);
     if (was_ready_) log_line(name + " ended with 78: only a change of settings or files helps");
     return WEXITSTATUS(status);
   }
   const bool was_starting = ended.state == WorkerState::kStarting;
   if (was_starting) back_off(slot);
   if (draining_) return std::nullopt;
-  log_line(name +
-           (WIFSIGNALED(status) ? " was killed by signal " + std::to_string(WTERMSIG(status))
-                                : " ended with status " + std::to_string(WEXITSTATUS(status))) +
-           (was_starting ? " while it started" : "") +
-           (was_starting && !slot.retiring
-                ? "; next try in " + std::to_string(slot.pause.count()) + " ms"
-                : slot.replacement()));
+  if (was_starting) {
+    log_failed_start(slot, how_it_ended(status) + " while it started" +
+                               (ended.failure.empty() ? "" : ": " + ended.failure));
+  } else {
+    log_line(name + how_it_ended(status) + slot.replacement());
+  }
   return std::nullopt;
 }
 
@@ -170,6 +187,19 @@ void WorkerPool::back_off(Slot& slot) {
   slot.pause = slot.pause.count() == 0 ? kFirstPause : std::min(2 * slot.pause, longest);
   slot.start_at = steady_clock::now() + slot.pause;
   route();
+}
+
+// The same again only after a while, for it may be tried every second for days. So the line has no
+// process id, which differs each time. REQUIRES: back_off() was called
+void WorkerPool::log_failed_start(Slot& slot, const std::string& how) {
+  const std::string next =
+      slot.retiring ? "" : "; next try in " + std::to_string(slot.pause.count()) + " ms";
+  const std::string line = "worker " + std::to_string(slot.worker.slot) + how + next;
+  const Time now = steady_clock::now();
+  if (line == slot.logged && now < slot.log_again_at) return;
+  slot.logged = line;
+  slot.log_again_at = now + kLogPause;
+  log_line(line);
 }
 
 // Slots whose worker fails to start get no connections, which would wait there for the next try,

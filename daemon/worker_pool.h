@@ -82,6 +82,7 @@ class WorkerPool {
     WorkerState state = WorkerState::kWaiting;
     std::int64_t since_ms = unix_now_ms();
     Time kill_at = Time::max();
+    std::string failure = {};  // why it cannot start, once it has said so
 
     std::string name() const;  // for people
   };
@@ -93,6 +94,8 @@ class WorkerPool {
     Time goes_from;         // if it is retiring: until then its worker serves on
     Time start_at;
     std::chrono::milliseconds pause{0};  // after a start that has failed; 0: the last one has not
+    std::string logged;                  // of the last start that has failed
+    Time log_again_at;                   // if the next one fails in the same way
 
     std::string replacement() const;  // for people: whether one that ends is replaced
   };
@@ -104,6 +107,7 @@ class WorkerPool {
   std::optional<int> take_end_of(Slot& slot, int status);
   static Worker vacate(Slot& slot);
   void back_off(Slot& slot);
+  static void log_failed_start(Slot& slot, const std::string& how);
   void route();
   void drain_retired_workers();
   void remove_retired_slots();

@@ -9,16 +9,15 @@
 #include <csignal>
 #include <string>
 
-#include "common/log.h"
 #include "common/process.h"
 
 namespace counterd {
 namespace {
 
 // In the child, before it is a worker.
-[[noreturn]] void cannot_start() {
+[[noreturn]] void cannot_start(int lifeline) {
   const Error error = system_error(Code::kIo, "cannot start a worker", errno);
-  log_line(error.message);
+  tell_failure(lifeline, error);
   _exit(code_info(error.code).exit_status);
 }
 
@@ -32,10 +31,11 @@ namespace {
   copies.reserve(fds.size());
   for (const int fd : fds) {
     copies.push_back(fcntl(fd, F_DUPFD_CLOEXEC, after));
-    if (copies.back() < 0) cannot_start();
+    if (copies.back() < 0) cannot_start(fds[kLifelineFd - first]);
   }
+  const int lifeline = copies[kLifelineFd - first];
   for (std::size_t i = 0; i < copies.size(); ++i) {
-    if (dup2(copies[i], first + static_cast<int>(i)) < 0) cannot_start();
+    if (dup2(copies[i], first + static_cast<int>(i)) < 0) cannot_start(lifeline);
   }
   close_range(static_cast<unsigned>(after), ~0U, CLOSE_RANGE_CLOEXEC);
   sigset_t none;
@@ -44,7 +44,7 @@ namespace {
   unsetenv("NOTIFY_SOCKET");  // the supervisor speaks for the service
   // Stays open: what runs programs of another architecture (binfmt_misc) reads it only then.
   fexecve(after - 1, argv, environ);
-  cannot_start();
+  cannot_start(lifeline);
 }
 
 }  // namespace
@@ -67,6 +67,11 @@ Result<WorkerProcess> start_worker(const UniqueFd& binary, const UniqueFd& setup
   if (pid < 0) return system_error(Code::kIo, "cannot start a worker", errno);
   if (pid == 0) become_worker(fds, argv.data());
   return WorkerProcess{pid, std::move(ours)};
+}
+
+void tell_failure(int lifeline, const Error& error) {
+  const std::string words = kFailedWord + error.message;
+  send(lifeline, words.data(), words.size(), MSG_NOSIGNAL);
 }
 
 }  // namespace counterd

@@ -18,9 +18,11 @@ inline constexpr int kSetupFd = 3;
 inline constexpr int kLifelineFd = 4;
 inline constexpr int kFirstSocketFd = 5;
 
-// What a worker says by the lifeline: that it serves and its store answers; that it drains.
+// What a worker says by the lifeline: that it serves and its store answers; that it drains; that it
+// cannot start, and why, which is the rest of what it says.
 inline constexpr char kReadyWord = 'r';
 inline constexpr char kLeavingWord = 'l';
+inline constexpr char kFailedWord = 'f';
 
 struct WorkerProcess {
   pid_t pid = 0;
@@ -31,5 +33,9 @@ struct WorkerProcess {
 // are its listening sockets. kIo.
 Result<WorkerProcess> start_worker(const UniqueFd& binary, const UniqueFd& setup, std::size_t slot,
                                    const std::vector<int>& sockets);
+
+// Tells the supervisor why this worker cannot start, by the worker's end of its lifeline. The
+// supervisor logs it, and knows whether it has just done so.
+void tell_failure(int lifeline, const Error& error);
 
 }  // namespace counterd
