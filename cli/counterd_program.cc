@@ -49,7 +49,7 @@ constexpr int kCannotRun = 127;
 
 // What counterd's end means to the process that spawned it.
 Code code_of_end(int status) {
-  for (const Code code : {Code::kConfig, Code::kUsage}) {
+  for (const Code code : {Code::kConfig, Code::kUsage, Code::kIo}) {
     if (WIFEXITED(status) && WEXITSTATUS(status) == code_info(code).exit_status) return code;
   }
   return Code::kUnavailable;

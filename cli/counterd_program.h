@@ -17,7 +17,7 @@ namespace counterd {
 // What counterd makes of its flags, environment and files, as lines of a configuration file: only
 // counterd knows. Without the number of workers, which changes. kConfig, kUsage: it refuses them,
 // and the message has what it says; kUnavailable: it ended otherwise, or not by the deadline; kIo:
-// no process could be started.
+// no process could be started, or the system failed it.
 Result<std::vector<std::string>> settings_of(std::vector<std::string> flags, Deadline deadline);
 
 // The first address of a daemon with these settings. kUsage: there is none.

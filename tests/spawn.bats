@@ -219,6 +219,10 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   try timeout 20 "$counterctl" spawn -- --listen 127.0.0.1:0 --frobnicate
   assert_refused 64
   assert_stderr_has --frobnicate
+  # No address of this machine yet (RFC 5737): what may pass by itself.
+  try timeout 20 "$counterctl" spawn -- --listen 192.0.2.1:4747
+  assert_refused 74
+  assert_stderr_has 'cannot listen on 192.0.2.1:4747'
   assert_equal "$(supervisors)" "$daemon_pid"
 }
 
