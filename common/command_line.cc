@@ -7,17 +7,13 @@
 namespace counterd {
 namespace {
 
-bool has_option_with_value(const CLI::App& app, const std::string& name) {
-  const CLI::Option* const option = app.get_option_no_throw(name);
-  return option != nullptr && option->get_items_expected_min() > 0;
-}
-
-bool takes_value(const CLI::App& app, const std::string& name) {
-  const std::vector<const CLI::App*> commands = app.get_subcommands({});
-  return has_option_with_value(app, name) ||
-         std::any_of(commands.begin(), commands.end(), [&](const CLI::App* command) {
-           return has_option_with_value(*command, name);
-         });
+// Null: neither the app nor a command of it has an option of that name.
+const CLI::Option* find_option(const CLI::App& app, const std::string& name) {
+  const CLI::Option* found = app.get_option_no_throw(name);
+  for (const CLI::App* command : app.get_subcommands({})) {
+    if (found == nullptr) found = command->get_option_no_throw(name);
+  }
+  return found;
 }
 
 }  // namespace
@@ -27,12 +23,14 @@ std::vector<std::string> words_for_parser(const CLI::App& app, std::vector<std::
   std::vector<std::string> split;
   for (auto word = words.begin(); word != words.end(); ++word) {
     const std::string name = word->substr(0, word->find('='));
-    const bool lacks_value = word < end && name.starts_with('-') &&
-                             word->size() == name.size() + 1 && takes_value(app, name);
-    if (lacks_value) {
+    const bool lacks_value = word < end && name.starts_with('-') && word->size() == name.size() + 1;
+    const CLI::Option* const option = lacks_value ? find_option(app, name) : nullptr;
+    if (option == nullptr) {
+      split.push_back(std::move(*word));
+    } else if (option->get_items_expected_min() > 0) {
       split.insert(split.end(), {name, ""});
     } else {
-      split.push_back(std::move(*word));
+      throw CLI::ConversionError(name + " takes no value; leave the = away");
     }
   }
   std::reverse(split.begin(), split.end());

@@ -1918,10 +1918,28 @@ check_snapshot() {
   assert_output 2
   try ctl increment b --key name=
   assert_output 3
-  try ctl --json= report b
-  assert_output_has '"value":3'
   try ctl increment -- --by=
   assert_refused 65
+}
+
+@test "an option without a value is not turned on by an empty one, as of a variable that is not set" {
+  open_sqlite
+  make_web
+  local before words
+  before=$(ctl list)
+  for words in 'delete --prefix web --yes=' 'reset --yes= --prefix web' 'increment web --check=' \
+    '--json= report web' 'report web --quiet='; do
+    echo "$words"
+    # shellcheck disable=SC2086
+    try ctl $words
+    assert_refused 64
+    assert_stderr_has ' takes no value; leave the = away'
+  done
+  try ctl batch <<<'increment web --max 3 --clamp='
+  assert_refused 65
+  assert_prints "$before" list
+  try ctl --json=true report web
+  assert_output_has '"value":3'
 }
 
 @test "what is no answer says why" {

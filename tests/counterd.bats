@@ -300,11 +300,14 @@ assert_check() {
   wait "$!"
 }
 
-@test "a flag with nothing after its = does not take the next one for its value" {
-  try "$counterd" --require-durable= --redis-prefix= --require-durable --check-config
+@test "a flag with nothing after its = does not take the next one for its value, nor is it turned on" {
+  try "$counterd" --redis-prefix= --require-durable --check-config
   assert_status 0
   assert_output_has 'redis-prefix = ""'
   assert_output_has 'require-durable = "true"'
+  try "$counterd" --allow-get-writes= --check-config
+  assert_refused 64
+  assert_stderr_has '--allow-get-writes takes no value'
   try "$counterd" --check-config --require-durable=false
   assert_refused 64
   assert_stderr_has 'require-durable was given a disallowed flag override (see counterd --help)'
