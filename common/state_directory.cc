@@ -25,9 +25,8 @@ Result<void> check_owner(const std::string& directory) {
   if (!is_there) return system_error(Code::kConfig, "cannot use the directory " + directory, errno);
   const auto is_trusted = [](uid_t owner) { return owner == geteuid() || owner == 0; };
   if (is_trusted(itself.st_uid) && is_trusted(target.st_uid)) return {};
-  return Error{Code::kConfig, "the directory " + directory +
-                                  " belongs to another user; set STATE_DIRECTORY or "
-                                  "XDG_STATE_HOME to one of this user"};
+  return Error{Code::kConfig, "the directory " + directory + " belongs to another user" +
+                                  std::string(kNameAnotherStateDirectory)};
 }
 
 }  // namespace
@@ -64,8 +63,9 @@ Result<std::string> make_state_directory() {
     failure.assign(errno, std::generic_category());
   }
   if (failure) {
-    return system_error(setup_code(failure.value()), "cannot make the directory " + *directory,
-                        failure.value());
+    const Error error = system_error(setup_code(failure.value()),
+                                     "cannot make the directory " + *directory, failure.value());
+    return Error{error.code, error.message + std::string(kNameAnotherStateDirectory)};
   }
   if (const Result<void> ours = check_owner(*directory); !ours) return ours.error();
   return directory;

@@ -2,10 +2,15 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "common/error.h"
 
 namespace counterd {
+
+// What to do where it cannot be.
+inline constexpr std::string_view kNameAnotherStateDirectory =
+    "; set STATE_DIRECTORY or XDG_STATE_HOME to a directory of this user";
 
 // $STATE_DIRECTORY (systemd), else $XDG_STATE_HOME/counterd, else $HOME/.local/state/counterd
 // (XDG Base Directory Specification). kConfig, if none is set, or HOME is no directory.

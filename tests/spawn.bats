@@ -532,6 +532,23 @@ were_told() {
   assert_equal "$(find "$home" -mindepth 1 -type d -perm /077)" ""
 }
 
+@test "spawn says what to set where the home is not for this user to write to" {
+  ((EUID == 0)) || skip "only root can become other users"
+  local as_other=(setpriv --reuid=65532 --regid=65532 --clear-groups env -u XDG_STATE_HOME)
+  chmod o+x "$BATS_RUN_TMPDIR" "${dir%/*}" "$dir"
+  mkdir -p "$dir/house/.local" "$dir/room/.local/state/counterd"
+  try "${as_other[@]}" HOME="$dir/house" "$counterctl" spawn -- --listen 127.0.0.1:0
+  assert_refused 78
+  assert_stderr_has "cannot make the directory $dir/house/.local/state/counterd"
+  assert_stderr_has 'set STATE_DIRECTORY or XDG_STATE_HOME'
+  chown 65532 "$dir/room/.local/state/counterd"
+  chmod 0500 "$dir/room/.local/state/counterd"
+  try "${as_other[@]}" HOME="$dir/room" "$counterctl" spawn -- --listen 127.0.0.1:0
+  assert_refused 78
+  assert_stderr_has 'spawn.lock'
+  assert_stderr_has 'set STATE_DIRECTORY or XDG_STATE_HOME'
+}
+
 @test "spawn follows no link in the place of its lock" {
   mkdir -p "$XDG_STATE_HOME/counterd"
   ln -s "$dir/elsewhere" "$XDG_STATE_HOME/counterd/spawn.lock"
