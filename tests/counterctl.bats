@@ -1779,6 +1779,36 @@ serve(page)'
   assert_prints "$before" list
 }
 
+# Whether the script with this pid gives its slot back.
+gives_back() {
+  [[ $(words_of "$(children_of "$1")") == *' --by -1 '* ]]
+}
+
+@test "a script that takes a slot as the manual says gives it back, however many signals come" {
+  local script turn
+  open_sqlite
+  sed -n "/^trap .*HUP INT TERM$/,/^\.EE/p" "${COUNTERD_MAN_DIR:-$BATS_TEST_DIRNAME/../man}/counterctl.1" |
+    sed -e '/^\.EE/d' -e "s/\\\\(aq/'/g" -e 's/\\-/-/g' >slots
+  echo 'echo taken; sleep 30' >>slots
+  make_pipe
+  PATH=$bin:$PATH COUNTERCTL_STORE=${place[1]} setsid bash slots >"$pipe" 3>&- 4>&- &
+  script=$!
+  pids+=("$script")
+  IFS= read -r -t 20 said <"$pipe"
+  assert_prints 1 report slots
+  exec {turn}<"$dir/direct.db"
+  flock "$turn"  # so that it is still giving back when the second signal comes
+  # A terminal that is closed sends it twice: by its shell, and when that has ended.
+  kill -HUP -- "-$script"
+  await 10 gives_back "$script"
+  kill -HUP -- "-$script"
+  sleep 0.1
+  exec {turn}<&-
+  wait_for_end_of "$script"
+  assert_equal "$ended_with" 129
+  assert_prints 0 report slots
+}
+
 # answer_on_terminal ANSWER OPTION...: what the terminal shows goes to $dir/terminal.
 answer_on_terminal() {
   SHELL=/bin/sh script -qec "$(printf '%q ' "$counterctl" "${place[@]}" "${@:2}")" "$dir/terminal" \
