@@ -17,6 +17,7 @@
 #include "common/quote.h"
 #include "common/state_directory.h"
 #include "common/unique_fd.h"
+#include "common/unix_socket.h"
 
 namespace counterd {
 namespace {
@@ -124,12 +125,18 @@ Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, co
   return {};
 }
 
+struct Running {
+  DaemonInfo daemon;
+  bool is_of_another_user = false;  // whom root may ask
+};
+
 // The daemon that serves there, once one that is ending has ended.
-Result<DaemonInfo> daemon_that_stays(const Endpoint& endpoint, Deadline deadline) {
+Result<Running> daemon_that_stays(const Endpoint& endpoint, Deadline deadline) {
   const Result<UniqueFd> daemon = find_daemon(endpoint, deadline);
   if (!daemon) return daemon.error();
   Result<DaemonInfo> info = ask_daemon(*daemon, {ControlCommand::kWorkers}, deadline);
-  if (!info || !info->stopping) return info;
+  if (!info) return info.error();
+  if (!info->stopping) return Running{std::move(*info), !is_of_user_or_root(daemon->get())};
   if (wait_for_end(*daemon, deadline)) return daemon_that_stays(endpoint, deadline);
   return Error{Code::kOverloaded, "the daemon (pid " + std::to_string(info->pid) +
                                       ") is ending and has not ended yet"};
@@ -145,18 +152,22 @@ bool stays_served(const Endpoint& endpoint, Deadline deadline) {
 }
 
 // Makes do with the daemon that serves already, and gives it `more` workers. False: there is none.
-// `any`: also one that no control socket of this user tells of, whose settings are not known.
+// `any`: also another user's, such as the service, and one that no control socket of this user
+// tells of, whose settings are not known.
 Result<bool> use_running(const Globals& globals, const Words& settings, int more, bool any) {
   const Endpoint& endpoint = globals.server;
   const bool is_any_port = !endpoint.is_unix() && endpoint.port == 0;
   if (is_any_port) return false;
-  const Result<DaemonInfo> daemon = daemon_that_stays(endpoint, globals.deadline);
-  if (daemon) {
-    const Result<void> added = add_workers_to(globals, *daemon, settings, more);
+  const Result<Running> running = daemon_that_stays(endpoint, globals.deadline);
+  if (running) {
+    const DaemonInfo& daemon = running->daemon;
+    const bool as_it_is = any && running->is_of_another_user;
+    const Result<void> added =
+        add_workers_to(globals, daemon, as_it_is ? daemon.settings : settings, more);
     if (!added) return added.error();
     return true;
   }
-  if (daemon.error().code == Code::kOverloaded) return daemon.error();
+  if (running.error().code == Code::kOverloaded) return running.error();
   if (!any || !stays_served(endpoint, globals.deadline)) return false;
   print_daemon(globals, to_url(endpoint), "",
                "counterd serves already, by no control socket of this user");

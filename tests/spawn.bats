@@ -460,6 +460,24 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_equal "$("$counterctl" --server "$url" increment)" 1
 }
 
+@test "spawn --unless-running by root leaves another user's daemon, such as the service" {
+  ((EUID == 0)) || skip "only root can become other users"
+  chmod o+x "$BATS_RUN_TMPDIR" "${dir%/*}" "$dir"
+  mkdir "$dir/service"
+  chown 65532 "$dir/service"
+  export RUNTIME_DIRECTORY=$dir/service
+  launcher=(setpriv --reuid=65532 --regid=65532 --clear-groups env STATE_DIRECTORY="$dir/service")
+  start_daemon
+  try "$counterctl" --server "$url" spawn --unless-running
+  assert_status 0
+  assert_output "$url"
+  assert_stderr_has 'serves already'
+  try "$counterctl" --server "$url" spawn
+  assert_refused 78
+  try "$counterctl" --server "$url" spawn --unless-running -- --store "sqlite:$dir/other.db"
+  assert_refused 78
+}
+
 @test "spawn --unless-running leaves no daemon that has, or may have, other settings" {
   start_daemon
   COUNTERD_WORKERS=none try "$counterctl" --server "$url" spawn --unless-running
