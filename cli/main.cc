@@ -106,7 +106,7 @@ Result<void> check_store(const Words& words, Globals& globals) {
   if (!sync) return Error{Code::kUsage, words.sync.source + ": " + sync.error().message};
   const std::string prefix = words.redis_prefix.text.value_or(globals.store.redis_prefix);
   if (const Result<void> checked = check_redis_prefix(prefix); !checked) {
-    return Error{Code::kUsage, checked.error().message};
+    return Error{Code::kUsage, words.redis_prefix.source + ": " + checked.error().message};
   }
   if (!words.store.text) return {};
   if (const auto location = parse_store_url(*words.store.text); !location) {

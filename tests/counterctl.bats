@@ -1920,6 +1920,8 @@ check_snapshot() {
   assert_stderr_has "COUNTERCTL_TIMEOUT 'soon'"
   COUNTERCTL_SYNC=often assert_usage_error report
   assert_stderr_has "COUNTERCTL_SYNC: 'often' is neither full nor normal"
+  COUNTERCTL_REDIS_PREFIX='a b' assert_usage_error report
+  assert_stderr_has "COUNTERCTL_REDIS_PREFIX: Redis prefix 'a b' is not"
 }
 
 @test "an option that is given twice, or without its value, is named" {
