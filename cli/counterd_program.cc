@@ -2,9 +2,11 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -79,16 +81,26 @@ std::string read_all(const UniqueFd& output, pid_t pid, Deadline deadline) {
   return text;
 }
 
+std::string content_of(const UniqueFd& file) {
+  std::string text(static_cast<std::size_t>(lseek(file.get(), 0, SEEK_END)), '\0');
+  const ssize_t size = pread(file.get(), text.data(), text.size(), 0);
+  text.resize(static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
+  return text;
+}
+
 // What `counterd --check-config` prints with these flags.
 Result<std::string> check_config(Words flags, Deadline deadline) {
   Result<Pipe> pipe = make_pipe();
   if (!pipe) return pipe.error();
+  // No settings: the loader, for one, may have something to say too (ld.so(8), LD_PRELOAD).
+  const UniqueFd errors(memfd_create("counterd-errors", MFD_CLOEXEC));
+  if (!errors) return system_error(Code::kIo, "cannot make a file in memory", errno);
   flags.insert(flags.begin(), "--check-config");  // the last flag may lack its value
   const pid_t pid = fork();
   if (pid < 0) return system_error(Code::kIo, "cannot start counterd", errno);
   if (pid == 0) {
     dup2(pipe->input.get(), STDOUT_FILENO);
-    dup2(pipe->input.get(), STDERR_FILENO);
+    dup2(errors.get(), STDERR_FILENO);
     become_counterd(std::move(flags));
   }
   pipe->input.reset();
@@ -99,6 +111,7 @@ Result<std::string> check_config(Words flags, Deadline deadline) {
     return Error{Code::kUnavailable, "counterd has not read its settings within --timeout"};
   }
   if (status == 0) return text;
+  text += content_of(errors);
   if (text.ends_with('\n')) text.pop_back();
   if (WEXITSTATUS(status) == kCannotRun) return Error{Code::kConfig, std::move(text)};
   return Error{code_of_end(status), "counterd refuses its settings:\n" + text};

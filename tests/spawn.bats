@@ -156,6 +156,20 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_equal "$(supervisors)" "$first"
 }
 
+@test "what the loader says when counterd starts is taken for no setting" {
+  export COUNTERCTL_SERVER LD_PRELOAD=$dir/nothing.so
+  COUNTERCTL_SERVER=http://127.0.0.1:$(free_port)
+  try timeout 20 "$counterctl" spawn 3>&- 4>&-
+  assert_status 0
+  try timeout 20 "$counterctl" spawn --unless-running
+  assert_status 0
+  unset LD_PRELOAD
+  try "$counterctl" spawn --unless-running
+  assert_status 0
+  assert_stderr_has 'serves already'
+  "$counterctl" stop
+}
+
 @test "spawn with other settings refuses with 78 and changes nothing" {
   local port
   port=$(free_port)
