@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <span>
 #include <utility>
 
 namespace counterd {
@@ -16,10 +17,23 @@ const CLI::Option* find_option(const CLI::App& app, const std::string& name) {
   return found;
 }
 
+// `words` has nothing that follows `--`.
+void check_values(const CLI::App& app, std::span<const std::string> words) {
+  const CLI::Option* before = nullptr;
+  for (const std::string& word : words) {
+    const CLI::Option* const option = word.starts_with('-') ? find_option(app, word) : nullptr;
+    const bool lacks_value =
+        option != nullptr && before != nullptr && before->get_items_expected_min() > 0;
+    if (lacks_value) throw CLI::ArgumentMismatch(before->get_name() + ": its value is missing");
+    before = option;
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> words_for_parser(const CLI::App& app, std::vector<std::string> words) {
   const auto end = std::find(words.begin(), words.end(), "--");
+  check_values(app, {words.begin(), end});
   std::vector<std::string> split;
   for (auto word = words.begin(); word != words.end(); ++word) {
     const std::string name = word->substr(0, word->find('='));

@@ -1933,6 +1933,21 @@ check_snapshot() {
   assert_stderr_has 'the number of workers is missing'
 }
 
+@test "the next option is no value of the one before it, as where a variable is not set" {
+  local words
+  open_sqlite
+  for words in 'next --key --json' 'next --key -q' 'increment --key --clamp --max 5' \
+    '--redis-prefix --json report' 'spawn --workers --unless-running'; do
+    echo "$words"
+    # shellcheck disable=SC2086
+    try ctl $words
+    assert_refused 64
+    assert_stderr_has ' needs a value'
+  done
+  assert_prints 1 next --key=--json
+  assert_prints 2 next --key -5
+}
+
 @test "an empty value after = is empty, and not the next word" {
   open_sqlite
   try ctl next --key= builds
