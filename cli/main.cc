@@ -7,6 +7,7 @@
 
 #include "cli/command.h"
 #include "common/command_line.h"
+#include "common/counter_name.h"
 #include "common/environment.h"
 #include "common/number.h"
 #include "common/process.h"
@@ -160,10 +161,22 @@ std::string way_to_help(const CLI::App& app) {
   return " (see counterctl " + (command == nullptr ? "" : command->get_name() + " ") + "--help)";
 }
 
+// The option whose value was perhaps meant by a word alone.
+std::string hint_for_value(const std::string& command, const std::string& word) {
+  if (command == "list" && check_counter_name(word)) {
+    return "; for the names that begin with it: --prefix " + word;
+  }
+  if (!parse_int64(word, "")) return "";
+  if (command == "increment") return "; to add it: --by " + word;
+  if (command == "reset") return "; to set the counter to it: --to " + word;
+  if (command == "next") return "; to reserve so many: --count " + word;
+  return "";
+}
+
 // What was perhaps meant by a word that the command does not know.
 std::string hint_for(const CLI::App& command, const std::string& word) {
   const std::string& name = command.get_name();
-  if (name == "increment" && parse_int64(word, "")) return "; to add it: --by " + word;
+  if (std::string hint = hint_for_value(name, word); !hint.empty()) return hint;
   if (!word.starts_with('-')) return "";
   const CLI::Option* const option = command.get_option_no_throw(word.substr(0, word.find('=')));
   if (option != nullptr) return "; it has to stand after " + name + ", before any --";

@@ -1900,12 +1900,18 @@ check_snapshot() {
   assert_stderr_has '1 counters were changed'
 }
 
-@test "what stands where --by is meant is told so, and help is that of the command" {
+@test "what stands where --by or the like is meant is told so, and help is that of the command" {
   local number
   for number in 5 -5; do
     assert_usage_error increment a "$number"
     assert_stderr_has "to add it: --by $number (see counterctl increment --help)"
   done
+  assert_usage_error reset a 20
+  assert_stderr_has 'to set the counter to it: --to 20 (see counterctl reset --help)'
+  assert_usage_error next a 10
+  assert_stderr_has 'to reserve so many: --count 10 (see counterctl next --help)'
+  assert_usage_error list web
+  assert_stderr_has 'for the names that begin with it: --prefix web (see counterctl list --help)'
   assert_usage_error report a b --frobnicate
   assert_stderr_has '(see counterctl report --help)'
   assert_usage_error --by=5 increment a
