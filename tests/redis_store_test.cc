@@ -1,6 +1,7 @@
 // What the redis engine promises beyond the contract: how it logs in, what it says of the server's
 // durability, and that a batch is applied exactly once whatever happens to its connection.
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <array>
 #include <atomic>
@@ -10,6 +11,7 @@
 #include <limits>
 #include <thread>
 
+#include "common/unique_fd.h"
 #include "tests/catch.h"
 #include "tests/redis_proxy.h"
 #include "tests/redis_server.h"
@@ -89,6 +91,38 @@ TEST_CASE("a wrong password is a wrong configuration and stays secret", "[redis]
   CHECK(outcome.code == Code::kUnavailable);
   CHECK_FALSE(contains(outcome.detail, "hunter2"));
   CHECK(server.command({"EXISTS", "counterd:c:a"}, {"AUTH", "correct"}) == "0");
+}
+
+TEST_CASE("a password that is changed at the server and in its file is used without a restart",
+          "[redis]") {
+  const RedisServer server({"--requirepass", "before"});
+  StoreOptions options = options_for(server.url());
+  options.redis_password_file = password_file(server, "before\n");
+  const auto store = open_or_throw(options);
+  CHECK(run_one(*store, increment_of("a")).value == 1);
+  server.command({"CONFIG", "SET", "requirepass", "after"}, {"AUTH", "before"});
+  server.command({"CLIENT", "KILL", "TYPE", "normal"}, {"AUTH", "after"});
+  CHECK(probe_error(*store).code == Code::kConfig);
+  password_file(server, "after\n");
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+  std::filesystem::remove(options.redis_password_file);
+  server.command({"CLIENT", "KILL", "TYPE", "normal"}, {"AUTH", "after"});
+  CHECK(run_one(*store, increment_of("a")).value == 3);
+}
+
+TEST_CASE("a password can come from a pipe, which has it once", "[redis]") {
+  const RedisServer server({"--requirepass", "correct"});
+  int ends[2] = {-1, -1};
+  REQUIRE(pipe(ends) == 0);
+  const UniqueFd output(ends[0]);
+  const UniqueFd input(ends[1]);
+  REQUIRE(write(input.get(), "correct\n", 8) == 8);
+  StoreOptions options = options_for(server.url());
+  options.redis_password_file = "/dev/fd/" + std::to_string(output.get());
+  const auto store = open_or_throw(options);
+  CHECK(run_one(*store, increment_of("a")).value == 1);
+  server.command({"CLIENT", "KILL", "TYPE", "normal"}, {"AUTH", "correct"});
+  CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
 TEST_CASE("a password that is missing or not asked for is a wrong configuration", "[redis]") {

@@ -17,8 +17,6 @@
 // number and outcomes; "k:NAME/KEY", for a group "k:/KEY", what was applied under an idempotency
 // key and its outcome; "keys", the sorted set of those by the time of their end.
 #include <algorithm>
-#include <cerrno>
-#include <fstream>
 #include <thread>
 
 #include "common/counter_name.h"
@@ -276,19 +274,6 @@ void RedisStore::forget_session() {
       connection_.command({"DEL", session_key()}, steady_clock::now() + milliseconds(100)));
 }
 
-Result<std::string> read_password(const std::string& path) {
-  if (path.empty()) return std::string();
-  const std::string what = "cannot read a password from " + quote_for_people(path);
-  std::ifstream file(path);
-  std::string password;
-  if (!file) return system_error(Code::kConfig, what, errno);
-  std::getline(file, password);
-  if (file.bad()) return system_error(Code::kConfig, what, errno);  // a folder can be opened too
-  if (password.ends_with('\r')) password.pop_back();
-  if (password.empty()) return Error{Code::kConfig, what + ": its first line is empty"};
-  return password;
-}
-
 }  // namespace
 
 Result<void> check_redis_prefix(std::string_view prefix) {
@@ -309,7 +294,9 @@ Result<std::unique_ptr<Store>> open_redis_store(const RedisLocation& location,
                  "--redis-password-file"};
   }
   return std::unique_ptr<Store>(std::make_unique<RedisStore>(
-      RedisConnection(location, std::move(*password), options.require_durable), options));
+      RedisConnection(location, std::move(*password), options.redis_password_file,
+                      options.require_durable),
+      options));
 }
 
 }  // namespace counterd

@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
 
 #include "common/deadline.h"
 #include "common/limits.h"
@@ -119,6 +122,19 @@ std::string describe(const Persistence& found) {
 
 }  // namespace
 
+Result<std::string> read_password(const std::string& path) {
+  if (path.empty()) return std::string();
+  const std::string what = "cannot read a password from " + quote_for_people(path);
+  std::ifstream file(path);
+  std::string password;
+  if (!file) return system_error(Code::kConfig, what, errno);
+  std::getline(file, password);
+  if (file.bad()) return system_error(Code::kConfig, what, errno);  // a folder can be opened too
+  if (password.ends_with('\r')) password.pop_back();
+  if (password.empty()) return Error{Code::kConfig, what + ": its first line is empty"};
+  return password;
+}
+
 std::string_view text_of(const redisReply& reply) {
   return {reply.str, reply.len};
 }
@@ -195,9 +211,17 @@ Result<void> RedisConnection::connect(Deadline deadline) {
   return ready;
 }
 
+// It may be another one by now. Where it can no longer be read, as from a pipe, it is as it was.
+void RedisConnection::read_password_again() {
+  std::error_code unused;
+  if (!std::filesystem::is_regular_file(password_file_, unused)) return;
+  if (Result<std::string> password = read_password(password_file_)) password_ = *password;
+}
+
 Result<void> RedisConnection::log_in(Deadline deadline) {
   const std::string database = std::to_string(location_.database);
   std::vector<Words> steps;
+  read_password_again();
   if (!password_.empty()) {
     steps.push_back(location_.user.empty() ? Words{"AUTH", password_}
                                            : Words{"AUTH", location_.user, password_});

@@ -34,12 +34,19 @@ std::string_view text_of(const redisReply& reply);
 // Whether the server refused, with a text that begins like this.
 bool is_error(const RedisReply& reply, std::string_view beginning = "");
 
+// The first line of the file at `path`, without its end; empty if `path` is. kConfig: it is empty
+// or cannot be read.
+Result<std::string> read_password(const std::string& path);
+
 class RedisConnection {
  public:
-  // `password`: none is sent if it is empty. `require_durable`: a server that could lose what it
-  // has acknowledged is refused (kConfig), as far as its settings show.
-  RedisConnection(RedisLocation location, std::string password, bool require_durable)
+  // `password`: none is sent if it is empty; it is read from `password_file` again for each
+  // connection. `require_durable`: a server that could lose what it has acknowledged is refused
+  // (kConfig), as far as its settings show.
+  RedisConnection(RedisLocation location, std::string password, std::string password_file,
+                  bool require_durable)
       : location_(std::move(location)),
+        password_file_(std::move(password_file)),
         password_(std::move(password)),
         require_durable_(require_durable) {}
 
@@ -81,9 +88,11 @@ class RedisConnection {
   Result<RedisReply> exchange(const Words& words, Deadline deadline,
                               Code when_lost = Code::kUnavailable);
   Error lose(Code code, std::string_view why);
+  void read_password_again();
 
   const RedisLocation location_;
-  const std::string password_;
+  const std::string password_file_;
+  std::string password_;
   const bool require_durable_;
   std::string durability_ = "not connected yet";
   std::unique_ptr<redisContext, FreeRedisContext> context_;
