@@ -17,6 +17,7 @@
 #include <fstream>
 #include <functional>
 #include <future>
+#include <random>
 #include <thread>
 #include <utility>
 
@@ -421,12 +422,12 @@ TEST_CASE("a database of another application is refused and left as it is", "[sq
 TEST_CASE("a database of a newer version is refused and left as it is", "[sqlite]") {
   const Place place;
   { place.open(); }
-  Foreigner(place.path()).run("PRAGMA user_version = 6");
+  Foreigner(place.path()).run("PRAGMA user_version = 7");
   const Error error = place.refusal();
   CHECK(error.code == Code::kConfig);
-  CHECK(contains(error.message, "version 6"));
+  CHECK(contains(error.message, "version 7"));
   CHECK(contains(error.message, "newer counterd"));
-  CHECK(Foreigner(place.path()).ask("PRAGMA user_version") == "6");
+  CHECK(Foreigner(place.path()).ask("PRAGMA user_version") == "7");
 }
 
 TEST_CASE("a database with a hard link is refused", "[sqlite]") {
@@ -693,19 +694,20 @@ TEST_CASE("a database that becomes newer under an open store is not changed any 
   const auto store = place.open();
   run_one(*store, increment_of("a"));
   Foreigner foreigner(place.path());
-  foreigner.run("PRAGMA user_version = 6");
+  foreigner.run("PRAGMA user_version = 7");
   const Outcome outcome = run_one(*store, increment_of("a"));
   CHECK(outcome.code == Code::kUnavailable);
-  CHECK(contains(outcome.detail, "version 6"));
+  CHECK(contains(outcome.detail, "version 7"));
   CHECK(store->probe(patiently()).error().code == Code::kUnavailable);
   CHECK(foreigner.ask("SELECT value FROM counters") == "1");
-  foreigner.run("PRAGMA user_version = 5");
+  foreigner.run("PRAGMA user_version = 6");
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
 // Takes from the database what the versions after `version` have added.
 void make_older(const Place& place, int version) {
   Foreigner foreigner(place.path());
+  if (version < 6) foreigner.run("ALTER TABLE keys_state DROP COLUMN passed");
   if (version < 5) foreigner.run("ALTER TABLE counters DROP COLUMN window");
   if (version < 4) {
     foreigner.run("DROP INDEX counters_by_end");
@@ -728,7 +730,7 @@ TEST_CASE("a database of version 1 gets the tables of later versions and keeps i
   CHECK(run_one(*store, keyed(increment_of("a"), "k")).value == 6);
   CHECK(run_one(*store, keyed(increment_of("a"), "k")).replayed);
   Foreigner foreigner(place.path());
-  CHECK(foreigner.ask("PRAGMA user_version") == "5");
+  CHECK(foreigner.ask("PRAGMA user_version") == "6");
 }
 
 TEST_CASE("a database of version 2 keeps its keys, and keeps those of groups too", "[sqlite]") {
@@ -852,6 +854,44 @@ TEST_CASE("a key that has expired is as good as none while it is still in the da
   CHECK(run_one(*store, keyed(increment_of("a"), "199")).replayed);
 }
 
+TEST_CASE("keys are counted wherever they are added, forgotten and used again", "[sqlite]") {
+  const Place place;
+  const std::array stores = {place.open(), place.open()};
+  Foreigner foreigner(place.path());
+  std::mt19937 random(1);
+  for (int batch = 0; batch < 300; ++batch) {
+    std::vector<Step> steps;
+    for (int i = 0; i < 20; ++i) {
+      const milliseconds lifetime(random() % 2 == 0 ? 1 : 60'000);
+      steps.push_back(keyed(increment_of("a"), std::to_string(random() % 5'000), lifetime));
+    }
+    run(*stores.at(random() % 2), std::move(steps));
+    if (batch % 10 != 0) continue;
+    REQUIRE(foreigner.ask("SELECT count FROM keys_state") ==
+            foreigner.ask("SELECT count(*) FROM keys"));
+    REQUIRE(foreigner.ask("SELECT passed FROM keys_state") ==
+            foreigner.ask("SELECT count(*) FROM keys, keys_state "
+                          "WHERE (keys.key, keys.name) <= (at_key, at_name)"));
+  }
+}
+
+TEST_CASE("keys of a database of version 5 are counted when the sweep comes round", "[sqlite]") {
+  const Place place;
+  StoreOptions options = place.options();
+  options.max_keys = 10;
+  const auto ask = [&](int key) {
+    return run_one(*open_or_throw(options), keyed(increment_of("a"), std::to_string(key))).code;
+  };
+  for (int key = 10; key < 20; ++key) REQUIRE(ask(key) == Code::kOk);
+  Foreigner(place.path()).run("UPDATE keys_state SET at_key = '15', at_name = 'a'");
+  make_older(place, 5);
+  CHECK(ask(20) == Code::kTooManyKeys);
+  Foreigner(place.path()).run("DELETE FROM keys WHERE key < '12'");
+  CHECK(ask(20) == Code::kOk);
+  CHECK(ask(21) == Code::kOk);
+  CHECK(ask(22) == Code::kTooManyKeys);
+}
+
 TEST_CASE("keys that somebody deletes make room for others", "[sqlite]") {
   const Place place;
   StoreOptions options = place.options();
@@ -866,19 +906,24 @@ TEST_CASE("keys that somebody deletes make room for others", "[sqlite]") {
   CHECK(ask("5").code == Code::kTooManyKeys);
 }
 
+// Adds so many keys, the last of which has expired.
+void add_keys(const Place& place, int count) {
+  const std::string last = std::to_string(count);
+  Foreigner foreigner(place.path());
+  foreigner.run("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < " + last +
+                ") INSERT INTO keys (key, name, operation, value, expires_at) "
+                "SELECT printf('%08d', i), 'a', 'i', 1, iif(i < " +
+                last + ", 9000000000000000, 1) FROM n");
+  foreigner.run("UPDATE keys_state SET count = " + last);
+}
+
 TEST_CASE("a key that has expired makes room for another one, wherever it is", "[sqlite]") {
   constexpr int kKeys = 100'000;
   const Place place;
   StoreOptions options = place.options();
   options.max_keys = kKeys;
   const auto store = open_or_throw(options);
-  Foreigner foreigner(place.path());
-  foreigner.run("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < " +
-                std::to_string(kKeys) +
-                ") INSERT INTO keys (key, name, operation, value, expires_at) "
-                "SELECT printf('%08d', i), 'a', 'i', 1, iif(i < " +
-                std::to_string(kKeys) + ", 9000000000000000, 1) FROM n");
-  foreigner.run("UPDATE keys_state SET count = " + std::to_string(kKeys));
+  add_keys(place, kKeys);
   int refused = 0;
   const auto ask = [&](const char* key) { return run_one(*store, keyed(increment_of("a"), key)); };
   while (refused < 30 && ask("new").code == Code::kTooManyKeys) ++refused;
@@ -963,7 +1008,7 @@ TEST_CASE("the schema is strict and the database is sound after use", "[sqlite]"
   Foreigner foreigner(place.path());
   CHECK(foreigner.ask("PRAGMA journal_mode") == "wal");
   CHECK(foreigner.ask("PRAGMA integrity_check") == "ok");
-  CHECK(foreigner.ask("PRAGMA user_version") == "5");
+  CHECK(foreigner.ask("PRAGMA user_version") == "6");
   CHECK(foreigner.ask("PRAGMA application_id") == std::to_string(0x636e7464));
   CHECK_THROWS(foreigner.run("UPDATE counters SET value = 1.5"));
   CHECK_THROWS(foreigner.run("UPDATE counters SET value = 9223372036854775807 + 1"));

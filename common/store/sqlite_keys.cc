@@ -2,6 +2,7 @@
 
 #include <sqlite3.h>
 
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -23,8 +24,7 @@ constexpr std::size_t kSweptAlways = 16;
 constexpr std::size_t kSweptWhenFull = 2'000;
 constexpr std::chrono::milliseconds kSearchTime{20};
 
-// How often, at most, all keys are looked at, and counted, while there is no room for more:
-// counting takes 100 ms for a million.
+// How often, at most, all keys are looked at while there is no room for more.
 constexpr std::chrono::seconds kSearchPause{10};
 
 // Whether an outcome has more than the columns hold.
@@ -53,9 +53,9 @@ std::vector<Outcome> read_outcomes(std::string_view text, std::size_t count) {
 SqliteKeys::SqliteKeys(SQLite::Database& database, const StoreOptions& options)
     : lifetime_(options.key_lifetime),
       max_keys_(static_cast<std::int64_t>(options.max_keys)),
-      count_all_(database, "SELECT count(*) FROM keys"),
-      read_state_(database, "SELECT count, at_key, at_name FROM keys_state"),
-      write_state_(database, "UPDATE keys_state SET count = ?1, at_key = ?2, at_name = ?3"),
+      read_state_(database, "SELECT count, at_key, at_name, passed FROM keys_state"),
+      write_state_(database,
+                   "UPDATE keys_state SET count = ?1, at_key = ?2, at_name = ?3, passed = ?4"),
       select_(database,
               "SELECT operation, value, previous, expires_at, members FROM keys "
               "WHERE key = ?1 AND name = ?2"),
@@ -72,6 +72,7 @@ void SqliteKeys::begin(std::size_t count, std::int64_t now_ms) {
   read_state_.executeStep();
   count_ = read_state_.getColumn(0).getInt64();
   at_ = {read_state_.getColumn(1).getString(), read_state_.getColumn(2).getString()};
+  passed_ = read_state_.getColumn(3).getInt64();
   read_state_.reset();
   if (is_full(count)) {
     search(count);
@@ -89,7 +90,6 @@ bool SqliteKeys::is_full(std::size_t count) const {
 // batch and the following ones, whoever has them. Then, for a while, only at some in each batch.
 void SqliteKeys::search(std::size_t count) {
   if (steady_clock::now() >= next_search_) {
-    recount();
     searches_ = true;
     wrapped_ = false;
     from_ = last_ = at_;
@@ -104,31 +104,27 @@ void SqliteKeys::search(std::size_t count) {
   last_ = at_;
 }
 
-// Somebody may have deleted keys by other means.
-void SqliteKeys::recount() {
-  count_all_.executeStep();
-  count_ = count_all_.getColumn(0).getInt64();
-  count_all_.reset();
-}
-
 // Looks at so many rows, and erases those that have expired. Whether it came to the end of the
-// table, and starts over.
+// table, where all keys have been counted, and starts over.
 bool SqliteKeys::sweep(std::size_t rows) {
   std::vector<Position> expired;
   std::size_t seen = 0;
   next_.bindNoCopy(1, at_.first);
   next_.bindNoCopy(2, at_.second);
   next_.bind(3, static_cast<std::int64_t>(rows));
-  Position last;
+  Position last = at_;
   for (; next_.executeStep(); ++seen) {
     last = {next_.getColumn(0).getString(), next_.getColumn(1).getString()};
     if (next_.getColumn(2).getInt64() <= now_ms_) expired.push_back(last);
   }
   next_.reset();
-  const bool is_end = seen < rows;
-  at_ = is_end ? Position() : std::move(last);
+  at_ = std::move(last);
+  passed_ += static_cast<std::int64_t>(seen);
   for (const auto& [key, name] : expired) erase(key, name);
-  return is_end;
+  if (seen == rows) return false;
+  at_ = Position();
+  count_ = std::exchange(passed_, 0);
+  return true;
 }
 
 void SqliteKeys::erase(const std::string& key, const std::string& name) {
@@ -137,6 +133,12 @@ void SqliteKeys::erase(const std::string& key, const std::string& name) {
   erase_.exec();
   erase_.reset();
   --count_;
+  if (is_passed(key, name)) --passed_;
+}
+
+// Whether the sweep has passed the place of that row, so that it is counted there.
+bool SqliteKeys::is_passed(const std::string& key, const std::string& name) const {
+  return std::tie(key, name) <= std::tie(at_.first, at_.second);
 }
 
 // What the row that was found says of the operation.
@@ -193,19 +195,21 @@ void SqliteKeys::keep(const Operation& operation, const Outcome& outcome) {
   insert_.exec();
   insert_.reset();
   ++count_;
+  if (is_passed(operation.key, operation.name)) ++passed_;
 }
 
 void SqliteKeys::finish() {
   write_state_.bind(1, count_);
   write_state_.bindNoCopy(2, at_.first);
   write_state_.bindNoCopy(3, at_.second);
+  write_state_.bind(4, passed_);
   write_state_.exec();
   write_state_.reset();
 }
 
 void SqliteKeys::reset() noexcept {
   for (SQLite::Statement* statement :
-       {&count_all_, &read_state_, &write_state_, &select_, &insert_, &next_, &erase_}) {
+       {&read_state_, &write_state_, &select_, &insert_, &next_, &erase_}) {
     statement->tryReset();
   }
 }

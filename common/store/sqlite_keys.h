@@ -4,7 +4,8 @@
 // Rows are stored in key order, so that time-ordered keys, which the command line makes, are all
 // added at one end of the table. Expired keys are looked for in small portions, one per batch, by
 // going round the table: an index by expiry would cost every operation another page. So where the
-// table is full and few keys have expired, finding them takes several batches.
+// table is full and few keys have expired, finding them takes several batches. Each time round also
+// counts all keys, since somebody may have deleted some by other means.
 //
 // REQUIRES, for all: the turn is held and a transaction that writes is open. Throws
 // SQLite::Exception.
@@ -45,14 +46,14 @@ class SqliteKeys {
 
   bool is_full(std::size_t count) const;
   void search(std::size_t count);
-  void recount();
   bool sweep(std::size_t rows);
   void erase(const std::string& key, const std::string& name);
+  bool is_passed(const std::string& key, const std::string& name) const;
   Outcome read_row(const Operation& operation);
 
   const std::chrono::milliseconds lifetime_;
   const std::int64_t max_keys_;
-  SQLite::Statement count_all_, read_state_, write_state_, select_, insert_, next_, erase_;
+  SQLite::Statement read_state_, write_state_, select_, insert_, next_, erase_;
 
   // Of the search for room. It goes round the table once; other stores may do parts of the way.
   Time next_search_;
@@ -63,8 +64,9 @@ class SqliteKeys {
 
   // Of the batch.
   std::int64_t now_ms_ = 0;
-  std::int64_t count_ = 0;  // keys in the table
-  Position at_;             // where the sweep continues
+  std::int64_t count_ = 0;   // keys in the table
+  Position at_;              // where the sweep continues
+  std::int64_t passed_ = 0;  // keys up to there
 };
 
 }  // namespace counterd

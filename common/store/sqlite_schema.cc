@@ -36,6 +36,10 @@ constexpr std::array<const char*, kSchemaVersion> kMigrations = {
     "CREATE INDEX counters_by_end ON counters (expires_at) WHERE expires_at IS NOT NULL",
 
     "ALTER TABLE counters ADD COLUMN window TEXT",
+
+    // How many keys the sweep has passed: none yet, so it begins anew.
+    "ALTER TABLE keys_state ADD COLUMN passed INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE keys_state SET at_key = '', at_name = ''",
 };
 
 // `from_version`: 0 for a blank database.

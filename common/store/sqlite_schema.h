@@ -9,7 +9,7 @@
 
 namespace counterd {
 
-inline constexpr int kSchemaVersion = 5;
+inline constexpr int kSchemaVersion = 6;
 
 // Gives a blank database, and one of an older version, the tables of kSchemaVersion, in one
 // transaction, and a write-ahead log. kConfig: it belongs to another application or is newer than
