@@ -679,6 +679,24 @@ TEST_CASE("a database that is missing or empty, whose log is not, is not begun a
   CHECK(value_of(*place.open(), "a") == 1);
 }
 
+TEST_CASE("a log that somebody cuts short takes no more changes", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  for (int i = 1; i <= 100; ++i) run_one(*store, increment_of("a"));
+  const bool all_moved = GENERATE(false, true);
+  if (all_moved) Foreigner(place.path()).ask("PRAGMA wal_checkpoint");
+  fs::resize_file(place.wal_path(), all_moved ? 0 : GENERATE(0, 10'000));
+  CHECK(run_one(*store, increment_of("a")).code == Code::kUnavailable);
+  const Outcome next = run_one(*store, increment_of("a"));
+  if (all_moved) {
+    CHECK(next.value == 101);
+    CHECK(Foreigner(place.path()).ask("PRAGMA integrity_check") == "ok");
+  } else {
+    CHECK(next.code == Code::kUnavailable);
+    CHECK(contains(next.detail, "may have lost a part"));
+  }
+}
+
 TEST_CASE("a hard link made under an open store stops it", "[sqlite]") {
   const Place place;
   const auto store = place.open();

@@ -380,10 +380,22 @@ Result<void> SqliteDatabase::begin(SQLite::Statement& statement) {
 
 Result<void> SqliteDatabase::begin_to_write() {
   Result<void> begun = begin(*connection_->write_begin);
+  if (begun) begun = check_wal_length();
   if (!begun || make_room_in_index(handle(), kFramesOfBatch)) return begun;
   const int error = errno;
   if (error == ENOSPC || error == EDQUOT) return full();
   return cannot("make room in the index of the log of", error);
+}
+
+// What is written behind a gap of the log would be lost with it, and a checkpoint would move the
+// gap into the database. REQUIRES: nobody else may write to the log
+Result<void> SqliteDatabase::check_wal_length() {
+  const auto page_bytes = static_cast<std::uint32_t>(connection_->page_bytes);
+  if (!file_.is_wal_shorter_than(bytes_up_to(end_of_wal(handle()), page_bytes))) return {};
+  distrust_wal();
+  return Error{Code::kUnavailable, "the log " + file_.wal_path() +
+                                       " is shorter than what was written to it; what is left of "
+                                       "it is checked next"};
 }
 
 Result<void> SqliteDatabase::begin_to_read() {

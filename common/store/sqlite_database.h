@@ -66,7 +66,8 @@ class SqliteDatabase {
   // the turn.
   void set_deadline(Deadline deadline) { deadline_ = deadline; }
 
-  // Begin a transaction. Errors: as check_version(). REQUIRES, to write: the turn is held
+  // Begin a transaction. Errors: as check_version(); to write, kUnavailable also: the log was cut
+  // short, so that must_recover() is true. REQUIRES, to write: the turn is held
   Result<void> begin_to_write();
   Result<void> begin_to_read();
   // Ends a transaction that has only read. Throws SQLite::Exception.
@@ -120,6 +121,7 @@ class SqliteDatabase {
   Result<void> check_wal();
   Result<void> write_wal_again();
   Result<void> begin(SQLite::Statement& statement);
+  Result<void> check_wal_length();
   void set_wal_of_deleted_aside();
   void empty_wal(Deadline deadline);
   void seal();

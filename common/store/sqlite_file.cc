@@ -215,6 +215,13 @@ UniqueFd SqliteFile::open_wal(int access) const {
   return UniqueFd(open(wal_path().c_str(), access | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
 }
 
+// Not fstat(): see look_at().
+bool SqliteFile::is_wal_shorter_than(std::uint64_t bytes) const {
+  struct statx found {};
+  return log_ && statx(log_.get(), "", AT_EMPTY_PATH, STATX_SIZE, &found) == 0 &&
+         found.stx_size < bytes;
+}
+
 Result<void> SqliteFile::check_database() const {
   const std::optional<FoundFile> now = look_at(path_);
   if (!now) {

@@ -51,6 +51,8 @@ class SqliteFile {
   Result<void> check_access() const;
   // The log, for `access` of open(2); none: errno says why.
   UniqueFd open_wal(int access) const;
+  // Whether the log that is in use has fewer bytes than that, as far as it can be known.
+  bool is_wal_shorter_than(std::uint64_t bytes) const;
 
   // kUnavailable, and the message says which file: it is no longer the same, or has gained a hard
   // link.

@@ -83,8 +83,7 @@ bool cut_off_commit(sqlite3* connection, int wal, const WalEnd& end, std::uint32
   if (write.code() != SQLITE_OK) return false;
   const WalEnd now = end_of_wal(connection);
   if (now != end && now.frames != 0) return false;
-  const std::size_t bytes =
-      now.frames == 0 ? 0 : kWalHeader + now.frames * (kFrameHeader + page_bytes);
+  const std::uint64_t bytes = bytes_up_to(now, page_bytes);
   sqlite3_file* const database = database_file(connection);
   const std::uint32_t begun = begin_sync(database);
   if (ftruncate(wal, static_cast<off_t>(bytes)) != 0 || fsync(wal) != 0) return false;

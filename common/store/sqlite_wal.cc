@@ -92,6 +92,10 @@ std::uint32_t WalChecksum::read(std::string_view bytes, std::size_t at) const {
   return highest_first_ ? be32toh(word) : le32toh(word);
 }
 
+std::uint64_t bytes_up_to(const WalEnd& end, std::uint32_t page_bytes) {
+  return end.frames == 0 ? 0 : kWalHeader + end.frames * (kFrameHeader + page_bytes);
+}
+
 WalReading read_wal(int file, const WalIndex& index,
                     const std::function<bool(std::string_view bytes, off_t at)>& take) {
   if (index.end.frames == 0) return {State::kWhole};

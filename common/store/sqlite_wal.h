@@ -55,6 +55,9 @@ struct WalEnd {
   bool operator==(const WalEnd&) const = default;
 };
 
+// How many bytes its file has up to there.
+std::uint64_t bytes_up_to(const WalEnd& end, std::uint32_t page_bytes);
+
 // What the shared memory says that the log holds.
 struct WalIndex {
   WalEnd end;
