@@ -588,6 +588,35 @@ assert_config_error() {
   assert_equal "$(curl -s "$url/v1/status" | grep -c sesame)" 0
 }
 
+# It takes the data of its last snapshot.
+restart_redis() {
+  kill -KILL "$redis_pid"
+  start_redis --appendonly no
+}
+
+@test "the log says that a Redis has lost what it had acknowledged, and only then" {
+  start_redis --appendonly no
+  start_daemon --workers 1 --store "redis+unix://$redis_socket"
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  redis-cli -s "$redis_socket" save
+  restart_redis
+  assert_equal "$("$counterctl" --server "$url" increment)" 2
+  assert_fails grep -q 'no longer knows' "$daemon_log"
+  assert_equal "$("$counterctl" --server "$url" increment)" 3
+  restart_redis
+  assert_equal "$("$counterctl" --server "$url" increment)" 2
+  assert_equal "$(grep -c 'no longer knows all that it has acknowledged' "$daemon_log")" 1
+}
+
+@test "the log says that a Redis was emptied" {
+  start_redis
+  start_daemon --workers 1 --store "redis+unix://$redis_socket"
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  redis-cli -s "$redis_socket" flushall
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  assert_equal "$(grep -c 'no longer knows all that it has acknowledged' "$daemon_log")" 1
+}
+
 @test "all workers have the time zone that the daemon was started with" {
   launcher=(env TZ=:Asia/Tokyo)
   start_daemon --workers 2

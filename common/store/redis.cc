@@ -21,6 +21,7 @@
 
 #include "common/counter_name.h"
 #include "common/limits.h"
+#include "common/log.h"
 #include "common/number.h"
 #include "common/quote.h"
 #include "common/store/engines.h"
@@ -52,6 +53,12 @@ constexpr std::chrono::minutes kMaxClockDifference{1};
 // has done so twice as long: where packets vanish, another connection is needed soon; a server that
 // takes up to half of the time for an answer is heard.
 constexpr int kAttempts = 4;
+
+// The first line of an answer if the server has lost batches that it had answered.
+constexpr std::string_view kLost = "lost\n";
+
+// The log says at most this often that it has.
+constexpr std::chrono::minutes kLossPause{1};
 
 constexpr std::string_view kNonsense = "an answer that cannot be understood";
 
@@ -88,6 +95,7 @@ class RedisStore : public Store {
     return std::max(options_.timeout / kAttempts, milliseconds(1));
   }
   RedisArguments script_arguments(const RedisBatch& batch, bool changes) const;
+  void log_loss();
   std::string session_key() const { return options_.redis_prefix + "s:" + session_; }
   void forget_session();
 
@@ -97,7 +105,9 @@ class RedisStore : public Store {
   const StoreOptions options_;
   std::string session_;
   Deadline session_is_known_until_;
-  std::uint64_t sequence_ = 0;  // of the latest batch with changes
+  std::uint64_t sequence_ = 0;      // of the latest batch with changes
+  std::uint64_t acknowledged_ = 0;  // of the latest one whose outcomes have come
+  Time next_loss_;                  // see kLossPause
 };
 
 // What has waited until its deadline behind others is not sent any more.
@@ -183,6 +193,7 @@ Result<RedisReply> RedisStore::run_until_known(RedisArguments& arguments, Deadli
     const bool is_forgotten = reply && is_error(*reply, "FORGOTTEN");
     const bool is_partial = reply && is_error(*reply, "PARTIAL");
     if (is_forgotten || is_partial) session_is_known_until_ = {};
+    if (is_forgotten && acknowledged_ > 0) log_loss();
     if (is_partial || error.code == Code::kUnknown) may_be_applied = true;
     if (may_be_applied) error.code = Code::kUnknown;
     const bool asks_again = may_be_applied ? !is_forgotten && !is_partial : is_forgotten;
@@ -205,7 +216,8 @@ RedisArguments RedisStore::script_arguments(const RedisBatch& batch, bool change
       std::to_string(now_ms),
       std::to_string(options_.max_keys),
       batch.list_windows(now_ms - kApart, now_ms + options_.timeout.count() + kApart),
-      "0"};
+      "0",
+      std::to_string(acknowledged_)};
   batch.append_arguments(options_.key_lifetime, arguments);
   return arguments;
 }
@@ -225,9 +237,27 @@ void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
     if (refused && changes) apply_reports(*this, batch, deadline);
     return;
   }
-  if (!request.read_outcomes(text_of(**reply))) {
+  std::string_view answer = text_of(**reply);
+  if (answer.starts_with(kLost)) {
+    log_loss();
+    answer.remove_prefix(kLost.size());
+  }
+  if (changes) acknowledged_ = sequence_;
+  if (!request.read_outcomes(answer)) {
     fail_batch(batch, {Code::kUnknown, connection_.unavailable(kNonsense).message});
   }
+}
+
+// Nothing else would tell: a server that comes back with older data, or a replica in its place,
+// answers as ever. What is asked from now on counts on from what it has.
+void RedisStore::log_loss() {
+  const Time now = steady_clock::now();
+  if (now < next_loss_) return;
+  next_loss_ = now + kLossPause;
+  log_line("Redis at " + connection_.place() +
+           " no longer knows all that it has acknowledged: if it was restarted, restored, emptied or "
+           "replaced by a replica, counters may be as they were before (keys that it evicts, its "
+           "clock set forward and a worker that was suspended for an hour look the same)");
 }
 
 Result<ListPage> RedisStore::list(const ListQuery& query, Deadline deadline) {

@@ -13,7 +13,9 @@ local now = ARGV[4]
 local max_keys = tonumber(ARGV[5])
 local windows = ARGV[6]
 local least_left = tonumber(ARGV[7])  -- of the session's lifetime: with less, it is too late
-local FIRST_OPERATION = 8
+local acknowledged = tonumber(ARGV[8])  -- the latest number whose outcomes have arrived there
+local FIRST_OPERATION = 9
+local lost = ''  -- what the answer begins with if what had that number is no longer known here
 if sequence > 0 then
   local latest = redis.call('GET', session)
   local number, outcomes = (latest or '0\n'):match('^(%d+)\n(.*)$')
@@ -24,6 +26,7 @@ if sequence > 0 then
     return redis.error_reply('FORGOTTEN whether this batch was applied: ' ..
       'the data was emptied, or the clock set forward')
   end
+  if number < acknowledged then lost = 'lost\n' end
 end
 
 -- A stored value in its canonical form (people may have written 007); nothing: it is not one.
@@ -380,7 +383,7 @@ while at <= #steps do
   outcomes[#outcomes + 1] = code .. ' ' .. rest .. '\n'
   at = at + 1 + (step.size or 0)
 end
-local answer = table.concat(outcomes)
+local answer = lost .. table.concat(outcomes)
 if corrupt then return redis.error_reply('CORRUPT times of ' .. corrupt) end
 
 -- These give `run` what is to be written, one command after another.
