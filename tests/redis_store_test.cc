@@ -733,6 +733,17 @@ TEST_CASE("where CONFIG is denied the durability is unverified and not enough", 
   CHECK(probe_error(*open_or_throw(options)).code == Code::kConfig);
 }
 
+TEST_CASE("a server that denies CONFIG in words of its own is used, its durability unverified",
+          "[redis]") {
+  const RedisServer server(
+      {"--rename-command", "CONFIG", "", "--rename-command", "ECHO", "CONFIG"});
+  REQUIRE(server.command({"CONFIG", "GET", "appendonly"}).starts_with("ERR wrong number"));
+  const auto store = open_or_throw(options_for(server.url()));
+  REQUIRE(store->probe(patiently()));
+  CHECK(contains(store->status().durability, "unverified"));
+  CHECK(run_one(*store, increment_of("a")).value == 1);
+}
+
 TEST_CASE("a store that loses its connection looks at the durability again", "[redis]") {
   const RedisServer server({"--appendonly", "yes", "--appendfsync", "always"});
   StoreOptions options = options_for(server.url());
