@@ -11,6 +11,7 @@
 #include <limits>
 #include <thread>
 
+#include "common/store/redis_scripts.h"
 #include "common/unique_fd.h"
 #include "tests/catch.h"
 #include "tests/redis_proxy.h"
@@ -597,6 +598,17 @@ TEST_CASE("a batch of which a write fails after others is unknown", "[redis]") {
   CHECK(outcome.code == Code::kUnknown);
   CHECK(contains(outcome.detail, "PARTIAL"));
   CHECK(value_of(*store, "a") == 1);
+}
+
+TEST_CASE("a server that is too old refuses a batch before any of it", "[redis]") {
+  const RedisServer server;
+  server.command({"SET", "p:s:session", "0\n", "PX", "60000"});
+  const std::string old = "local redis = {call = redis.call, error_reply = redis.error_reply}\n";
+  const std::string reply =
+      server.command({"EVAL", old + std::string(kApplyScript), "0", "p:", "session", "1", "1", "10",
+                      "", "0", "0", "i", "a", "1", "1"});
+  CHECK(contains(reply, "Redis 6.0 or later"));
+  CHECK(server.command({"EXISTS", "p:c:a"}) == "0");
 }
 
 TEST_CASE("a batch whose session the server has forgotten is unknown, and not applied again",

@@ -16,6 +16,10 @@ local least_left = tonumber(ARGV[7])  -- of the session's lifetime: with less, i
 local acknowledged = tonumber(ARGV[8])  -- the latest number whose outcomes have arrived there
 local FIRST_OPERATION = 9
 local lost = ''  -- what the answer begins with if what had that number is no longer known here
+
+-- What lacks this is older than 6.0: it would write all but the session, whose end it cannot keep.
+if not redis.setresp then return redis.error_reply('ERR Redis 6.0 or later is needed') end
+
 if sequence > 0 then
   local latest = redis.call('GET', session)
   local number, outcomes = (latest or '0\n'):match('^(%d+)\n(.*)$')
