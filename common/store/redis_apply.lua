@@ -62,8 +62,8 @@ local has_ends = false  -- whether any of the counters has one
 local at = FIRST_OPERATION
 while at <= #ARGV do
   local kind, name, operand = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local step = { kind = kind:lower(), name = name, operand = operand, conditions = '' }
-  step.at = #steps + 1
+  local step = { kind = kind:lower(), name = name, operand = operand, conditions = '',
+                 at = #steps + 1 }
   if step.kind == 'b' or step.kind == 'q' then
     step.conditions, at = ' ' .. ARGV[at + 3], at + 1
     local initial, min, max, mode, rest = step.conditions:match('^ (%S+) (%S+) (%S+) (%S)(.*)$')
@@ -89,10 +89,12 @@ while at <= #ARGV do
   end
   steps[#steps + 1] = step
   if not step.size and not rows[name] then
-    local fields = redis.call('HMGET', prefix .. 'c:' .. name, 'v', 'c', 'u', 'e', 'w')
+    local key = prefix .. 'c:' .. name
+    local fields = redis.call('HMGET', key, 'v', 'c', 'u', 'e', 'w')
     local value = fields[1] and counter_value(fields[1])
     if fields[1] and not value then return redis.error_reply('CORRUPT value of ' .. name) end
-    rows[name] = { stored = value and true, value = value, created = fields[2] or now,
+    rows[name] = { key = key, stored = value and true, changed = false, value = value,
+                   created = fields[2] or now, stored_created = fields[2],
                    updated = fields[3] or now, ends = fields[4], stored_ends = fields[4],
                    window = fields[5], stored_window = fields[5] }
     has_ends = has_ends or fields[4]
@@ -214,6 +216,7 @@ end
 local function add_within(value, step)
   local done, sum = add_all(value, step.operand, 1)
   if done == 0 then sum = nil end  -- beyond 64 bits, on the side of the operand
+  if sum and not step.min and not step.max then return sum end
   local up = tonumber(step.operand) > 0
   if step.clamp then
     if up and step.max then
@@ -410,9 +413,13 @@ end
 local function each_write(run)
   for name, row in pairs(rows) do
     if row.changed then
-      local key = prefix .. 'c:' .. name
+      local key = row.key
       if row.value then
-        run('HSET', key, 'v', row.value, 'c', row.created, 'u', row.updated)
+        if row.created == row.stored_created then
+          run('HSET', key, 'v', row.value, 'u', row.updated)
+        else
+          run('HSET', key, 'v', row.value, 'c', row.created, 'u', row.updated)
+        end
         if not row.stored then run('ZADD', prefix .. 'names', 0, name) end
         if row.ends ~= row.stored_ends or row.window ~= row.stored_window then
           write_end(run, key, name, row)
