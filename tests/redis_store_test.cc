@@ -611,6 +611,25 @@ TEST_CASE("a server that is too old refuses a batch before any of it", "[redis]"
   CHECK(server.command({"EXISTS", "p:c:a"}) == "0");
 }
 
+TEST_CASE("where lists cannot be written, and nobody can ask before, no count is changed",
+          "[redis]") {
+  const RedisServer server;
+  server.command({"SET", "p:s:session", "0\n", "PX", "60000"});
+  const std::string redis_6 =
+      "local real = redis\n"
+      "local redis = {error_reply = real.error_reply, setresp = real.setresp, call = "
+      "function(...)\n"
+      "  if (...) == 'ZADD' then error('NOPERM') end\n"
+      "  return real.call(...)\n"
+      "end}\n";
+  const std::string reply =
+      server.command({"EVAL", redis_6 + std::string(kApplyScript), "0", "p:", "session", "1", "1",
+                      "10", "", "0", "0", "i", "a", "1", "1"});
+  CHECK(contains(reply, "NOPERM"));
+  CHECK_FALSE(contains(reply, "PARTIAL"));
+  CHECK(server.command({"EXISTS", "p:c:a"}) == "0");
+}
+
 TEST_CASE("a batch whose session the server has forgotten is unknown, and not applied again",
           "[redis]") {
   const RedisServer server;

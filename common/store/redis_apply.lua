@@ -393,54 +393,62 @@ end
 local answer = lost .. table.concat(outcomes)
 if corrupt then return redis.error_reply('CORRUPT times of ' .. corrupt) end
 
--- These give `run` what is to be written, one command after another.
-local function write_end(run, key, name, row)
-  if row.window then
-    run('HSET', key, 'w', row.window)
-  elseif row.stored_window then
-    run('HDEL', key, 'w')
-  end
-  if row.ends then
-    run('HSET', key, 'e', row.ends)
-    run('PEXPIREAT', key, row.ends)  -- last: it may end now
-    run('ZADD', end_index, row.ends, name)
-  else
-    run('HDEL', key, 'e')
-    run('PERSIST', key)
-    run('ZREM', end_index, name)
-  end
-end
-local function each_write(run)
+-- These give `run` what is to be written, one command after another: the lists of counters and keys
+-- first, so that a user who may not write those has changed no count, where that cannot be asked
+-- before (Redis 6).
+local function write_lists(run)
+  local names = prefix .. 'names'
   for name, row in pairs(rows) do
-    if row.changed then
-      local key = row.key
-      if row.value then
-        if row.created == row.stored_created then
-          run('HSET', key, 'v', row.value, 'u', row.updated)
-        else
-          run('HSET', key, 'v', row.value, 'c', row.created, 'u', row.updated)
-        end
-        if not row.stored then run('ZADD', prefix .. 'names', 0, name) end
-        if row.ends ~= row.stored_ends or row.window ~= row.stored_window then
-          write_end(run, key, name, row)
-        end
-      elseif row.stored then
-        run('DEL', key)
-        run('ZREM', prefix .. 'names', name)
-        if row.stored_ends then run('ZREM', end_index, name) end
-      end
-    end
+    local ends = row.value and row.ends
+    if row.value and not row.stored then run('ZADD', names, 0, name) end
+    if row.stored and not row.value then run('ZREM', names, name) end
+    if ends and ends ~= row.stored_ends then run('ZADD', end_index, ends, name) end
+    if row.stored_ends and not ends then run('ZREM', end_index, name) end
+  end
+  for _, name in ipairs(ended) do
+    local row = rows[name] or { value = is_there[name] }
+    if not row.value then run('ZREM', names, name) end
+    if not row.ends then run('ZREM', end_index, name) end
   end
   -- Before adding those that are kept, some of which may have ended before.
   if #ended_keys > 0 then run('ZREM', key_index, unpack(ended_keys)) end
   for _, step in ipairs(new_keys) do
-    run('SET', step.key, kept[step.key], 'PX', step.lifetime)
     run('ZADD', key_index, clock + tonumber(step.lifetime), step.key)
   end
-  for _, name in ipairs(ended) do
-    local row = rows[name] or { value = is_there[name] }
-    if not row.value then run('ZREM', prefix .. 'names', name) end
-    if not row.ends then run('ZREM', end_index, name) end
+end
+local function write_end(run, row)
+  if row.window then
+    run('HSET', row.key, 'w', row.window)
+  elseif row.stored_window then
+    run('HDEL', row.key, 'w')
+  end
+  if row.ends then
+    run('HSET', row.key, 'e', row.ends)
+    run('PEXPIREAT', row.key, row.ends)  -- last: it may end now
+  else
+    run('HDEL', row.key, 'e')
+    run('PERSIST', row.key)
+  end
+end
+local function write_counter(run, row)
+  if not row.value then
+    if row.stored then run('DEL', row.key) end
+    return
+  end
+  if row.created == row.stored_created then
+    run('HSET', row.key, 'v', row.value, 'u', row.updated)
+  else
+    run('HSET', row.key, 'v', row.value, 'c', row.created, 'u', row.updated)
+  end
+  if row.ends ~= row.stored_ends or row.window ~= row.stored_window then write_end(run, row) end
+end
+local function each_write(run)
+  write_lists(run)
+  for _, row in pairs(rows) do
+    if row.changed then write_counter(run, row) end
+  end
+  for _, step in ipairs(new_keys) do
+    run('SET', step.key, kept[step.key], 'PX', step.lifetime)
   end
   -- Its end stays: how long it has still to live tells how old a copy is.
   if sequence > 0 then run('SET', session, ARGV[3] .. '\n' .. answer, 'KEEPTTL') end
