@@ -127,6 +127,20 @@ bool is_sound(const Place& place) {
   return database.execAndGet("PRAGMA integrity_check").getString() == "ok";
 }
 
+// The database is what its disk has; the log is as it is.
+std::optional<std::int64_t> value_after_power_failure(const Place& place, const ForgetfulDisk& disk,
+                                                      const std::string& name) {
+  disk.forget();
+  const TemporaryDirectory crashed;
+  for (const std::string end : {"", "-wal"}) {
+    if (!std::filesystem::exists(place.path() + end)) continue;
+    std::filesystem::copy_file(place.path() + end, crashed / ("counters.db" + end));
+  }
+  StoreOptions options;
+  options.url = "sqlite:" + (crashed / "counters.db");
+  return value_of(*open_or_throw(options), name);
+}
+
 // A batch that is not asked for its outcomes yet.
 void apply_unsynced(Store& store, std::span<Step> batch) {
   REQUIRE(store.take_turn(patiently()));
@@ -175,8 +189,8 @@ TEST_CASE(
   CHECK(syncs_of([&] { run_one(*normal, increment_of("a")); }) == 0);
   SQLite::Database(place.path(), SQLite::OPEN_READWRITE)
       .execAndGet("PRAGMA wal_checkpoint(RESTART)");
-  // The log restarts: its first bytes, and the folder, once for each connection.
-  CHECK(syncs_of([&] { run_one(*normal, increment_of("a")); }) == 2);
+  // The log restarts: the database, its first bytes, and the folder, once for each connection.
+  CHECK(syncs_of([&] { run_one(*normal, increment_of("a")); }) == 3);
 }
 
 TEST_CASE("what another store has changed is on the disk before it is told", "[sqlite]") {
@@ -953,11 +967,11 @@ TEST_CASE("commits that are left unsynced are on the disk after a sync of the lo
   leave_commits_unsynced(database.getHandle(), false);
   CHECK(syncs_of(insert) == 1);
 
-  // A log that restarts is synced once, at its beginning.
+  // A log that restarts is synced once, at its beginning, and the database before that.
   CHECK(sqlite3_wal_checkpoint_v2(database.getHandle(), nullptr, SQLITE_CHECKPOINT_RESTART, nullptr,
                                   nullptr) == SQLITE_OK);
   leave_commits_unsynced(database.getHandle(), true);
-  CHECK(syncs_of(insert) == 1);
+  CHECK(syncs_of(insert) == 2);
   CHECK(syncs_of(insert) == 0);
 }
 
@@ -1034,6 +1048,32 @@ TEST_CASE("a log that has lost what was acknowledged stays as it is when all sto
   other.reset();
   CHECK(std::filesystem::exists(place.wal_path()));
   CHECK(place.wal_size() >= size);
+}
+
+TEST_CASE("what others have moved without a sync is on the disk before the log restarts",
+          "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  run(*store, large_batch());
+  ForgetfulDisk disk(place.path());
+  forgetful_disk = &disk;
+  SQLite::Database careless(place.path(), SQLite::OPEN_READWRITE);
+  careless.exec("PRAGMA synchronous = OFF");
+  careless.execAndGet("PRAGMA wal_checkpoint(PASSIVE)");
+  const std::uint64_t salts = end_of_wal(careless.getHandle()).salts;
+  SECTION("the sync works") {
+    CHECK(run_one(*store, increment_of("a")).value == 2);
+    REQUIRE(end_of_wal(careless.getHandle()).salts != salts);
+  }
+  SECTION("the sync fails") {
+    failing_syncs = 1;
+    CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
+    CHECK(failing_syncs == 0);
+    CHECK(run_one(*store, increment_of("a")).value == 2);
+  }
+  forgetful_disk = nullptr;
+  CHECK(value_after_power_failure(place, disk, "a") == 2);
+  CHECK(value_after_power_failure(place, disk, "counter-899") == 1);
 }
 
 }  // namespace

@@ -78,7 +78,7 @@ struct MovedFrames {
   std::uint32_t tried = 0;
 };
 MovedFrames moved_frames(sqlite3* connection);
-// REQUIRES: a checkpoint of this process is under way
+// REQUIRES: this process alone may make checkpoints
 void set_moved_frames(sqlite3_file* database, std::uint32_t frames);
 // Corrects it where somebody has died who restarted the log: SQLite first says that the log is
 // empty, and only then that nothing of it has been moved; in between, what is added would not be

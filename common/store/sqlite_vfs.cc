@@ -164,12 +164,24 @@ int lock_checkpoints(Database& database, int flags) {
   return lock_again(database, database.checkpoint_locks, kCheckpointLock, flags);
 }
 
-// For a commit that restarts the log. Where it is refused, SQLite adds to the log.
+// All of the log has been moved, perhaps by others that do not sync. Where it cannot be synced,
+// nothing counts as moved.
+int sync_before_restart(Database& database) {
+  const int code = sync_database_file(&database, SQLITE_SYNC_NORMAL);
+  if (code != SQLITE_OK) set_moved_frames(&database, 0);
+  return code;
+}
+
+// For a commit or a checkpoint that restarts the log. A commit that finds it busy adds to the log.
 int lock_to_restart(Database& database, int flags) {
   if (flags == kTake) {
     if (const int code = lock_checkpoints(database, kTake); code != SQLITE_OK) return code;
   }
-  const int code = lock(database, kOtherReaderLocks, flags);
+  int code = lock(database, kOtherReaderLocks, flags);
+  if (flags == kTake && code == SQLITE_OK) {
+    code = sync_before_restart(database);
+    if (code != SQLITE_OK) lock(database, kOtherReaderLocks, kRelease);
+  }
   if (flags == kRelease || code != SQLITE_OK) lock_checkpoints(database, kRelease);
   return code;
 }

@@ -1,9 +1,12 @@
-// A VFS for SQLite (sqlite.org/vfs.html): the system's own, except for four things.
+// A VFS for SQLite (sqlite.org/vfs.html): the system's own, except for five things.
 //
 // What a checkpoint has moved is synced before anybody reads it from the database. SQLite itself
 // does so only if all of the log was moved. After a checkpoint of a part, others could read pages
 // from the database that are not on the disk yet, and are lost if the disk fails to write them. If
 // the sync fails, everybody goes on reading these pages from the log.
+//
+// The database is synced once more before the log restarts, because the one that moved the last of
+// it may be another program that does not sync (PRAGMA synchronous = OFF).
 //
 // What a transaction adds to the log goes to the file in one system call. SQLite itself writes each
 // of its pages in two. Writes are gathered until SQLite syncs the log, and at the latest until it
