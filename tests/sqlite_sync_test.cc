@@ -1076,5 +1076,36 @@ TEST_CASE("what others have moved without a sync is on the disk before the log r
   CHECK(value_after_power_failure(place, disk, "counter-899") == 1);
 }
 
+TEST_CASE("what others have left without a sync is on the disk before it is told", "[sqlite]") {
+  const Place place;
+  ForgetfulDisk disk(place.path());
+  forgetful_disk = &disk;
+  {
+    SQLite::Database careless(place.path(), SQLite::OPEN_READWRITE);
+    careless.exec("PRAGMA synchronous = OFF");
+    careless.exec("UPDATE counters SET value = 3");
+  }
+  CHECK(value_of(*place.open(), "a") == 3);
+  forgetful_disk = nullptr;
+  CHECK(value_after_power_failure(place, disk, "a") == 3);
+}
+
+TEST_CASE("a store sees what others have done, even if one has died who was writing the index",
+          "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  const auto other = place.open();
+  REQUIRE(value_of(*store, "a") == 1);
+  run_one(*other, increment_of("a"));
+  {
+    SQLite::Database dying(place.path(), SQLite::OPEN_READWRITE);
+    dying.execAndGet("PRAGMA wal_checkpoint(TRUNCATE)");
+    forget_index(dying.getHandle());  // as good as half written
+  }
+  CHECK(value_of(*other, "a") == 2);  // makes it anew
+  CHECK(value_of(*store, "a") == 2);
+  CHECK(run_one(*store, increment_of("a")).value == 3);
+}
+
 }  // namespace
 }  // namespace counterd

@@ -185,6 +185,11 @@ Result<void> SqliteDatabase::settle_wal() {
     if (const Result<void> recovered = move_wal_again(); !recovered) return recovered.error();
   } else {
     if (is_first) trust_wal(handle());
+    // All indexes that are made from an empty log are the same. Somebody may die while writing the
+    // index, after others have committed and have emptied the log again; then it is made anew, and
+    // SQLite, which tells by it whether others have committed, would see no difference to this one.
+    // A restart of the log gives it salts.
+    if (end_of_wal(handle()) == WalEnd{}) checkpoint(SQLITE_CHECKPOINT_TRUNCATE, deadline_);
     connection_->knows_log = sealed || connection_->wal_was_empty;
     if (sealed) connection_->synced_version = data_version();
   }
