@@ -283,8 +283,8 @@ Result<CountersStatus> ServerCounters::status(Deadline deadline) {
   if (error.code != Code::kOk) return status;
   const auto store = body.find("store");
   if (store == body.end() || !store->is_object()) return strange_answer();
-  status.store =
-      StoreStatus{text(*store, "engine"), text(*store, "location"), text(*store, "durability")};
+  status.store = StoreStatus{text(*store, "engine"), text(*store, "location"),
+                             text(*store, "durability"), text(*store, "change_failure")};
   if (status.store->engine.empty()) return strange_answer();
   return status;
 }

@@ -14,6 +14,9 @@ std::string json_of(const CountersStatus& status) {
   append_json_member(line, "engine", status.store->engine);
   append_json_member(line, "location", status.store->location);
   append_json_member(line, "durability", status.store->durability);
+  if (!status.store->change_failure.empty()) {
+    append_json_member(line, "change_failure", status.store->change_failure);
+  }
   return line + "}}";
 }
 
@@ -22,6 +25,8 @@ void print_text(const Globals& globals, const CountersStatus& status) {
   if (!status.store) return;
   print_line(globals, "store\t" + status.store->engine + " " + status.store->location);
   print_line(globals, "durability\t" + status.store->durability);
+  if (status.store->change_failure.empty()) return;
+  print_line(globals, "latest change\tfailed: " + status.store->change_failure);
 }
 
 }  // namespace

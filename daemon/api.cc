@@ -191,6 +191,9 @@ Response encode_status(const Call&, const Answer& answer, const Figures& figures
   append_json_member(body, "engine", status->engine);
   append_json_member(body, "location", status->location);
   append_json_member(body, "durability", status->durability);
+  if (!status->change_failure.empty()) {
+    append_json_member(body, "change_failure", status->change_failure);
+  }
   body += R"(},"worker":{"pid":)" + std::to_string(figures.pid) + R"(,"slot":)" +
           std::to_string(figures.slot) + R"(,"started_at":")" +
           format_timestamp(figures.started_at_ms) + R"(","connections":)" +

@@ -198,6 +198,8 @@ void Batcher::serve_query(const Query& query) {
   const Deadline deadline = steady_clock::now() + timeout_;
   Answer answer = stand_in_.cover([&] { return ask(*store_, query.list, deadline); });
   log(health_.note_read(failure_of(answer), steady_clock::now()));
+  auto* const status = std::get_if<Result<StoreStatus>>(&answer);
+  if (status != nullptr && *status) (*status)->change_failure = health_.change_failure();
   for (const Ticket& other : others) deliver(other, answer);
   deliver(query.ticket, std::move(answer));
 }

@@ -26,6 +26,7 @@ bool needs_administrator(const Step& step) {
 }  // namespace
 
 std::optional<std::string> StoreHealth::note_change(const Error* failure, Time now) {
+  change_failure_ = failure == nullptr ? "" : failure->message;
   if (failure == nullptr) return note_success(now);
   std::optional<std::string> message = note_failure(*failure, now);
   changes_failed_ = true;

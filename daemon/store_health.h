@@ -25,6 +25,9 @@ class StoreHealth {
   // How a batch went, which has steps. A failing store fails all changes in it together.
   std::optional<std::string> note_batch(std::span<const Step> batch, Time now);
 
+  // Why the latest change failed; empty: it did not.
+  const std::string& change_failure() const { return change_failure_; }
+
  private:
   std::optional<std::string> note_failure(const Error& failure, Time now);
   std::optional<std::string> note_success(Time now);
@@ -34,8 +37,9 @@ class StoreHealth {
   std::vector<std::string> failures_;  // as logged; none while the store answers
   bool changes_failed_ = false;        // and not only reading
   bool answered_ = false;              // since the latest failure
-  Time logged_, latest_;               // when one was logged, and when one was met
-  std::map<Code, Time> refusals_;      // when each was logged
+  std::string change_failure_;
+  Time logged_, latest_;           // when one was logged, and when one was met
+  std::map<Code, Time> refusals_;  // when each was logged
 };
 
 }  // namespace counterd

@@ -705,10 +705,15 @@ fill() {
   assert_stderr_has 'nothing was applied'
   assert_equal "$("$counterctl" --server "$url" report)" "$value"
   assert_equal "$(http GET /readyz)" 200
+  try "$counterctl" --server "$url" status
+  assert_status 0
+  assert_output_has $'latest change\tfailed: no room'
+  assert_equal "$("$counterctl" --server "$url" --json status | grep -c '"change_failure":"no room')" 1
   assert_equal "$(http POST /increment)" 507
   assert_equal "$(grep -c 'no room' "$daemon_log")" 1
   rm "$inside/filler"
   assert_equal "$("$counterctl" --server "$url" increment)" $((value + 1))
+  assert_fails grep -q failed <("$counterctl" --server "$url" status)
 }
 
 # Changes are refused, and nothing makes a database.

@@ -95,6 +95,18 @@ TEST_CASE("that reading works says nothing about changes that have failed") {
   CHECK(health.note_read(nullptr, later + kQuiet) == kAgain);
 }
 
+TEST_CASE("why the latest change failed is known until one does not") {
+  StoreHealth health;
+  const Time now{};
+  health.note_read(&kOther, now);
+  CHECK(health.change_failure().empty());
+  health.note_change(&kGone, now);
+  health.note_read(nullptr, now);
+  CHECK(health.change_failure() == kGone.message);
+  health.note_change(nullptr, now);
+  CHECK(health.change_failure().empty());
+}
+
 TEST_CASE("a batch with a change went as the change did") {
   StoreHealth health;
   const Time now{};

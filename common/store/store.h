@@ -123,6 +123,8 @@ struct StoreStatus {
   std::string engine;      // "sqlite" or "redis"
   std::string location;    // path or address, without secrets
   std::string durability;  // one phrase: which crash acknowledged changes survive
+  // Of a daemon's worker: why its latest change failed; empty: it did not.
+  std::string change_failure = {};
 };
 
 struct ListQuery {
