@@ -400,6 +400,7 @@ TEST_CASE("a file that is no database is refused and left as it is", "[sqlite]")
   const Error error = place.refusal();
   CHECK(error.code == Code::kConfig);
   CHECK(contains(error.message, "not a database"));
+  CHECK(contains(error.message, "put a backup in its place"));
   CHECK(contents_of(place.path()) == text);
 }
 

@@ -206,12 +206,13 @@ Error SqliteDatabase::cannot_open(const SQLite::Exception& exception) const {
                             SQLITE_CANTOPEN, SQLITE_PROTOCOL, SQLITE_READONLY},
                            exception.getErrorCode());
   const bool lacks_room = exception.getExtendedErrorCode() == SQLITE_IOERR_SHMSIZE;
+  const bool looks_damaged = is_one_of({SQLITE_CORRUPT, SQLITE_NOTADB}, exception.getErrorCode());
   const bool lacks_inodes = connection_ && exception.getErrorCode() == SQLITE_CANTOPEN;
   return {passes ? Code::kUnavailable : Code::kConfig,
           "cannot open the database " + file_.path() + ": " + exception.what() +
               (lacks_room ? " (its -shm cannot grow: is the disk full?)" : "") +
               (lacks_inodes ? " (its -wal or -shm: rights, descriptors, inodes left?)" : "") +
-              std::string(exception.getErrorCode() == SQLITE_CORRUPT ? kCheckDatabase : "")};
+              std::string(looks_damaged ? kCheckDatabase : "")};
 }
 
 // Makes the log whole on the disk, then moves it into the database, synced, and empties it. What a
