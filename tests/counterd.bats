@@ -1068,6 +1068,24 @@ ready http://$address"
   stop_daemon
 }
 
+# Makes changes while another program reads the database.
+grow_log() {
+  "$python" -c '
+import sqlite3, subprocess, sys
+reader = sqlite3.connect("file:" + sys.argv[1] + "?mode=ro", uri=True)
+reader.execute("BEGIN")
+reader.execute("SELECT count(*) FROM counters").fetchone()
+subprocess.run(sys.argv[2:], input="".join(f"increment c{i * 7919 % 1000003}\n" for i in range(90000)), text=True,
+               stdout=subprocess.DEVNULL, check=True)' \
+    "$database" "$counterctl" --server "$url" batch
+}
+
+@test "the log says, now and then, that a reader lets the log of the database grow" {
+  start_daemon --workers 1
+  grow_log
+  assert_equal "$(grep -c 'has grown to [0-9]* MiB: another program has been reading' "$daemon_log")" 1
+}
+
 @test "a worker that scale removes serves on until the last handshakes are over" {
   local worker
   start_daemon --workers 2

@@ -31,6 +31,9 @@ using std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kTidyPatience{100};
 constexpr std::chrono::milliseconds kTidyPause{1'000};
 
+// A log that has become this long is told of, and again each time that it is twice as long.
+constexpr std::int64_t kLongWalBytes = 64 << 20;
+
 // How long closing the store waits for others.
 constexpr std::chrono::milliseconds kEndPatience{500};
 
@@ -64,6 +67,7 @@ class SqliteStore final : public Store {
   Result<void> report_counters(std::span<Step> batch, Deadline deadline);
   Outcome apply_once(const Operation& operation);
   void run_due_checkpoint();
+  void log_growth();
   static const char* durability_of(const SqliteFile& file, Sync sync);
 
   const char* const durability_;
@@ -72,6 +76,7 @@ class SqliteStore final : public Store {
   bool applied_ = false;  // the latest batch was, as a whole
   CheckpointSchedule schedule_;
   Time next_tidy_;
+  std::int64_t next_told_bytes_ = kLongWalBytes;
 };
 
 Result<void> SqliteStore::open(Deadline deadline) {
@@ -126,6 +131,19 @@ void SqliteStore::run_due_checkpoint() {
   database_.checkpoint(waits ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE,
                        start + patience);
   schedule_.note_checkpoint(start, steady_clock::now());
+  log_growth();
+}
+
+// Readers that never pause, or one that never ends, let the log grow until the disk is full.
+void SqliteStore::log_growth() {
+  const std::int64_t bytes = database_.wal_bytes();
+  if (bytes < kLongWalBytes) next_told_bytes_ = kLongWalBytes;
+  if (bytes < next_told_bytes_) return;
+  next_told_bytes_ = 2 * bytes;
+  log_line("the log of the database " + database_.path() + " has grown to " +
+           std::to_string(bytes >> 20) +
+           " MiB: another program has been reading the database for long (lslocks shows which has "
+           "its -shm); end that before the disk is full");
 }
 
 // What must be done before reading, which takes no turn: recover, if that is due, under the turn
