@@ -122,7 +122,20 @@ void Batcher::set_alarm(Deadline deadline) {
   });
 }
 
+// A disk that stands still fails nothing: all that the log would ever hear of it is what waits.
+void Batcher::note_hang() {
+  const std::optional<Time> since = stand_in_.away_since();
+  if (!since) return;
+  const Time now = steady_clock::now();
+  if (now - *since < 2 * timeout_) return;
+  const Error hangs{Code::kUnavailable,
+                    "the store has not answered for twice --store-timeout: its disk may stand "
+                    "still; what is asked waits for it"};
+  log(health_.note_read(&hangs, now));
+}
+
 bool Batcher::submit(Question question, std::shared_ptr<Waiter> waiter, std::uint64_t number) {
+  note_hang();
   const std::size_t size = size_of(question);
   if (unanswered_ + size > kMaxWaitingOperations) return false;
   unanswered_ += size;

@@ -89,6 +89,7 @@ class Batcher {
   void expect(std::size_t steps, std::chrono::steady_clock::duration commit);
   static Batch take_front(Batch& from);
   std::vector<Ticket> take_probes();
+  void note_hang();
   static void log(const std::optional<std::string>& message);
   void deliver(Batch batch);
   void deliver(const Ticket& ticket, Answer answer);

@@ -77,7 +77,9 @@ void StandIn::doze(std::unique_lock<std::mutex>& lock, std::uint64_t moves) {
 void StandIn::stand_in(std::uint64_t absence) {
   const std::unique_lock loop(loop_mutex_, std::try_to_lock);
   if (!loop) return;
+  away_since_ = std::chrono::steady_clock::now();
   while (moves_ == absence && !loop_.stopped()) loop_.run_one();
+  away_since_.reset();
 }
 
 }  // namespace counterd

@@ -11,7 +11,10 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <thread>
+
+#include "common/deadline.h"
 
 namespace counterd {
 
@@ -34,6 +37,10 @@ class StandIn {
     return work();
   }
 
+  // Since when the first thread has been away, if the second one stands in for it. Called by
+  // whoever runs the loop.
+  std::optional<Time> away_since() const { return away_since_; }
+
  private:
   struct Return {
     StandIn& stand_in;
@@ -47,7 +54,8 @@ class StandIn {
   void stand_in(std::uint64_t absence);
 
   asio::io_context& loop_;
-  std::mutex loop_mutex_;  // the thread that holds it has the loop
+  std::mutex loop_mutex_;  // the thread that holds it has the loop, and may look at the next
+  std::optional<Time> away_since_;
   // Counts departures and returns: odd while the first thread is away.
   std::atomic<std::uint64_t> moves_{0};
   std::atomic<bool> dozes_{false};  // whether the second thread sleeps until the next departure

@@ -1,6 +1,8 @@
 #include "daemon/batcher.h"
 
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <asio/executor_work_guard.hpp>
@@ -88,6 +90,29 @@ class SlowStore : public Store {
  private:
   Notes& notes_;
   milliseconds commit_;
+};
+
+// What goes to standard error while this lives.
+class Errors {
+ public:
+  Errors() : before_(dup(STDERR_FILENO)), file_(memfd_create("errors", MFD_CLOEXEC)) {
+    dup2(file_, STDERR_FILENO);
+  }
+  Errors(const Errors&) = delete;
+  Errors& operator=(const Errors&) = delete;
+  ~Errors() {
+    dup2(before_, STDERR_FILENO);
+    close(before_);
+    close(file_);
+  }
+  std::string text() const {
+    std::string text(4'096, '\0');
+    text.resize(static_cast<std::size_t>(pread(file_, text.data(), text.size(), 0)));
+    return text;
+  }
+
+ private:
+  const int before_, file_;
 };
 
 // Asks again a moment after it is answered, until it has asked `rounds` times.
@@ -427,6 +452,22 @@ TEST_CASE("the event loop goes on while the store is closed") {
   fixture.after(milliseconds(20), [&] { went_on = true; });
   fixture.batcher.close();
   CHECK(went_on);
+}
+
+TEST_CASE("a store that stands still is logged when more is asked of it") {
+  const Errors errors;
+  Fixture test(milliseconds(300), milliseconds(50));
+  test.client()->ask(increment_of("a").operation);
+  test.after(milliseconds(50), [&] { test.client()->ask(Probe{}); });
+  std::string early;
+  test.after(milliseconds(90), [&] { early = errors.text(); });
+  for (const int delay : {150, 200}) {
+    test.after(milliseconds(delay), [&] { test.client()->ask(Probe{}); });
+  }
+  test.run(4);
+  CHECK(early.empty());
+  CHECK(contains(errors.text(), "has not answered for twice --store-timeout"));
+  CHECK(errors.text().find('\n') == errors.text().size() - 1);
 }
 
 TEST_CASE("no more questions wait than the limit") {

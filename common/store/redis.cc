@@ -254,10 +254,11 @@ void RedisStore::log_loss() {
   const Time now = steady_clock::now();
   if (now < next_loss_) return;
   next_loss_ = now + kLossPause;
-  log_line("Redis at " + connection_.place() +
-           " no longer knows all that it has acknowledged: if it was restarted, restored, emptied or "
-           "replaced by a replica, counters may be as they were before (keys that it evicts, its "
-           "clock set forward and a worker that was suspended for an hour look the same)");
+  log_line(
+      "Redis at " + connection_.place() +
+      " no longer knows all that it has acknowledged: if it was restarted, restored, emptied or "
+      "replaced by a replica, counters may be as they were before (keys that it evicts, its "
+      "clock set forward and a worker that was suspended for an hour look the same)");
 }
 
 Result<ListPage> RedisStore::list(const ListQuery& query, Deadline deadline) {
