@@ -680,6 +680,20 @@ TEST_CASE("a database that is missing or empty, whose log is not, is not begun a
   CHECK(value_of(*place.open(), "a") == 1);
 }
 
+TEST_CASE("a database that somebody empties takes no more changes, and keeps its log", "[sqlite]") {
+  const Place place;
+  StoreOptions options = place.options();
+  options.empty_wal = true;
+  auto store = open_or_throw(options);
+  run_one(*store, increment_of("a"));
+  fs::resize_file(place.path(), 0);
+  CHECK(contains(run_one(*store, increment_of("a")).detail, "was emptied while it was in use"));
+  store.reset();
+  CHECK(fs::file_size(place.path()) == 0);
+  CHECK(place.wal_size() > 0);
+  CHECK(contains(place.refusal().message, "missing or empty, but its log"));
+}
+
 TEST_CASE("a log that somebody cuts short takes no more changes", "[sqlite]") {
   const Place place;
   const auto store = place.open();

@@ -20,6 +20,7 @@ namespace {
 struct FoundFile {
   FileIdentity identity;
   std::uint32_t links = 0;
+  std::uint64_t bytes = 0;
 };
 
 // Nothing: there is no such file, or it cannot be looked at; errno says which.
@@ -29,9 +30,11 @@ struct FoundFile {
 // fdatasync() then writes a second block, one after the other.
 std::optional<FoundFile> look_at(const std::string& path) {
   struct statx found {};
-  if (statx(AT_FDCWD, path.c_str(), 0, STATX_INO | STATX_NLINK, &found) != 0) return std::nullopt;
+  if (statx(AT_FDCWD, path.c_str(), 0, STATX_INO | STATX_NLINK | STATX_SIZE, &found) != 0)
+    return std::nullopt;
   return FoundFile{{makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino},
-                   found.stx_nlink};
+                   found.stx_nlink,
+                   found.stx_size};
 }
 
 std::optional<FileIdentity> identify(const std::string& path) {
@@ -222,7 +225,7 @@ bool SqliteFile::is_wal_shorter_than(std::uint64_t bytes) const {
          found.stx_size < bytes;
 }
 
-Result<void> SqliteFile::check_database() const {
+Result<void> SqliteFile::check_database(std::uint64_t least_bytes) const {
   const std::optional<FoundFile> now = look_at(path_);
   if (!now) {
     const bool is_gone = errno == ENOENT || errno == ENOTDIR;
@@ -243,11 +246,17 @@ Result<void> SqliteFile::check_database() const {
     return Error{Code::kUnavailable,
                  "the database " + path_ + " has got a hard link, which would split its log"};
   }
+  if (now->bytes < least_bytes) {
+    return Error{Code::kUnavailable,
+                 "the database " + path_ +
+                     " was emptied while it was in use; end all that use it, move " + wal_path() +
+                     " away, and put a backup in its place: see FILES in counterd(8)"};
+  }
   return {};
 }
 
 Result<void> SqliteFile::check() const {
-  if (const Result<void> database = check_database(); !database) return database.error();
+  if (const Result<void> database = check_database(1); !database) return database.error();
   for (const Companion& companion : companions_) {
     if (!companion.is_in_place()) return part_is_lost(companion.path);
   }
@@ -255,7 +264,7 @@ Result<void> SqliteFile::check() const {
 }
 
 Result<void> SqliteFile::check_others() const {
-  if (const Result<void> database = check_database(); !database) return database.error();
+  if (const Result<void> database = check_database(0); !database) return database.error();
   for (const Companion& companion : companions_) {
     const std::optional<std::uint64_t> theirs = sign_of_others(descriptor(), companion.sign);
     if (!theirs) continue;
@@ -307,7 +316,7 @@ bool SqliteFile::is_deleted() const {
 }
 
 bool SqliteFile::may_empty_wal() const {
-  if (is_deleted()) return false;
+  if (is_deleted() || is_blank()) return false;
   return std::all_of(companions_.begin(), companions_.end(), [](const Companion& companion) {
     const std::optional<FileIdentity> found = identify(companion.path);
     return !found ? errno == ENOENT : found == companion.identity;

@@ -55,7 +55,7 @@ class SqliteFile {
   bool is_wal_shorter_than(std::uint64_t bytes) const;
 
   // kUnavailable, and the message says which file: it is no longer the same, or has gained a hard
-  // link.
+  // link, or was emptied.
   Result<void> check() const;
 
   // From now on the files beside the database must stay the same ones; until leave() or the end of
@@ -72,9 +72,9 @@ class SqliteFile {
   // Whether the database has no name any more.
   bool is_deleted() const;
 
-  // Whether the log may be moved into the database for good: the database is not deleted, and
-  // nobody has put other files in the places of the log and the shared memory. The database need
-  // not be in its place, nor they in theirs: the connection has them open.
+  // Whether the log may be moved into the database for good: the database is neither deleted nor
+  // emptied, and nobody has put other files in the places of the log and the shared memory. The
+  // database need not be in its place, nor they in theirs: the connection has them open.
   bool may_empty_wal() const;
 
   // If the database is deleted, gives its log another name: else it would be taken for that of the
@@ -92,7 +92,7 @@ class SqliteFile {
     bool is_in_place() const;  // the file at `path` is the one in use
   };
 
-  Result<void> check_database() const;
+  Result<void> check_database(std::uint64_t least_bytes) const;
 
   std::string path_;
   FileIdentity identity_;
