@@ -307,12 +307,18 @@ TEST_CASE("clients that come back soon are committed together") {
 }
 
 TEST_CASE("a lone client is never kept waiting for others") {
-  Fixture fixture(milliseconds(100), milliseconds(1'000));
-  const auto start = steady_clock::now();
+  constexpr milliseconds kCommit{100};
+  Fixture fixture(kCommit, milliseconds(1'000));
   fixture.client(6)->ask(increment_of("a").operation);
   fixture.run(6);
-  // To wait for half a commit each time would take 250 ms more.
-  CHECK(steady_clock::now() - start < milliseconds((100 + 2) * 6 + 200));
+  // Others would be waited for half a commit each time; this machine may stand still now and then.
+  const auto& begun = fixture.notes.begun;
+  int waits = 0;
+  for (std::size_t i = 1; i < begun.size(); ++i) {
+    if (begun[i] - begun[i - 1] > kCommit + kCommit / 3) ++waits;
+  }
+  CHECK(begun.size() == 6);
+  CHECK(waits <= 2);
 }
 
 TEST_CASE("those that do not come back are not waited for again and again") {

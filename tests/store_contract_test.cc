@@ -1319,16 +1319,16 @@ ON_EVERY_ENGINE("the whole range and every character of a key are remembered") {
 ON_EVERY_ENGINE("a key is forgotten when its lifetime is over") {
   const TestType place;
   StoreOptions options = place.options();
-  options.key_lifetime = std::chrono::milliseconds(400);
+  options.key_lifetime = std::chrono::milliseconds(2'000);
   const auto store = open_or_throw(options);
-  run_one(*store, keyed(increment_of("a"), "own", std::chrono::milliseconds(100)));
+  run_one(*store, keyed(increment_of("a"), "own", std::chrono::milliseconds(500)));
   run_one(*store, keyed(increment_of("a"), "store"));
   run_one(*store, keyed(increment_of("a"), "capped", std::chrono::hours(1)));
   CHECK(run_one(*store, keyed(increment_of("a"), "own")).replayed);
-  std::this_thread::sleep_for(std::chrono::milliseconds(150));
+  std::this_thread::sleep_for(std::chrono::milliseconds(550));
   CHECK_FALSE(run_one(*store, keyed(increment_of("a"), "own")).replayed);
   CHECK(run_one(*store, keyed(increment_of("a"), "store")).replayed);
-  std::this_thread::sleep_for(std::chrono::milliseconds(350));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1'500));
   CHECK_FALSE(run_one(*store, keyed(increment_of("a"), "store")).replayed);
   CHECK_FALSE(run_one(*store, keyed(increment_of("a"), "capped")).replayed);
   CHECK(value_of(*store, "a") == 6);
@@ -1340,12 +1340,12 @@ ON_EVERY_ENGINE("beyond the limit of keys a change with a new one is refused, un
   options.max_keys = 3;
   const auto store = open_or_throw(options);
   const auto count_with = [&](const std::string& key) {
-    return run_one(*store, keyed(increment_of("a"), key, std::chrono::milliseconds(300)));
+    return run_one(*store, keyed(increment_of("a"), key, std::chrono::milliseconds(1'500)));
   };
   std::vector<Step> steps;
   for (int i = 0; i < 5; ++i) {
     steps.push_back(
-        keyed(increment_of("a"), "k" + std::to_string(i), std::chrono::milliseconds(300)));
+        keyed(increment_of("a"), "k" + std::to_string(i), std::chrono::milliseconds(1'500)));
   }
   const auto outcomes = run(*store, std::move(steps));
   CHECK(outcomes[2].value == 3);
@@ -1354,7 +1354,7 @@ ON_EVERY_ENGINE("beyond the limit of keys a change with a new one is refused, un
   CHECK(count_with("k3").code == Code::kTooManyKeys);
   CHECK(count_with("k0").replayed);
   CHECK(run_one(*store, increment_of("a")).value == 4);
-  std::this_thread::sleep_for(std::chrono::milliseconds(350));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1'550));
   CHECK(count_with("k3").value == 5);
   CHECK(count_with("k0").value == 6);
 }
