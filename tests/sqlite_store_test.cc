@@ -722,7 +722,8 @@ TEST_CASE("a hard link made under an open store stops it", "[sqlite]") {
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
-TEST_CASE("a database that becomes newer under an open store is not changed any more", "[sqlite]") {
+TEST_CASE("a database that becomes newer under an open store is neither changed nor read any more",
+          "[sqlite]") {
   const Place place;
   const auto store = place.open();
   run_one(*store, increment_of("a"));
@@ -732,6 +733,8 @@ TEST_CASE("a database that becomes newer under an open store is not changed any 
   CHECK(outcome.code == Code::kUnavailable);
   CHECK(contains(outcome.detail, "version 7"));
   CHECK(store->probe(patiently()).error().code == Code::kUnavailable);
+  CHECK(run_one(*store, report_of("a")).code == Code::kUnavailable);
+  CHECK_FALSE(store->list({"", "", 1}, patiently()));
   CHECK(foreigner.ask("SELECT value FROM counters") == "1");
   foreigner.run("PRAGMA user_version = 6");
   CHECK(run_one(*store, increment_of("a")).value == 2);

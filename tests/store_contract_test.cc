@@ -1802,6 +1802,59 @@ TEST_CASE("a store with a URL that is none is refused") {
   CHECK(store.error().code == Code::kConfig);
 }
 
+ON_EVERY_ENGINE(
+    "a reset makes a counter that has ended, or is deleted in its batch, without an end") {
+  const TestType place;
+  const auto store = place.open();
+  run_one(*store, ending_in(std::chrono::milliseconds(1), increment_of("a")));
+  std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  CHECK_FALSE(run_one(*store, reset_of("a", 7)).previous.has_value());
+  run(*store,
+      {ending_in(std::chrono::hours(1), increment_of("b")), delete_of("b"), reset_of("b", 8)});
+  const auto reopened = place.open();
+  const Outcome a = run_one(*reopened, report_of("a"));
+  CHECK(a.value == 7);
+  CHECK(a.expires_at_ms == 0);
+  const Outcome b = run_one(*reopened, report_of("b"));
+  CHECK(b.value == 8);
+  CHECK(b.expires_at_ms == 0);
+}
+
+ON_EVERY_ENGINE("bounds are exact also where a double is not and the number of digits changes") {
+  const TestType place;
+  const auto store = place.open();
+  // Doubles do not tell any of them from the number before it.
+  for (const std::int64_t power :
+       {10'000'000'000'000'000, 100'000'000'000'000'000, 1'000'000'000'000'000'000}) {
+    for (const std::int64_t sign : {1, -1}) {
+      const auto bounded = [&](std::int64_t bound) {
+        return sign > 0 ? within(increment_of("a", sign), {}, bound)
+                        : within(increment_of("a", sign), bound, {});
+      };
+      run_one(*store, reset_of("a", sign * (power - 2)));
+      CHECK(run_one(*store, bounded(sign * power)).value == sign * (power - 1));
+      CHECK(run_one(*store, bounded(sign * (power - 1))).code == Code::kBeyondBound);
+      CHECK(run_one(*store, bounded(sign * power)).value == sign * power);
+      CHECK(run_one(*store, bounded(sign * power)).code == Code::kBeyondBound);
+    }
+  }
+}
+
+ON_EVERY_ENGINE("what is alike right before a group and right after it is no part of it") {
+  const TestType place;
+  const auto store = place.open();
+  const Step refused = all_of({increment_of("a"), within(increment_of("b", -1), 0, {})});
+  const std::vector<Outcome> outcomes =
+      run(*store, {increment_of("a"), refused, increment_of("a"),
+                   keyed(each_of({increment_of("a")}), "k"), increment_of("a")});
+  CHECK(outcomes[0].value == 1);
+  CHECK(outcomes[1].code == Code::kBeyondBound);
+  CHECK(outcomes[2].value == 2);
+  CHECK(outcomes[3].members.at(0).value == 3);
+  CHECK(outcomes[4].value == 4);
+  CHECK(value_of(*store, "a") == 4);
+}
+
 ON_EVERY_ENGINE("a check beside increments that are alike is not counted") {
   const TestType place;
   const auto store = place.open();
