@@ -387,6 +387,8 @@ TEST_CASE("what has waited for longer than twice the timeout is not applied") {
   fixture.run(2);
   CHECK(slow->codes == std::vector{Code::kOk});
   CHECK(late->codes == std::vector{Code::kUnavailable});
+  // The turn, which came too late, is given back.
+  CHECK(fixture.notes.calls == "apply yield sync tidy yield tidy ");
 }
 
 TEST_CASE("what a store that stood still has held up has no more than twice the timeout in all") {
@@ -424,6 +426,20 @@ TEST_CASE("reading goes on while changes wait for the turn, and they are applied
   fixture.notes.turn_is_free = true;
   fixture.run(fixture.come() + 1);
   CHECK(change->codes == std::vector{Code::kOk});
+}
+
+TEST_CASE(
+    "while a change waits for the turn, more reports than fit into a batch are all answered") {
+  Fixture fixture(milliseconds(0), milliseconds(10'000));
+  fixture.notes.turn_is_free = false;
+  const auto change = fixture.client();
+  change->ask(increment_of("a").operation);
+  const std::size_t reports = 2 * kMaxBatchOperations + 1;
+  for (std::size_t i = 0; i < reports; ++i) fixture.client()->ask(report_of("b").operation);
+  fixture.run(reports);
+  CHECK(change->answers == 0);
+  fixture.notes.turn_is_free = true;
+  fixture.run(reports + 1);
 }
 
 TEST_CASE("changes are not kept waiting where the turn is not what is missing") {
