@@ -54,8 +54,8 @@ TEST_CASE("an increment adds 1, or what the query, a form or JSON says") {
   const std::string line = "POST /v1/counters/hits/increment";
   for (const Decoded& decoded :
        {decode_request(line + "?by=-7"), decode_request(line, "by=-7", kForm),
-        decode_request(line, R"({"by":-7})", kJson),
-        decode_request(line, R"({"by":"-7"})", kJson)}) {
+        decode_request(line, R"({"by":-7})", kJson), decode_request(line, R"({"by":"-7"})", kJson),
+        decode_request(line, R"({"by":-7})", "Content-Type: Application/JSON\r\n")}) {
     const Operation& operation = operation_of(decoded);
     CHECK(operation.kind == OperationKind::kIncrement);
     CHECK(operation.name == "hits");
@@ -182,6 +182,7 @@ TEST_CASE("a body that is not a flat JSON object or a form is refused") {
   CHECK(refusal_of(decode_request(line, "by=1", "Content-Type: text/plain\r\n")) ==
         "415 unsupported-media-type");
   CHECK(refusal_of(decode_request("GET /report", "by=1", kForm)) == "400 bad-body");
+  CHECK(refusal_of(decode_request("HEAD /report", "by=1", kForm)) == "400 bad-body");
 }
 
 TEST_CASE("only addresses of ours are a Host") {
@@ -221,6 +222,33 @@ TEST_CASE("a Host that is no host at all is a malformed request") {
         "400 bad-request");
 }
 
+TEST_CASE("a daemon has the names that it listens by, and every address where it listens on all") {
+  const auto takes = [](const SenderRules& rules, std::string_view host) {
+    RequestHead head;
+    head.host = host;
+    return check_sender(head, rules, true).ok();
+  };
+  const SenderRules one =
+      sender_rules({"allowed.example"}, {{"Named.example", 80, ""}, {"", 0, "/run/socket"}},
+                   {{"192.0.2.1", 80, ""}, {"FE80::1%eth0", 80, ""}, {"", 0, "/run/socket"}});
+  for (const char* host : {"localhost", "allowed.example", "named.example:80", "192.0.2.1",
+                           "[fe80::1%eth0]:80", "[fe80::1]:80"}) {
+    INFO(host);
+    CHECK(takes(one, host));
+  }
+  for (const char* host : {"", "192.0.2.2", "[::1]", "evil.example"}) {
+    INFO(host);
+    CHECK_FALSE(takes(one, host));
+  }
+  for (const char* all : {"0.0.0.0", "::"}) {
+    INFO(all);
+    const SenderRules rules = sender_rules({}, {{"all.example", 80, ""}}, {{all, 80, ""}});
+    CHECK(takes(rules, "192.0.2.2:80"));
+    CHECK(takes(rules, "[2001:db8::1]:80"));
+    CHECK_FALSE(takes(rules, "evil.example"));
+  }
+}
+
 TEST_CASE("HTTP/1.0 may leave the Host away, but not name another one") {
   operation_of(decode_text("GET /report HTTP/1.0\r\n\r\n", "", local()));
   operation_of(decode_text("GET /report HTTP/1.0\r\nHost: localhost\r\n\r\n", "", local()));
@@ -251,6 +279,12 @@ TEST_CASE("GET changes something only where that was asked for, and on the seed 
         "405 method-not-allowed");
   CHECK(refusal_of(decode_request("GET /increment", "", "Origin: x\r\n", lenient)) ==
         "403 forbidden");
+  for (const std::string path : {"/increment", "/reset"}) {
+    INFO(path);
+    const Decoded decoded = decode_request("HEAD " + path, "", "", lenient);
+    CHECK(refusal_of(decoded) == "405 method-not-allowed");
+    CHECK(std::get<Response>(decoded.result).fields == "Allow: POST, GET\r\n");
+  }
 }
 
 TEST_CASE("a list has a prefix, a place to go on from and a limit") {
@@ -259,6 +293,8 @@ TEST_CASE("a list has a prefix, a place to go on from and a limit") {
   CHECK(query.prefix == "a.");
   CHECK(query.after == "a.b");
   CHECK(query.limit == 7);
+  const Decoded plain = decode_request("GET /v1/counters");
+  CHECK(std::get<ListQuery>(std::get<Question>(plain.result)).limit == 100);
   CHECK(refusal_of(decode_request("GET /v1/counters?limit=0")) == "400 bad-number");
   CHECK(refusal_of(decode_request("GET /v1/counters?limit=1001")) == "400 bad-number");
   CHECK(refusal_of(decode_request("GET /v1/counters?prefix=%2F")) == "400 bad-parameter");
@@ -600,6 +636,20 @@ TEST_CASE("what the store could not do is 409, 503 or 507, with a type of its ow
         std::string::npos);
 }
 
+TEST_CASE("a store that only another configuration can help is away, to whoever asks over HTTP") {
+  const Error wrong{Code::kConfig, "wrong"};
+  const auto encoded = [](const char* line, const Answer& answer) {
+    return encode(decode_request(line).call, answer, {});
+  };
+  for (const Response& response : {encoded("GET /readyz", Result<StoreStatus>(wrong)),
+                                   encoded("GET /v1/status", Result<StoreStatus>(wrong)),
+                                   encoded("GET /v1/counters", Result<ListPage>(wrong))}) {
+    CHECK(response.status == 503);
+    CHECK(response.body.find("error:store-unavailable") != std::string::npos);
+    CHECK(response.fields == "Retry-After: 1\r\n");
+  }
+}
+
 TEST_CASE("a change has the idempotency key of its field, quoted or not") {
   for (const char* line : {"POST /v1/counters/a/increment", "POST /v1/counters/a/reset",
                            "DELETE /v1/counters/a", "POST /increment", "POST /reset"}) {
@@ -658,6 +708,19 @@ TEST_CASE("a response is bytes with a length, and no body for HEAD") {
                         "Content-Length: 3\r\n"));
   CHECK(bytes.find("\r\nConnection: close\r\n") != std::string::npos);
   CHECK(bytes.ends_with("\r\n\r\n"));
+}
+
+TEST_CASE("a response is not for caches, has its date, and says how its connection goes on") {
+  const auto sent = [](After after) {
+    std::string bytes;
+    append_bytes(bytes, Response(), after, false);
+    return bytes;
+  };
+  const std::string bytes = sent(After::kKeepAlive);
+  CHECK(bytes.find("\r\nCache-Control: no-store\r\n") != std::string::npos);
+  CHECK(bytes.find("\r\nDate: ") != std::string::npos);
+  CHECK(bytes.find("\r\nConnection: ") == std::string::npos);
+  CHECK(sent(After::kKeepAlive10).find("\r\nConnection: keep-alive\r\n") != std::string::npos);
 }
 
 }  // namespace
