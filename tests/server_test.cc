@@ -1,12 +1,17 @@
 // The server as a client on the wire sees it: a real daemon, raw bytes.
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -390,6 +395,15 @@ TEST_CASE("where replies that nobody takes need too much memory, the oldest of t
   if (kMemoryIsOurs) CHECK(resident(daemon.worker_pids().at(0)) <= kMost);
 }
 
+TEST_CASE("a connection keeps no room of a large reply that is sent") {
+  const DaemonProcess daemon({"--workers", "1"});
+  const std::string batch = batch_of_refusals();
+  std::vector<HttpSocket> idle;
+  for (int i = 0; i < 100; ++i) REQUIRE(idle.emplace_back(daemon.endpoint()).ask(batch));
+  constexpr long kMost = 24 * 1024;
+  if (kMemoryIsOurs) CHECK(resident(daemon.worker_pids().at(0)) <= kMost);
+}
+
 TEST_CASE("HEAD tells a length and sends no body, HTTP/1.0 closes unless it asks not to") {
   const DaemonProcess daemon({"--workers", "1"});
   HttpSocket client(daemon.endpoint());
@@ -397,8 +411,10 @@ TEST_CASE("HEAD tells a length and sends no body, HTTP/1.0 closes unless it asks
   const auto head = client.receive(seconds(10), true);
   CHECK(head->fields.at("content-length") == "14");
   CHECK(client.ask(request("GET", "/livez"))->body.size() == 14);
-  CHECK(!client.ask("GET /livez HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n")
-             ->closes());
+  const auto kept =
+      client.ask("GET /livez HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n");
+  REQUIRE(kept);
+  CHECK(kept->fields.at("connection") == "keep-alive");
   CHECK(client.ask("GET /livez HTTP/1.0\r\nHost: localhost\r\n\r\n")->closes());
   CHECK(client.ends());
 }
@@ -637,6 +653,7 @@ TEST_CASE("those who ask much at once do not use up the queue of others") {
 
 TEST_CASE("SIGTERM: what is in flight is answered with Connection: close, idle ones end") {
   DaemonProcess daemon({"--workers", "1"});
+  HttpSocket fresh(daemon.endpoint());  // before the idle one: who ends that one has looked at it
   HttpSocket idle(daemon.endpoint());
   REQUIRE(idle.ask(increment()));
   HttpSocket receiving(daemon.endpoint());
@@ -644,7 +661,6 @@ TEST_CASE("SIGTERM: what is in flight is answered with Connection: close, idle o
                                    "Content-Type: application/x-www-form-urlencoded\r\n");
   REQUIRE(receiving.ask(half));
   REQUIRE(receiving.send(half.substr(0, half.size() - 1)));
-  HttpSocket fresh(daemon.endpoint());
   kill(daemon.pid(), SIGTERM);
   CHECK(idle.ends());
   REQUIRE(fresh.send(increment()));
@@ -892,6 +908,48 @@ TEST_CASE("a HEAD that is refused has no body in its answer") {
   REQUIRE(reply);
   CHECK(reply->status == 400);
   CHECK(client.ends());
+}
+
+// Of a process of this user, by the number that it has there (pidfd_getfd(2)).
+UniqueFd descriptor_of(pid_t pid, int number) {
+  const UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  return UniqueFd(static_cast<int>(syscall(SYS_pidfd_getfd, process.get(), number, 0)));
+}
+
+// Of each TCP connection that the process has, whether replies go out without waiting for others.
+std::vector<bool> sends_at_once(pid_t pid) {
+  std::vector<bool> found;
+  for (const auto& entry :
+       std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/fd")) {
+    const UniqueFd socket = descriptor_of(pid, std::stoi(entry.path().filename()));
+    sockaddr_storage peer{};
+    socklen_t size = sizeof peer;
+    const bool is_connected =
+        socket && getpeername(socket.get(), reinterpret_cast<sockaddr*>(&peer), &size) == 0;
+    if (!is_connected || peer.ss_family != AF_INET) continue;
+    int value = 0;
+    size = sizeof value;
+    REQUIRE(getsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &value, &size) == 0);
+    found.push_back(value != 0);
+  }
+  return found;
+}
+
+TEST_CASE("no reply waits for the client to acknowledge another, also before the worker is there") {
+  const DaemonProcess daemon({"--workers", "1"});
+  HttpSocket first(daemon.endpoint());
+  REQUIRE(first.ask(increment()));
+  const pid_t worker = daemon.worker_pids().at(0);
+  if (!descriptor_of(worker, STDERR_FILENO)) {  // a container may forbid it
+    WARN("no descriptor of another process can be looked at here");
+    return;
+  }
+  CHECK(sends_at_once(worker) == std::vector{true});
+  kill(worker, SIGKILL);
+  HttpSocket early(daemon.endpoint());  // is served by the one that takes its place
+  REQUIRE(early.ask(increment()));
+  REQUIRE(becomes_true([&] { return !daemon.worker_pids().empty(); }));
+  CHECK(sends_at_once(daemon.worker_pids().at(0)) == std::vector{true});
 }
 
 TEST_CASE("no more connections are served than the limit") {
