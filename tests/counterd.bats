@@ -89,11 +89,12 @@ os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="2", LISTEN_FDNAMES="a
 os.execvp(sys.argv[2], sys.argv[2:])'
 
 # Stands for systemd at NOTIFY_SOCKET: appends each message to a file, as one line; at READY=1,
-# whether the daemon at a Unix socket answers at that moment. Arguments: SOCKET FILE DAEMON.
+# whether the daemon at a Unix socket answers at that moment. Arguments: SOCKET FILE DAEMON; a socket
+# that begins with @ has no path, but an abstract name.
 notify_receiver='
 import socket, sys
 receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-receiver.bind(sys.argv[1])
+receiver.bind(sys.argv[1].replace("@", "\0", 1))
 print("bound")
 def readiness():
     try:
@@ -408,6 +409,14 @@ assert_check() {
   try "$counterd" --check-config --config "$dir/settings"
   assert_refused 78
   assert_stderr_has 'line 1'
+  echo 'ready-fd = 3' >"$dir/settings"  # of one start, not of all
+  try "$counterd" --check-config --config "$dir/settings"
+  assert_refused 78
+  assert_stderr_has "unknown setting 'ready-fd'"
+  printf '%65536s#\n' '' >"$dir/settings"
+  try "$counterd" --check-config --config "$dir/settings"
+  assert_refused 78
+  assert_stderr_has 'longer than 64 KiB'
   printf '# a comment\n\nworkers = 2\n' >"$dir/settings"
   try "$counterd" --check-config --config "$dir/settings"
   assert_status 0
@@ -505,7 +514,7 @@ assert_other_host_and_get_allowed() {
 }
 
 @test "switches and lists work by flag, by environment and by file" {
-  start_daemon --allow-get-writes --allow-host other.example --allow-host example.org
+  start_daemon --allow-get-writes --allow-host other.example --allow-host Example.org
   assert_other_host_and_get_allowed
   launcher=(env COUNTERD_ALLOW_GET_WRITES=yes "COUNTERD_ALLOW_HOST=other.example,example.org")
   start_daemon
@@ -635,6 +644,15 @@ restart_redis() {
   export CREDENTIALS_DIRECTORY=$dir/credentials
   start_daemon --store "redis+unix://$redis_socket"
   assert_equal "$("$counterctl" --server "$url" increment)" 1
+  stop_daemon
+  # A file that is named goes before it; and credentials may be of something else.
+  mv "$dir/credentials/redis-password" "$dir/password"
+  echo other >"$dir/credentials/redis-password"
+  start_daemon --store "redis+unix://$redis_socket" --redis-password-file "$dir/password"
+  stop_daemon
+  mv "$dir/credentials/redis-password" "$dir/credentials/of-something-else"
+  redis-cli --no-auth-warning -a sesame -s "$redis_socket" config set requirepass ''
+  start_daemon --store "redis+unix://$redis_socket"
 }
 
 @test "--require-durable refuses a store that could lose an acknowledged change" {
@@ -2093,6 +2111,13 @@ start_receiver() {
   assert_equal "$(grep '^at READY=1' "$dir/messages")" "at READY=1: HTTP/1.1 200 OK"
 }
 
+@test "systemd hears READY=1 also by a socket that has no path" {
+  start_python "$notify_receiver" "@$dir/notify" "$dir/messages" "$dir/daemon.sock"
+  export NOTIFY_SOCKET=@$dir/notify
+  start_daemon --listen "unix:$dir/daemon.sock" --workers 1
+  await 5 grep -qs '^READY=1' "$dir/messages"
+}
+
 @test "systemd hears READY=1 also where others' messages fill its queue" {
   start_python '
 import socket, sys, time
@@ -2155,7 +2180,8 @@ while True:
 
 @test "the folders that systemd gives are used" {
   mkdir "$dir/given-state" "$dir/given-run"
-  export STATE_DIRECTORY=$dir/given-state RUNTIME_DIRECTORY=$dir/given-run
+  # The first of several.
+  export STATE_DIRECTORY=$dir/given-state:$dir/other RUNTIME_DIRECTORY=$dir/given-run:$dir/other
   start_daemon --workers 2
   assert_equal "$("$counterctl" --server "$url" increment)" 1
   [[ -s $dir/given-state/counters.db && -S $dir/given-run/${url#http://}.control ]]
