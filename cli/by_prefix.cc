@@ -36,8 +36,8 @@ ListQuery query_of(const std::string& prefix) {
 Result<std::int64_t> count_below(const Globals& globals, const std::string& prefix) {
   std::int64_t count = 0;
   const auto take = [&](const Rows& rows) -> Result<void> {
-    count += std::count_if(rows.begin(), rows.end(),
-                           [&](const ListPage::Row& row) { return is_below(row.name, prefix); });
+    count += std::ranges::count_if(
+        rows, [&](const ListPage::Row& row) { return is_below(row.name, prefix); });
     return {};
   };
   const Result<void> read = read_pages(globals, query_of(prefix), kAllRows, take);
@@ -104,9 +104,7 @@ class PrefixChange {
     if (Result<void> key = set_key(globals_, {}, group.operation); !key) return key;
     const Deadline deadline = std::chrono::steady_clock::now() + globals_.timeout;
     if (Result<void> changed = changer_.change(group, deadline); !changed) return changed;
-    const std::vector<Outcome>& outcomes = group.outcome.members;
-    count_ += std::count_if(outcomes.begin(), outcomes.end(),
-                            [](const Outcome& outcome) { return outcome.code == Code::kOk; });
+    count_ += std::ranges::count(group.outcome.members, Code::kOk, &Outcome::code);
     return {};
   }
 

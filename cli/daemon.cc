@@ -9,9 +9,9 @@ namespace {
 
 // Draining workers still count; those that others have already replaced do not.
 int count_workers(const DaemonInfo& info) {
-  return static_cast<int>(std::count_if(
-      info.workers.begin(), info.workers.end(),
-      [](const WorkerInfo& worker) { return worker.state != WorkerState::kLeaving; }));
+  return static_cast<int>(std::ranges::count_if(
+      info.workers, [](WorkerState state) { return state != WorkerState::kLeaving; },
+      &WorkerInfo::state));
 }
 
 }  // namespace

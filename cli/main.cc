@@ -203,9 +203,7 @@ Result<void> check_words(const CLI::App& app) {
 // are allowed, one in brackets is a list of them and (from CLI11 2.2 on) {} an empty list.
 Result<void> check_odd_words(const CLI::App& command, std::span<const char* const> words) {
   const std::vector<const CLI::Option*> options = command.get_options();
-  const bool takes_several =
-      std::any_of(options.begin(), options.end(),
-                  [](const CLI::Option* option) { return option->get_allow_extra_args(); });
+  const bool takes_several = std::ranges::any_of(options, &CLI::Option::get_allow_extra_args);
   for (const std::string_view word : words) {
     const bool is_list = word == "{}" || (word.starts_with('[') && word.ends_with(']'));
     if (word != "++" && !(is_list && takes_several)) continue;
@@ -250,8 +248,8 @@ std::vector<Added> add_commands(CLI::App& app) {
 Result<void> run_command(const CLI::App& app, const std::vector<Added>& commands, Words& words,
                          Globals& globals, std::span<const char* const> given) {
   if (Result<void> checked = check_words(app); !checked) return checked;
-  const auto chosen = std::find_if(commands.begin(), commands.end(),
-                                   [](const Added& added) { return added.app.parsed(); });
+  const auto chosen =
+      std::ranges::find_if(commands, [](const Added& added) { return added.app.parsed(); });
   if (Result<void> checked = check_odd_words(chosen->app, given); !checked) return checked;
   const bool asks_daemon = chosen->command.asks_daemon;
   if (Result<void> checked = check_globals(words, asks_daemon, globals); !checked) {

@@ -23,7 +23,7 @@ OperationWords::OperationWords(CLI::App& app, OperationKind kind)
 
 void OperationWords::add_option(const std::string& option, const char* type, const char* help) {
   std::string parameter = option.substr(2);
-  std::replace(parameter.begin(), parameter.end(), '-', '_');
+  std::ranges::replace(parameter, '-', '_');
   // Through a function: all go to one list, in the order given.
   app_->add_option_function<std::string>(
           option,

@@ -32,8 +32,7 @@ bool is_flag(const std::string& word, const std::string& flag) {
 // counterd's flags: those given, and what follows from counterctl's own options.
 Result<Words> daemon_flags(const Globals& globals, Words flags) {
   const auto names = [&flags](const std::string& flag) {
-    return std::any_of(flags.begin(), flags.end(),
-                       [&](const std::string& word) { return is_flag(word, flag); });
+    return std::ranges::any_of(flags, [&](const std::string& word) { return is_flag(word, flag); });
   };
   if (!flags.empty() && !flags.front().starts_with('-')) {
     return Error{Code::kUsage, "unexpected argument " + quote_for_people(flags.front()) +
@@ -99,8 +98,8 @@ std::string difference(const Words& theirs, const Words& ours) {
 }
 
 bool has_ready_worker(const DaemonInfo& daemon) {
-  return std::any_of(daemon.workers.begin(), daemon.workers.end(),
-                     [](const WorkerInfo& worker) { return worker.state == WorkerState::kReady; });
+  return std::ranges::find(daemon.workers, WorkerState::kReady, &WorkerInfo::state) !=
+         daemon.workers.end();
 }
 
 // A daemon is running already: adds `workers` more, provided that it has the same settings, and
@@ -195,7 +194,7 @@ Result<void> spawn(Globals globals, const Words& given, int workers, bool unless
   if (!used) return used.error();
   if (*used) return {};
   std::string name = to_string(*endpoint);
-  std::replace(name.begin(), name.end(), '/', '-');
+  std::ranges::replace(name, '/', '-');
   const std::string log_path = *directory + "/" + name + ".log";
   const Result<Started> started = start_daemon(*flags, workers, log_path, globals.deadline);
   if (!started) return started.error();

@@ -13,7 +13,7 @@ inline char lower_case(char c) {
 }
 
 inline std::string lower_case(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](char c) { return lower_case(c); });
+  for (char& c : text) c = lower_case(c);
   return text;
 }
 

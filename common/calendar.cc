@@ -96,8 +96,7 @@ Result<std::string> find_system_timezone() {
 }  // namespace
 
 Result<Period> parse_period(std::string_view word) {
-  const auto found = std::find_if(kPeriods.begin(), kPeriods.end(),
-                                  [&](const Known& known) { return known.word == word; });
+  const auto found = std::ranges::find(kPeriods, word, &Known::word);
   if (found != kPeriods.end()) return static_cast<Period>(found - kPeriods.begin());
   return Error{Code::kBadParameter,
                quote_for_people(word) + " is none of minute, hour, day, week, month, year"};
@@ -116,7 +115,7 @@ std::string identity_of(const Window& window) {
 }
 
 Result<void> check_timezone_form(std::string_view name) {
-  const bool allowed = std::all_of(name.begin(), name.end(), [](char c) {
+  const bool allowed = std::ranges::all_of(name, [](char c) {
     return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
            std::string_view("_+-/").find(c) != std::string_view::npos;
   });
@@ -136,7 +135,7 @@ std::string_view canonical_timezone(std::string_view name) {
   // Of the files etcetera and backward of the tz database.
   constexpr std::array<std::string_view, 7> kNamesOfUtc = {
       "Etc/UTC", "Etc/UCT", "Etc/Universal", "Etc/Zulu", "UCT", "Universal", "Zulu"};
-  const bool is_utc = std::find(kNamesOfUtc.begin(), kNamesOfUtc.end(), name) != kNamesOfUtc.end();
+  const bool is_utc = std::ranges::find(kNamesOfUtc, name) != kNamesOfUtc.end();
   return is_utc ? "UTC" : name;
 }
 

@@ -32,7 +32,7 @@ void check_values(const CLI::App& app, std::span<const std::string> words) {
 }  // namespace
 
 std::vector<std::string> words_for_parser(const CLI::App& app, std::vector<std::string> words) {
-  const auto end = std::find(words.begin(), words.end(), "--");
+  const auto end = std::ranges::find(words, "--");
   check_values(app, {words.begin(), end});
   std::vector<std::string> split;
   for (auto word = words.begin(); word != words.end(); ++word) {
@@ -47,7 +47,7 @@ std::vector<std::string> words_for_parser(const CLI::App& app, std::vector<std::
       throw CLI::ConversionError(name + " takes no value; leave the = away");
     }
   }
-  std::reverse(split.begin(), split.end());
+  std::ranges::reverse(split);
   return split;
 }
 

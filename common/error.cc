@@ -80,7 +80,7 @@ std::optional<Code> code_of_problem_type(std::string_view type) {
 
 bool is_shortage(int number) {
   constexpr std::array kShortages = {EMFILE, ENFILE, ENOMEM, ENOBUFS, ENOSPC, EDQUOT};
-  return std::find(kShortages.begin(), kShortages.end(), number) != kShortages.end();
+  return std::ranges::find(kShortages, number) != kShortages.end();
 }
 
 Code setup_code(int number) {

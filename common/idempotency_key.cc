@@ -36,8 +36,7 @@ Result<std::string> parse_idempotency_key(std::string_view text) {
   if (key->size() > kMaxKeyLength) {
     return bad_key("is longer than " + std::to_string(kMaxKeyLength) + " characters");
   }
-  const bool visible =
-      std::all_of(key->begin(), key->end(), [](char c) { return c >= ' ' && c <= '~'; });
+  const bool visible = std::ranges::all_of(*key, [](char c) { return c >= ' ' && c <= '~'; });
   if (!visible) return bad_key("has a control character or one beyond ASCII");
   return key;
 }

@@ -48,9 +48,8 @@ class ObjectReader : public nlohmann::json_sax<Json> {
   }
   bool key(string_t& name) override {
     FlatObject& object = current();
-    const bool seen = std::any_of(object.begin(), object.end(),
-                                  [&](const auto& member) { return member.first == name; });
-    if (seen) return refuse(quote_for_people(name) + " is given twice");
+    const auto same = std::ranges::find(object, name, &FlatObject::value_type::first);
+    if (same != object.end()) return refuse(quote_for_people(name) + " is given twice");
     if (object.size() == kMaxParameters) return refuse("it has too many members");
     object.emplace_back(std::move(name), "");
     return true;

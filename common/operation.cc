@@ -105,7 +105,7 @@ Result<void> check_bounds(const Bounds& bounds) {
 
 bool changes_something(const Operation& operation) {
   if (!is_group(operation)) return operation.kind != OperationKind::kReport && !operation.check;
-  return std::any_of(operation.members.begin(), operation.members.end(), changes_something);
+  return std::ranges::any_of(operation.members, changes_something);
 }
 
 Result<void> resolve_timezones(Operation& operation) {

@@ -123,7 +123,7 @@ class Reader {
   std::string spell(std::string_view name) const {
     if (spelling_ == Spelling::kParameter) return std::string(name);
     std::string flag = "--" + std::string(name);
-    std::replace(flag.begin(), flag.end(), '_', '-');
+    std::ranges::replace(flag, '_', '-');
     return flag;
   }
 
@@ -135,8 +135,7 @@ class Reader {
 
 // Takes the member `name` out of `members`; nothing: there is none.
 std::optional<std::string> take_member(Parameters& members, std::string_view name) {
-  const auto found = std::find_if(members.begin(), members.end(),
-                                  [&](const auto& member) { return member.first == name; });
+  const auto found = std::ranges::find(members, name, &Parameters::value_type::first);
   if (found == members.end()) return std::nullopt;
   std::string text = std::move(found->second);
   members.erase(found);
@@ -145,7 +144,7 @@ std::optional<std::string> take_member(Parameters& members, std::string_view nam
 
 Result<OperationKind> read_word(Parameters& members) {
   const std::optional<std::string> word = take_member(members, kWord);
-  const auto found = std::find(kWords.begin(), kWords.end(), word.value_or(""));
+  const auto found = std::ranges::find(kWords, word.value_or(""));
   if (found != kWords.end()) return static_cast<OperationKind>(found - kWords.begin());
   return Error{Code::kBadParameter, "op " + quote_for_people(word.value_or("")) +
                                         " is none of increment, reset, delete, report"};
@@ -167,10 +166,8 @@ std::string group_to_json(const Operation& group) {
 }  // namespace
 
 const std::string* find_parameter(const Parameters& parameters, std::string_view name) {
-  for (const auto& [key, value] : parameters) {
-    if (key == name) return &value;
-  }
-  return nullptr;
+  const auto found = std::ranges::find(parameters, name, &Parameters::value_type::first);
+  return found == parameters.end() ? nullptr : &found->second;
 }
 
 Result<void> read_truth(const Parameters& parameters, std::string_view name, bool& truth) {
@@ -192,7 +189,7 @@ Result<void> check_parameters(const Parameters& parameters,
                               std::span<const std::string_view> known) {
   for (auto each = parameters.begin(); each != parameters.end(); ++each) {
     const std::string& name = each->first;
-    if (std::find(known.begin(), known.end(), name) == known.end()) {
+    if (std::ranges::find(known, name) == known.end()) {
       return Error{Code::kBadParameter, "unknown parameter " + quote_for_people(name)};
     }
     const auto same = [&](const auto& other) { return other.first == name; };
@@ -252,8 +249,7 @@ std::string to_json(const Operation& operation) {
   text += kWords.at(static_cast<std::size_t>(operation.kind));
   text.append(R"(","name":")").append(operation.name).append("\"");
   for (const auto& [name, value] : write_parameters(operation)) {
-    const bool is_word =
-        std::find(kWordParameters.begin(), kWordParameters.end(), name) != kWordParameters.end();
+    const bool is_word = std::ranges::find(kWordParameters, name) != kWordParameters.end();
     text.append(",\"").append(name).append(is_word ? "\":\"" : "\":").append(value);
     if (is_word) text += '"';
   }

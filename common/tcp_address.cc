@@ -28,10 +28,8 @@ TcpAddresses look_up(const Endpoint& endpoint) {
     std::memcpy(&address.storage, info->ai_addr, info->ai_addrlen);
     address.size = info->ai_addrlen;
     // /etc/hosts may name one on two lines.
-    const auto& known = addresses.found;
-    if (std::find(known.begin(), known.end(), address) == known.end()) {
-      addresses.found.push_back(address);
-    }
+    auto& known = addresses.found;
+    if (std::ranges::find(known, address) == known.end()) known.push_back(address);
   }
   return addresses;
 }

@@ -185,8 +185,8 @@ void Batcher::expect(std::size_t steps, steady_clock::duration commit) {
 // Serves one batch and one query in turn, so that neither kind waits for all of the other.
 void Batcher::serve() {
   if (!waiting_.steps.empty()) serve_batch();
-  const auto next = std::find_if(queries_.begin(), queries_.end(),
-                                 [this](const Query& query) { return is_due(query); });
+  const auto next =
+      std::ranges::find_if(queries_, [this](const Query& query) { return is_due(query); });
   if (next != queries_.end()) {
     const Query query = std::move(*next);
     queries_.erase(next);
@@ -200,9 +200,8 @@ void Batcher::serve() {
 bool Batcher::is_due(const Query& query) const {
   if (query.not_before > taken_) return false;
   const std::vector<Ticket>& tickets = waiting_.tickets;
-  return !query.list || std::none_of(tickets.begin(), tickets.end(), [&](const Ticket& ticket) {
-    return ticket.waiter == query.ticket.waiter;
-  });
+  return !query.list ||
+         std::ranges::find(tickets, query.ticket.waiter, &Ticket::waiter) == tickets.end();
 }
 
 void Batcher::serve_query(const Query& query) {

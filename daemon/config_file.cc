@@ -53,8 +53,7 @@ Result<void> read_line(std::string_view line, std::size_t number,
   const std::string_view name = trim(line.substr(0, equals));
   Result<std::vector<std::string>> values = read_values(trim(line.substr(equals + 1)));
   if (!values) return values.error();
-  auto setting = std::find_if(settings.begin(), settings.end(),
-                              [name](const ConfigSetting& other) { return other.name == name; });
+  auto setting = std::ranges::find(settings, name, &ConfigSetting::name);
   if (setting == settings.end()) {
     setting = settings.insert(setting, ConfigSetting{std::string(name), number, {}});
   }

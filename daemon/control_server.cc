@@ -51,8 +51,8 @@ Result<void> check_unused(const std::string& path, const Endpoint& endpoint) {
 }
 
 bool is_ready(const std::vector<pollfd>& polled, int fd) {
-  return std::any_of(polled.begin(), polled.end(),
-                     [fd](const pollfd& one) { return one.fd == fd && one.revents != 0; });
+  return std::ranges::any_of(polled,
+                             [fd](const pollfd& one) { return one.fd == fd && one.revents != 0; });
 }
 
 }  // namespace
@@ -81,9 +81,8 @@ Result<ControlServer> ControlServer::open(const std::vector<Endpoint>& endpoints
 }
 
 void ControlServer::add_to(std::vector<pollfd>& polled) const {
-  const auto kept = static_cast<std::size_t>(
-      std::count_if(connections_.begin(), connections_.end(),
-                    [](const Connection& connection) { return connection.kept; }));
+  const auto kept =
+      static_cast<std::size_t>(std::ranges::count(connections_, true, &Connection::kept));
   const bool room = connections_.size() - kept < kMaxControlConnections &&
                     kept < kMaxControlWaiters && !accepts_from_;
   for (const UnixListener& listener : listeners_) {

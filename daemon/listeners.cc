@@ -151,7 +151,7 @@ Result<Endpoint> take_over_socket(int fd) {
   constexpr std::array kFamilies = {AF_INET, AF_INET6, AF_UNIX};
   if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0 ||
       option(SO_ACCEPTCONN) == 0 || option(SO_TYPE) != SOCK_STREAM ||
-      std::find(kFamilies.begin(), kFamilies.end(), address.ss_family) == kFamilies.end()) {
+      std::ranges::find(kFamilies, address.ss_family) == kFamilies.end()) {
     return refuse(
         "no listening stream socket of TCP or Unix; check ListenStream= in the socket unit");
   }
@@ -318,8 +318,7 @@ std::vector<int> Listeners::sockets_of(std::size_t slot) const {
 }
 
 bool Listeners::has_queued(std::size_t slot) const {
-  return std::any_of(slots_[slot].begin(), slots_[slot].end(),
-                     [](const UniqueFd& socket) { return is_readable(socket.get()); });
+  return std::ranges::any_of(slots_[slot], is_readable, &UniqueFd::get);
 }
 
 void Listeners::close() {

@@ -60,8 +60,7 @@ Result<void> read_file(const std::string& path, Sources& sources) {
   Result<std::vector<ConfigSetting>> file = read_config_file(path);
   if (!file) return file.error();
   for (ConfigSetting& setting : *file) {
-    const auto known = std::find_if(settings().begin(), settings().end(),
-                                    [&](const Setting& it) { return it.name == setting.name; });
+    const auto known = std::ranges::find(settings(), setting.name, &Setting::name);
     if (known == settings().end() || setting.name == "ready-fd") {
       return Error{Code::kConfig, path + ": line " + std::to_string(setting.line) +
                                       ": unknown setting " + quote_for_people(setting.name)};

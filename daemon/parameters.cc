@@ -20,7 +20,7 @@ std::string media_type(std::string_view field_value) {
 // A part of a query or a form, where a '+' is a space.
 Result<std::string> decode_part(std::string_view part) {
   std::string text(part);
-  std::replace(text.begin(), text.end(), '+', ' ');
+  std::ranges::replace(text, '+', ' ');
   std::optional<std::string> decoded = percent_decode(text);
   if (decoded) return std::move(*decoded);
   return Error{Code::kBadParameter,

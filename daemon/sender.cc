@@ -56,7 +56,7 @@ Result<void> check_sender(const RequestHead& head, const SenderRules& rules,
   const std::string host = host_of(head.host);
   // No browser speaks HTTP/1.0; what checks the health of a server may, and names no host.
   const bool known = (head.http_1_0 && head.host.empty()) ||
-                     std::find(rules.hosts.begin(), rules.hosts.end(), host) != rules.hosts.end() ||
+                     std::ranges::find(rules.hosts, host) != rules.hosts.end() ||
                      (rules.any_address && is_address(host));
   if (!known && !head.host.empty() && !could_be_host(host)) {
     return Error{Code::kBadRequest,
@@ -85,8 +85,7 @@ std::string host_of(std::string_view field_value) {
     port.remove_prefix(1);
   }
   if (!port.empty() && port.front() != ':') return {};
-  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
-  if (!std::all_of(port.begin() + (port.empty() ? 0 : 1), port.end(), is_digit)) return {};
+  if (port.find_first_not_of("0123456789", 1) != port.npos) return {};
   return lower_case(std::string(host));
 }
 

@@ -39,16 +39,14 @@ std::optional<std::string> StoreHealth::note_read(const Error* failure, Time now
 }
 
 std::optional<std::string> StoreHealth::note_batch(std::span<const Step> batch, Time now) {
-  const auto change = std::find_if(batch.begin(), batch.end(), [](const Step& step) {
-    return changes_something(step.operation);
-  });
+  const auto change = std::ranges::find_if(batch, changes_something, &Step::operation);
   const bool only_reads = change == batch.end();
   const Outcome& first = only_reads ? batch.front().outcome : change->outcome;
   const Error error{first.code, first.detail};
   const Error* const failure = is_failure(first.code) ? &error : nullptr;
   std::optional<std::string> message =
       only_reads ? note_read(failure, now) : note_change(failure, now);
-  const auto refused = std::find_if(batch.begin(), batch.end(), needs_administrator);
+  const auto refused = std::ranges::find_if(batch, needs_administrator);
   if (message || refused == batch.end()) return message;
   return note_refusal(refused->outcome.code, now);
 }
@@ -66,8 +64,7 @@ std::optional<std::string> StoreHealth::note_failure(const Error& failure, Time 
   if (answered_ && now - latest_ >= kQuietTime) forget_outage();
   answered_ = false;
   latest_ = now;
-  const bool known =
-      std::find(failures_.begin(), failures_.end(), failure.message) != failures_.end();
+  const bool known = std::ranges::find(failures_, failure.message) != failures_.end();
   const bool too_many = failures_.size() >= kMostFailures && now - logged_ < kQuietTime;
   // A wrong configuration ends the daemon.
   if (known || (too_many && failure.code != Code::kConfig)) return std::nullopt;

@@ -88,9 +88,7 @@ Result<Listeners> open_listeners(const DaemonOptions& options) {
   }
   if (!listeners) return listeners;
   const std::vector<int> sockets = listeners->sockets_of(0);
-  if (std::find(sockets.begin(), sockets.end(), options.ready_fd) == sockets.end()) {
-    return listeners;
-  }
+  if (std::ranges::find(sockets, options.ready_fd) == sockets.end()) return listeners;
   return Error{Code::kConfig, "--ready-fd: descriptor " + std::to_string(options.ready_fd) +
                                   " is a socket from systemd; name another one"};
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <span>
 
 #include "common/log.h"
 #include "common/timestamp.h"
@@ -323,21 +324,20 @@ void WorkerPool::kill_overdue() {
 
 // Whether one of the first `count` slots does.
 bool WorkerPool::serves(std::size_t count) const {
-  return std::any_of(slots_.begin(),
-                     slots_.begin() + static_cast<std::ptrdiff_t>(std::min(count, slots_.size())),
-                     [](const Slot& slot) { return slot.worker.state == WorkerState::kReady; });
+  return std::ranges::any_of(
+      std::span(slots_).first(std::min(count, slots_.size())),
+      [](const Slot& slot) { return slot.worker.state == WorkerState::kReady; });
 }
 
 int WorkerPool::serving() const {
-  return static_cast<int>(std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) {
+  return static_cast<int>(std::ranges::count_if(slots_, [](const Slot& slot) {
     return slot.worker.state == WorkerState::kReady && !slot.retiring;
   }));
 }
 
 bool WorkerPool::has_ended() const {
   return draining_ && leaving_.empty() &&
-         std::all_of(slots_.begin(), slots_.end(),
-                     [](const Slot& slot) { return slot.worker.process.pid == 0; });
+         std::ranges::all_of(slots_, [](const Slot& slot) { return slot.worker.process.pid == 0; });
 }
 
 std::vector<WorkerInfo> WorkerPool::workers() const {

@@ -22,8 +22,7 @@ constexpr std::array kLetters = {Letter{'k', Code::kOk},          Letter{'m', Co
 }  // namespace
 
 void append_outcome_line(std::string& text, const Outcome& outcome) {
-  const auto of_code = [&](const Letter& known) { return known.code == outcome.code; };
-  text += std::find_if(kLetters.begin(), kLetters.end(), of_code)->letter;
+  text += std::ranges::find(kLetters, outcome.code, &Letter::code)->letter;
   text.append(" ").append(std::to_string(outcome.value));
   text.append(" ").append(outcome.previous ? std::to_string(*outcome.previous) : "-");
   text.append(" ").append(std::to_string(outcome.created_at_ms));
@@ -35,9 +34,8 @@ void append_outcome_line(std::string& text, const Outcome& outcome) {
 
 bool read_outcome_line(std::string_view line, Outcome& outcome) {
   const std::string_view letter = take_until(line, ' ');
-  const auto found = std::find_if(kLetters.begin(), kLetters.end(), [&](const Letter& known) {
-    return letter == std::string_view(&known.letter, 1);
-  });
+  const auto found = std::ranges::find_if(
+      kLetters, [&](const Letter& known) { return letter == std::string_view(&known.letter, 1); });
   if (found == kLetters.end()) return false;
   outcome.code = found->code;
   outcome.replayed = letter == "r";

@@ -308,8 +308,7 @@ void RedisStore::forget_session() {
 }  // namespace
 
 Result<void> check_redis_prefix(std::string_view prefix) {
-  const bool visible =
-      std::all_of(prefix.begin(), prefix.end(), [](char c) { return c > ' ' && c <= '~'; });
+  const bool visible = std::ranges::all_of(prefix, [](char c) { return c > ' ' && c <= '~'; });
   if (visible && prefix.size() <= kMaxNameLength) return {};
   return Error{Code::kConfig, "Redis prefix " + quote_for_people(prefix) + " is not up to " +
                                   std::to_string(kMaxNameLength) + " visible ASCII characters"};

@@ -191,7 +191,7 @@ std::string RedisBatch::list_windows(std::int64_t from_ms, std::int64_t until_ms
   std::string text;
   for (const Run& run : runs_) {
     const std::optional<Window>& window = run.operation->lifetime.window;
-    if (!window || std::find(listed.begin(), listed.end(), *window) != listed.end()) continue;
+    if (!window || std::ranges::find(listed, *window) != listed.end()) continue;
     listed.push_back(*window);
     text += std::to_string(from_ms);
     std::int64_t end = from_ms;

@@ -69,8 +69,7 @@ bool refuses_login(const RedisReply& reply) {
                                 "ERR DB index",
                                 "ERR invalid DB index",
                                 "ERR SELECT"};
-  return std::any_of(kinds.begin(), kinds.end(),
-                     [&](const char* kind) { return is_error(reply, kind); });
+  return std::ranges::any_of(kinds, [&](const char* kind) { return is_error(reply, kind); });
 }
 
 // What the server says to AUTH, unless it repeats the password, or could do so in part, as with a

@@ -197,8 +197,7 @@ Result<void> SqliteStore::change_counters(std::span<Step> batch, Deadline deadli
                                            " has kept the change waiting for too long"};
     }
     const std::int64_t now_ms = unix_now_ms();
-    const auto keyed = std::count_if(batch.begin(), batch.end(),
-                                     [](const Step& step) { return is_keyed(step.operation); });
+    const auto keyed = std::ranges::count_if(batch, is_keyed, &Step::operation);
     counters.begin(database_.data_version(), now_ms);
     if (keyed > 0) keys.begin(static_cast<std::size_t>(keyed), now_ms);
     for (Step& step : batch) {

@@ -52,7 +52,7 @@ void configure_sqlite() {
 }
 
 bool is_one_of(std::initializer_list<int> numbers, int number) {
-  return std::find(numbers.begin(), numbers.end(), number) != numbers.end();
+  return std::ranges::find(numbers, number) != numbers.end();
 }
 
 // Runs a statement that returns no rows; throws SQLite::Exception.

@@ -317,7 +317,7 @@ bool SqliteFile::is_deleted() const {
 
 bool SqliteFile::may_empty_wal() const {
   if (is_deleted() || is_blank()) return false;
-  return std::all_of(companions_.begin(), companions_.end(), [](const Companion& companion) {
+  return std::ranges::all_of(companions_, [](const Companion& companion) {
     const std::optional<FileIdentity> found = identify(companion.path);
     return !found ? errno == ENOENT : found == companion.identity;
   });

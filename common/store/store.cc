@@ -29,8 +29,7 @@ std::string to_string(Sync sync) {
 }
 
 bool needs_turn(std::span<const Step> batch) {
-  return std::any_of(batch.begin(), batch.end(),
-                     [](const Step& step) { return changes_something(step.operation); });
+  return std::ranges::any_of(batch, changes_something, &Step::operation);
 }
 
 void apply_in_turn(Store& store, std::span<Step> batch, Deadline deadline) {
