@@ -42,10 +42,6 @@ using std::chrono::steady_clock;
 constexpr milliseconds kSessionLifetime = 4 * kMaxStoreTimeout;
 constexpr milliseconds kSessionIsKnown = kSessionLifetime / 2;
 
-// Where the arguments of the script name the session, and say how long it must still live.
-constexpr std::size_t kSession = 1;
-constexpr std::size_t kLeastLeft = 6;
-
 // How far apart the server's clock and ours may be when calendar windows are counted.
 constexpr std::chrono::minutes kMaxClockDifference{1};
 
@@ -89,12 +85,13 @@ class RedisStore : public Store {
   Result<void> make_session_known(Deadline deadline);
   Result<RedisReply> run_once(const RedisArguments& arguments, milliseconds attempt,
                               Deadline deadline);
-  Result<RedisReply> run_until_known(RedisArguments& arguments, Deadline deadline);
+  Result<RedisReply> run_until_known(const RedisBatch& batch, Deadline deadline);
   milliseconds session_left_at(Deadline deadline) const;
   milliseconds first_attempt() const {
     return std::max(options_.timeout / kAttempts, milliseconds(1));
   }
-  RedisArguments script_arguments(const RedisBatch& batch, bool changes) const;
+  RedisArguments script_arguments(const RedisBatch& batch, std::uint64_t sequence,
+                                  milliseconds least_left) const;
   void log_loss();
   std::string session_key() const { return options_.redis_prefix + "s:" + session_; }
   void forget_session();
@@ -176,15 +173,15 @@ Result<RedisReply> RedisStore::run_once(const RedisArguments& arguments, millise
 // cannot have been applied. A missing answer is not waited for until the deadline: where packets
 // vanish, only another connection gets one. kUnknown: the batch may have been applied, or may yet
 // be; other errors: it was not.
-Result<RedisReply> RedisStore::run_until_known(RedisArguments& arguments, Deadline deadline) {
+Result<RedisReply> RedisStore::run_until_known(const RedisBatch& batch, Deadline deadline) {
+  RedisArguments arguments;
   bool may_be_applied = false;
   milliseconds pause = kFirstPause;
   milliseconds attempt = first_attempt();
   for (;;) {
     if (!may_be_applied) {
       if (const Result<void> known = make_session_known(deadline); !known) return known.error();
-      arguments[kSession] = session_;
-      arguments[kLeastLeft] = std::to_string(session_left_at(deadline).count());
+      arguments = script_arguments(batch, sequence_, session_left_at(deadline));
     }
     const Time begun = steady_clock::now();
     Result<RedisReply> reply = run_once(arguments, attempt, deadline);
@@ -204,19 +201,20 @@ Result<RedisReply> RedisStore::run_until_known(RedisArguments& arguments, Deadli
   }
 }
 
-// What the script is called with for `batch`. The times of windows cover the time in which a copy
-// may arrive.
-RedisArguments RedisStore::script_arguments(const RedisBatch& batch, bool changes) const {
+// What the script is called with. `sequence`: 0 if nothing in the batch changes anything. The times
+// of windows cover the time in which a copy may arrive.
+RedisArguments RedisStore::script_arguments(const RedisBatch& batch, std::uint64_t sequence,
+                                            milliseconds least_left) const {
   const std::int64_t now_ms = unix_now_ms();
   constexpr std::int64_t kApart = milliseconds(kMaxClockDifference).count();
   RedisArguments arguments = {
       options_.redis_prefix,
       session_,
-      changes ? std::to_string(sequence_) : "0",
+      std::to_string(sequence),
       std::to_string(now_ms),
       std::to_string(options_.max_keys),
       batch.list_windows(now_ms - kApart, now_ms + options_.timeout.count() + kApart),
-      "0",
+      std::to_string(least_left.count()),
       std::to_string(acknowledged_)};
   batch.append_arguments(options_.key_lifetime, arguments);
   return arguments;
@@ -227,10 +225,11 @@ void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
   const bool changes = needs_turn(batch);
   if (changes) ++sequence_;
   const RedisBatch request(batch);
-  RedisArguments arguments = script_arguments(request, changes);
-  const auto run = [&](Deadline until) { return connection_.run(apply_, arguments, until); };
+  const auto report = [&](Deadline until) {
+    return connection_.run(apply_, script_arguments(request, 0, milliseconds(0)), until);
+  };
   const Result<RedisReply> reply =
-      changes ? run_until_known(arguments, deadline) : read(deadline, run);
+      changes ? run_until_known(request, deadline) : read(deadline, report);
   if (!reply) {
     fail_batch(batch, reply.error());
     const bool refused = reply.error().code != Code::kUnknown && connection_.is_open();
