@@ -15,7 +15,7 @@ Result<std::unique_ptr<Counters>> open_counters(const Globals& globals, Deadline
   using std::chrono::milliseconds;
   const auto left = std::chrono::ceil<milliseconds>(deadline - std::chrono::steady_clock::now());
   options.timeout = std::clamp<milliseconds>(left, milliseconds(1), kMaxStoreTimeout);
-  options.key_lifetime += longest_hold_up(options.timeout);
+  options.key_reserve = longest_hold_up(options.timeout);
   return counters_of_store(options);
 }
 

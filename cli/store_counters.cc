@@ -16,13 +16,10 @@ void explain_windows(const Operation& operation, Outcome& outcome) {
 
 class StoreCounters : public Counters {
  public:
-  StoreCounters(std::unique_ptr<Store> store, std::chrono::milliseconds timeout)
-      : store_(std::move(store)), timeout_(timeout) {}
+  explicit StoreCounters(std::unique_ptr<Store> store) : store_(std::move(store)) {}
 
   Outcome apply(const Operation& operation, Deadline deadline) override {
     Step step{operation};
-    std::chrono::milliseconds& known = step.operation.key_lifetime;
-    if (known.count() > 0) known += longest_hold_up(timeout_);
     const Result<void> resolved = resolve_timezones(step.operation);
     if (!resolved) return failed(resolved.error());
     run_batch(*store_, {&step, 1}, deadline);
@@ -48,7 +45,6 @@ class StoreCounters : public Counters {
 
  private:
   std::unique_ptr<Store> store_;
-  std::chrono::milliseconds timeout_;
 };
 
 }  // namespace
@@ -56,8 +52,7 @@ class StoreCounters : public Counters {
 Result<std::unique_ptr<Counters>> counters_of_store(const StoreOptions& options) {
   Result<std::unique_ptr<Store>> store = open_store(options);
   if (!store) return store.error();
-  return std::unique_ptr<Counters>(
-      std::make_unique<StoreCounters>(std::move(*store), options.timeout));
+  return std::unique_ptr<Counters>(std::make_unique<StoreCounters>(std::move(*store)));
 }
 
 }  // namespace counterd

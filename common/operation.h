@@ -1,7 +1,6 @@
 // What a client asks of one counter, or of a group of them at once, and the answer.
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -73,13 +72,6 @@ struct Operation {
 
 inline bool is_group(const Operation& operation) {
   return operation.kind == OperationKind::kEach || operation.kind == OperationKind::kAll;
-}
-
-// How long its key is known, where keys are known for `longest`.
-inline std::chrono::milliseconds key_lifetime_of(const Operation& operation,
-                                                 std::chrono::milliseconds longest) {
-  const std::chrono::milliseconds own = operation.key_lifetime;
-  return own.count() > 0 ? std::min(own, longest) : longest;
 }
 
 // How many operations on one counter it consists of.

@@ -141,8 +141,6 @@ bool Batcher::submit(Question question, std::shared_ptr<Waiter> waiter, std::uin
   unanswered_ += size;
   Ticket ticket{std::move(waiter), number, steady_clock::now() + timeout_};
   if (auto* operation = std::get_if<Operation>(&question)) {
-    std::chrono::milliseconds& known = operation->key_lifetime;
-    if (known.count() > 0) known += longest_hold_up(timeout_);
     waiting_.steps.emplace_back().operation = std::move(*operation);
     waiting_.tickets.push_back(std::move(ticket));
   } else if (auto* query = std::get_if<ListQuery>(&question)) {

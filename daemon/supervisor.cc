@@ -101,7 +101,7 @@ Result<WorkerProgram> worker_program(const DaemonOptions& options,
   if (!binary) return system_error(Code::kIo, "cannot open /proc/self/exe", errno);
   WorkerSetup setup;
   setup.store = options.store;
-  setup.store.key_lifetime += longest_hold_up(setup.store.timeout);
+  setup.store.key_reserve = longest_hold_up(setup.store.timeout);
   setup.store.empty_wal = true;
   setup.api = {sender_rules(options.allowed_hosts, options.listen, bound),
                options.allow_get_writes};

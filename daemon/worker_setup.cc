@@ -22,8 +22,8 @@ struct nlohmann::adl_serializer<std::chrono::milliseconds> {
 namespace counterd {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StoreOptions, url, sync, create, redis_prefix,
-                                   redis_password_file, require_durable, key_lifetime, max_keys,
-                                   timeout, empty_wal)
+                                   redis_password_file, require_durable, key_lifetime, key_reserve,
+                                   max_keys, timeout, empty_wal)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SenderRules, hosts, any_address)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ApiOptions, senders, allow_get_writes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WorkerSetup, store, api, max_connections, drain_timeout)
@@ -33,7 +33,7 @@ namespace {
 // None of these compiles once a field is added, which must then be named above too: workers would
 // start with its default.
 [[maybe_unused]] void all_fields_are_named(const StoreOptions& options) {
-  [[maybe_unused]] const auto& [a, b, c, d, e, f, g, h, i, j] = options;
+  [[maybe_unused]] const auto& [a, b, c, d, e, f, g, h, i, j, k] = options;
 }
 [[maybe_unused]] void all_fields_are_named(const SenderRules& rules) {
   [[maybe_unused]] const auto& [a, b] = rules;

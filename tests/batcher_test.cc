@@ -32,7 +32,6 @@ class SlowStore : public Store {
     bool is_broken = false;
     int probes = 0;
     std::vector<std::string> order;
-    std::vector<milliseconds> key_lifetimes;
     std::vector<Deadline> deadlines;  // of each batch
     std::string calls;
     std::vector<steady_clock::time_point> begun;  // of each batch
@@ -71,7 +70,6 @@ class SlowStore : public Store {
     std::this_thread::sleep_for(commit_);
     for (Step& step : batch) {
       notes_.order.push_back(step.operation.name);
-      notes_.key_lifetimes.push_back(step.operation.key_lifetime);
       step.outcome = {};
     }
   }
@@ -178,17 +176,6 @@ struct Fixture {
   Batcher batcher;
   std::vector<std::shared_ptr<Client>> clients;
 };
-
-TEST_CASE("a key is known for longer than its change may be held up") {
-  Fixture fixture(milliseconds(0), milliseconds(500));
-  for (const int own : {0, 1, 1'501}) {
-    fixture.client()->ask(keyed(increment_of("a"), "k", milliseconds(own)).operation);
-  }
-  fixture.run(3);
-  const std::vector<milliseconds> known = {milliseconds(0), milliseconds(1'501),
-                                           milliseconds(3'001)};
-  CHECK(fixture.notes.key_lifetimes == known);
-}
 
 TEST_CASE("a group goes into one batch, with no more beside it than a batch may have") {
   Fixture fixture(milliseconds(1), milliseconds(1'000));

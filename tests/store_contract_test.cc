@@ -1334,6 +1334,19 @@ ON_EVERY_ENGINE("a key is forgotten when its lifetime is over") {
   CHECK(value_of(*store, "a") == 6);
 }
 
+ON_EVERY_ENGINE("a key is kept for longer than its lifetime, by the reserve") {
+  const TestType place;
+  StoreOptions options = place.options();
+  options.key_lifetime = std::chrono::milliseconds(100);
+  options.key_reserve = std::chrono::seconds(60);
+  const auto store = open_or_throw(options);
+  run_one(*store, keyed(increment_of("a"), "own", std::chrono::milliseconds(1)));
+  run_one(*store, keyed(increment_of("a"), "store"));
+  std::this_thread::sleep_for(std::chrono::milliseconds(150));
+  CHECK(run_one(*store, keyed(increment_of("a"), "own")).replayed);
+  CHECK(run_one(*store, keyed(increment_of("a"), "store")).replayed);
+}
+
 ON_EVERY_ENGINE("beyond the limit of keys a change with a new one is refused, until some expire") {
   const TestType place;
   StoreOptions options = place.options();

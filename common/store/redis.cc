@@ -216,7 +216,7 @@ RedisArguments RedisStore::script_arguments(const RedisBatch& batch, std::uint64
       batch.list_windows(now_ms - kApart, now_ms + options_.timeout.count() + kApart),
       std::to_string(least_left.count()),
       std::to_string(acknowledged_)};
-  batch.append_arguments(options_.key_lifetime, arguments);
+  batch.append_arguments(options_, arguments);
   return arguments;
 }
 

@@ -11,8 +11,6 @@
 namespace counterd {
 namespace {
 
-using std::chrono::milliseconds;
-
 // Whether both may be sent as one with a count: reports, or increments by the same under the same
 // conditions. Not those that clamp: how much of each is applied would have to be reported.
 bool are_alike(const Operation& a, const Operation& b) {
@@ -165,7 +163,7 @@ void RedisBatch::add_group(const Operation& group, LatestRuns& latest) {
   runs_[place].count = static_cast<std::uint32_t>(runs_.size() - place - 1);
 }
 
-void RedisBatch::append_arguments(milliseconds key_lifetime,
+void RedisBatch::append_arguments(const StoreOptions& options,
                                   std::vector<std::string>& arguments) const {
   arguments.reserve(arguments.size() + 6 * runs_.size());
   for (const auto& [operation, count] : runs_) {
@@ -182,7 +180,7 @@ void RedisBatch::append_arguments(milliseconds key_lifetime,
       continue;
     }
     arguments.push_back(operation->key);
-    arguments.push_back(std::to_string(key_lifetime_of(*operation, key_lifetime).count()));
+    arguments.push_back(std::to_string(key_lifetime_of(*operation, options).count()));
   }
 }
 

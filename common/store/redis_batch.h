@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "common/operation.h"
+#include "common/store/store.h"
 
 namespace counterd {
 
@@ -36,8 +37,7 @@ class RedisBatch {
   // Numbers are decimal, and the conditions are one argument, separated by spaces. An operation
   // with a key is a run of its own. A kEach without a key is not sent: it is nothing but its
   // members.
-  void append_arguments(std::chrono::milliseconds key_lifetime,
-                        std::vector<std::string>& arguments) const;
+  void append_arguments(const StoreOptions& options, std::vector<std::string>& arguments) const;
 
   // One line for each window that an operation names: `from_ms`, the ends of that window from then
   // on up to one after `until_ms`, in milliseconds since 1970, and the window as described. So the

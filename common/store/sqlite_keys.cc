@@ -51,7 +51,7 @@ std::vector<Outcome> read_outcomes(std::string_view text, std::size_t count) {
 }  // namespace
 
 SqliteKeys::SqliteKeys(SQLite::Database& database, const StoreOptions& options)
-    : lifetime_(options.key_lifetime),
+    : options_(options),
       max_keys_(static_cast<std::int64_t>(options.max_keys)),
       read_state_(database, "SELECT count, at_key, at_name, passed FROM keys_state"),
       write_state_(database,
@@ -184,7 +184,7 @@ void SqliteKeys::keep(const Operation& operation, const Outcome& outcome) {
   } else {
     insert_.bind(5);
   }
-  insert_.bind(6, now_ms_ + key_lifetime_of(operation, lifetime_).count());
+  insert_.bind(6, now_ms_ + key_lifetime_of(operation, options_).count());
   std::string more;
   if (has_more(operation)) {
     more = write_more(operation, outcome);

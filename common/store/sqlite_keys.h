@@ -51,7 +51,7 @@ class SqliteKeys {
   bool is_passed(const std::string& key, const std::string& name) const;
   Outcome read_row(const Operation& operation);
 
-  const std::chrono::milliseconds lifetime_;
+  const StoreOptions options_;
   const std::int64_t max_keys_;
   SQLite::Statement read_state_, write_state_, select_, insert_, next_, erase_;
 

@@ -32,6 +32,12 @@ bool needs_turn(std::span<const Step> batch) {
   return std::ranges::any_of(batch, changes_something, &Step::operation);
 }
 
+std::chrono::milliseconds key_lifetime_of(const Operation& operation, const StoreOptions& options) {
+  const std::chrono::milliseconds own = operation.key_lifetime;
+  const bool is_shorter = own.count() > 0 && own < options.key_lifetime;
+  return (is_shorter ? own : options.key_lifetime) + options.key_reserve;
+}
+
 void apply_in_turn(Store& store, std::span<Step> batch, Deadline deadline) {
   store.apply(batch, deadline);
   store.yield_turn();

@@ -52,9 +52,10 @@
 // survives what the change survives. A refused operation leaves its key unused. A group is applied
 // once as a whole, and gets all of its first outcomes again; groups have keys of their own,
 // separate from those of each counter. A key is known for StoreOptions::key_lifetime or the
-// operation's own, shorter one, by the system clock (sqlite: of this process; redis: of the
-// server), and may be known a little longer; if the clock jumps, that much shorter or longer. While
-// StoreOptions::max_keys are known, a change with a new key is kTooManyKeys.
+// operation's own, shorter one, and for StoreOptions::key_reserve more, by the system clock
+// (sqlite: of this process; redis: of the server), and may be known a little longer; if the clock
+// jumps, that much shorter or longer. While StoreOptions::max_keys are known, a change with a new
+// key is kTooManyKeys.
 //
 // Errors: kUnavailable means that nothing happened; so does kStoreFull, which also means that the
 // store has no room for more: reports still work, and changes will once there is room again.
@@ -104,17 +105,19 @@ struct StoreOptions {
   std::string redis_password_file;
   // Refuse a store whose acknowledged changes a power failure or an eviction could lose.
   bool require_durable = false;
-  // How long idempotency keys are known; up to kMaxKeyLifetime (limits.h), and longest_hold_up().
+  // How long idempotency keys are known; up to kMaxKeyLifetime (limits.h).
   std::chrono::milliseconds key_lifetime = kDefaultKeyLifetime;
+  // For how much longer than its lifetime a key is kept. With longest_hold_up(), a copy of a change
+  // that comes while the key is known is not counted, however long it has to wait.
+  std::chrono::milliseconds key_reserve{0};
   // How many are known at once.
   std::size_t max_keys = kDefaultMaxKeys;
   // The longest that a batch is worked on, lost connections included; up to kMaxStoreTimeout.
   std::chrono::milliseconds timeout{5'000};
 };
 
-// For how much longer than its lifetime a daemon keeps a key: a copy that comes while it is known
-// may be held up where it waits for the store, where it is applied, and (redis) in the server, for
-// up to `timeout` each.
+// The longest that a change may be held up: where it waits for the store, where it is applied, and
+// (redis) in the server, for up to `timeout` each.
 constexpr std::chrono::milliseconds longest_hold_up(std::chrono::milliseconds timeout) {
   return 3 * timeout;
 }
@@ -206,6 +209,9 @@ void apply_in_turn(Store& store, std::span<Step> batch, Deadline deadline);
 // Applies the batch and does all that belongs to it: the turn and make_durable(), if it changes
 // something, and tidy().
 void run_batch(Store& store, std::span<Step> batch, Deadline deadline);
+
+// For how long a store with these options keeps the key of the operation.
+std::chrono::milliseconds key_lifetime_of(const Operation& operation, const StoreOptions& options);
 
 // Applies the reports among `batch` by themselves, for a batch that was refused because of its
 // changes.
