@@ -49,16 +49,17 @@ struct Problem {
   std::string members;  // of its own
 };
 Problem problem_of(const Operation& operation, const Outcome& outcome) {
+  const Refusal refused = refusal_in(operation, outcome);
+  const bool until_reset = refusal_code(refused.operation, refused.outcome) == Code::kLimitReached;
   const bool says_where = !outcome.detail.empty() && !is_group(operation);
-  const auto& [one, its, index] = refusal_in(operation, outcome);
-  const bool until_reset = refusal_code(one, its) == Code::kLimitReached;
   Problem problem{
       {until_reset ? Code::kLimitReached : outcome.code,
        (says_where ? "counter " + operation.name + ": " : "") + explain(operation, outcome)},
       ""};
-  if (index) problem.members = R"(,"index":)" + std::to_string(*index);
-  append_bound(problem.members, one, its);
-  if (!its.window.empty()) append_json_member(problem.members, "window", its.window);
+  if (refused.index) problem.members = R"(,"index":)" + std::to_string(*refused.index);
+  append_bound(problem.members, refused.operation, refused.outcome);
+  const std::string& window = refused.outcome.window;
+  if (!window.empty()) append_json_member(problem.members, "window", window);
   return problem;
 }
 
@@ -73,8 +74,8 @@ Response refusal(const Operation& operation, const Outcome& outcome) {
   const Problem problem = problem_of(operation, outcome);
   Response response = problem_response(problem.error, problem.members);
   if (problem.error.code == Code::kLimitReached) {
-    const auto& [one, its, index] = refusal_in(operation, outcome);
-    response.fields += limit_fields(one, its);
+    const Refusal refused = refusal_in(operation, outcome);
+    response.fields += limit_fields(refused.operation, refused.outcome);
   }
   return response;
 }
