@@ -180,8 +180,9 @@ class Batch {
 
   // So that there is a line for each operation.
   static std::string refusal_line(const Operation& operation, const Outcome& outcome) {
-    std::string line = R"({"name":")" + operation.name + R"(","type":")" +
-                       problem_type(refusal_code(operation, outcome)) + '"';
+    std::string line = "{";
+    append_json_member(line, "name", operation.name);
+    append_json_member(line, "type", problem_type(refusal_code(operation, outcome)));
     append_json_member(line, "detail", explain(operation, outcome));
     append_bound(line, operation, outcome);
     return line + "}";

@@ -12,6 +12,7 @@
 #include "cli/change.h"
 #include "cli/command.h"
 #include "cli/load.h"
+#include "common/json.h"
 #include "common/limits.h"
 #include "common/number.h"
 #include "common/quote.h"
@@ -61,17 +62,23 @@ std::uint64_t failures(const LoadResult& result) {
 }
 
 std::string json_of(const LoadResult& result) {
-  std::string line = R"({"requests":)" + std::to_string(result.latencies.count()) +
-                     R"(,"seconds":)" + milliseconds_of(result.time / 1'000) + R"(,"per_second":)" +
-                     std::to_string(per_second(result)) + R"(,"failed":)" +
-                     std::to_string(failures(result)) + R"(,"lost":)" +
-                     std::to_string(result.lost) + R"(,"unanswered":)" +
-                     std::to_string(result.unanswered) + R"(,"latency_ms":{)";
+  std::string line = "{";
+  const auto append_time = [&line](const char* name, std::chrono::nanoseconds time) {
+    append_json_name(line, name);
+    line += milliseconds_of(time);
+  };
+  append_json_member(line, "requests", result.latencies.count());
+  append_time("seconds", result.time / 1'000);
+  append_json_member(line, "per_second", per_second(result));
+  append_json_member(line, "failed", failures(result));
+  append_json_member(line, "lost", result.lost);
+  append_json_member(line, "unanswered", result.unanswered);
+  line += R"(,"latency_ms":{)";
   for (const auto& [percent, json, name] : kPercentiles) {
-    line += std::string("\"") + json +
-            "\":" + milliseconds_of(result.latencies.percentile(percent)) + ",";
+    append_time(json, result.latencies.percentile(percent));
   }
-  return line + R"("max":)" + milliseconds_of(result.latencies.longest()) + "}}";
+  append_time("max", result.latencies.longest());
+  return line + "}}";
 }
 
 void print(const Globals& globals, const LoadResult& result) {

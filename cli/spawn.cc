@@ -83,11 +83,11 @@ void print_daemon(const Globals& globals, const std::string& url, const std::str
 }
 
 void print_started(const Globals& globals, const Started& started, const std::string& log_path) {
-  const std::string pid = std::to_string(started.pid);
-  std::string members = R"(,"pid":)" + pid;
+  std::string members;
+  append_json_member(members, "pid", started.pid);
   append_json_member(members, "log", log_path);
   print_daemon(globals, started.url, members,
-               "counterd is ready, pid " + pid + ", log " + log_path);
+               "counterd is ready, pid " + std::to_string(started.pid) + ", log " + log_path);
 }
 
 // The first line in which settings differ, for people.
@@ -118,8 +118,11 @@ Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, co
       workers > 0 ? scale_daemon(globals, sum)
                   : wait_until(globals, daemon, has_ready_worker, "is not ready");
   if (!serves) return serves.error();
+  std::string members;
+  append_json_member(members, "pid", daemon.pid);
+  append_json_member(members, "workers", sum);
   print_daemon(
-      globals, url, R"(,"pid":)" + pid + R"(,"workers":)" + std::to_string(sum),
+      globals, url, members,
       "counterd serves already, pid " + pid + ", and has " + count_of_workers(sum) + " now");
   return {};
 }

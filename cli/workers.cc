@@ -1,17 +1,21 @@
 #include "cli/command.h"
 #include "cli/daemon.h"
+#include "common/json.h"
 #include "common/timestamp.h"
 
 namespace counterd {
 namespace {
 
 std::string line_of(const Globals& globals, const WorkerInfo& worker) {
-  const std::string pid = std::to_string(worker.pid);
   const std::string since = format_timestamp(worker.since_ms);
   const std::string state(name_of(worker.state));
-  if (!globals.json) return pid + '\t' + state + '\t' + since;
-  return R"({"pid":)" + pid + R"(,"slot":)" + std::to_string(worker.slot) + R"(,"state":")" +
-         state + R"(","since":")" + since + R"("})";
+  if (!globals.json) return std::to_string(worker.pid) + '\t' + state + '\t' + since;
+  std::string line = "{";
+  append_json_member(line, "pid", worker.pid);
+  append_json_member(line, "slot", worker.slot);
+  append_json_member(line, "state", state);
+  append_json_member(line, "since", since);
+  return line + "}";
 }
 
 }  // namespace

@@ -134,9 +134,13 @@ void append_json_string(std::string& out, std::string_view text) {
   out += Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-void append_json_member(std::string& out, std::string_view name, std::string_view text) {
+void append_json_name(std::string& out, std::string_view name) {
   if (!out.ends_with('{')) out += ',';
   out.append("\"").append(name).append("\":");
+}
+
+void append_json_member(std::string& out, std::string_view name, std::string_view text) {
+  append_json_name(out, name);
   append_json_string(out, text);
 }
 

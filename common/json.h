@@ -2,6 +2,7 @@
 // strings out.
 #pragma once
 
+#include <concepts>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -30,8 +31,17 @@ Result<FlatObject> parse_object_with_list(std::string_view text, std::string_vie
 // Appends `text` as a JSON string. Bytes that are not UTF-8 become U+FFFD.
 void append_json_string(std::string& out, std::string_view text);
 
-// Appends a member of an object whose value is a string, after a comma unless it is the first.
+// Appends the name of a member, after a comma unless it is the first of its object; its value comes
+// next.
+void append_json_name(std::string& out, std::string_view name);
+
+// Appends a member whose value is a string, or a number.
 void append_json_member(std::string& out, std::string_view name, std::string_view text);
+template <std::integral Number>
+void append_json_member(std::string& out, std::string_view name, Number number) {
+  append_json_name(out, name);
+  out += std::to_string(number);
+}
 
 // The value of the member `name` of the object `text`, if it is a string; empty otherwise. For
 // replies, whose form the server chose.

@@ -147,10 +147,9 @@ Response encode_seed_report(const Call& call, const Answer& answer, const Figure
   }
   const std::int64_t value = outcome.code == Code::kOk ? outcome.value : 0;
   if (call.plain_text) return text_response(value);
-  std::string body = R"({"count":)";
-  append_number(body, value);
-  body += R"(,"current_process_id":)";
-  append_number(body, figures.pid);
+  std::string body = "{";
+  append_json_member(body, "count", value);
+  append_json_member(body, "current_process_id", figures.pid);
   body += "}\n";
   return json_response(std::move(body));
 }
@@ -194,11 +193,13 @@ Response encode_status(const Call&, const Answer& answer, const Figures& figures
   if (!status->change_failure.empty()) {
     append_json_member(body, "change_failure", status->change_failure);
   }
-  body += R"(},"worker":{"pid":)" + std::to_string(figures.pid) + R"(,"slot":)" +
-          std::to_string(figures.slot) + R"(,"started_at":")" +
-          format_timestamp(figures.started_at_ms) + R"(","connections":)" +
-          std::to_string(figures.connections) + R"(,"requests":)" +
-          std::to_string(figures.requests) + "}}\n";
+  body += R"(},"worker":{)";
+  append_json_member(body, "pid", figures.pid);
+  append_json_member(body, "slot", figures.slot);
+  append_json_member(body, "started_at", format_timestamp(figures.started_at_ms));
+  append_json_member(body, "connections", figures.connections);
+  append_json_member(body, "requests", figures.requests);
+  body += "}}\n";
   return json_response(std::move(body));
 }
 

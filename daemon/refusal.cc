@@ -56,7 +56,7 @@ Problem problem_of(const Operation& operation, const Outcome& outcome) {
       {until_reset ? Code::kLimitReached : outcome.code,
        (says_where ? "counter " + operation.name + ": " : "") + explain(operation, outcome)},
       ""};
-  if (refused.index) problem.members = R"(,"index":)" + std::to_string(*refused.index);
+  if (refused.index) append_json_member(problem.members, "index", *refused.index);
   append_bound(problem.members, refused.operation, refused.outcome);
   const std::string& window = refused.outcome.window;
   if (!window.empty()) append_json_member(problem.members, "window", window);
