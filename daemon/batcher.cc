@@ -231,7 +231,7 @@ void Batcher::serve_batch() {
   const std::span<const Step> steps = waiting_.steps;
   const bool turn_needed = needs_turn(steps.first(steps_that_fit(waiting_.steps)));
   if (turn_needed && !take_turn()) return;
-  Batch batch = take_front(waiting_);
+  Batch batch = take_batch(waiting_);
   taken_ += batch.steps.size();
   const Deadline start = steady_clock::now();
   // What a disk that stood still has held up already may not wait for as long once more.
@@ -294,7 +294,7 @@ void Batcher::answer_without_turn(const Error& error) {
   fail_batch(changes.steps, error);
   deliver(std::move(changes));
   while (!reports.steps.empty()) {
-    Batch portion = take_front(reports);
+    Batch portion = take_batch(reports);
     stand_in_.cover([&] { store_->apply(portion.steps, now + timeout_); });
     log(health_.note_batch(portion.steps, steady_clock::now()));
     deliver(std::move(portion));
@@ -302,9 +302,9 @@ void Batcher::answer_without_turn(const Error& error) {
 }
 
 // Takes out what a batch can hold: all of it, unless it is too much.
-Batcher::Batch Batcher::take_front(Batch& from) {
+Batcher::Batch Batcher::take_batch(Batch& from) {
   const std::size_t size = steps_that_fit(from.steps);
-  return {counterd::take_front(from.steps, size), counterd::take_front(from.tickets, size)};
+  return {take_front(from.steps, size), take_front(from.tickets, size)};
 }
 
 void Batcher::log(const std::optional<std::string>& message) {

@@ -87,7 +87,7 @@ class Batcher {
   void answer_without_turn(const Error& error);
   void learn();
   void expect(std::size_t steps, std::chrono::steady_clock::duration commit);
-  static Batch take_front(Batch& from);
+  static Batch take_batch(Batch& from);
   std::vector<Ticket> take_probes();
   void note_hang();
   static void log(const std::optional<std::string>& message);

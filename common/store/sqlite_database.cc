@@ -442,7 +442,7 @@ bool SqliteDatabase::cut_off_commit(const WalEnd& end) {
   roll_back();
   const UniqueFd wal = file_.open_wal(O_RDWR);
   const auto page_bytes = static_cast<std::uint32_t>(connection_->page_bytes);
-  return wal && counterd::cut_off_commit(handle(), wal.get(), end, page_bytes);
+  return wal && cut_off_wal(handle(), wal.get(), end, page_bytes);
 }
 
 Result<void> SqliteDatabase::sync_if_needed() {

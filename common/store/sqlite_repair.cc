@@ -78,7 +78,7 @@ WalReading rewrite_wal(sqlite3* connection, int wal) {
 }
 
 // The log may have restarted with the commit. If it is neither, others have written since, over it.
-bool cut_off_commit(sqlite3* connection, int wal, const WalEnd& end, std::uint32_t page_bytes) {
+bool cut_off_wal(sqlite3* connection, int wal, const WalEnd& end, std::uint32_t page_bytes) {
   const ShmLock write(connection, kWriteLock);
   if (write.code() != SQLITE_OK) return false;
   const WalEnd now = end_of_wal(connection);

@@ -49,6 +49,6 @@ WalReading rewrite_wal(sqlite3* connection, int wal);
 // and syncs that. Where bytes are missing that an older log has left in their place, the next
 // recovery would find that commit to be whole. False: it may yet be found. REQUIRES: the connection
 // has no transaction
-bool cut_off_commit(sqlite3* connection, int wal, const WalEnd& end, std::uint32_t page_bytes);
+bool cut_off_wal(sqlite3* connection, int wal, const WalEnd& end, std::uint32_t page_bytes);
 
 }  // namespace counterd
