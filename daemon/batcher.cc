@@ -275,24 +275,24 @@ void Batcher::answer_without_turn(const Error& error) {
   const Time now = steady_clock::now();
   Batch taken = std::exchange(waiting_, {});
   taken_ += taken.steps.size();
-  Batch changes;
+  Batch failing;
   Batch reports;
-  Batch patient;
+  Batch staying;
   std::unordered_set<const Waiter*> clients_that_wait;
   for (std::size_t i = 0; i < taken.steps.size(); ++i) {
     const Waiter* const client = taken.tickets[i].waiter.get();
-    const bool changes_it = changes_something(taken.steps[i].operation);
-    const bool fails = changes_it && (!helps_to_wait || taken.tickets[i].deadline <= now);
-    const bool waits = !fails && (changes_it || clients_that_wait.contains(client));
-    if (waits) clients_that_wait.insert(client);
-    Batch& part = fails ? changes : waits ? patient : reports;
+    const bool changes = changes_something(taken.steps[i].operation);
+    const bool fails = changes && (!helps_to_wait || taken.tickets[i].deadline <= now);
+    const bool stays = !fails && (changes || clients_that_wait.contains(client));
+    if (stays) clients_that_wait.insert(client);
+    Batch& part = fails ? failing : stays ? staying : reports;
     part.steps.push_back(std::move(taken.steps[i]));
     part.tickets.push_back(std::move(taken.tickets[i]));
   }
-  waiting_ = std::move(patient);
-  if (!changes.steps.empty()) log(health_.note_change(&error, now));
-  fail_batch(changes.steps, error);
-  deliver(std::move(changes));
+  waiting_ = std::move(staying);
+  if (!failing.steps.empty()) log(health_.note_change(&error, now));
+  fail_batch(failing.steps, error);
+  deliver(std::move(failing));
   while (!reports.steps.empty()) {
     Batch portion = take_batch(reports);
     stand_in_.cover([&] { store_->apply(portion.steps, now + timeout_); });

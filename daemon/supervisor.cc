@@ -171,7 +171,7 @@ void Supervisor::wait() {
     log_line(adjusted.error().message);
   }
   if (workers_.note_ready()) say_ready();
-  if (workers_.was_ready() && !workers_.is_draining()) tell_ready();
+  if (workers_.was_ready() && !workers_.is_draining()) tell_systemd();
 }
 
 int Supervisor::milliseconds_to_wait() const {
@@ -220,7 +220,7 @@ void Supervisor::say_ready() {
   }
 }
 
-void Supervisor::tell_ready() {
+void Supervisor::tell_systemd() {
   systemd_.tell("READY=1\nSTATUS=" + std::to_string(workers_.serving()) + " of " +
                 std::to_string(workers_.wanted()) + " workers serve " +
                 text_of(workers_.endpoints()));

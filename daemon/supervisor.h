@@ -43,7 +43,7 @@ class Supervisor {
   void take_end_signal(int number);
   void take_ends_of_workers();
   void say_ready();
-  void tell_ready();
+  void tell_systemd();
   void stop();
   Result<DaemonInfo> answer(const ControlRequest& request);
   Result<DaemonInfo> scale(int workers);
