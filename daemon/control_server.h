@@ -20,10 +20,6 @@ class ControlServer {
  public:
   using Handler = std::function<Result<DaemonInfo>(const ControlRequest& request)>;
 
-  ControlServer() = default;
-  ControlServer(ControlServer&&) = default;
-  ControlServer& operator=(ControlServer&&) = default;
-
   // Opens a control socket named for each of `endpoints`. kConfig; kIo: it may pass by itself.
   static Result<ControlServer> open(const std::vector<Endpoint>& endpoints);
 

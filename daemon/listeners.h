@@ -21,10 +21,6 @@ namespace counterd {
 
 class Listeners {
  public:
-  Listeners() = default;
-  Listeners(Listeners&&) = default;
-  Listeners& operator=(Listeners&&) = default;
-
   // Opens `endpoints`, each for its first slot; names are resolved, and all their addresses are
   // used. Fails with kConfig if an address is already taken, by whatever program, and with kIo if
   // it is one that this machine does not have, or a name that cannot be looked up, perhaps not yet.
