@@ -34,7 +34,7 @@ class Counters {
 std::unique_ptr<Counters> counters_of_server(const Endpoint& server);
 
 // The counters of a store, used by this process itself, with the same engine code and locks as a
-// daemon. As open_store() of store.h.
+// daemon. Errors: as open_store() of store.h.
 Result<std::unique_ptr<Counters>> counters_of_store(const StoreOptions& options);
 
 }  // namespace counterd

@@ -13,11 +13,11 @@ namespace counterd {
 // waits for at most a second.
 bool is_served(const Endpoint& endpoint, Deadline deadline);
 
-// find_daemon() of control.h. kForbidden also for a daemon that answers over HTTP, but has no
-// control socket where this user looks for one.
+// find_daemon() of control_socket.h. kForbidden also for a daemon that answers over HTTP, but has
+// no control socket where this user looks for one.
 Result<UniqueFd> connect_to_daemon(const Globals& globals);
 
-// Connects, and asks one question: ask_daemon() of control.h.
+// Connects, and asks one question: ask_daemon() of control_socket.h.
 Result<DaemonInfo> ask(const Globals& globals, const ControlRequest& request);
 
 // Asks the daemon that has said `info` until `done`. kUnknown: not by the deadline; the message is

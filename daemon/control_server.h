@@ -1,4 +1,5 @@
-// The supervisor's side of the control socket (common/control.h): for use with poll(), never waits.
+// The supervisor's side of the control socket (common/control.h), for use with poll(): once it is
+// open, it never waits.
 #pragma once
 
 #include <poll.h>
@@ -20,7 +21,8 @@ class ControlServer {
  public:
   using Handler = std::function<Result<DaemonInfo>(const ControlRequest& request)>;
 
-  // Opens a control socket named for each of `endpoints`. kConfig; kIo: it may pass by itself.
+  // Opens a control socket named for each of `endpoints`. Waits up to 2 s for the answer of a
+  // daemon that has one of them. kConfig; kIo: it may pass by itself.
   static Result<ControlServer> open(const std::vector<Endpoint>& endpoints);
 
   // Adds what to wait for, and then serves what is ready. The connection of an answer that says

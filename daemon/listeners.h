@@ -21,12 +21,12 @@ namespace counterd {
 
 class Listeners {
  public:
-  // Opens `endpoints`, each for its first slot; names are resolved, and all their addresses are
-  // used. Fails with kConfig if an address is already taken, by whatever program, and with kIo if
-  // it is one that this machine does not have, or a name that cannot be looked up, perhaps not yet.
-  // Replaces a Unix socket that nobody listens on. If several daemons open one path at once, one
-  // gets it. Waits until `deadline` for an address that is taken: then also of several that open
-  // one TCP address at once, one gets it.
+  // Opens `endpoints`, with one slot; names are resolved, and all their addresses are used. Fails
+  // with kConfig if an address is already taken, by whatever program, and with kIo if it is one
+  // that this machine does not have, or a name that cannot be looked up, perhaps not yet. Replaces
+  // a Unix socket that nobody listens on. If several daemons open one path at once, one gets it.
+  // Waits until `deadline` for an address that is taken: then also of several that open one TCP
+  // address at once, one gets it.
   static Result<Listeners> open(const std::vector<Endpoint>& endpoints,
                                 Deadline deadline = Deadline());
 
