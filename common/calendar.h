@@ -19,7 +19,8 @@ enum class Period : unsigned char { kMinute, kHour, kDay, kWeek, kMonth, kYear }
 
 struct Window {
   Period period = Period::kDay;
-  // As the tz database calls it, such as Europe/Berlin; empty: that of whoever has the store.
+  // Its name in the tz database, such as Europe/Berlin; empty: the zone of the process that has the
+  // store.
   std::string timezone = {};
 
   bool operator==(const Window&) const = default;
@@ -45,8 +46,9 @@ Result<void> check_timezone_form(std::string_view name);
 // kBadParameter: the system's tz database has no time zone of that name.
 Result<void> check_timezone(std::string_view name);
 
-// UTC for every name that the tz database has for it; other names as they are. Debian calls the
-// system's zone Etc/UTC: there UTC and no zone mean the same window.
+// UTC for every name that the tz database has for it; other names as they are. Without this, where
+// the system's zone is called Etc/UTC, as on Debian, naming UTC and naming no zone would mean two
+// different windows.
 std::string_view canonical_timezone(std::string_view name);
 
 // The name of the system's time zone, which check_timezone() may not know: the one in the

@@ -6,7 +6,7 @@
 //                                     "workers":[{"pid":…,"slot":…,"state":…,"since_ms":…}]}
 //   {"command":"scale","workers":4}  the same, once the number is adopted
 //   {"command":"stop"}               the same
-// The connection is closed then, but by a daemon that is stopping only when it has ended.
+// After its reply the daemon closes the connection; if it is stopping, only when it has ended.
 // A refused request is answered by {"error":{"code":…,"message":…}}, whose code is the problem's
 // type (error.h).
 #pragma once
@@ -25,7 +25,7 @@ enum class WorkerState : unsigned char {
   kStarting,  // until the store has answered
   kReady,
   kDraining,  // takes no more connections, and ends
-  kLeaving,   // the same, while another one already has its slot
+  kLeaving,   // as kDraining, and another worker already has its slot
 };
 
 // "waiting", "starting", "ready", "draining", "leaving"
@@ -59,7 +59,7 @@ std::string encode(const DaemonInfo& info);
 std::string encode(const Error& error);
 // kBadBody, kBadParameter, kBadNumber.
 Result<ControlRequest> decode_control_request(std::string_view line);
-// The error that the daemon answered with, or kUnavailable: it makes no sense.
+// The error that the daemon answered with, or kUnavailable if its answer makes no sense.
 Result<DaemonInfo> decode_control_reply(std::string_view line);
 
 }  // namespace counterd

@@ -19,7 +19,8 @@
 namespace counterd {
 namespace {
 
-// It is not where su(1) has left it in the environment, or the session has ended.
+// Not so where su(1) has left another user's directory in the environment, or where the session has
+// ended.
 bool is_of_this_user(const std::string& directory) {
   struct stat found {};
   return stat(directory.c_str(), &found) == 0 && found.st_uid == geteuid();

@@ -31,9 +31,9 @@ std::string control_socket_name(const Endpoint& endpoint);
 // no connection in time; kForbidden: only another user's is there.
 Result<UniqueFd> find_daemon(const Endpoint& endpoint, Deadline deadline);
 
-// Asks one question over the connection. kUnavailable: the daemon has ended; kOverloaded: it does
-// not answer, and was not told to do anything; kUnknown: the same, and it may do what it was told;
-// or the daemon's own refusal.
+// Asks one question over the connection. Errors: the daemon's own refusal; kUnavailable: it has
+// ended; kOverloaded: it does not answer, and has not been told to do anything; kUnknown: it does
+// not answer, and may yet do what it was told.
 Result<DaemonInfo> ask_daemon(const UniqueFd& daemon, const ControlRequest& request,
                               Deadline deadline);
 

@@ -119,8 +119,8 @@ std::optional<std::uint64_t> remaining(const Operation& operation, std::int64_t 
 
 // What the operation does, as one short line of text, without its name and key: two operations on
 // one counter are the same if their texts are. The text of a group holds a 128-bit digest of what
-// its members do. Stores keep it under idempotency keys: that of an operation which can be asked
-// for today must not change, or a repetition would be taken for another one.
+// its members do. Stores keep it under idempotency keys. So the text of an operation that can be
+// asked for today must never change: a repetition of it would be taken for another operation.
 std::string identity_of(const Operation& operation);
 
 // The answer to one operation.
@@ -131,9 +131,9 @@ struct Outcome {
   bool replayed = false;    // kOk: of an operation with the same key, applied before
   std::string detail = {};  // why, for people; empty where the code says it all
 
-  // The rest is set with kOk, and `value` with kOutOfRange and kBeyondBound too: the value, or the
-  // operation's `initial` if there is no such counter. For an increment with a window, so are
-  // `expires_at_ms`, when the window ends, and `updated_at_ms`, when it was asked for.
+  // The rest is set with kOk. With kOutOfRange and kBeyondBound, `value` is set too: to that of the
+  // counter, or to the operation's `initial` if there is none; and for an increment with a window,
+  // so are `expires_at_ms`, when the window ends, and `updated_at_ms`, when the increment came.
   std::int64_t value = 0;  // after the operation; delete: before it
   // The value before a reset, nothing if the counter was missing; or before an increment that
   // clamps and does not only check.
@@ -143,8 +143,8 @@ struct Outcome {
   std::int64_t expires_at_ms = 0;  // report; 0: it has no end
   std::string window = {};  // kOtherWindow: that of the counter, described; empty: it has none
 
-  // Of a group: with kOk, the outcomes of its members. Those of a kEach are kOk or what refuses an
-  // operation. A kAll with a refused member has that member's code, and the outcomes up to it.
+  // Of a group: with kOk, the outcomes of its members, which in a kEach may be refusals. A kAll
+  // with a refused member has that member's code, and the outcomes up to and including its own.
   std::vector<Outcome> members = {};
 };
 

@@ -14,9 +14,9 @@ namespace {
 constexpr std::string_view kNoPlace =
     "no place for the state (the database where --store names none, and what spawn writes)";
 
-// So that nobody else can put links or files in the way of ours there: su(1) may leave another
-// user's directory in the environment, and in a shared one others may be first. Whoever owns a
-// directory above it still can.
+// The directory must be this user's, or others could put links or files in the place of ours: su(1)
+// may leave another user's directory in the environment, and in a shared directory somebody else
+// may have made it first. (Whoever owns a directory above it still can.)
 Result<void> check_owner(const std::string& directory) {
   struct stat itself {};  // perhaps a link
   struct stat target {};
