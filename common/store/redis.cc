@@ -1,15 +1,18 @@
 // The redis engine: one script call, so one round trip and one atomic step, for each batch.
 //
-// A batch that was sent when its connection was lost may have been applied, or may yet be: a query
-// on another connection could say "no" just before it is applied. So the identical batch is sent
-// again under the same id, and the script repeats its earlier answer, or applies the batch now. An
-// id is a session (of a Store) and a sequence number: the server keeps the latest outcomes of each
-// session, one key however many batches, and refuses an older number, so that a copy that was stuck
-// on the way cannot be applied late. If it does not know the session, it has forgotten it, and
-// refuses the batch; so a session is made known before its first batch is sent. A copy that it gets
-// to long after the batch's deadline, as after it was stopped, is refused too, because idempotency
-// keys may be forgotten by then: how long the session has still to live tells that. So a session is
-// never given more to live: after half of its life another one takes its place.
+// If the connection is lost when a batch has been sent, the batch may have been applied, or may yet
+// be: a query on another connection could say "no" just before it is applied. So the identical
+// batch is sent again under the same id, and the script repeats its earlier answer, or applies the
+// batch now. An id is a session, of which a Store has one at a time, and a sequence number. The
+// server keeps the latest outcomes of each session, in one key however many batches there are, and
+// refuses an older number, so that a copy that was stuck on the way is not applied late.
+//
+// The server also refuses a batch whose session it does not know, because it may have forgotten
+// what it did with the batch; so each session is made known before its first batch is sent. And it
+// refuses a copy that it comes upon long after the batch's deadline, for instance when it was
+// stopped: idempotency keys may be forgotten by then. It tells how late it is by how long the
+// session has still to live. So the life of a session is never prolonged: after half of it, another
+// session takes its place.
 //
 // Keys, each after the prefix: "c:NAME", a hash of v (value), c (created at), u (updated at) and,
 // if it has an end, e (all Unix ms), when Redis itself deletes it, and perhaps w (its window);
@@ -45,9 +48,9 @@ constexpr milliseconds kSessionIsKnown = kSessionLifetime / 2;
 // How far apart the server's clock and ours may be when calendar windows are counted.
 constexpr std::chrono::minutes kMaxClockDifference{1};
 
-// The first attempt may take 1/kAttempts of the time that a batch has, and the next one after it
-// has done so twice as long: where packets vanish, another connection is needed soon; a server that
-// takes up to half of the time for an answer is heard.
+// The first attempt may take 1/kAttempts of the time that a batch has; each one that takes all of
+// its time doubles that of the next. Where packets vanish, another connection is needed soon, and
+// yet a server that takes up to half of the batch's time for an answer is heard.
 constexpr int kAttempts = 4;
 
 // The first line of an answer if the server has lost batches that it had answered.
@@ -127,16 +130,16 @@ Result<RedisReply> RedisStore::read(Deadline deadline, Ask ask) {
   return reply;
 }
 
-// A session is never given longer to live, as a copy of a batch of it may be on its way: each time,
-// another one takes its place. It begins with the number of the batch before. There is a connection
-// after this.
+// Connects, and begins another session unless the server is sure to know the present one for long
+// enough: that one's life is not prolonged, because copies of its batches may still be on their
+// way. The new one begins with the number of the batch before this one.
 Result<void> RedisStore::make_session_known(Deadline deadline) {
   if (steady_clock::now() < session_is_known_until_) return connection_.connect(deadline);
   const Time begun = steady_clock::now();
   const std::string lifetime = std::to_string(kSessionLifetime.count());
   const std::string before = std::to_string(sequence_ - 1) + "\n";
-  // Another one also if it is asked for twice: no copy of that is left which could make a session
-  // known again that the server has forgotten.
+  // A fresh one also when read() asks for the second time: a late copy of the first SET must not
+  // make a session known again that the server has forgotten.
   const Result<RedisReply> reply = read(deadline, [&](Deadline until) -> Result<RedisReply> {
     Result<std::string> fresh = make_uuid();
     if (!fresh) return fresh.error();
@@ -148,16 +151,16 @@ Result<void> RedisStore::make_session_known(Deadline deadline) {
   return {};
 }
 
-// The least of the session's lifetime that the server finds until `deadline`: with less, it is
-// later. It may find as much for longer, by as long as the call took that made the session known,
-// which is up to options_.timeout: longest_hold_up() has room for that.
+// How much of the session's lifetime is left at `deadline`: where the server finds less, it is too
+// late. It may find as much for a little longer, by the time that the call took which made the
+// session known. That is up to options_.timeout, for which longest_hold_up() has room.
 milliseconds RedisStore::session_left_at(Deadline deadline) const {
   const Time made_known = session_is_known_until_ - kSessionIsKnown;
   return kSessionLifetime - std::chrono::floor<milliseconds>(deadline - made_known);
 }
 
-// Sends a batch with changes; `attempt` is the longest that its answer is waited for. Connecting
-// may take longer than that: it takes several exchanges. kUnknown: the batch may have arrived.
+// Sends a batch with changes, and waits for its answer for up to `attempt`. Connecting, which takes
+// several exchanges, may take longer than that. kUnknown: the batch may have arrived.
 Result<RedisReply> RedisStore::run_once(const RedisArguments& arguments, milliseconds attempt,
                                         Deadline deadline) {
   const Deadline connecting = steady_clock::now() + options_.timeout / 2;
@@ -169,10 +172,10 @@ Result<RedisReply> RedisStore::run_once(const RedisArguments& arguments, millise
 
 // Sends a batch with changes until its outcomes are known or `deadline` has passed. An error reply
 // to the only copy means that it was not applied, except for PARTIAL: the script raises errors only
-// before it writes. After FORGOTTEN the session is made known again, but only for a batch that
-// cannot have been applied. A missing answer is not waited for until the deadline: where packets
-// vanish, only another connection gets one. kUnknown: the batch may have been applied, or may yet
-// be; other errors: it was not.
+// before it writes. After FORGOTTEN another session is begun, but only for a batch that cannot have
+// been applied. A missing answer is not waited for until the deadline: where packets vanish, only
+// another connection gets one. kUnknown: the batch may have been applied, or may yet be; other
+// errors: it was not.
 Result<RedisReply> RedisStore::run_until_known(const RedisBatch& batch, Deadline deadline) {
   RedisArguments arguments;
   bool may_be_applied = false;

@@ -101,8 +101,8 @@ while at <= #ARGV do
   end
 end
 
--- Keys by the time of their end, which serves only to count them: each ends by itself. More are
--- removed here than this batch can add.
+-- The keys by the time of their end: an index that serves only to count them, since each key ends by
+-- itself. More of those that have ended are removed from it than this batch can add.
 local key_index = prefix .. 'keys'
 local clock = 0
 local known = 0      -- how many keys there are
@@ -118,7 +118,8 @@ if keyed then
   ended_keys = redis.call('ZRANGEBYSCORE', key_index, '-inf', clock, 'LIMIT', 0, 2 * #steps + 16)
 end
 
--- When each window that we are in ends, by the clock here; nothing: it is too far from the one there.
+-- The end of each window that the server is in, by its own clock; nothing: that clock is too far
+-- from the one of whoever has sent the batch.
 local window_ends = {}
 for line in windows:gmatch('[^\n]+') do
   local times, window = line:match('^([%d ]+) (%a+ %S+)$')
@@ -132,8 +133,8 @@ for line in windows:gmatch('[^\n]+') do
   end
 end
 
--- Whether that is so for a window of the step or of one of its members: then nothing of the step is
--- applied, or kept under its key.
+-- Whether the end of a window of the step, or of one of its members, is not known. Then nothing of
+-- the step is applied, or kept under its key.
 local function is_unclear(step)
   if windows == '' then return false end
   for i = step.at, step.at + (step.size or 0) do
@@ -410,7 +411,7 @@ local function write_lists(run)
     if not row.value then run('ZREM', names, name) end
     if not row.ends then run('ZREM', end_index, name) end
   end
-  -- Before adding those that are kept, some of which may have ended before.
+  -- Before adding: a key that is kept now may be one of those that have ended.
   if #ended_keys > 0 then run('ZREM', key_index, unpack(ended_keys)) end
   for _, step in ipairs(new_keys) do
     run('ZADD', key_index, clock + tonumber(step.lifetime), step.key)
@@ -450,7 +451,7 @@ local function each_write(run)
   for _, step in ipairs(new_keys) do
     run('SET', step.key, kept[step.key], 'PX', step.lifetime)
   end
-  -- Its end stays: how long it has still to live tells how old a copy is.
+  -- Its end stays the same: how long it has still to live tells how late a copy comes.
   if sequence > 0 then run('SET', session, ARGV[3] .. '\n' .. answer, 'KEEPTTL') end
 end
 

@@ -22,8 +22,8 @@ using std::chrono::steady_clock;
 constexpr std::string_view kNoAnswer = "no answer in time";
 constexpr std::string_view kTooLong = "its answer is longer than any that makes sense";
 
-// How often an answer is read on, which hiredis does up to 16 KiB at a time: those of the script
-// and its lists have less than 1 MiB, and those of a hostile server must not fill the memory.
+// An answer is read in at most so many portions, each of up to 16 KiB (hiredis). Those of the
+// scripts have less than 1 MiB, and those of a hostile server must not fill the memory.
 constexpr int kMostReads = 4'096;
 
 // The elements of the longest answer, which is a page of a list (redis_list.lua).
@@ -33,8 +33,8 @@ constexpr std::size_t kMostElements = 1 + 2 * kMaxListLimit;
 // answers and logs.
 constexpr std::size_t kLongestSaying = 256;
 
-// Makes room for an array as hiredis does, which would make it for as many elements as a server
-// announces. No answer that makes sense has an array in another.
+// hiredis makes room for as many elements of an array as a server announces. With these functions
+// it does so only for answers that make sense: they are not too long, and have no array in another.
 redisReplyObjectFunctions* functions_of_replies(const redisReplyObjectFunctions& of_hiredis) {
   [[maybe_unused]] static const auto create_array = of_hiredis.createArray;
   static redisReplyObjectFunctions functions = [&] {  // once: stores of other threads use it too
