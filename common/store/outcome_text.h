@@ -1,9 +1,9 @@
 // Outcomes as lines of text: what engines keep of a group under its key, and what the script of
 // redis.cc answers.
 //
-// A line has, separated by spaces: a letter for the code (k: kOk, m, o, b, w, c, x, f as listed in
-// outcome_text.cc; r: kOk and replayed), the value, the value before or "-", the times of creation,
-// of the latest change and of the end, and for a w the counter's window, if it has one.
+// A line has, separated by spaces: a letter for the code (those listed in outcome_text.cc; k is
+// kOk, and r kOk and replayed), the value, the value before or "-", the times of creation, of the
+// latest change and of the end, and for kOtherWindow the counter's window, if it has one.
 #pragma once
 
 #include <string>

@@ -26,8 +26,8 @@ namespace {
 
 using std::chrono::steady_clock;
 
-// How long housekeeping waits for the turn, while reports wait for it, and how long it does not
-// retry after failing to get the turn: the process that has it may be stopped.
+// Housekeeping waits this long for the turn, because reports wait meanwhile; and if it does not get
+// it, it tries again only after a pause: the process that has the turn may be stopped.
 constexpr std::chrono::milliseconds kTidyPatience{100};
 constexpr std::chrono::milliseconds kTidyPause{1'000};
 

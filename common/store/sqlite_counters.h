@@ -46,8 +46,8 @@ class SqliteCounters {
  private:
   struct Row {
     Counter counter;
-    bool stored = false;    // in the table, when the batch began
-    bool in_batch = false;  // the batch is about it
+    bool stored = false;    // it was in the table when the batch began
+    bool in_batch = false;  // the batch has an operation on it
   };
   using Rows = std::unordered_map<std::string, Row>;  // by name
 

@@ -48,8 +48,8 @@ Code code_of(int error) {
   return passes ? Code::kUnavailable : Code::kConfig;
 }
 
-// Whether the file has been made only just now: it gets the mode that it is to have a moment later.
-// False where the file system does not know.
+// Whether the file has been made only just now: a new one gets its mode a moment later. False where
+// the file system does not know.
 bool is_fresh(const std::string& path) {
   constexpr std::int64_t kFreshMs = 250;
   struct statx found {};

@@ -34,11 +34,11 @@ struct WalCheck {
 };
 
 // Compares the log's file, open as `wal` to be read and written, with what the shared memory says.
-// If frames are lost, but neither of those up to `acknowledged` nor of those that have been moved,
-// makes the next one to read find out what is there. If the database has all that the log had, the
-// log is discarded. kUnknown: `acknowledged` is unknown, or of another log. kDamaged also if a lost
-// frame may be one that a checkpoint was moving when it failed, or the database that has all of the
-// log cannot be synced.
+// If only frames are lost that were neither acknowledged nor moved into the database, the log goes
+// on without them: the next one to read finds out what is left. If the database has all that the
+// log had, the log is discarded. kUnknown: `acknowledged` is unknown, or of another log. kDamaged
+// also if a lost frame may be one that a checkpoint was moving when it failed, or the database that
+// has all of the log cannot be synced.
 WalCheck examine_wal(sqlite3* connection, int wal, const std::optional<WalEnd>& acknowledged);
 
 // Writes the log's file as it is, and syncs it. kLost: it no longer is as it was written.

@@ -25,9 +25,9 @@ std::uint32_t place_of(std::uint32_t frame) {
   return kFramesOfHeader + frame - 1;
 }
 
-// Where the first region has (2.1) two copies of a header: whether it is valid, the size of the
-// log's pages (1: 65,536), how many frames the log has, and their checksum and salts; then how many
-// of them have been moved.
+// Where things are in the first region (2.1). It begins with two copies of a header, which says
+// whether it is valid, the size of the log's pages (1: 65,536), how many frames the log has, and
+// their checksum and salts. Then it says how many of the frames have been moved.
 constexpr std::size_t kValid = 12;
 constexpr std::size_t kPageSize = 14;
 constexpr std::size_t kFrames = 16;

@@ -80,14 +80,14 @@ struct MovedFrames {
 MovedFrames moved_frames(sqlite3* connection);
 // REQUIRES: this process alone may make checkpoints
 void set_moved_frames(sqlite3_file* database, std::uint32_t frames);
-// Corrects it where somebody has died who restarted the log: SQLite first says that the log is
-// empty, and only then that nothing of it has been moved; in between, what is added would not be
-// found. Whether it was so. REQUIRES: this process alone may write to the log
+// Corrects `moved` where a process has died while it restarted the log: SQLite first says that the
+// log is empty, and only then that nothing of it has been moved; in between, what is added would
+// not be found. Returns whether it was so. REQUIRES: this process alone may write to the log
 bool correct_moved_frames(sqlite3_file* database);
-// Removes from the index what is left in it beyond the end of the log, of frames whose writer has
-// died before they were part of it. SQLite does that too, as soon as it adds a frame in the place
-// of one of them. But if somebody has died in the middle of that, the next one comes upon the rest
-// only after frames of its own, and SQLite removes these as well: nobody would find them in the
+// Removes from the index the frames beyond the end of the log: those of a writer that died before
+// they were part of it. SQLite does so too, when it adds a frame in the place of one of them. But
+// if a process has died in the middle of that, the next writer comes upon the rest only after it
+// has added frames of its own, which SQLite then removes as well: nobody would find them in the
 // log. REQUIRES: this process alone may write to the log, and has not begun to
 void clean_index(sqlite3_file* database);
 
