@@ -104,8 +104,8 @@ class Batcher {
   bool stopped_ = false;
   Batch waiting_;
   std::deque<Query> queries_;
-  // Steps taken from waiting_ so far. One that was put back, because it did not get the turn, is
-  // counted each time that it is taken: for each of these a list may be served one step too early.
+  // How many steps have been taken from waiting_ so far. One that did not get the turn is put back,
+  // and counts again when it is taken again: each time a list may be served one step too early.
   std::uint64_t taken_ = 0;
   std::size_t unanswered_ = 0;  // operations, and other questions, that have no answer yet
   Gathering gathering_;

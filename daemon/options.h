@@ -22,8 +22,9 @@ struct DaemonOptions {
   int max_connections = kDefaultMaxConnections;  // of each worker
   std::chrono::milliseconds drain_timeout = kDefaultDrainTimeout;
   int ready_fd = -1;  // gets "ready URL\n" when the daemon serves; -1: none
-  // All of the above that determines how the daemon serves, whatever set it, as lines of a
-  // configuration file: same lines, same daemon. Not the workers, whose number changes.
+  // All of the above that determines how the daemon serves, whatever it was set by, as lines of a
+  // configuration file: two daemons with the same lines serve in the same way. The number of
+  // workers is not among them, because it changes.
   std::vector<std::string> settings;
 };
 

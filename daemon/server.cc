@@ -19,7 +19,7 @@ namespace {
 using std::chrono::steady_clock;
 
 // How much is read at once: as many typical requests as are served at once (kMaxPipelined). What
-// comes behind a request that waits for the store is held for as long: it counts for
+// has come behind a request that waits for the store is kept until that is answered: it counts for
 // kMaxBufferedBytes, but is not cut off.
 constexpr std::size_t kScratchBytes = 16 * 1024;
 

@@ -51,9 +51,9 @@ class Server {
   // The connection at `place` goes from one phase into another, with the deadline of that phase
   // from now.
   void move(GuestPlace place, Phase from, Phase to);
-  // If the one at `place`, by holding more, brings the buffers of all together above
-  // kMaxBufferedBytes, cuts off those that have waited longest for the rest of a request, or for
-  // their client to take its replies; perhaps this one.
+  // Called when the connection at `place` may hold more than before. If all together hold more than
+  // kMaxBufferedBytes, cuts off those that have waited longest for their client to take its
+  // replies, then those that have waited longest for the rest of a request; perhaps this one.
   void make_room(GuestPlace place);
   void remove(GuestPlace place, Phase phase);
 

@@ -2,8 +2,9 @@
 // the store for longer than a moment, so that nothing that hangs beneath the store keeps requests,
 // deadlines or signals waiting.
 //
-// Why not a thread for the store: handing it a batch and getting back the answers is two wake-ups
-// of a sleeping thread, which take as long as a quick store does and cost as much as the requests.
+// Why the store has no thread of its own: to hand it a batch and to get back the answers would take
+// two wake-ups of a sleeping thread, as much time as a quick store takes, and as much work as the
+// requests are.
 #pragma once
 
 #include <asio/io_context.hpp>

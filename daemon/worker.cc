@@ -58,9 +58,9 @@ std::size_t fit_descriptors(std::size_t connections) {
   return std::min<std::size_t>(connections, left);
 }
 
-// Lets the end of the supervisor end this process too. It has a lifeline as well, but nobody looks
-// at that while the store is opened, which may take as long as --store-timeout, and the sockets
-// are held meanwhile.
+// Lets the end of the supervisor end this process too. The lifeline does not do that while the
+// store is opened: nobody looks at it then, for as long as --store-timeout, and the sockets are
+// held meanwhile.
 void end_with_supervisor() {
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (is_readable(kLifelineFd)) _exit(0);  // it has ended before that

@@ -29,9 +29,10 @@ namespace counterd {
 
 // What workers are started from.
 struct WorkerProgram {
-  UniqueFd binary;       // the program image
-  UniqueFd first_setup;  // (worker_setup.h) may create the store; until a worker has been ready
-  UniqueFd setup;        // may not; from then on
+  UniqueFd binary;  // the program image
+  // Setups (worker_setup.h): the first one, which may create the store, until a worker has been
+  // ready; from then on the other one, which may not.
+  UniqueFd first_setup, setup;
 };
 
 class WorkerPool {

@@ -11,9 +11,9 @@
 
 namespace counterd {
 
-// The descriptors that a worker starts with: its setup (worker_setup.h), its lifeline, a socket to
-// the supervisor, whose end means that the other side is gone, its listening sockets, and its
-// program.
+// The descriptors that a worker starts with: its setup (worker_setup.h); its lifeline, which is a
+// socket whose other end the supervisor has, so that each of them notices when the other is gone;
+// its listening sockets; and, after these, its program.
 inline constexpr int kSetupFd = 3;
 inline constexpr int kLifelineFd = 4;
 inline constexpr int kFirstSocketFd = 5;
