@@ -154,7 +154,7 @@ class Batch {
                             "; none of the lines was applied"};
   }
 
-  // Which of the lines the portion before had in common with this one nobody knows here.
+  // Nobody knows here which lines this portion has in common with the one that had the key before.
   Error explain_other_input(const Portion& portion, const Error& error) const {
     return {error.code,
             lines_.place(portion.lines.front()) + ": " + error.message +

@@ -31,9 +31,9 @@ class BatchLines {
 
   // The next operations, up to `size`. A line holds the words of increment, reset, delete or report
   // as on the command line, though the last two require a name, or a JSON object as in HTTP's
-  // batch; empty lines and comments are ignored. An Error, after which nothing more can be read: a
-  // line is none of these or is longer than kMaxLineBytes, and the message names it; the input ends
-  // more than a line before `from`; kIo: it cannot be read.
+  // batch; empty lines and comments are ignored. After an Error nothing more can be read: a line is
+  // none of these or is longer than kMaxLineBytes, and the message names it; or the input ends
+  // before the line in front of `from`; or, with kIo, it cannot be read.
   Result<Portion> next(std::size_t size);
 
   // "NAME:LINE"

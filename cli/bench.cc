@@ -24,8 +24,8 @@ constexpr std::int64_t kMostConnections = 10'000;
 constexpr std::int64_t kMostCounters = 10'000;
 constexpr std::int64_t kHighestRate = 10'000'000;
 
-// The longest wait for the counters of the load to be created or deleted, by 1,000: signals wait
-// for as long.
+// The longest wait until up to 1,000 counters of the load are created or deleted. Signals wait for
+// as long.
 constexpr std::chrono::seconds kLongestWait{5};
 
 // The percentiles that are reported; their names in JSON, and for people.

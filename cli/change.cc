@@ -23,13 +23,14 @@ constexpr std::chrono::minutes kOwnKeyLifetime{10};
 constexpr milliseconds kFirstPause{10};
 constexpr milliseconds kLongestPause{1'000};
 
-// The least number of attempts before the time is up: one answer that does not come, such as that
-// of a stopped worker, does not use all of it.
+// At least so many attempts are made before the time is up: one answer that does not come, such as
+// that of a stopped worker, must not use all of it.
 constexpr int kAttempts = 3;
 
-// The last attempt begins this long before the time is up, whatever the pause; at most a tenth of
-// all the time. It begins earlier if the attempt before it was slow, to hear why it is refused: it
-// gets twice as long as that one took, up to a sixth of all the time.
+// The last attempt begins this long before the time is up, or a tenth of all the time if that is
+// less, whatever the pause. After a slow attempt it begins earlier, so that its answer still comes
+// and says why the change is refused: it gets twice the time that the slow one took, up to a sixth
+// of all the time.
 constexpr milliseconds kLastAttempt{100};
 
 steady_clock::duration time_of_last_attempt(milliseconds timeout, steady_clock::duration before) {
@@ -119,7 +120,7 @@ Code code_after_changes(Code code) {
   return code_info(code).exit_status == nothing_applied ? Code::kIo : code;
 }
 
-// The second half is left for asking again, perhaps with a longer --timeout than the first time.
+// Half, because asking again takes time too, perhaps with a longer --timeout than the first time.
 std::string latest_retry(milliseconds key_lifetime) {
   if (key_lifetime.count() == 0) return " as long as the key is known";
   const milliseconds known = std::min<milliseconds>(key_lifetime, kDefaultKeyLifetime);

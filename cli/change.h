@@ -36,10 +36,11 @@ Result<void> set_key(const Globals& globals, const std::optional<std::string>& g
 // was applied.
 Code code_after_changes(Code code);
 
-// " by 2026-01-31T23:59:59.123Z": until when a change that is sent for the first time now can be
-// asked for again, if its key is a fresh one with `key_lifetime`, half of which is left for that;
-// earlier, if the daemon's --key-lifetime is shorter. " as long as the key is known": it was given,
-// perhaps as an earlier message has named it, which has told the moment.
+// Until when a change that is sent for the first time now may be asked for again, for a message.
+// " by 2026-01-31T23:59:59.123Z" if its key is a fresh one with `key_lifetime`: after half of that,
+// so that the other half is left for asking. (A daemon whose --key-lifetime is shorter forgets the
+// key earlier.) " as long as the key is known" if the key was given and `key_lifetime` is 0:
+// perhaps an earlier message has named it, and has told the time.
 std::string latest_retry(std::chrono::milliseconds key_lifetime);
 
 // " --key KEY", quoted for a shell.

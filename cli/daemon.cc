@@ -7,7 +7,7 @@ namespace counterd {
 
 namespace {
 
-// Draining workers still count; those that others have already replaced do not.
+// Those that are draining still count; those whose place another one has taken do not.
 int count_workers(const DaemonInfo& info) {
   return static_cast<int>(std::ranges::count_if(
       info.workers, [](WorkerState state) { return state != WorkerState::kLeaving; },

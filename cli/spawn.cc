@@ -154,8 +154,8 @@ bool stays_served(const Endpoint& endpoint, Deadline deadline) {
 }
 
 // Makes do with the daemon that serves already, and gives it `more` workers. False: there is none.
-// `any`: also another user's, such as the service, and one that no control socket of this user
-// tells of, whose settings are not known.
+// `any`: makes do also with another user's, such as the service, and with one that answers over
+// HTTP alone, without a control socket that this user could ask for its settings.
 Result<bool> use_running(const Globals& globals, const Words& settings, int more, bool any) {
   const Endpoint& endpoint = globals.server;
   const bool is_any_port = !endpoint.is_unix() && endpoint.port == 0;
@@ -176,7 +176,8 @@ Result<bool> use_running(const Globals& globals, const Words& settings, int more
   return true;
 }
 
-// `workers` is 0 for as many as counterd would start, or for one more.
+// `workers`: 0 if no number was given, which means as many as counterd starts by itself, or one
+// more if a daemon serves already.
 Result<void> spawn(Globals globals, const Words& given, int workers, bool unless_running) {
   std::signal(SIGCHLD, SIG_DFL);  // left ignored by a caller, it loses how a child ended
   const Result<Words> flags = daemon_flags(globals, given);
@@ -191,7 +192,7 @@ Result<void> spawn(Globals globals, const Words& given, int workers, bool unless
   if (!lock) return lock.error();
   globals.server = *endpoint;
   const int more = unless_running ? 0 : std::max(workers, 1);
-  // Where settings are asked for, it must be known to have them.
+  // A daemon must be known to have the settings that are asked for.
   const bool any = unless_running && given.empty();
   const Result<bool> used = use_running(globals, *settings, more, any);
   if (!used) return used.error();

@@ -4,7 +4,7 @@
 namespace counterd {
 namespace {
 
-// By the operation that names the time zone; the caller's may not.
+// Here, where the operation names its time zone: the one that the caller has may not.
 void explain_windows(const Operation& operation, Outcome& outcome) {
   if (outcome.code == Code::kOtherWindow && outcome.members.empty()) {
     outcome.detail = explain(operation, outcome);
