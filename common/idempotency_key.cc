@@ -19,10 +19,14 @@ Result<std::string> unquote(std::string_view text) {
       if (i + 1 == text.size()) return key;
       return bad_key("goes on after its closing quotation mark");
     }
-    if (text[i] == '\\' && ++i < text.size() && text[i] != '"' && text[i] != '\\') {
-      return bad_key("has a backslash before another character than \" or \\");
+    if (text[i] == '\\') {
+      ++i;
+      if (i == text.size()) break;
+      if (text[i] != '"' && text[i] != '\\') {
+        return bad_key("has a backslash before another character than \" or \\");
+      }
     }
-    if (i < text.size()) key += text[i];
+    key += text[i];
   }
   return bad_key("has no closing quotation mark");
 }
