@@ -57,7 +57,7 @@ Result<UniqueFd> take_spawn_lock(const std::string& directory, Deadline deadline
   UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!lock) {
     const Error error = system_error(setup_code(errno), "cannot open " + path, errno);
-    return Error{error.code, error.message + std::string(kNameAnotherStateDirectory)};
+    return Error{error.code, error.message + kNameAnotherStateDirectory};
   }
   while (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return system_error(Code::kIo, "cannot lock " + path, errno);

@@ -108,7 +108,7 @@ Result<std::string> control_directory() {
   if (mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
     const Error failure =
         system_error(setup_code(errno), "cannot make the directory " + directory, errno);
-    return Error{failure.code, failure.message + std::string(kNameAnotherPlace)};
+    return Error{failure.code, failure.message + kNameAnotherPlace};
   }
   struct stat found {};
   if (lstat(directory.c_str(), &found) != 0) {
@@ -117,7 +117,7 @@ Result<std::string> control_directory() {
   if (!S_ISDIR(found.st_mode) || found.st_uid != geteuid() ||
       (found.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
     return Error{Code::kConfig, "the directory " + directory + " must belong to this user alone" +
-                                    std::string(kNameAnotherPlace)};
+                                    kNameAnotherPlace};
   }
   return directory;
 }

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 
 #include "common/control.h"
 #include "common/deadline.h"
@@ -14,7 +13,7 @@
 namespace counterd {
 
 // What to do where a control socket cannot be.
-inline constexpr std::string_view kNameAnotherPlace =
+inline constexpr const char* kNameAnotherPlace =
     "; for another place set RUNTIME_DIRECTORY to a folder that is this user's";
 
 // The directory where a daemon makes its control socket: $RUNTIME_DIRECTORY, else

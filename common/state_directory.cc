@@ -26,7 +26,7 @@ Result<void> check_owner(const std::string& directory) {
   const auto is_trusted = [](uid_t owner) { return owner == geteuid() || owner == 0; };
   if (is_trusted(itself.st_uid) && is_trusted(target.st_uid)) return {};
   return Error{Code::kConfig, "the directory " + directory + " belongs to another user" +
-                                  std::string(kNameAnotherStateDirectory)};
+                                  kNameAnotherStateDirectory};
 }
 
 }  // namespace
@@ -65,7 +65,7 @@ Result<std::string> make_state_directory() {
   if (failure) {
     const Error error = system_error(setup_code(failure.value()),
                                      "cannot make the directory " + *directory, failure.value());
-    return Error{error.code, error.message + std::string(kNameAnotherStateDirectory)};
+    return Error{error.code, error.message + kNameAnotherStateDirectory};
   }
   if (const Result<void> ours = check_owner(*directory); !ours) return ours.error();
   return directory;

@@ -2,14 +2,13 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 
 #include "common/error.h"
 
 namespace counterd {
 
 // What to do where it cannot be.
-inline constexpr std::string_view kNameAnotherStateDirectory =
+inline constexpr const char* kNameAnotherStateDirectory =
     "; set STATE_DIRECTORY or XDG_STATE_HOME to a directory of this user";
 
 // $STATE_DIRECTORY (systemd), else $XDG_STATE_HOME/counterd, else $HOME/.local/state/counterd

@@ -47,7 +47,7 @@ Result<void> check_unused(const std::string& path, const Endpoint& endpoint) {
                    " has the control socket " + path +
                    (endpoint.is_unix() ? ": it still runs, although its own socket was removed"
                                        : ", for the same address in another network") +
-                   std::string(kNameAnotherPlace)};
+                   kNameAnotherPlace};
 }
 
 bool is_ready(const std::vector<pollfd>& polled, int fd) {
@@ -68,8 +68,8 @@ Result<ControlServer> ControlServer::open(const std::vector<Endpoint>& endpoints
     if (!absolute) return absolute.error();
     const std::string& path = *absolute;
     if (path.size() > kMaxSocketPath) {
-      return Error{Code::kConfig, "the control socket's path is too long: " + path +
-                                      std::string(kNameAnotherPlace)};
+      return Error{Code::kConfig,
+                   "the control socket's path is too long: " + path + kNameAnotherPlace};
     }
     if (const Result<void> unused = check_unused(path, endpoint); !unused) return unused.error();
     unlink(path.c_str());

@@ -36,12 +36,12 @@ constexpr std::chrono::milliseconds kShortestSync{1};
 constexpr std::chrono::microseconds kSyncPause{200};
 
 // What to do about a database that SQLite cannot make sense of, if that does not pass by itself.
-constexpr std::string_view kCheckDatabase =
+constexpr const char* kCheckDatabase =
     "; if it stays so, check it (PRAGMA integrity_check), and put a backup in its place if it is "
     "damaged: see FILES in counterd(8)";
 
 // What to do about a log that has lost a part.
-constexpr std::string_view kSaveDatabase =
+constexpr const char* kSaveDatabase =
     "copy the database with its -wal and -shm, end all that use it, and check it (PRAGMA "
     "integrity_check) before it is used again";
 
@@ -212,7 +212,7 @@ Error SqliteDatabase::cannot_open(const SQLite::Exception& exception) const {
           "cannot open the database " + file_.path() + ": " + exception.what() +
               (lacks_room ? " (its -shm cannot grow: is the disk full?)" : "") +
               (lacks_inodes ? " (its -wal or -shm: rights, descriptors, inodes left?)" : "") +
-              std::string(looks_damaged ? kCheckDatabase : "")};
+              (looks_damaged ? kCheckDatabase : "")};
 }
 
 // Makes the log whole on the disk, then moves it into the database, synced, and empties it. What a
@@ -236,7 +236,7 @@ Result<void> SqliteDatabase::move_wal_again() {
     distrust_wal();
     return Error{Code::kUnavailable, "cannot recover the database " + file_.path() + ": " +
                                          sqlite3_errstr(code) +
-                                         std::string(code == SQLITE_CORRUPT ? kCheckDatabase : "")};
+                                         (code == SQLITE_CORRUPT ? kCheckDatabase : "")};
   }
   must_recover_ = false;
   connection_->knows_log = true;
@@ -291,7 +291,7 @@ Result<void> SqliteDatabase::check_wal() {
                    lost +
                        ", and this process has not acknowledged anything in it: ask another one; "
                        "if it stays so, " +
-                       std::string(kSaveDatabase)};
+                       kSaveDatabase};
     case State::kBusy:
       return Error{Code::kUnavailable, "cannot check the log of " + file_.path() +
                                            ": another program uses it (lslocks shows which)"};
@@ -537,7 +537,7 @@ Error SqliteDatabase::cannot(std::string_view what, int error) const {
 Error SqliteDatabase::damaged() const {
   return {Code::kUnavailable,
           "the log of " + file_.path() +
-              " may have lost a part of what was acknowledged: " + std::string(kSaveDatabase)};
+              " may have lost a part of what was acknowledged: " + kSaveDatabase};
 }
 
 Error SqliteDatabase::full() const {

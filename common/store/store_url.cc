@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::string_view kSqlite = "sqlite:";
 
-constexpr std::string_view kForms =
+constexpr const char* kForms =
     "sqlite:PATH, redis://[user@]host[:port][/db] or redis+unix://[user@]PATH[?db=N]";
 
 // The URL for an error message, without what stands where a password may: before an '@' or after a
@@ -32,7 +32,7 @@ std::string without_secrets(std::string_view url) {
 
 Error bad_url(std::string_view url, std::string_view why) {
   return {Code::kConfig, "store " + quote_for_people(without_secrets(url)) + ": " +
-                             std::string(why) + "; a store is " + std::string(kForms)};
+                             std::string(why) + "; a store is " + kForms};
 }
 
 Result<int> parse_port_or_database(std::string_view text, std::string_view what, int least) {
