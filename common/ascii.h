@@ -12,9 +12,10 @@ inline char lower_case(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
 }
 
-inline std::string lower_case(std::string text) {
-  for (char& c : text) c = lower_case(c);
-  return text;
+inline std::string lower_case(std::string_view text) {
+  std::string lower(text);
+  for (char& c : lower) c = lower_case(c);
+  return lower;
 }
 
 // Takes the text before the next `end` off the front, and that `end`; all of it if there is none.

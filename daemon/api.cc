@@ -295,7 +295,7 @@ Response no_route(const std::string& allowed) {
 
 bool wants_plain_text(std::string_view accept) {
   if (accept.empty()) return false;
-  const std::string types = lower_case(std::string(accept));
+  const std::string types = lower_case(accept);
   return types.find("text/plain") != types.npos && types.find(kJson) == types.npos;
 }
 

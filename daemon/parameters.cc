@@ -14,7 +14,7 @@ namespace {
 
 // The media type of a Content-Type field, in lower case, without its parameters.
 std::string media_type(std::string_view field_value) {
-  return lower_case(std::string(trim(field_value.substr(0, field_value.find(';')))));
+  return lower_case(trim(field_value.substr(0, field_value.find(';'))));
 }
 
 // A part of a query or a form, where a '+' is a space.

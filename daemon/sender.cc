@@ -86,7 +86,7 @@ std::string host_of(std::string_view field_value) {
   }
   if (!port.empty() && port.front() != ':') return {};
   if (port.find_first_not_of("0123456789", 1) != port.npos) return {};
-  return lower_case(std::string(host));
+  return lower_case(host);
 }
 
 }  // namespace counterd
