@@ -67,16 +67,16 @@ bool is_of_this_machine(const TcpAddress& address) {
 std::vector<Endpoint> names_of(const Endpoint& endpoint) {
   if (endpoint.is_unix()) return {endpoint};
   std::vector<Endpoint> names;
-  for (const TcpAddress& address : look_up({endpoint.host, 0, ""}).found) {
+  for (const TcpAddress& address : look_up({endpoint.host}).found) {
     if (!is_of_this_machine(address)) continue;
     const std::string host = numeric_host(address);
     const bool v4 = address.family() == AF_INET;
-    names.push_back({host, endpoint.port, ""});
-    if (v4) names.push_back({"0.0.0.0", endpoint.port, ""});
-    names.push_back({"::", endpoint.port, ""});  // for both families, where systemd made the socket
+    names.push_back({host, endpoint.port});
+    if (v4) names.push_back({"0.0.0.0", endpoint.port});
+    names.push_back({"::", endpoint.port});  // for both families, where systemd made the socket
     // Connecting to "all addresses" reaches the loopback one.
     const bool is_all = host == "0.0.0.0" || host == "::";
-    if (is_all) names.push_back({v4 ? "127.0.0.1" : "::1", endpoint.port, ""});
+    if (is_all) names.push_back({v4 ? "127.0.0.1" : "::1", endpoint.port});
   }
   return names;
 }

@@ -55,7 +55,7 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
   if (!is_host(host)) return bad_endpoint(text, "that is no host name");
   const Result<std::int64_t> port = parse_int64_within(text.substr(colon + 1), "port", 0, 65'535);
   if (!port) return bad_endpoint(text, port.error().message);
-  return Endpoint{std::string(host), static_cast<int>(*port), ""};
+  return Endpoint{std::string(host), static_cast<int>(*port)};
 }
 
 Result<Endpoint> parse_server(std::string_view text) {

@@ -9,9 +9,9 @@
 namespace counterd {
 
 struct Endpoint {
-  std::string host;  // name or address without brackets; empty: `path` is used
-  int port = 0;      // 0 to 65535; 0, only for listening: any free one
-  std::string path;  // of a Unix socket, absolute
+  std::string host;       // name or address without brackets; empty: `path` is used
+  int port = 0;           // 0 to 65535; 0, only for listening: any free one
+  std::string path = {};  // of a Unix socket, absolute
 
   bool is_unix() const { return !path.empty(); }
 };

@@ -90,7 +90,7 @@ TcpAddress address_of(const UniqueFd& socket) {
 }
 
 Endpoint endpoint_of(TcpAddress address) {
-  return {numeric_host(address), ntohs(port_of(address.storage)), ""};
+  return {numeric_host(address), ntohs(port_of(address.storage))};
 }
 
 // A listening socket, or why there is none (an errno value).
