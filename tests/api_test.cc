@@ -1,7 +1,6 @@
 #include "daemon/api.h"
 
 #include "common/limits.h"
-#include "common/number.h"
 #include "tests/catch.h"
 #include "tests/steps.h"
 

@@ -10,7 +10,6 @@
 
 #include "common/control.h"
 #include "common/endpoint.h"
-#include "common/unique_fd.h"
 #include "tests/temporary_directory.h"
 
 namespace counterd {

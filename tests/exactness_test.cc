@@ -1,7 +1,6 @@
 // The main promise, on real processes: what is acknowledged is counted once, whatever dies.
 #include <atomic>
 #include <csignal>
-#include <map>
 #include <mutex>
 #include <random>
 #include <set>

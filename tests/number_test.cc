@@ -1,6 +1,5 @@
 #include "common/number.h"
 
-#include <ctime>
 #include <limits>
 #include <string>
 

@@ -7,8 +7,6 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
-#include <functional>
-#include <limits>
 #include <thread>
 
 #include "common/store/redis_scripts.h"

@@ -1,7 +1,6 @@
 // A folder with room for one SQLite store, which any number of stores may be opened on.
 #pragma once
 
-#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>

@@ -6,7 +6,6 @@
 
 #include <filesystem>
 #include <fstream>
-#include <memory>
 
 #include "tests/catch.h"
 #include "tests/temporary_directory.h"

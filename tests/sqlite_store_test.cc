@@ -15,7 +15,6 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <future>
 #include <random>
 #include <thread>

@@ -18,7 +18,6 @@
 #include <optional>
 #include <thread>
 
-#include "common/store/engines.h"
 #include "common/store/file_signs.h"
 #include "common/store/sqlite_shm.h"
 #include "common/store/sqlite_vfs.h"

@@ -10,7 +10,6 @@
 #include <thread>
 
 #include "common/limits.h"
-#include "common/number.h"
 #include "common/timestamp.h"
 #include "tests/catch.h"
 #include "tests/child_process.h"

@@ -13,7 +13,6 @@
 
 #include <SQLiteCpp/SQLiteCpp.h>
 
-#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
