@@ -60,14 +60,29 @@ TEST_CASE("checkpoints that are quick and frequent become rarer, and slow ones m
 
 TEST_CASE("a checkpoint waits for readers only of a long log, and longer of a longer one") {
   CheckpointSchedule schedule;
+  const Time now = std::chrono::steady_clock::now();
   schedule.note_wal(31 * kMiB);
-  CHECK(schedule.patience() == milliseconds(0));
+  CHECK(schedule.patience(now) == milliseconds(0));
   schedule.note_wal(32 * kMiB);
-  CHECK(schedule.patience() == milliseconds(20));
+  CHECK(schedule.patience(now) == milliseconds(20));
   schedule.note_wal(320 * kMiB);
-  CHECK(schedule.patience() == milliseconds(200));
+  CHECK(schedule.patience(now) == milliseconds(200));
   schedule.note_wal(32'000 * kMiB);
-  CHECK(schedule.patience() == milliseconds(500));
+  CHECK(schedule.patience(now) == milliseconds(500));
+}
+
+TEST_CASE("after a wait in vain there is none for long, and the checkpoint is not taken for slow") {
+  CheckpointSchedule schedule;
+  const Time now = std::chrono::steady_clock::now();
+  CHECK(growth_after(schedule, milliseconds(20), milliseconds(200)) == 16 * kMiB);
+  schedule.note_wal(320 * kMiB);
+  schedule.note_checkpoint(now, now + milliseconds(205));
+  CHECK(schedule.patience(now + seconds(10)) == milliseconds(0));
+  CHECK(schedule.patience(now + seconds(11)) == milliseconds(200));
+  CHECK(growth_after(schedule, milliseconds(45), seconds(10)) == 16 * kMiB);
+  schedule.note_wal(320 * kMiB);
+  schedule.note_checkpoint(now + seconds(11), now + seconds(11) + milliseconds(100));
+  CHECK(schedule.patience(now + seconds(12)) == milliseconds(200));
 }
 
 }  // namespace

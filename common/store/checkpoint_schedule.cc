@@ -19,6 +19,10 @@ constexpr std::int64_t kLongBytes = 32 << 20;
 constexpr std::chrono::milliseconds kPatience{20};
 constexpr std::int64_t kMostPatience = 25;
 
+// After a wait in vain, as for a shell that was left in a transaction, there is none for so many
+// times as long.
+constexpr int kPause = 50;
+
 }  // namespace
 
 void CheckpointSchedule::note_wal(std::int64_t bytes) {
@@ -26,12 +30,18 @@ void CheckpointSchedule::note_wal(std::int64_t bytes) {
   bytes_ = bytes;
 }
 
-std::chrono::milliseconds CheckpointSchedule::patience() const {
+std::chrono::milliseconds CheckpointSchedule::patience(Time now) const {
+  if (now < next_wait_) return {};
   return kPatience * std::min(bytes_ / kLongBytes, kMostPatience);
 }
 
 void CheckpointSchedule::note_checkpoint(Time start, Time end) {
-  const auto took = end - start;
+  auto took = end - start;
+  const auto patience_then = patience(start);
+  if (patience_then.count() > 0 && took >= patience_then) {
+    took -= patience_then;
+    next_wait_ = end + kPause * patience_then;
+  }
   if (took < kQuick && took * kNotableShare > end - last_) interval_ *= 2;
   if (took > kSlow) interval_ /= 2;
   interval_ = std::clamp(interval_, kLeastBytes, kMostBytes);

@@ -126,7 +126,7 @@ void SqliteStore::tidy() {
 
 void SqliteStore::run_due_checkpoint() {
   const Time start = steady_clock::now();
-  const auto patience = schedule_.patience();
+  const auto patience = schedule_.patience(start);
   const bool waits = patience > patience.zero();
   database_.checkpoint(waits ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE,
                        start + patience);
