@@ -455,6 +455,19 @@ TEST_CASE("a key that is kept again when it has ended is counted among those tha
   CHECK(run_one(*store, keyed(increment_of("a"), "2")).code == Code::kTooManyKeys);
 }
 
+TEST_CASE("a server without memory to spare refuses a batch also where keys have ended",
+          "[redis]") {
+  const RedisServer server({"--maxmemory-policy", "noeviction"});
+  const auto store = open_or_throw(options_for(server.url()));
+  run_one(*store, keyed(increment_of("a"), "1", milliseconds(1)));
+  std::this_thread::sleep_for(milliseconds(20));
+  server.command({"CONFIG", "SET", "maxmemory", "1"});
+  CHECK(run_one(*store, keyed(increment_of("a"), "2")).code == Code::kUnavailable);
+  server.command({"CONFIG", "SET", "maxmemory", "0"});
+  CHECK(run_one(*store, keyed(increment_of("a"), "2")).value == 2);
+  CHECK(server.command({"ZCARD", "counterd:keys"}) == "1");
+}
+
 TEST_CASE("a server without memory to spare refuses counters with an end too", "[redis]") {
   const RedisServer server;
   const auto store = open_or_throw(options_for(server.url()));

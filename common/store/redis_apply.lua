@@ -396,26 +396,36 @@ if corrupt then return redis.error_reply('CORRUPT times of ' .. corrupt) end
 
 -- These give `run` what is to be written, one command after another: the lists of counters and keys
 -- first, so that a user who may not write those has changed no count, where that cannot be asked
--- before (Redis 6).
-local function write_lists(run)
-  local names = prefix .. 'names'
+-- before (Redis 6). And what is added to them before what is removed: a server that has no memory to
+-- spare refuses only the first write of a script, and only one that may need memory.
+local function add_to_lists(run)
   for name, row in pairs(rows) do
     local ends = row.value and row.ends
-    if row.value and not row.stored then run('ZADD', names, 0, name) end
-    if row.stored and not row.value then run('ZREM', names, name) end
+    if row.value and not row.stored then run('ZADD', prefix .. 'names', 0, name) end
     if ends and ends ~= row.stored_ends then run('ZADD', end_index, ends, name) end
-    if row.stored_ends and not ends then run('ZREM', end_index, name) end
+  end
+  for _, step in ipairs(new_keys) do
+    run('ZADD', key_index, clock + tonumber(step.lifetime), step.key)
+  end
+end
+local function remove_from_lists(run)
+  local names = prefix .. 'names'
+  for name, row in pairs(rows) do
+    if row.changed and row.stored and not row.value then run('ZREM', names, name) end
+    if row.changed and row.stored_ends and not (row.value and row.ends) then
+      run('ZREM', end_index, name)
+    end
   end
   for _, name in ipairs(ended) do
     local row = rows[name] or { value = is_there[name] }
     if not row.value then run('ZREM', names, name) end
     if not row.ends then run('ZREM', end_index, name) end
   end
-  -- Before adding: a key that is kept now may be one of those that have ended.
-  if #ended_keys > 0 then run('ZREM', key_index, unpack(ended_keys)) end
-  for _, step in ipairs(new_keys) do
-    run('ZADD', key_index, clock + tonumber(step.lifetime), step.key)
+  local gone = {}
+  for _, key in ipairs(ended_keys) do
+    if not kept[key] then gone[#gone + 1] = key end  -- else it is one that was kept just now, again
   end
+  if #gone > 0 then run('ZREM', key_index, unpack(gone)) end
 end
 local function write_end(run, row)
   if row.window then
@@ -444,7 +454,8 @@ local function write_counter(run, row)
   if row.ends ~= row.stored_ends or row.window ~= row.stored_window then write_end(run, row) end
 end
 local function each_write(run)
-  write_lists(run)
+  add_to_lists(run)
+  remove_from_lists(run)
   for _, row in pairs(rows) do
     if row.changed then write_counter(run, row) end
   end
