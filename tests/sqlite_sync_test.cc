@@ -1089,6 +1089,17 @@ TEST_CASE("what others have left without a sync is on the disk before it is told
   CHECK(value_after_power_failure(place, disk, "a") == 3);
 }
 
+TEST_CASE("to open a store with an empty log waits for no other program that writes for long",
+          "[sqlite]") {
+  const Place place;
+  SQLite::Database other(place.path(), SQLite::OPEN_READWRITE);
+  other.exec("BEGIN IMMEDIATE");
+  const auto start = std::chrono::steady_clock::now();
+  const auto store = place.open();
+  CHECK(std::chrono::steady_clock::now() - start < StoreOptions().timeout / 2);
+  CHECK(value_of(*store, "a") == 1);
+}
+
 TEST_CASE("a store sees what others have done, even if one has died who was writing the index",
           "[sqlite]") {
   const Place place;

@@ -26,7 +26,8 @@ constexpr std::uint32_t kFramesOfBatch = 2 * kMaxBatchOperations;
 // Of a text, a row or a statement, in bytes: a group's outcomes take much less.
 constexpr int kLongestValue = 4 << 20;
 
-// How long a recovery waits for readers, which only keep it from emptying the log.
+// How long opening the store, or a recovery, waits for other programs that keep it from emptying
+// the log: that can be done without.
 constexpr std::chrono::milliseconds kRecoveryPatience{20};
 
 // Opening the store waits for others' syncs for kSyncPatience times as long as one of its own
@@ -189,7 +190,10 @@ Result<void> SqliteDatabase::settle_wal() {
     // index, after others have committed and have emptied the log again; then it is made anew, and
     // SQLite, which tells by it whether others have committed, would see no difference to this one.
     // A restart of the log gives it salts.
-    if (end_of_wal(handle()) == WalEnd{}) checkpoint(SQLITE_CHECKPOINT_TRUNCATE, deadline_);
+    if (end_of_wal(handle()) == WalEnd{}) {
+      checkpoint(SQLITE_CHECKPOINT_TRUNCATE,
+                 std::min(deadline_, steady_clock::now() + kRecoveryPatience));
+    }
     connection_->knows_log = sealed || connection_->wal_was_empty;
     if (sealed) connection_->synced_version = data_version();
   }
