@@ -207,11 +207,19 @@ void Batcher::serve_query(const Query& query) {
   const std::vector<Ticket> others = query.list ? std::vector<Ticket>() : take_probes();
   const Deadline deadline = steady_clock::now() + timeout_;
   Answer answer = stand_in_.cover([&] { return ask(*store_, query.list, deadline); });
-  log(health_.note_read(failure_of(answer), steady_clock::now()));
+  note_query(failure_of(answer));
   auto* const status = std::get_if<Result<StoreStatus>>(&answer);
   if (status != nullptr && *status) (*status)->change_failure = health_.change_failure();
   for (const Ticket& other : others) deliver(other, answer);
   deliver(query.ticket, std::move(answer));
+}
+
+// Not a wrong configuration before the store has ever answered: the worker ends then, and tells its
+// supervisor, which logs it, but not at each try.
+void Batcher::note_query(const Error* failure) {
+  has_answered_ = has_answered_ || failure == nullptr;
+  const bool ends_worker = failure != nullptr && failure->code == Code::kConfig && !has_answered_;
+  if (!ends_worker) log(health_.note_read(failure, steady_clock::now()));
 }
 
 // Takes out all waiting probes.

@@ -90,6 +90,7 @@ class Batcher {
   static Batch take_batch(Batch& from);
   std::vector<Ticket> take_probes();
   void note_hang();
+  void note_query(const Error* failure);
   static void log(const std::optional<std::string>& message);
   void deliver(Batch batch);
   void deliver(const Ticket& ticket, Answer answer);
@@ -102,6 +103,7 @@ class Batcher {
   StandIn stand_in_;
 
   bool stopped_ = false;
+  bool has_answered_ = false;  // the store has answered a question
   Batch waiting_;
   std::deque<Query> queries_;
   // How many steps have been taken from waiting_ so far. One that did not get the turn is put back,

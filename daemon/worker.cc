@@ -142,8 +142,10 @@ class Worker {
   // If the supervisor is gone, the lifeline shows that too.
   static void tell_supervisor(char word) { send(kLifelineFd, &word, 1, MSG_NOSIGNAL); }
 
-  // The batcher has logged why.
-  [[noreturn]] static void give_up(const Error& error) { _exit(code_info(error.code).exit_status); }
+  [[noreturn]] static void give_up(const Error& error) {
+    tell_failure(kLifelineFd, error);
+    _exit(code_info(error.code).exit_status);
+  }
 
   void watch_lifeline() {
     lifeline_.async_wait(asio::posix::stream_descriptor::wait_read,

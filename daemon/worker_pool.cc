@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <array>
 #include <csignal>
 #include <span>
 
@@ -28,12 +29,16 @@ constexpr std::chrono::minutes kLogPause{1};
 // were gone.
 constexpr milliseconds kHandshakePatience{1'000};
 
-// What has been said by `lifeline` and not been read.
+// What has been said by `lifeline` and not been read: all of it, or the next byte would be taken
+// for a word.
 std::string read_rest(const UniqueFd& lifeline) {
-  std::string rest(4096, '\0');
-  const ssize_t size = recv(lifeline.get(), rest.data(), rest.size(), 0);
-  rest.resize(static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
-  return rest;
+  std::string rest;
+  std::array<char, 4096> part{};
+  for (;;) {
+    const ssize_t size = recv(lifeline.get(), part.data(), part.size(), 0);
+    if (size <= 0) return rest;
+    rest.append(part.data(), static_cast<std::size_t>(size));
+  }
 }
 
 std::string how_it_ended(int status) {
