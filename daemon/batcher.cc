@@ -122,7 +122,8 @@ void Batcher::set_alarm(Deadline deadline) {
   });
 }
 
-// A disk that stands still fails nothing: all that the log would ever hear of it is what waits.
+// A store whose disk stands still returns no error that could be logged. So whoever asks for more
+// meanwhile has it logged.
 void Batcher::note_hang() {
   const std::optional<Time> since = stand_in_.away_since();
   if (!since) return;

@@ -18,7 +18,7 @@ bool is_address(const std::string& host) {
          inet_pton(AF_INET6, v6.c_str(), &unused) == 1;
 }
 
-// Whether it could name any host (RFC 3986, 3.2.2), of which host_of() has taken brackets and port.
+// Whether what host_of() returned could be the name or the address of any host (RFC 3986, 3.2.2).
 bool could_be_host(std::string_view host) {
   constexpr std::string_view kCharacters = "abcdefghijklmnopqrstuvwxyz0123456789-._~%!$&'()*+,;=:";
   return !host.empty() && host.find_first_not_of(kCharacters) == std::string_view::npos;

@@ -55,7 +55,7 @@ class StandIn {
   void stand_in(std::uint64_t absence);
 
   asio::io_context& loop_;
-  std::mutex loop_mutex_;  // the thread that holds it has the loop, and may look at the next
+  std::mutex loop_mutex_;  // the thread that holds it has the loop, and away_since_
   std::optional<Time> away_since_;
   // Counts departures and returns: odd while the first thread is away.
   std::atomic<std::uint64_t> moves_{0};

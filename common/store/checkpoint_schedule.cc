@@ -19,8 +19,8 @@ constexpr std::int64_t kLongBytes = 32 << 20;
 constexpr std::chrono::milliseconds kPatience{20};
 constexpr std::int64_t kMostPatience = 25;
 
-// After a wait in vain, as for a shell that was left in a transaction, there is none for so many
-// times as long.
+// After a wait in vain, as for a shell that was left in a transaction, no checkpoint waits for a
+// time that is so many times as long as that wait was.
 constexpr int kPause = 50;
 
 }  // namespace
