@@ -156,9 +156,16 @@ const CLI::App* command_of(const CLI::App& app) {
   return given.empty() ? nullptr : given.front();
 }
 
-std::string way_to_help(const CLI::App& app) {
+// `words`: where the command is looked for if `app` does not know it yet.
+std::string way_to_help(const CLI::App& app, std::span<const char* const> words = {}) {
   const CLI::App* const command = command_of(app);
-  return " (see counterctl " + (command == nullptr ? "" : command->get_name() + " ") + "--help)";
+  const auto named = std::ranges::find_if(words, [](std::string_view word) {
+    return std::ranges::find(kCommands, word, &Command::name) != kCommands.end();
+  });
+  const std::string name = command != nullptr     ? command->get_name() + " "
+                           : named != words.end() ? *named + std::string(" ")
+                                                  : "";
+  return " (see counterctl " + name + "--help)";
 }
 
 // The option whose value was perhaps meant by a word alone.
@@ -273,16 +280,16 @@ int run(int argc, const char* const* argv) {
       "--server as COUNTERCTL_SERVER.\nSee counterctl(1).");
   add_globals(app, words, globals);
   const std::vector<Added> commands = add_commands(app);
+  const std::span<const char* const> given(argv, static_cast<std::size_t>(argc));
   try {
     app.parse(words_for_parser(app, {argv + std::min(argc, 1), argv + argc}));
   } catch (const CLI::Success& wish) {  // --help, --version
     app.exit(wish, std::cout, std::cerr);
     return end_with({});
   } catch (const CLI::ParseError& error) {
-    return fail({Code::kUsage, explain(error) + way_to_help(app)});
+    return fail({Code::kUsage, explain(error) + way_to_help(app, given)});
   }
-  return end_with(
-      run_command(app, commands, words, globals, {argv, static_cast<std::size_t>(argc)}));
+  return end_with(run_command(app, commands, words, globals, given));
 }
 
 }  // namespace

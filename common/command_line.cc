@@ -17,15 +17,23 @@ const CLI::Option* find_option(const CLI::App& app, const std::string& name) {
   return found;
 }
 
-// `words` has nothing that follows `--`.
+std::string name_of(const std::string& word) {
+  return word.substr(0, word.find('='));
+}
+
+// `words` has nothing that follows `--`, but the `--` itself.
 void check_values(const CLI::App& app, std::span<const std::string> words) {
-  const CLI::Option* before = nullptr;
+  const CLI::Option* waits = nullptr;  // the next word is its value
   for (const std::string& word : words) {
-    const CLI::Option* const option = word.starts_with('-') ? find_option(app, word) : nullptr;
-    const bool lacks_value =
-        option != nullptr && before != nullptr && before->get_items_expected_min() > 0;
-    if (lacks_value) throw CLI::ArgumentMismatch(before->get_name() + ": its value is missing");
-    before = option;
+    const std::string name = name_of(word);
+    const CLI::Option* const option = word.starts_with('-') ? find_option(app, name) : nullptr;
+    if (waits != nullptr && (option != nullptr || word == "--")) {
+      std::string message = waits->get_name() + " needs a value; if " + word + " is meant: ";
+      throw CLI::ConversionError(message.append(waits->get_name()).append("=").append(word));
+    }
+    const bool takes_next =
+        option != nullptr && name.size() == word.size() && option->get_items_expected_min() > 0;
+    waits = takes_next ? option : nullptr;
   }
 }
 
@@ -33,10 +41,10 @@ void check_values(const CLI::App& app, std::span<const std::string> words) {
 
 std::vector<std::string> words_for_parser(const CLI::App& app, std::vector<std::string> words) {
   const auto end = std::ranges::find(words, "--");
-  check_values(app, {words.begin(), end});
+  check_values(app, {words.begin(), end == words.end() ? end : end + 1});
   std::vector<std::string> split;
   for (auto word = words.begin(); word != words.end(); ++word) {
-    const std::string name = word->substr(0, word->find('='));
+    const std::string name = name_of(*word);
     const bool lacks_value = word < end && name.starts_with('-') && word->size() == name.size() + 1;
     const CLI::Option* const option = lacks_value ? find_option(app, name) : nullptr;
     if (option == nullptr) {

@@ -1943,6 +1943,7 @@ check_snapshot() {
   local words
   open_sqlite
   for words in 'next --key --json' 'next --key -q' 'increment --key --clamp --max 5' \
+    'increment --key --max=5' 'next --key -- builds' 'next --key --' \
     '--redis-prefix --json report' 'spawn --workers --unless-running'; do
     echo "$words"
     # shellcheck disable=SC2086
@@ -1950,6 +1951,8 @@ check_snapshot() {
     assert_refused 64
     assert_stderr_has ' needs a value'
   done
+  try ctl increment --key --max=5
+  assert_stderr_has '--key needs a value; if --max=5 is meant: --key=--max=5 (see counterctl increment --help)'
   assert_prints 1 next --key=--json
   assert_prints 2 next --key -5
 }
