@@ -298,7 +298,7 @@ TEST_CASE("a lone client is never kept waiting for others") {
   Fixture fixture(kCommit, milliseconds(1'000));
   fixture.client(6)->ask(increment_of("a").operation);
   fixture.run(6);
-  // Others would be waited for half a commit each time; this machine may stand still now and then.
+  // To wait for others would add half a commit each time; the machine may be busy for a moment.
   const auto& begun = fixture.notes.begun;
   int waits = 0;
   for (std::size_t i = 1; i < begun.size(); ++i) {
@@ -465,12 +465,12 @@ TEST_CASE("the event loop goes on while the store is closed") {
 
 TEST_CASE("a store that stands still is logged when more is asked of it") {
   const Errors errors;
-  Fixture test(milliseconds(300), milliseconds(50));
+  Fixture test(milliseconds(1'500), milliseconds(300));
   test.client()->ask(increment_of("a").operation);
   test.after(milliseconds(50), [&] { test.client()->ask(Probe{}); });
   std::string early;
-  test.after(milliseconds(90), [&] { early = errors.text(); });
-  for (const int delay : {150, 200}) {
+  test.after(milliseconds(100), [&] { early = errors.text(); });
+  for (const int delay : {800, 850}) {
     test.after(milliseconds(delay), [&] { test.client()->ask(Probe{}); });
   }
   test.run(4);

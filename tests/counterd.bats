@@ -1048,7 +1048,7 @@ ready http://$address"
 
 @test "where no worker serves, one that cannot start is tried again every second, and logged once" {
   local limit worker
-  start_daemon
+  start_daemon --workers 1
   worker=$(ready_workers)
   limit=$(prlimit --pid "$daemon_pid" --nofile --noheadings --output SOFT)
   prlimit --pid "$daemon_pid" --nofile=10:

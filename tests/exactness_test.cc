@@ -165,9 +165,9 @@ void survives_killed_workers(const DaemonProcess& daemon) {
   CHECK(tally.errors > 0);
   CHECK(tally.errors_of_the_living == 0);
   CHECK(tally.refused == 0);
-  // A worker may be killed between a connection and its first answer, which is rare but on a
-  // machine that is busy: were the connections lost that wait for a worker, it would be a dozen for
-  // each.
+  // A worker may be killed between a connection and its first answer, which is rare, except on a
+  // busy machine. If the connections that wait for a worker were lost, it would be a dozen for each
+  // kill.
   CHECK(tally.lost_at_once <= 4 * kKills);
   for (int i = 0; i < kCounters; ++i) {
     const long value = value_of(daemon, i);
