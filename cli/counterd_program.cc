@@ -92,7 +92,8 @@ std::string content_of(const UniqueFd& file) {
 Result<std::string> check_config(Words flags, Deadline deadline) {
   Result<Pipe> pipe = make_pipe();
   if (!pipe) return pipe.error();
-  // No settings: the loader, for one, may have something to say too (ld.so(8), LD_PRELOAD).
+  // What comes by standard error is no setting: the loader, for one, may say something there
+  // (ld.so(8), LD_PRELOAD).
   const UniqueFd errors(memfd_create("counterd-errors", MFD_CLOEXEC));
   if (!errors) return system_error(Code::kIo, "cannot make a file in memory", errno);
   flags.insert(flags.begin(), "--check-config");  // the last flag may lack its value
@@ -166,7 +167,7 @@ std::string log_since(const std::string& path, off_t start) {
   const UniqueFd log(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   const ssize_t size = pread(log.get(), text.data(), text.size(), start);
   if (size < 0) return ", cannot be read";
-  if (size == 0) return ", is still empty (is its disk full?)";
+  if (size == 0) return ", is still empty (is the address taken, or its disk full?)";
   std::string_view said(text.data(), static_cast<std::size_t>(size));
   if (said.ends_with('\n')) said.remove_suffix(1);
   return ", says:\n" + std::string(said);

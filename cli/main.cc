@@ -173,10 +173,11 @@ std::string hint_for_value(const std::string& command, const std::string& word) 
   if (command == "list" && check_counter_name(word)) {
     return "; for the names that begin with it: --prefix " + word;
   }
-  if (!parse_int64(word, "")) return "";
+  const Result<std::int64_t> number = parse_int64(word, "");
+  if (!number) return "";
   if (command == "increment") return "; to add it: --by " + word;
   if (command == "reset") return "; to set the counter to it: --to " + word;
-  if (command == "next") return "; to reserve so many: --count " + word;
+  if (command == "next" && *number > 0) return "; to reserve so many: --count " + word;
   return "";
 }
 

@@ -7,7 +7,7 @@
 
 namespace counterd {
 
-// What to do where it cannot be.
+// What to do where the state directory cannot be made or used.
 inline constexpr const char* kNameAnotherStateDirectory =
     "; set STATE_DIRECTORY or XDG_STATE_HOME to a directory of this user";
 
