@@ -1393,6 +1393,73 @@ with open(sys.argv[2], "w") as file:
   assert_equal "$(value_of count)" "$(wc -l <"$dir/statuses")"
 }
 
+# hasten_time FACTOR: for the daemons that are started from now on, time passes that much faster.
+hasten_time() {
+  launcher=(env "LD_PRELOAD=$(faketime now printenv LD_PRELOAD)" "FAKETIME=+0 x$1"
+    "ASAN_OPTIONS=${ASAN_OPTIONS-}:verify_asan_link_order=0")
+}
+
+@test "a connection that asks nothing for 75 seconds is ended" {
+  hasten_time 50
+  start_daemon --workers 1
+  assert_succeeds "$python" -c '
+import socket, sys, time
+client = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=10)
+client.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+assert client.recv(4096)
+answered = time.monotonic()
+assert client.recv(4096) == b""
+idle = 50 * (time.monotonic() - answered)
+assert 70 < idle, idle' "${url##*:}"
+}
+
+@test "a reply that its client has not taken within 10 seconds is cut off, even if it takes some of it" {
+  hasten_time 10
+  start_daemon --workers 1 --store-timeout 15m
+  assert_succeeds "$python" -c '
+import json, socket, sys, time
+client = socket.socket()
+client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+client.settimeout(10)
+client.connect(("127.0.0.1", int(sys.argv[1])))
+# Some 500 KB, of which the sockets hold about half.
+refused = [{"op": "increment", "name": "x" * 124 + str(i), "by": 2**63 - 1, "max": -2**63,
+            "per": "month", "timezone": "America/Argentina/Buenos_Aires"} for i in range(1000)]
+body = json.dumps({"operations": refused}).encode()
+client.sendall(b"POST /v1/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+               b"Content-Length: %d\r\n\r\n" % len(body) + body)
+reply = client.recv(4096)
+while b"\r\n\r\n" not in reply:
+    reply += client.recv(4096)
+began = time.monotonic()
+while time.monotonic() - began < 3:
+    time.sleep(0.04)
+    reply += client.recv(4096)
+while part := client.recv(65536):
+    reply += part
+head, body = reply.split(b"\r\n\r\n", 1)
+length = int(head.split(b"Content-Length: ")[1].split()[0])
+assert len(body) < length, (len(body), length)' "${url##*:}"
+}
+
+@test "each reply has the date of its own second" {
+  hasten_time 50
+  start_daemon --workers 1
+  assert_succeeds "$python" -c '
+import http.client, sys, time
+from email.utils import parsedate_to_datetime
+client = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
+def date():
+    client.request("HEAD", "/livez")
+    reply = client.getresponse()
+    reply.read()
+    return parsedate_to_datetime(reply.headers["Date"]).timestamp()
+first = date()
+assert -2 < first - time.time() < 500, first
+time.sleep(0.1)
+assert 4 <= date() - first < 500, first' "${url##*:}"
+}
+
 @test "scale that the system has no room for is refused, and changes nothing" {
   launcher=(prlimit --nofile=100:100)
   start_daemon --workers 2
