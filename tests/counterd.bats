@@ -1393,6 +1393,18 @@ with open(sys.argv[2], "w") as file:
   assert_equal "$(value_of count)" "$(wc -l <"$dir/statuses")"
 }
 
+@test "the example of curl in the manual counts once, also where its answer is lost" {
+  local example
+  start_daemon --workers 1
+  start_python "$answer_cutter" "${url##*:}" 0 1
+  example=$(sed -e 's/\\-/-/g' -e 's/\\(rs/\\/g' -e "s|http://127.0.0.1:4747|http://127.0.0.1:$said|" \
+    "${COUNTERD_MAN_DIR:-$BATS_TEST_DIRNAME/../man}/counterd.8" | sed -n '/^key=/,/visits/p')
+  try timeout 20 bash -c "$example"
+  assert_status 0
+  assert_output_has '"value":1,'
+  assert_equal "$(value_of visits)" 1
+}
+
 # hasten_time FACTOR: for the daemons that are started from now on, time passes that much faster.
 hasten_time() {
   launcher=(env "LD_PRELOAD=$(faketime now printenv LD_PRELOAD)" "FAKETIME=+0 x$1"

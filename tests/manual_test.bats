@@ -104,7 +104,7 @@ same() {
     help_options "$bin/counterctl"
     for command in $(help_commands); do help_options "$bin/counterctl" "$command"; done
     # curl's
-    printf '%s\n' --unix-socket --fail-with-body --retry --retry-connrefused --retry-max-time
+    printf '%s\n' --unix-socket --fail-with-body --retry --retry-all-errors --retry-max-time
   )
   for page in counterd.8 counterctl.1; do
     unknown=$(comm -13 <(sort -u <<<"$known") <(page "$page" | long_options))
