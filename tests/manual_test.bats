@@ -103,8 +103,8 @@ same() {
     help_options "$bin/counterd"
     help_options "$bin/counterctl"
     for command in $(help_commands); do help_options "$bin/counterctl" "$command"; done
-    # curl's
-    printf '%s\n' --unix-socket --fail-with-body --retry --retry-all-errors --retry-max-time
+    # those of curl and wget
+    printf '%s\n' --unix-socket --fail-with-body --retry --retry-all-errors --retry-max-time --tries
   )
   for page in counterd.8 counterctl.1; do
     unknown=$(comm -13 <(sort -u <<<"$known") <(page "$page" | long_options))
