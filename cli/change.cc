@@ -59,6 +59,14 @@ Error final_error(const Step& step, bool may_have_been_applied) {
   return {Code::kUnknown, "an answer was lost, and then: " + error.message};
 }
 
+// Whether the key may be forgotten by now, by the clock by which stores forget it: unlike the
+// steady one, it goes on while the machine is suspended (clock_gettime(2), CLOCK_MONOTONIC).
+bool may_be_forgotten(const Operation& operation, std::int64_t sent_ms) {
+  const milliseconds own = operation.key_lifetime;
+  const milliseconds known = own.count() > 0 ? own : kDefaultKeyLifetime;
+  return milliseconds(unix_now_ms() - sent_ms) >= known / 2;
+}
+
 // One word for a shell, whatever it contains.
 std::string quote_for_shell(std::string_view word) {
   std::string quoted = "'";
@@ -84,6 +92,7 @@ void Changer::try_once(Step& step, Deadline deadline) {
 }
 
 Result<void> Changer::change(Step& step, Deadline deadline) {
+  const std::int64_t sent_ms = unix_now_ms();
   bool may_have_been_applied = false;
   milliseconds pause = kFirstPause;
   for (;;) {
@@ -98,8 +107,11 @@ Result<void> Changer::change(Step& step, Deadline deadline) {
     }
     std::this_thread::sleep_until(std::min(now + with_jitter(pause), last));
     pause = std::min(2 * pause, kLongestPause);
-    // The process may have been stopped: by now the key may be forgotten.
-    if (steady_clock::now() >= deadline) return final_error(step, may_have_been_applied);
+    // The process may have been stopped, or the machine suspended: by now the key may be forgotten.
+    const bool may_count_twice = may_have_been_applied && may_be_forgotten(step.operation, sent_ms);
+    if (may_count_twice || steady_clock::now() >= deadline) {
+      return final_error(step, may_have_been_applied);
+    }
   }
 }
 

@@ -1339,6 +1339,36 @@ while True:
   assert_equal "$(ctl --server "$url" report)" 1
 }
 
+@test "a change is not sent again when the machine was suspended for longer than its key is known" {
+  local library
+  library=$(faketime now printenv LD_PRELOAD)
+  # The clocks as after that: the steady one has stood still. AddressSanitizer wants to be first.
+  export ASAN_OPTIONS=${ASAN_OPTIONS-}:verify_asan_link_order=0
+  local clocks=(env "LD_PRELOAD=$library" FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_NO_CACHE=1
+    "FAKETIME_TIMESTAMP_FILE=$dir/later")
+  echo +0 >"$dir/later"
+  launcher=("${clocks[@]}")
+  start_daemon
+  # Loses the first answer, and with it the time.
+  start_python '
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1])
+for lost in True, False:
+    with listener.accept()[0] as client, socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as server:
+        server.sendall(client.recv(65536))
+        answer = server.recv(65536)
+        if lost:
+            with open(sys.argv[2] + ".new", "w") as file:
+                file.write("+3600\n")
+            os.rename(sys.argv[2] + ".new", sys.argv[2])
+        else:
+            client.sendall(answer)' "${url##*:}" "$dir/later"
+  try "${clocks[@]}" "$counterctl" --server "http://127.0.0.1:$said" increment
+  assert_refused 75
+  assert_equal "$(ctl --server "$url" report)" 1
+}
+
 @test "a refusal after an answer that was lost is unknown, asked for again it is a refusal" {
   start_daemon
   start_python "$answer_cutter" "${url##*:}" 0 1
