@@ -112,7 +112,8 @@ void SqliteStore::yield_turn() {
 }
 
 void SqliteStore::tidy() {
-  if (!schedule_.is_due() && !database_.must_recover()) return;
+  const bool is_due = schedule_.is_due() || database_.lacks_salts();
+  if (!is_due && !database_.must_recover()) return;
   const Time now = steady_clock::now();
   if (now < next_tidy_ && !database_.must_recover()) return;
   const Deadline deadline = now + kTidyPatience;
@@ -120,7 +121,11 @@ void SqliteStore::tidy() {
     next_tidy_ = now + kTidyPause;
     return;
   }
-  if (schedule_.is_due() && database_.check_files()) run_due_checkpoint();
+  if (is_due && database_.check_files()) {
+    if (schedule_.is_due()) run_due_checkpoint();
+    database_.set_deadline(deadline);
+    if (!database_.give_salts()) next_tidy_ = now + kTidyPause;
+  }
   turn_.yield();
 }
 

@@ -186,19 +186,24 @@ Result<void> SqliteDatabase::settle_wal() {
     if (const Result<void> recovered = move_wal_again(); !recovered) return recovered.error();
   } else {
     if (is_first) trust_wal(handle());
-    // All indexes that are made from an empty log are the same. Somebody may die while writing the
-    // index, after others have committed and have emptied the log again; then it is made anew, and
-    // SQLite, which tells by it whether others have committed, would see no difference to this one.
-    // A restart of the log gives it salts.
-    if (end_of_wal(handle()) == WalEnd{}) {
-      checkpoint(SQLITE_CHECKPOINT_TRUNCATE,
-                 std::min(deadline_, steady_clock::now() + kRecoveryPatience));
-    }
+    give_salts();
     connection_->knows_log = sealed || connection_->wal_was_empty;
     if (sealed) connection_->synced_version = data_version();
   }
   if (connection_->knows_log) acknowledged_ = end_of_wal(handle());
   return {};
+}
+
+// All indexes that are made from an empty log are the same. Somebody may die while writing the
+// index, after others have committed and have emptied the log again; then it is made anew, and
+// SQLite, which tells by it whether others have committed, would see no difference to this one.
+bool SqliteDatabase::give_salts() {
+  if (end_of_wal(handle()) == WalEnd{}) {
+    checkpoint(SQLITE_CHECKPOINT_TRUNCATE,
+               std::min(deadline_, steady_clock::now() + kRecoveryPatience));
+  }
+  lacks_salts_ = false;  // else the next transaction sees it
+  return end_of_wal(handle()) != WalEnd{};
 }
 
 Error SqliteDatabase::cannot_open(const SQLite::Exception& exception) const {
@@ -378,6 +383,7 @@ Result<void> SqliteDatabase::check_version() {
   version.executeStep();
   const int found = version.getColumn(0).getInt();
   version.reset();
+  lacks_salts_ = end_of_wal(handle()) == WalEnd{};
   if (found == kSchemaVersion) return {};
   return Error{Code::kUnavailable, "the database " + file_.path() + " was changed to version " +
                                        std::to_string(found) + " while it was in use; restart"};

@@ -93,6 +93,13 @@ class SqliteDatabase {
   // where others or the disk are in the way. REQUIRES: the turn is held
   void checkpoint(int mode, Deadline deadline);
 
+  // Whether the latest transaction found an index of the log that looks like any other one which is
+  // made from an empty log, so that give_salts() is due.
+  bool lacks_salts() const { return lacks_salts_; }
+  // Restarts an empty log, so that its index has salts. False: others are in the way.
+  // REQUIRES: the turn is held
+  bool give_salts();
+
   // Ends the use of the database in good order: other stores no longer see that it is in use here.
   // If StoreOptions::empty_wal is set, the last store empties the log, as far as other programs let
   // it by `deadline`; else the log stays, sealed if all that it holds is on the disk. The log of a
@@ -140,6 +147,7 @@ class SqliteDatabase {
   const StoreOptions options_;
   std::unique_ptr<Connection> connection_;
   bool must_recover_ = false;           // see distrust_wal()
+  bool lacks_salts_ = false;            // see give_salts()
   std::optional<WalEnd> acknowledged_;  // as far as this store knows; nothing: it does not
   Deadline deadline_;                   // see set_deadline()
 };
