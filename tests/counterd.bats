@@ -1104,6 +1104,14 @@ subprocess.run(sys.argv[2:], input="".join(f"increment c{i * 7919 % 1000003}\n" 
   assert_equal "$(grep -c 'has grown to [0-9]* MiB: another program has been reading' "$daemon_log")" 1
 }
 
+@test "a daemon that ends says that its log was cut short, if no change has found it before" {
+  start_daemon --workers 1
+  "$counterctl" --server "$url" -q increment
+  : >"$database-wal"
+  stop_daemon
+  assert_succeeds grep -q 'may have lost a part of what was acknowledged' "$daemon_log"
+}
+
 @test "a worker that scale removes serves on until the last handshakes are over" {
   local worker
   start_daemon --workers 2

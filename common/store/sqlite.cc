@@ -95,7 +95,11 @@ SqliteStore::~SqliteStore() {
   if (database_.must_recover() && take_turn(end(), end())) turn_.yield();
   if (database_.must_recover() || database_.is_wal_damaged()) return;
   if (!turn_.take(database_.is_end_worth_waiting() ? end() : steady_clock::now())) return;
-  database_.end(end());
+  if (const Result<void> whole = database_.check_end_of_wal(end()); whole) {
+    database_.end(end());
+  } else {
+    log_line(whole.error().message);  // nobody is left to be told
+  }
   turn_.yield();
 }
 

@@ -414,6 +414,14 @@ Result<void> SqliteDatabase::check_wal_length() {
                                        "it is checked next"};
 }
 
+Result<void> SqliteDatabase::check_end_of_wal(Deadline deadline) {
+  {
+    const ShmLock no_writers(handle(), kWriteLock);
+    if (no_writers.code() != SQLITE_OK || check_wal_length()) return {};
+  }
+  return recover(deadline);
+}
+
 Result<void> SqliteDatabase::begin_to_read() {
   return begin(*connection_->read_begin);
 }

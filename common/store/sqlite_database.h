@@ -110,6 +110,9 @@ class SqliteDatabase {
   bool is_end_worth_waiting() const { return options_.empty_wal || file_.is_deleted(); }
   // Whether the log has been found damaged, so that it is to stay as it is.
   bool is_wal_damaged() const;
+  // Recovers if the log is shorter than what was written to it. Errors: as recover().
+  // REQUIRES: the turn is held
+  Result<void> check_end_of_wal(Deadline deadline);
 
   // What `exception`, met before a commit, means: nothing has happened. Leaves no transaction open.
   // After an I/O error, or where the database looks damaged, must_recover() is true. `doing` goes
