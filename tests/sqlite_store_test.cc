@@ -456,6 +456,18 @@ TEST_CASE("a database that every user may open is refused", "[sqlite]") {
   CHECK(place.open() != nullptr);
 }
 
+TEST_CASE("nobody is told to close to others what is no database", "[sqlite]") {
+  const Place place;
+  const std::string text = "root:x:0:0:root:/root:/bin/bash\n";
+  std::ofstream(place.path()) << text;
+  chmod(place.path().c_str(), 0644);
+  const Error error = place.refusal();
+  CHECK(error.code == Code::kConfig);
+  CHECK(contains(error.message, "is no database; name another file"));
+  CHECK_FALSE(contains(error.message, "chmod"));
+  CHECK(contents_of(place.path()) == text);
+}
+
 TEST_CASE("a database with a part that every user may open is refused", "[sqlite]") {
   const Place place;
   const auto store = place.open();  // or the shared memory would not be there

@@ -141,6 +141,14 @@ bool is_mounted_alone(int file) {
          (found.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
 }
 
+// Whether the file begins as every database does, or is empty and may become one.
+bool could_be_database(int file) {
+  constexpr std::string_view kMagic("SQLite format 3\0", 16);  // sqlite.org/fileformat2.html
+  std::array<char, kMagic.size()> begin{};
+  const ssize_t size = pread(file, begin.data(), begin.size(), 0);
+  return size == 0 || std::string_view(begin.data(), begin.size()) == kMagic;
+}
+
 Result<FileIdentity> check_kind(const std::string& path, int file) {
   struct stat found {};
   struct statfs system {};
@@ -161,6 +169,10 @@ Result<FileIdentity> check_kind(const std::string& path, int file) {
         "mount the folder that holds both");
   }
   if ((found.st_mode & S_IRWXO) != 0) {
+    // Every user may need to read what is something else, such as /etc/passwd.
+    if (!could_be_database(file)) {
+      return refuse("is no database; name another file with --store sqlite:PATH");
+    }
     return refuse("is open to every user, who could then hold its lock; run: chmod o= " + path);
   }
   if (const std::string_view name = network_file_system(system.f_type); !name.empty()) {
