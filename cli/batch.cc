@@ -61,7 +61,7 @@ class Batch {
         lines_(lines),
         plan_(std::move(plan)),
         changer_(globals),
-        shows_(!globals.quiet && isatty(STDERR_FILENO) == 1 && isatty(STDOUT_FILENO) == 0) {}
+        shows_(shows_progress(globals) && isatty(STDOUT_FILENO) == 0) {}
 
   Result<void> run() {
     Result<bool> more = true;

@@ -1,5 +1,3 @@
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
@@ -151,7 +149,7 @@ Result<void> change_counters(const Globals& globals, int number, OperationKind k
 
 // Prints the outcome of the plan. Returns the signal that ended it early, if one did.
 Result<int> measure(const Globals& globals, const LoadPlan& plan, const HeldSignals& held) {
-  const bool shows = !globals.quiet && isatty(STDERR_FILENO) == 1;
+  const bool shows = shows_progress(globals);
   const auto progress = [shows](const LoadResult& so_far) {
     if (shows) show_progress(so_far);
   };

@@ -1,10 +1,13 @@
 #include "cli/command.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <iostream>
 
 #include "common/counter_name.h"
+#include "common/environment.h"
 #include "common/quote.h"
 
 namespace counterd {
@@ -31,6 +34,11 @@ Error error_of(const Step& step) {
 
 void print_line(const Globals& globals, const std::string& line) {
   if (!globals.quiet) std::cout << line << '\n';
+}
+
+// A dumb terminal, as in an editor, shows what clears a line as it is.
+bool shows_progress(const Globals& globals) {
+  return !globals.quiet && isatty(STDERR_FILENO) == 1 && environment("TERM") != "dumb";
 }
 
 void print_message(const std::string& message) {

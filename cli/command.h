@@ -64,7 +64,10 @@ Error error_of(const Step& step);
 // Writes one line of output, unless -q was given.
 void print_line(const Globals& globals, const std::string& line);
 
-// Clears the line that the cursor of a terminal is in.
+// Whether standard error is a terminal on which a line may show the progress of a command.
+bool shows_progress(const Globals& globals);
+
+// Clears the line that the cursor of such a terminal is in.
 inline constexpr const char* kClearLine = "\r\x1b[K";
 
 // Writes a line for people to standard error, at once, so that those of several processes stay

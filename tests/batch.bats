@@ -429,6 +429,7 @@ check_key() {
 }
 
 @test "on a terminal the progress of a batch is told, unless -q is given" {
+  export TERM=xterm
   seq 2500 | sed 's/.*/increment a/' >"$dir/many"
   SHELL=/bin/sh script -qec "'$counterctl' --store 'sqlite:$dir/a.db' batch '$dir/many' >'$dir/out'" \
     "$dir/terminal" </dev/null >/dev/null
@@ -437,6 +438,11 @@ check_key() {
   SHELL=/bin/sh script -qec "'$counterctl' -q --store 'sqlite:$dir/a.db' batch '$dir/many' >'$dir/out'" \
     "$dir/quiet" </dev/null >/dev/null
   assert_fails grep -q operations "$dir/quiet"
+  # It cannot clear a line.
+  TERM=dumb SHELL=/bin/sh script -qec "'$counterctl' --store 'sqlite:$dir/a.db' batch '$dir/many' >'$dir/out'" \
+    "$dir/dumb" </dev/null >/dev/null
+  assert_fails grep -q operations "$dir/dumb"
+  assert_equal "$(wc -l <"$dir/out")" 2500
 }
 
 @test "a batch that ignores SIGHUP, as by nohup, goes on after it" {
