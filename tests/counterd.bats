@@ -2275,6 +2275,33 @@ while True:
   has_ready_workers 2
 }
 
+# The script of the manual that copies the database, for those of this test.
+backup_script() {
+  sed -n '/^#!\/bin\/sh/,/^\.EE/p' "${COUNTERD_MAN_DIR:-$BATS_TEST_DIRNAME/../man}/counterd.8" |
+    sed -e '/^\.EE/d' -e "s/\\\\(aq/'/g" -e 's/\\-/-/g' \
+      -e "s|/srv/backup|$dir/backup|" -e "s|/var/lib/counterd/counters.db|$database|"
+}
+
+@test "the script of the manual copies a database each night, and leaves nothing of one that failed" {
+  backup_script >"$dir/backup.sh"
+  mkdir "$dir/backup"
+  try sh "$dir/backup.sh"  # there is no database
+  [[ $status != 0 ]]
+  assert_equal "$(ls "$dir/backup")" ""
+  start_daemon
+  assert_equal "$(http POST /increment)" 200
+  echo "of a night that was cut short" >"$dir/backup/new.db"
+  for _ in 1 2; do assert_succeeds sh "$dir/backup.sh"; done
+  assert_equal "$(ls "$dir/backup")" "counters-$(date +%F).db"
+  assert_equal "$(stat -c %a "$dir/backup"/*)" 600
+  # The disk has no room for all of it.
+  # shellcheck disable=SC2016
+  try bash -c 'ulimit -f 1; exec sh "$1"' bash "$dir/backup.sh"
+  [[ $status != 0 ]]
+  assert_equal "$(ls "$dir/backup")" "counters-$(date +%F).db"
+  assert_equal "$("$counterctl" --store "sqlite:$(echo "$dir/backup"/*)" report)" 1
+}
+
 @test "the database of a daemon that was stopped is one file" {
   start_daemon --workers 2
   assert_equal "$("$counterctl" --server "$url" increment --by 41)" 41
