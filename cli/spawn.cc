@@ -1,10 +1,12 @@
 #include <fcntl.h>
 #include <sys/file.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <string_view>
 #include <thread>
 
 #include "cli/command.h"
@@ -17,7 +19,6 @@
 #include "common/quote.h"
 #include "common/state_directory.h"
 #include "common/unique_fd.h"
-#include "common/unix_socket.h"
 
 namespace counterd {
 namespace {
@@ -127,18 +128,12 @@ Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, co
   return {};
 }
 
-struct Running {
-  DaemonInfo daemon;
-  bool is_of_another_user = false;  // whom root may ask
-};
-
 // The daemon that serves there, once one that is ending has ended.
-Result<Running> daemon_that_stays(const Endpoint& endpoint, Deadline deadline) {
+Result<DaemonInfo> daemon_that_stays(const Endpoint& endpoint, Deadline deadline) {
   const Result<UniqueFd> daemon = find_daemon(endpoint, deadline);
   if (!daemon) return daemon.error();
   Result<DaemonInfo> info = ask_daemon(*daemon, {ControlCommand::kWorkers}, deadline);
-  if (!info) return info.error();
-  if (!info->stopping) return Running{std::move(*info), !is_of_user_or_root(daemon->get())};
+  if (!info || !info->stopping) return info;
   if (wait_for_end(*daemon, deadline)) return daemon_that_stays(endpoint, deadline);
   return Error{Code::kOverloaded, "the daemon (pid " + std::to_string(info->pid) +
                                       ") is ending and has not ended yet"};
@@ -155,18 +150,16 @@ bool stays_served(const Endpoint& endpoint, Deadline deadline) {
 }
 
 // Makes do with the daemon that serves already, and gives it `more` workers. False: there is none.
-// `any`: makes do also with another user's, such as the service, and with one that answers over
-// HTTP alone, without a control socket that this user could ask for its settings.
+// `any`: makes do with one of any settings, also with one that answers over HTTP alone, without a
+// control socket that this user could ask for them.
 Result<bool> use_running(const Globals& globals, const Words& settings, int more, bool any) {
   const Endpoint& endpoint = globals.server;
   const bool is_any_port = !endpoint.is_unix() && endpoint.port == 0;
   if (is_any_port) return false;
-  const Result<Running> running = daemon_that_stays(endpoint, globals.deadline);
+  const Result<DaemonInfo> running = daemon_that_stays(endpoint, globals.deadline);
   if (running) {
-    const DaemonInfo& daemon = running->daemon;
-    const bool as_it_is = any && running->is_of_another_user;
     const Result<void> added =
-        add_workers_to(globals, daemon, as_it_is ? daemon.settings : settings, more);
+        add_workers_to(globals, *running, any ? running->settings : settings, more);
     if (!added) return added.error();
     return true;
   }
@@ -175,6 +168,14 @@ Result<bool> use_running(const Globals& globals, const Words& settings, int more
   print_daemon(globals, to_url(endpoint), "",
                "counterd serves already, by no control socket of this user");
   return true;
+}
+
+// Whether the environment asks for settings of the daemon.
+bool environment_has_settings() {
+  for (const char* const* variable = environ; *variable != nullptr; ++variable) {
+    if (std::string_view(*variable).starts_with("COUNTERD_")) return true;
+  }
+  return false;
 }
 
 // `workers`: 0 if no number was given, which means as many as counterd starts by itself, or one
@@ -194,7 +195,7 @@ Result<void> spawn(Globals globals, const Words& given, int workers, bool unless
   globals.server = *endpoint;
   const int more = unless_running ? 0 : std::max(workers, 1);
   // A daemon must be known to have the settings that are asked for.
-  const bool any = unless_running && given.empty();
+  const bool any = unless_running && given.empty() && !environment_has_settings();
   const Result<bool> used = use_running(globals, *settings, more, any);
   if (!used) return used.error();
   if (*used) return {};

@@ -492,6 +492,22 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_refused 78
 }
 
+@test "spawn --unless-running leaves a daemon of any settings, unless some are asked for" {
+  start_daemon --listen "127.0.0.1:$(free_port)" --drain-timeout 9s
+  try "$counterctl" --server "$url" spawn --unless-running
+  assert_status 0
+  assert_output "$url"
+  assert_stderr_has "serves already, pid $daemon_pid, and has 1 worker now"
+  COUNTERD_DRAIN_TIMEOUT=9s try "$counterctl" --server "$url" spawn --unless-running
+  assert_status 0
+  COUNTERD_DRAIN_TIMEOUT=8s try "$counterctl" --server "$url" spawn --unless-running
+  assert_refused 78
+  try "$counterctl" --server "$url" spawn --unless-running -- --drain-timeout 8s
+  assert_refused 78
+  try "$counterctl" --server "$url" spawn
+  assert_refused 78
+}
+
 @test "spawn --unless-running leaves no daemon that has, or may have, other settings" {
   start_daemon
   COUNTERD_WORKERS=none try "$counterctl" --server "$url" spawn --unless-running
