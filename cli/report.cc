@@ -3,11 +3,17 @@
 #include "cli/command.h"
 #include "cli/operations.h"
 #include "common/limits.h"
+#include "common/number.h"
 
 namespace counterd {
 namespace {
 
 using Names = std::vector<std::string>;
+
+struct Options {
+  Names names;
+  std::optional<std::string> missing;  // what a counter that is missing reads as
+};
 
 Result<Operation> report_of(const std::optional<std::string>& given) {
   Result<std::string> name = name_or_default(given);
@@ -33,6 +39,20 @@ Result<Operation> read_names(const Names& names) {
   return group;
 }
 
+// Nothing: a missing counter is an error.
+Result<std::optional<std::int64_t>> read_missing(const Options& options) {
+  using Value = std::optional<std::int64_t>;
+  if (!options.missing) return options.names.empty() ? Value(0) : Value();
+  const Result<std::int64_t> value = parse_int64(*options.missing, "--default");
+  if (!value) return value.error();
+  return Value(*value);
+}
+
+void give_value_if_missing(Outcome& outcome, std::int64_t value) {
+  if (outcome.code == Code::kMissing) outcome = {.value = value};
+  for (Outcome& member : outcome.members) give_value_if_missing(member, value);
+}
+
 Result<void> print_all(const Globals& globals, const Operation& group, const Outcome& outcome) {
   Code result = Code::kOk;
   for (std::size_t i = 0; i < group.members.size(); ++i) {
@@ -50,17 +70,22 @@ Result<void> print_all(const Globals& globals, const Operation& group, const Out
 }  // namespace
 
 Run add_report(CLI::App& app) {
-  auto names = std::make_shared<Names>();
-  app.add_option("names", *names, "the counters (default: count, 0 if missing)")->type_name("NAME");
-  return [names](const Globals& globals) -> Result<void> {
-    Result<Operation> operation = read_names(*names);
+  auto options = std::make_shared<Options>();
+  app.add_option("names", options->names, "the counters (default: count, 0 if missing)")
+      ->type_name("NAME");
+  app.add_option("--default", options->missing,
+                 "what a missing counter reads as (default: status 2)")
+      ->type_name("N");
+  return [options](const Globals& globals) -> Result<void> {
+    Result<Operation> operation = read_names(options->names);
     if (!operation) return operation.error();
+    const Result<std::optional<std::int64_t>> missing = read_missing(*options);
+    if (!missing) return missing.error();
     Result<std::unique_ptr<Counters>> counters = open_counters(globals, globals.deadline);
     if (!counters) return counters.error();
-    const Step step{*operation, (*counters)->apply(*operation, globals.deadline)};
-    // The default counter reads as 0 where it is missing.
-    const bool is_zero = names->empty() && step.outcome.code == Code::kMissing;
-    if (step.outcome.code != Code::kOk && !is_zero) return error_of(step);
+    Step step{*operation, (*counters)->apply(*operation, globals.deadline)};
+    if (*missing) give_value_if_missing(step.outcome, **missing);
+    if (step.outcome.code != Code::kOk) return error_of(step);
     if (is_group(step.operation)) return print_all(globals, step.operation, step.outcome);
     print_line(globals, outcome_line(globals, step.operation, step.outcome));
     return {};

@@ -388,6 +388,26 @@ check_report() {
   for_each_place check_report
 }
 
+check_report_default() {
+  assert_prints 0 report nothing --default 0
+  ctl -q reset there --to 7
+  assert_prints 7 report there --default 0
+  assert_prints $'nothing\t-5\nthere\t7\nnone\t-5' report nothing there none --default -5
+  assert_prints 3 report --default 3
+  assert_prints '{"name":"nothing","value":0,"created_at":null,"updated_at":null,"expires_at":null}' \
+    --json report nothing --default 0
+  assert_prints $'there\t7' list
+  try ctl report nothing --default 1.5
+  assert_refused 65
+  assert_stderr_has '--default'
+  try "$counterctl" --server http://127.0.0.1:1 report nothing --default 0
+  assert_refused 69
+}
+
+@test "report --default prints that for what is missing, and creates nothing" {
+  for_each_place check_report_default
+}
+
 check_default() {
   assert_prints 0 report
   try ctl report count
