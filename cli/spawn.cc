@@ -203,7 +203,12 @@ Result<void> spawn(Globals globals, const Words& given, int workers, bool unless
   std::ranges::replace(name, '/', '-');
   const std::string log_path = *directory + "/" + name + ".log";
   const Result<Started> started = start_daemon(*flags, workers, log_path, globals.deadline);
-  if (!started) return started.error();
+  if (!started) {
+    // Another user's spawn, which has another lock, may have taken the address meanwhile.
+    const bool may_be_served = started.error().code == Code::kConfig;
+    const Result<bool> theirs = may_be_served ? use_running(globals, *settings, more, any) : false;
+    return theirs && *theirs ? Result<void>() : started.error();
+  }
   print_started(globals, *started, log_path);
   return {};
 }

@@ -391,6 +391,22 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_stderr_has "here store = \"sqlite:$dir/other.db\""
 }
 
+@test "spawn --unless-running of several users at once starts one daemon" {
+  export COUNTERCTL_SERVER
+  COUNTERCTL_SERVER=http://127.0.0.1:$(free_port)
+  local jobs=() job
+  for job in 1 2 3 4 5 6; do
+    mkdir "$dir/state$job"  # with a lock of its own, as another user has
+    STATE_DIRECTORY=$dir/state$job timeout 20 "$counterctl" --timeout 15s spawn --unless-running \
+      >"$dir/url$job" 2>"$dir/said$job" 3>&- 4>&- &
+    jobs+=("$!")
+  done
+  for job in "${jobs[@]}"; do assert_succeeds wait "$job"; done
+  assert_equal "$(cat "$dir"/url? | sort -u)" "$COUNTERCTL_SERVER"
+  assert_equal "$(cat "$dir"/said? | grep -c 'is ready')" 1
+  assert_equal "$(supervisors | wc -l)" 1
+}
+
 @test "spawn writes nothing into another user's folder for the state, as su leaves it" {
   ((EUID == 0)) || skip "only root can become other users"
   mkdir -p "$dir/theirs/counterd"
