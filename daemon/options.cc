@@ -71,14 +71,19 @@ Result<void> read_file(const std::string& path, Sources& sources) {
   return {};
 }
 
-void read_environment(Sources& sources) {
+// An empty variable is what a script's own one gives that is not set.
+Result<void> read_environment(Sources& sources) {
   for (const Setting& setting : settings()) {
     const std::string name = environment_name(setting);
     const char* value = std::getenv(name.c_str());
-    if (value == nullptr) continue;
-    const Values values = setting.repeatable ? split_at_commas(value) : Values{value};
-    sources.try_emplace(setting.name, Source{name, values});
+    if (value == nullptr || sources.contains(setting.name)) continue;
+    if (*value == '\0') {
+      return Error{Code::kConfig, name + " is empty; give it a value, or unset it"};
+    }
+    Values values = setting.repeatable ? split_at_commas(value) : Values{value};
+    sources.emplace(setting.name, Source{name, std::move(values)});
   }
+  return {};
 }
 
 // Flag beats environment beats file.
@@ -87,7 +92,7 @@ Result<Sources> read_sources(const CommandLine& line) {
   for (const auto& [name, values] : line.flags) {
     if (!values.empty()) sources.emplace(name, Source{"--" + name, values, Code::kUsage});
   }
-  read_environment(sources);
+  if (const Result<void> read = read_environment(sources); !read) return read.error();
   const std::string file = line.config.value_or(environment("COUNTERD_CONFIG"));
   if (file.empty()) return sources;
   if (const Result<void> read = read_file(file, sources); !read) return read.error();

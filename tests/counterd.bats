@@ -382,6 +382,9 @@ assert_check() {
     check_environment 78 "$name" ""
     check_file 78 "$name" ""
   done
+  # As a flag it may be empty.
+  check_environment 78 redis-prefix ""
+  assert_stderr_has 'COUNTERD_REDIS_PREFIX is empty; give it a value, or unset it'
 }
 
 @test "a configuration file that is missing, broken or has an unknown setting is refused and named" {
