@@ -46,6 +46,46 @@ usr/local/share/man/man8/counterd.8" ]
   [ -z "$stderr" ]
 }
 
+# The manual's drop-ins for counterd.service, and that of counterctl(1) for a unit of the reader, each
+# in a file of its own in the folder $1.
+write_drop_ins() {
+  local man
+  man=$(cd "$BATS_TEST_DIRNAME/../man" && pwd)
+  mkdir -p "$1"
+  awk -v folder="$1" '
+    /^\.EE/ { inside = 0 }
+    inside { gsub(/\\-/, "-"); print > file }
+    /^\.EX/ {
+      getline
+      if ($0 ~ /^\[(Unit|Service)\]$/) {
+        inside = 1
+        file = folder "/" (FILENAME ~ /counterd/ ? "counterd" : "reader") "." ++number ".conf"
+        print > file
+      }
+    }' "$man/counterd.8" "$man/counterctl.1"
+}
+
+@test "systemd-analyze verify has nothing to say about the manual's drop-ins" {
+  local file name
+  cd "$BATS_TEST_TMPDIR"
+  write_drop_ins drop-ins
+  [ "$(find drop-ins -name 'counterd.*' | wc -l)" -ge 4 ]
+  [ "$(find drop-ins -name 'reader.*' | wc -l)" -eq 1 ]
+  sed "s|/usr/local/bin/|$install_root/usr/local/bin/|; /^Documentation=/d" "$(unit)" >counterd.service
+  printf '%s\n' '[Service]' Type=oneshot ExecStart=/bin/true >reader.service
+  for file in drop-ins/*; do
+    name=${file#drop-ins/}
+    mkdir "${name%%.*}.service.d"
+    # The programs are in a root of their own.
+    sed "s|=-counterctl |=-$install_root/usr/local/bin/counterctl |" "$file" \
+      >"${name%%.*}.service.d/manual.conf"
+    SYSTEMD_UNIT_PATH=$PWD: run --separate-stderr systemd-analyze verify "$PWD/${name%%.*}.service"
+    [ "$status" -eq 0 ]
+    [ -z "$stderr" ] || { echo "$file: $stderr"; return 1; }
+    rm -r "${name%%.*}.service.d"
+  done
+}
+
 @test "systemd-analyze verify would have found a misspelled key" {
   sed "s|/usr/local/bin/|$install_root/usr/local/bin/|; s/^StateDirectory=/StateDirectoy=/" "$(unit)" \
     >"$BATS_TEST_TMPDIR/counterd.service"
