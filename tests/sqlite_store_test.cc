@@ -723,6 +723,39 @@ TEST_CASE("a log that somebody cuts short takes no more changes", "[sqlite]") {
   }
 }
 
+TEST_CASE(
+    "who opens a database whose shared memory somebody has cut short misses nothing of the log",
+    "[sqlite]") {
+  constexpr int kRegionBytes = 32'768;
+  const auto bytes = GENERATE(0, 3, 4'096, 20'000, kRegionBytes + 4'096);
+  CAPTURE(bytes);
+  const int batches = bytes > kRegionBytes ? 140 : 12;
+  const Place place;
+  ChildProcess child([&](int output) {
+    const auto store = place.open();
+    for (int i = 0; i < batches; ++i) {
+      std::vector<Step> steps = {increment_of("a")};
+      for (int row = 0; row < 1'000; ++row) {
+        steps.push_back(increment_of("row" + std::to_string(row * 7 % 1'000)));
+      }
+      if (!store->take_turn(patiently())) return 1;  // without the housekeeping
+      apply_in_turn(*store, steps, patiently());
+    }
+    if (write(output, "d", 1) != 1) return 1;
+    for (;;) pause();
+  });
+  REQUIRE(child.wait_for_byte());
+  const std::string memory = place.path() + "-shm";
+  REQUIRE(fs::file_size(memory) > static_cast<std::uintmax_t>(bytes));
+  fs::resize_file(memory, bytes);
+  CHECK(run_one(*place.open(), increment_of("a")).value == batches + 1);
+  child.send(SIGKILL);
+  child.wait();
+  const auto store = place.open();
+  CHECK(run_one(*store, increment_of("a")).value == batches + 2);
+  CHECK(Foreigner(place.path()).ask("PRAGMA integrity_check") == "ok");
+}
+
 TEST_CASE("a hard link made under an open store stops it", "[sqlite]") {
   const Place place;
   const auto store = place.open();

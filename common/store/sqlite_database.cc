@@ -41,6 +41,9 @@ constexpr const char* kCheckDatabase =
     "; if it stays so, check it (PRAGMA integrity_check), and put a backup in its place if it is "
     "damaged: see FILES in counterd(8)";
 
+// Why the shared memory could not be made.
+constexpr const char* kMemoryLacksRoom = " (its -shm cannot grow: is the disk full?)";
+
 // What to do about a log that has lost a part.
 constexpr const char* kSaveDatabase =
     "copy the database with its -wal and -shm, end all that use it, and check it (PRAGMA "
@@ -219,7 +222,7 @@ Error SqliteDatabase::cannot_open(const SQLite::Exception& exception) const {
   const bool lacks_inodes = connection_ && exception.getErrorCode() == SQLITE_CANTOPEN;
   return {passes ? Code::kUnavailable : Code::kConfig,
           "cannot open the database " + file_.path() + ": " + exception.what() +
-              (lacks_room ? " (its -shm cannot grow: is the disk full?)" : "") +
+              (lacks_room ? kMemoryLacksRoom : "") +
               (lacks_inodes ? " (its -wal or -shm: rights, descriptors, inodes left?)" : "") +
               (looks_damaged ? kCheckDatabase : "")};
 }
@@ -260,8 +263,9 @@ Result<void> SqliteDatabase::check_wal_of_others() {
   while (code == SQLITE_BUSY && wait_for_others()) code = open_shared_memory(handle());
   Result<void> checked;
   if (code != SQLITE_OK) {
-    checked = Error{Code::kUnavailable,
-                    "cannot open the database " + file_.path() + ": " + sqlite3_errstr(code)};
+    checked = Error{Code::kUnavailable, "cannot open the database " + file_.path() + ": " +
+                                            sqlite3_errstr(code) +
+                                            (code == SQLITE_IOERR_SHMSIZE ? kMemoryLacksRoom : "")};
   } else if (is_damaged(handle())) {
     checked = damaged();
   } else if (is_in_doubt(handle())) {

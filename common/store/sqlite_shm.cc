@@ -46,6 +46,8 @@ constexpr std::uint32_t kGeneration = 0x10000;
 constexpr std::uint32_t kGenerationMask = 0x7fff0000;
 constexpr std::uint32_t kDamagedBit = 0x80000000;
 
+constexpr int kExtend = 1;  // xShmMap: makes the region if it is missing
+
 // `memory` is null if nobody has written to the region yet. SQLITE_OK, or why not.
 int map(sqlite3_file* file, std::uint32_t region, volatile void*& memory) {
   memory = nullptr;
@@ -82,6 +84,29 @@ std::atomic_ref<std::uint32_t> doubt_of(sqlite3_file* file) {
   return number_at<std::uint32_t>(file, kDoubt);
 }
 
+// Whether the memory has the regions of all frames that its header tells of.
+bool has_all_regions(sqlite3_file* file) {
+  const std::uint32_t frames = number_at<std::uint32_t>(file, kFrames);
+  volatile void* last = nullptr;
+  return map(file, place_of(frames) / kFramesOfRegion, last) == SQLITE_OK && last != nullptr;
+}
+
+// Makes the first region, if it is missing, and has the next one to read find out what the log
+// holds. SQLITE_OK, or why not: SQLITE_BUSY while another one uses the memory.
+int renew_index(sqlite3* connection) {
+  const ShmLock write(connection, kWriteLock);
+  const ShmLock checkpoint(connection, kCheckpointLock);
+  const ShmLock readers(connection, kReaderLocks);
+  for (const ShmLock* lock : {&write, &checkpoint, &readers}) {
+    if (lock->code() != SQLITE_OK) return lock->code();
+  }
+  sqlite3_file* file = database_file(connection);
+  volatile void* region = nullptr;
+  const int code = file->pMethods->xShmMap(file, 0, kRegionBytes, kExtend, &region);
+  if (code == SQLITE_OK) forget_index(connection);
+  return code;
+}
+
 }  // namespace
 
 sqlite3_file* database_file(sqlite3* connection) {
@@ -99,11 +124,16 @@ ShmLock::~ShmLock() {
   if (code_ == SQLITE_OK) change(file_, locks_, SQLITE_SHM_UNLOCK);
 }
 
+// Where somebody has cut the memory short while others use it, SQLite would put empty regions in
+// the place of those that are missing, and believe the header: nobody would find what the log
+// holds.
 int open_shared_memory(sqlite3* connection) {
   sqlite3_file* file = database_file(connection);
-  const int code = file->pMethods->xLock(file, SQLITE_LOCK_SHARED);
+  int code = file->pMethods->xLock(file, SQLITE_LOCK_SHARED);
   volatile void* region = nullptr;
-  return code == SQLITE_OK ? map(file, 0, region) : code;
+  if (code == SQLITE_OK) code = map(file, 0, region);
+  if (code != SQLITE_OK || has_all_regions(file)) return code;
+  return renew_index(connection);
 }
 
 void close_shared_memory(sqlite3* connection) {
@@ -129,7 +159,6 @@ bool make_room_in_index(sqlite3* connection, std::uint32_t frames) {
   const auto region = static_cast<int>(place_of(end) / kFramesOfRegion);
   sqlite3_file* file = database_file(connection);
   volatile void* memory = nullptr;
-  constexpr int kExtend = 1;
   return file->pMethods->xShmMap(file, region, kRegionBytes, kExtend, &memory) == SQLITE_OK;
 }
 

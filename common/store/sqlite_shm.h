@@ -53,7 +53,8 @@ class ShmLock {
 };
 
 // Opens the shared memory before anything is read, as reading would: under a lock that keeps others
-// from removing it. SQLITE_OK, or why not: SQLITE_BUSY while another one does.
+// from removing it. If it is new or was cut short, the next one to read finds out what the log
+// holds. SQLITE_OK, or why not: SQLITE_BUSY while another one opens or uses it.
 int open_shared_memory(sqlite3* connection);
 // Closes it again, where nothing has been read: only reading makes SQLite close it by itself.
 void close_shared_memory(sqlite3* connection);
