@@ -16,6 +16,7 @@
 #include <functional>
 #include <future>
 #include <optional>
+#include <string_view>
 #include <thread>
 
 #include "common/store/file_signs.h"
@@ -38,6 +39,7 @@ std::atomic<int> write_error;        // of all writes; 0: they do not fail
 std::atomic<std::size_t> cut_bytes;  // of the end of a page: only these are not written; 0: all
 std::atomic<const char*> only_file;  // whose name ends like this fails; null: every one
 std::function<void()> when_syncing;  // called by each sync before it begins
+std::atomic<const char*> unseen;     // a file whose name ends like this cannot be looked at
 
 }  // namespace
 
@@ -98,6 +100,14 @@ extern "C" ssize_t pwrite64(int fd, const void* bytes, size_t size, off64_t offs
   }
   const bool has_page = size >= 1'024;
   return syscall(SYS_pwrite64, fd, bytes, has_page ? size - cut_bytes : size, offset);
+}
+
+extern "C" int statx(int folder, const char* path, int flags, unsigned mask, struct statx* found) {
+  if (unseen != nullptr && (mask & STATX_INO) != 0 && std::string_view(path).ends_with(unseen)) {
+    errno = EIO;
+    return -1;
+  }
+  return static_cast<int>(syscall(SYS_statx, folder, path, flags, mask, found));
 }
 
 namespace counterd {
@@ -627,6 +637,17 @@ TEST_CASE("who opens a database where the log's index has no room is told so", "
   CHECK(store.error().code == Code::kUnavailable);
   CHECK(contains(store.error().message, "its -shm cannot grow: is the disk full?"));
   CHECK(value_of(*place.open(), "a") == 1);
+}
+
+TEST_CASE("a store whose files cannot be looked at is not opened", "[sqlite]") {
+  const Place place;
+  unseen = GENERATE("-wal", "-shm");
+  const Result<std::unique_ptr<Store>> store = open_store(place.options());
+  unseen = nullptr;
+  REQUIRE_FALSE(store);
+  CHECK(store.error().code == Code::kUnavailable);
+  CHECK(contains(store.error().message, "a part of the database: Input/output error"));
+  CHECK(run_one(*place.open(), increment_of("a")).value == 2);
 }
 
 TEST_CASE("who opens a database whose log could not be synced moves all to the database first",

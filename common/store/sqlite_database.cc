@@ -125,8 +125,7 @@ Result<void> SqliteDatabase::open(Deadline deadline) {
   deadline_ = deadline;
   if (const Result<void> alike = file_.check_others(); !alike) return alike.error();
   if (const Result<void> connected = connect(); !connected) return connected.error();
-  file_.be_present();  // only now: others trust a log that somebody uses
-  return {};
+  return file_.be_present();  // only now: others trust a log that somebody uses
 }
 
 Result<void> SqliteDatabase::recover(Deadline deadline) {

@@ -233,8 +233,7 @@ UniqueFd SqliteFile::open_wal(int access) const {
 // Not fstat(): see look_at().
 bool SqliteFile::is_wal_shorter_than(std::uint64_t bytes) const {
   struct statx found {};
-  return log_ && statx(log_.get(), "", AT_EMPTY_PATH, STATX_SIZE, &found) == 0 &&
-         found.stx_size < bytes;
+  return statx(log_.get(), "", AT_EMPTY_PATH, STATX_SIZE, &found) == 0 && found.stx_size < bytes;
 }
 
 Result<void> SqliteFile::check_database(std::uint64_t least_bytes) const {
@@ -293,13 +292,20 @@ Result<void> SqliteFile::check_others() const {
                                   "(counterctl stop), then start again"};
 }
 
-void SqliteFile::be_present() {
+Result<void> SqliteFile::be_present() {
+  const auto cannot_examine = [](const std::string& path) {
+    return system_error(Code::kUnavailable, "cannot examine " + path + ", a part of the database",
+                        errno);
+  };
   for (Companion& companion : companions_) {
     companion.identity = identify(companion.path);
-    if (companion.identity) give_sign(descriptor(), companion.sign, companion.identity->inode);
+    if (!companion.identity) return cannot_examine(companion.path);
+    give_sign(descriptor(), companion.sign, companion.identity->inode);
   }
   log_ = open_wal(O_RDONLY);
-  if (log_) give_sign(log_.get(), Sign::kDatabase, identity_.inode);
+  if (!log_) return cannot_examine(wal_path());
+  give_sign(log_.get(), Sign::kDatabase, identity_.inode);
+  return {};
 }
 
 void SqliteFile::leave() {

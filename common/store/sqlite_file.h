@@ -59,8 +59,9 @@ class SqliteFile {
   Result<void> check() const;
 
   // From now on the files beside the database must stay the same ones; until leave() or the end of
-  // this object, others see that they are in use. REQUIRES: a connection has opened them
-  void be_present();
+  // this object, others see that they are in use. kUnavailable: they cannot be looked at.
+  // REQUIRES: a connection has opened them
+  Result<void> be_present();
   void leave();
   bool is_another_present() const;
 
