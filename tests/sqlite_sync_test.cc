@@ -24,6 +24,7 @@
 #include "common/store/sqlite_vfs.h"
 #include "common/unique_fd.h"
 #include "tests/catch.h"
+#include "tests/child_process.h"
 #include "tests/sqlite_place.h"
 #include "tests/steps.h"
 #include "tests/temporary_directory.h"
@@ -647,6 +648,30 @@ TEST_CASE("a store whose files cannot be looked at is not opened", "[sqlite]") {
   REQUIRE_FALSE(store);
   CHECK(store.error().code == Code::kUnavailable);
   CHECK(contains(store.error().message, "a part of the database: Input/output error"));
+  CHECK(run_one(*place.open(), increment_of("a")).value == 2);
+}
+
+TEST_CASE("a store whose shared memory can only be read is not opened", "[sqlite]") {
+  const Place place;
+  ChildProcess other([&](int output) {
+    const auto store = place.open();
+    if (write(output, "d", 1) != 1) return 1;
+    for (;;) pause();
+  });
+  REQUIRE(other.wait_for_byte());
+  sqlite3_vfs* const system = sqlite3_vfs_find("unix");
+  const auto open_read_only = [](const char* path, int flags, int mode) {
+    const bool fails = std::string_view(path).ends_with("-shm") && (flags & O_RDWR) != 0;
+    if (!fails) return open(path, flags, mode);
+    errno = EMFILE;
+    return -1;
+  };
+  system->xSetSystemCall(system, "open", reinterpret_cast<sqlite3_syscall_ptr>(+open_read_only));
+  const Result<std::unique_ptr<Store>> store = open_store(place.options());
+  system->xSetSystemCall(system, "open", nullptr);
+  REQUIRE_FALSE(store);
+  CHECK(store.error().code == Code::kUnavailable);
+  CHECK(contains(store.error().message, "its -shm can only be read"));
   CHECK(run_one(*place.open(), increment_of("a")).value == 2);
 }
 

@@ -171,6 +171,10 @@ Result<void> SqliteDatabase::open_connection() {
   connection_->set_sync(options_.sync);
   SQLite::Database& database = connection_->database;
   if (const Result<void> ours = set_up_schema(database, file_.path()); !ours) return ours.error();
+  if (!is_memory_writable(handle())) {
+    return Error{Code::kUnavailable, "cannot open the database " + file_.path() +
+                                         ": its -shm can only be read (rights, descriptors left?)"};
+  }
   connection_->page_bytes = database.execAndGet("PRAGMA page_size").getInt();
   connection_->prepare(options_);
   return {};

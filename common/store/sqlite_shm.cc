@@ -141,6 +141,11 @@ void close_shared_memory(sqlite3* connection) {
   file->pMethods->xShmUnmap(file, 0);
 }
 
+bool is_memory_writable(sqlite3* connection) {
+  volatile void* region = nullptr;
+  return map(database_file(connection), 0, region) == SQLITE_OK;
+}
+
 WalIndex read_wal_index(sqlite3* connection) {
   sqlite3_file* file = database_file(connection);
   WalIndex index;

@@ -59,6 +59,10 @@ int open_shared_memory(sqlite3* connection);
 // Closes it again, where nothing has been read: only reading makes SQLite close it by itself.
 void close_shared_memory(sqlite3* connection);
 
+// Whether the memory can be written to. Not where it could be opened only for reading, as when
+// there were no descriptors for a moment: to write to it would end the process.
+bool is_memory_writable(sqlite3* connection);
+
 // What the log holds; what its file has beyond that belongs to nobody. Nothing, if the next one to
 // read is yet to find it out. REQUIRES: nobody writes to it meanwhile
 WalIndex read_wal_index(sqlite3* connection);
