@@ -622,6 +622,29 @@ TEST_CASE("a server that is too old refuses a batch before any of it", "[redis]"
   CHECK(server.command({"EXISTS", "p:c:a"}) == "0");
 }
 
+// The script as Redis 6 runs it, which cannot be asked what a user may do, if it refuses `command`
+// in these words.
+std::string on_redis_6(const std::string& command, const std::string& words) {
+  return "local real = redis\n"
+         "local redis = {error_reply = real.error_reply, setresp = real.setresp}\n"
+         "redis.call = function(...)\n"
+         "  if (...) == '" +
+         command + "' then error('@user_script: 7: " + words +
+         "', 0) end\n"
+         "  return real.call(...)\n"
+         "end\n" +
+         std::string(kApplyScript);
+}
+
+TEST_CASE("what refuses all writes is told in the words of the server by Redis 6, too", "[redis]") {
+  const RedisServer server;
+  server.command({"SET", "p:s:session", "0\n", "PX", "60000"});
+  const std::string reply =
+      server.command({"EVAL", on_redis_6("ZADD", "-READONLY it is a replica"), "0", "p:", "session",
+                      "1", "1", "10", "", "0", "0", "i", "a", "1", "1"});
+  CHECK(reply.starts_with("READONLY"));
+}
+
 TEST_CASE("where lists cannot be written, and nobody can ask before, no count is changed",
           "[redis]") {
   const RedisServer server;

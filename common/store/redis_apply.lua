@@ -478,11 +478,17 @@ if denied then
     ' on all keys that begin with ' .. prefix)
 end
 
+-- What the server said when it refused a command; Redis 6 puts a place in this script before it, and
+-- the end of a line after it.
+local function words_of(failure)
+  local text = type(failure) == 'table' and failure.err or tostring(failure)
+  return (text:gsub('^%S*: %-?%d+: %-?', ''):gsub('%s+$', ''))
+end
+
 local done = 0
 local written, failure = pcall(each_write, function(...)
   redis.call(...)
   done = done + 1
 end)
 if written then return answer end
-local text = type(failure) == 'table' and failure.err or tostring(failure)
-return redis.error_reply(done == 0 and text or 'PARTIAL ' .. text)
+return redis.error_reply((done == 0 and '' or 'PARTIAL ') .. words_of(failure))
