@@ -394,10 +394,9 @@ end
 local answer = lost .. table.concat(outcomes)
 if corrupt then return redis.error_reply('CORRUPT times of ' .. corrupt) end
 
--- These give `run` what is to be written, one command after another: the lists of counters and keys
--- first, so that a user who may not write those has changed no count, where that cannot be asked
--- before (Redis 6). And what is added to them before what is removed: a server that has no memory to
--- spare refuses only the first write of a script, and only one that may need memory.
+-- These give `run` what is to be written, one command after another. What is added to lists comes
+-- before what is removed from them: a server that has no memory to spare refuses only the first write of
+-- a script, and only one that may need memory.
 local function add_to_lists(run)
   for name, row in pairs(rows) do
     local ends = row.value and row.ends
@@ -466,24 +465,44 @@ local function each_write(run)
   if sequence > 0 then run('SET', session, ARGV[3] .. '\n' .. answer, 'KEEPTTL') end
 end
 
--- If the user lacks a permission, all is refused before anything is done (Redis 7).
-local denied
-if redis.acl_check_cmd then
-  each_write(function(...)
-    if not redis.acl_check_cmd(...) then denied = (...) end
-  end)
-end
-if denied then
-  return redis.error_reply('NOPERM the user has no permissions to run ' .. denied ..
-    ' on all keys that begin with ' .. prefix)
-end
-
 -- What the server said when it refused a command; Redis 6 puts a place in this script before it, and
 -- the end of a line after it.
 local function words_of(failure)
   local text = type(failure) == 'table' and failure.err or tostring(failure)
   return (text:gsub('^%S*: %-?%d+: %-?', ''):gsub('%s+$', ''))
 end
+
+-- If the user lacks a permission, all is refused before anything is done. These return the refusal of
+-- a command: Redis 7 is asked for it.
+local function asked(...)
+  if redis.acl_check_cmd(...) then return nil end
+  return 'NOPERM the user has no permissions to run ' .. (...) ..
+    ' on all keys that begin with ' .. prefix
+end
+
+-- Redis 6 cannot be asked. There, each command is tried once in a form that changes nothing, on a key
+-- that is not there; to the other keys the user has access, because all of them have been read.
+local function by_trial()
+  local trials = {
+    ZADD = { 'XX', '0', '' }, ZREM = { '' }, HDEL = { 'v' }, PERSIST = {}, PEXPIREAT = { '1' },
+    DEL = {}, SET = { '', 'XX' },
+    HSET = { 'v', '0', 'u' }  -- has no such form: where it is allowed, an argument is missing
+  }
+  return function(command)
+    local trial = trials[command]
+    if not trial then return nil end
+    trials[command] = nil
+    local done, failure = pcall(redis.call, command, session .. ':none', unpack(trial))
+    local words = not done and words_of(failure)
+    if not words or words:find('^ERR wrong number') then return nil end
+    return words .. ' (' .. command .. ')'
+  end
+end
+
+local refusal_of = redis.acl_check_cmd and asked or by_trial()
+local refused
+each_write(function(...) refused = refused or refusal_of(...) end)
+if refused then return redis.error_reply(refused) end
 
 local done = 0
 local written, failure = pcall(each_write, function(...)
