@@ -468,6 +468,22 @@ TEST_CASE("a server without memory to spare refuses a batch also where keys have
   CHECK(server.command({"ZCARD", "counterd:keys"}) == "1");
 }
 
+TEST_CASE("a server without memory to spare refuses a batch also where counters have ended",
+          "[redis]") {
+  const RedisServer server({"--maxmemory-policy", "noeviction"});
+  const auto store = open_or_throw(options_for(server.url()));
+  run_one(*store, increment_of("a"));
+  run_one(*store, ending_in(std::chrono::hours(1), increment_of("stays")));
+  run_one(*store, ending_in(milliseconds(1), increment_of("ends")));
+  std::this_thread::sleep_for(milliseconds(20));
+  server.command({"CONFIG", "SET", "maxmemory", "1"});
+  CHECK(run_one(*store, increment_of("stays")).code == Code::kUnavailable);
+  CHECK(run(*store, {delete_of("a"), increment_of("stays")})[0].code == Code::kUnavailable);
+  CHECK(run_one(*store, delete_of("a")).code == Code::kOk);
+  server.command({"CONFIG", "SET", "maxmemory", "0"});
+  CHECK(run_one(*store, increment_of("stays")).value == 2);
+}
+
 TEST_CASE("a server without memory to spare refuses counters with an end too", "[redis]") {
   const RedisServer server;
   const auto store = open_or_throw(options_for(server.url()));

@@ -394,9 +394,9 @@ end
 local answer = lost .. table.concat(outcomes)
 if corrupt then return redis.error_reply('CORRUPT times of ' .. corrupt) end
 
--- These give `run` what is to be written, one command after another. What is added to lists comes
--- before what is removed from them: a server that has no memory to spare refuses only the first write of
--- a script, and only one that may need memory.
+-- These give `run` what is to be written, one command after another. What is added comes before what
+-- is removed: a server that has no memory to spare refuses only the first write of a script, and only
+-- one that may need memory.
 local function add_to_lists(run)
   for name, row in pairs(rows) do
     local ends = row.value and row.ends
@@ -441,10 +441,6 @@ local function write_end(run, row)
   end
 end
 local function write_counter(run, row)
-  if not row.value then
-    if row.stored then run('DEL', row.key) end
-    return
-  end
   if row.created == row.stored_created then
     run('HSET', row.key, 'v', row.value, 'u', row.updated)
   else
@@ -454,12 +450,15 @@ local function write_counter(run, row)
 end
 local function each_write(run)
   add_to_lists(run)
-  remove_from_lists(run)
   for _, row in pairs(rows) do
-    if row.changed then write_counter(run, row) end
+    if row.changed and row.value then write_counter(run, row) end
   end
   for _, step in ipairs(new_keys) do
     run('SET', step.key, kept[step.key], 'PX', step.lifetime)
+  end
+  remove_from_lists(run)
+  for _, row in pairs(rows) do
+    if row.changed and row.stored and not row.value then run('DEL', row.key) end
   end
   -- Its end stays the same: how long it has still to live tells how late a copy comes.
   if sequence > 0 then run('SET', session, ARGV[3] .. '\n' .. answer, 'KEEPTTL') end
