@@ -620,6 +620,18 @@ restart_redis() {
   assert_equal "$(grep -c 'no longer knows all that it has acknowledged' "$daemon_log")" 1
 }
 
+@test "a change that reaches Redis later than it should, as after a suspension, is no loss" {
+  start_redis
+  start_daemon --workers 1 --store "redis+unix://$redis_socket"
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  # Half an hour that the worker knows nothing of has gone by.
+  redis-cli -s "$redis_socket" pexpire \
+    "$(redis-cli -s "$redis_socket" keys 'counterd:s:*')" 1800000
+  assert_equal "$("$counterctl" --server "$url" increment)" 2
+  assert_equal "$("$counterctl" --server "$url" increment)" 3
+  assert_fails grep -q 'no longer knows' "$daemon_log"
+}
+
 @test "the log says that a Redis was emptied" {
   start_redis
   start_daemon --workers 1 --store "redis+unix://$redis_socket"

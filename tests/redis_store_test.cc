@@ -1151,7 +1151,7 @@ TEST_CASE("a batch given up as unknown is not applied after its deadline", "[red
   CHECK(run_one(*store, increment_of("a"), deadline).code == Code::kUnknown);
   proxy.arm(RedisProxy::Fault::kNone, 0);
   std::this_thread::sleep_until(deadline + took + milliseconds(2));
-  CHECK(proxy.release_held().starts_with("-FORGOTTEN"));
+  CHECK(proxy.release_held().starts_with("-LATE"));
   CHECK(value_of(*store, "a") == 1);
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
@@ -1186,7 +1186,7 @@ TEST_CASE("a batch given up as unknown is not applied later, though its worker h
   std::vector<Step> refused = {increment_of("b"), report_of("bad")};
   run_batch(*store, refused, patiently());
   CHECK(refused[0].outcome.code == Code::kUnavailable);
-  CHECK(proxy.release_held().starts_with("-FORGOTTEN"));
+  CHECK(proxy.release_held().starts_with("-LATE"));
   CHECK(value_of(*store, "a") == 1);
 }
 
@@ -1207,7 +1207,7 @@ TEST_CASE("a batch given up as unknown is not applied late after one whose answe
   CHECK(run_one(*store, increment_of("a"), deadline).code == Code::kUnknown);
   proxy.arm(RedisProxy::Fault::kNone, 0);
   std::this_thread::sleep_until(deadline + took + milliseconds(2));
-  CHECK(proxy.release_held().starts_with("-FORGOTTEN"));
+  CHECK(proxy.release_held().starts_with("-LATE"));
   CHECK(value_of(*store, "a") == 2);
 }
 

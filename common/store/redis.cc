@@ -96,6 +96,11 @@ class RedisStore : public Store {
   RedisArguments script_arguments(const RedisBatch& batch, std::uint64_t sequence,
                                   milliseconds least_left) const;
   void log_loss();
+  // By both clocks: while this system is suspended, the monotonic one stands still.
+  bool session_is_known() const {
+    return steady_clock::now() < session_is_known_until_ &&
+           unix_now_ms() < session_is_known_until_ms_;
+  }
   std::string session_key() const { return options_.redis_prefix + "s:" + session_; }
   void forget_session();
 
@@ -105,9 +110,10 @@ class RedisStore : public Store {
   const StoreOptions options_;
   std::string session_;
   Deadline session_is_known_until_;
-  std::uint64_t sequence_ = 0;      // of the latest batch with changes
-  std::uint64_t acknowledged_ = 0;  // of the latest one whose outcomes have come
-  Time next_loss_;                  // see kLossPause
+  std::int64_t session_is_known_until_ms_ = 0;  // by the system clock
+  std::uint64_t sequence_ = 0;                  // of the latest batch with changes
+  std::uint64_t acknowledged_ = 0;              // of the latest one whose outcomes have come
+  Time next_loss_;                              // see kLossPause
 };
 
 // What has waited until its deadline behind others is not sent any more.
@@ -134,8 +140,9 @@ Result<RedisReply> RedisStore::read(Deadline deadline, Ask ask) {
 // enough: that one's life is not prolonged, because copies of its batches may still be on their
 // way. The new one begins with the number of the batch before this one.
 Result<void> RedisStore::make_session_known(Deadline deadline) {
-  if (steady_clock::now() < session_is_known_until_) return connection_.connect(deadline);
+  if (session_is_known()) return connection_.connect(deadline);
   const Time begun = steady_clock::now();
+  const std::int64_t begun_ms = unix_now_ms();
   const std::string lifetime = std::to_string(kSessionLifetime.count());
   const std::string before = std::to_string(sequence_ - 1) + "\n";
   // A fresh one also when read() asks for the second time: a late copy of the first SET must not
@@ -148,6 +155,7 @@ Result<void> RedisStore::make_session_known(Deadline deadline) {
   });
   if (!reply) return reply.error();
   session_is_known_until_ = begun + kSessionIsKnown;
+  session_is_known_until_ms_ = begun_ms + kSessionIsKnown.count();
   return {};
 }
 
@@ -172,10 +180,10 @@ Result<RedisReply> RedisStore::run_once(const RedisArguments& arguments, millise
 
 // Sends a batch with changes until its outcomes are known or `deadline` has passed. An error reply
 // to the only copy means that it was not applied, except for PARTIAL: the script raises errors only
-// before it writes. After FORGOTTEN another session is begun, but only for a batch that cannot have
-// been applied. A missing answer is not waited for until the deadline: where packets vanish, only
-// another connection gets one. kUnknown: the batch may have been applied, or may yet be; other
-// errors: it was not.
+// before it writes. After FORGOTTEN and LATE another session is begun, but only for a batch that
+// cannot have been applied. A missing answer is not waited for until the deadline: where packets
+// vanish, only another connection gets one. kUnknown: the batch may have been applied, or may yet
+// be; other errors: it was not.
 Result<RedisReply> RedisStore::run_until_known(const RedisBatch& batch, Deadline deadline) {
   RedisArguments arguments;
   bool may_be_applied = false;
@@ -191,12 +199,13 @@ Result<RedisReply> RedisStore::run_until_known(const RedisBatch& batch, Deadline
     if (reply && !is_error(*reply)) return reply;
     Error error = reply ? connection_.unavailable(text_of(**reply)) : reply.error();
     const bool is_forgotten = reply && is_error(*reply, "FORGOTTEN");
+    const bool is_over = is_forgotten || (reply && is_error(*reply, "LATE"));
     const bool is_partial = reply && is_error(*reply, "PARTIAL");
-    if (is_forgotten || is_partial) session_is_known_until_ = {};
+    if (is_over || is_partial) session_is_known_until_ = {};
     if (is_forgotten && acknowledged_ > 0) log_loss();
     if (is_partial || error.code == Code::kUnknown) may_be_applied = true;
     if (may_be_applied) error.code = Code::kUnknown;
-    const bool asks_again = may_be_applied ? !is_forgotten && !is_partial : is_forgotten;
+    const bool asks_again = may_be_applied ? !is_over && !is_partial : is_over;
     if (!asks_again || steady_clock::now() + pause >= deadline) return error;
     if (steady_clock::now() - begun >= attempt) attempt *= 2;
     std::this_thread::sleep_for(pause);
@@ -259,8 +268,8 @@ void RedisStore::log_loss() {
   log_line(
       "Redis at " + connection_.place() +
       " no longer knows all that it has acknowledged: if it was restarted, restored, emptied or "
-      "replaced by a replica, counters may be as they were before (keys that it evicts, its "
-      "clock set forward and a worker that was suspended for an hour look the same)");
+      "replaced by a replica, counters may be as they were before (keys that it evicts, and its "
+      "clock set forward by half an hour, look the same)");
 }
 
 Result<ListPage> RedisStore::list(const ListQuery& query, Deadline deadline) {

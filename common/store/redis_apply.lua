@@ -26,9 +26,13 @@ if sequence > 0 then
   number = tonumber(number)
   if number == sequence then return outcomes end
   if number > sequence then return redis.error_reply('STALE batch ' .. ARGV[3]) end
-  if not latest or redis.call('PTTL', session) < least_left then
+  local late = latest and redis.call('PTTL', session) < least_left
+  if not latest or late and number < acknowledged then
     return redis.error_reply('FORGOTTEN whether this batch was applied: ' ..
       'the data was emptied, or the clock set forward')
+  end
+  if late then
+    return redis.error_reply('LATE batch ' .. ARGV[3] .. ': it was held up, or the clock set forward')
   end
   if number < acknowledged then lost = 'lost\n' end
 end
