@@ -888,15 +888,14 @@ print(sys.argv[1])
 while True:
     connection = listener.accept()[0]
     try:
-        while request := connection.recv(1 << 20):
-            if b"EVALSHA" in request:
-                connection.sendall(answer)
-            elif b"SCRIPT" in request:
-                connection.sendall(bulk(b"a" * 40))
-            elif b"CONFIG" in request:
-                connection.sendall(b"*2\r\n" + 2 * bulk(b"no"))
-            else:
-                connection.sendall(b"+OK\r\n")
+        while requests := connection.recv(1 << 20):
+            for request in requests.split(b"\r\n*"):
+                if b"EVALSHA" in request:
+                    connection.sendall(answer)
+                elif b"CONFIG" in request:
+                    connection.sendall(b"*2\r\n" + 2 * bulk(b"no"))
+                else:
+                    connection.sendall(b"+OK\r\n")
     except ConnectionError:
         pass' "$dir/hostile.sock" "$1"
 }

@@ -551,6 +551,18 @@ TEST_CASE("a connection on which no answer comes is given up for another in time
   CHECK(value_of(*store, "a") == 2);
 }
 
+TEST_CASE("what is told and asked first takes no trip of its own each", "[redis]") {
+  const RedisServer server({"--requirepass", "correct"});
+  const RedisProxy proxy(server, milliseconds(200));
+  StoreOptions options = options_for(proxy.url() + "?db=1");
+  options.redis_password_file = password_file(server, "correct\n");
+  const auto store = open_or_throw(options);
+  // One trip to log in, and others for the settings, the session, and the script: it is not known,
+  // it is loaded, it is run.
+  CHECK(time_of([&] { CHECK(run_one(*store, increment_of("a")).value == 1); }) <
+        milliseconds(1'800));
+}
+
 TEST_CASE("a change is made over a link on which to connect takes longer than an answer may",
           "[redis]") {
   const RedisServer server;

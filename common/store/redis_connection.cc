@@ -227,15 +227,16 @@ Result<void> RedisConnection::log_in(Deadline deadline) {
   }
   if (location_.database != 0) steps.push_back({"SELECT", database});
   steps.push_back({"PING"});
-  for (const Words& step : steps) {
-    const Result<RedisReply> reply = exchange(step, deadline);
-    if (!reply) return reply.error();
+  const Result<Replies> replies = exchange_all(steps, deadline);
+  if (!replies) return replies.error();
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const RedisReply& reply = (*replies)[i];
     // One that cannot save refuses PING too, and answers reports.
-    if (!is_error(*reply) || is_error(*reply, "MISCONF")) continue;
-    const Error error =
-        unavailable(step[0] == "AUTH" ? refusal(*reply, password_) : std::string(text_of(**reply)));
-    if (!refuses_login(*reply)) return error;
-    const bool lacks_database = step[0] == "SELECT" && is_error(*reply, "ERR");
+    if (!is_error(reply) || is_error(reply, "MISCONF")) continue;
+    const Error error = unavailable(steps[i][0] == "AUTH" ? refusal(reply, password_)
+                                                          : std::string(text_of(*reply)));
+    if (!refuses_login(reply)) return error;
+    const bool lacks_database = steps[i][0] == "SELECT" && is_error(reply, "ERR");
     return Error{
         Code::kConfig,
         error.message + (lacks_database ? "; choose a database that the server has"
@@ -246,16 +247,12 @@ Result<void> RedisConnection::log_in(Deadline deadline) {
 
 // The value of a server setting; nothing if CONFIG is denied: services that run a Redis for others
 // each do so in words of their own. What passes, such as BUSY, has other codes than ERR.
-Result<std::optional<std::string>> RedisConnection::read_setting(std::string_view name,
-                                                                 Deadline deadline) {
-  const Result<RedisReply> reply = exchange({"CONFIG", "GET", name}, deadline);
-  if (!reply) return reply.error();
-  if (is_error(*reply) && !is_error(*reply, "NOPERM") && !is_error(*reply, "ERR ")) {
-    return unavailable(text_of(**reply));
+Result<std::optional<std::string>> RedisConnection::read_setting(const RedisReply& reply) const {
+  if (is_error(reply) && !is_error(reply, "NOPERM") && !is_error(reply, "ERR ")) {
+    return unavailable(text_of(*reply));
   }
-  const redisReply& found = **reply;
-  if (found.type != REDIS_REPLY_ARRAY || found.elements != 2) return std::optional<std::string>();
-  return std::optional<std::string>(text_of(*found.element[1]).substr(0, kLongestSaying));
+  if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2) return std::optional<std::string>();
+  return std::optional<std::string>(text_of(*reply->element[1]).substr(0, kLongestSaying));
 }
 
 Result<void> RedisConnection::read_durability(Deadline deadline) {
@@ -265,11 +262,16 @@ Result<void> RedisConnection::read_durability(Deadline deadline) {
        {"appendfsync", &found.fsync},
        {"no-appendfsync-on-rewrite", &found.no_fsync_on_rewrite},
        {"maxmemory-policy", &found.eviction}}};
-  for (const auto& [name, value] : settings) {
-    const Result<std::optional<std::string>> read = read_setting(name, deadline);
+  std::vector<Words> questions;
+  questions.reserve(settings.size());
+  for (const auto& [name, value] : settings) questions.push_back({"CONFIG", "GET", name});
+  const Result<Replies> replies = exchange_all(questions, deadline);
+  if (!replies) return replies.error();
+  for (std::size_t i = 0; i < settings.size(); ++i) {
+    const Result<std::optional<std::string>> read = read_setting((*replies)[i]);
     if (!read) return read.error();
     found.verified = found.verified && read->has_value();
-    *value = read->value_or("");
+    *settings[i].second = read->value_or("");
   }
   durability_ = escape_controls(describe(found));
   if (!require_durable_ || is_durable(found)) return {};
@@ -286,18 +288,40 @@ Error RedisConnection::lose(Code code, std::string_view why) {
 
 Result<RedisReply> RedisConnection::exchange(const Words& words, Deadline deadline,
                                              Code when_lost) {
-  std::vector<const char*> texts;
-  std::vector<std::size_t> lengths;
-  texts.reserve(words.size());
-  lengths.reserve(words.size());
-  for (const std::string_view word : words) {
-    texts.push_back(word.data());
-    lengths.push_back(word.size());
+  const Result<void> sent = send({&words, 1}, deadline, when_lost);
+  if (!sent) return sent.error();
+  return receive(deadline, when_lost);
+}
+
+Result<RedisConnection::Replies> RedisConnection::exchange_all(std::span<const Words> commands,
+                                                               Deadline deadline) {
+  const Result<void> sent = send(commands, deadline, Code::kUnavailable);
+  if (!sent) return sent.error();
+  Replies replies;
+  while (replies.size() < commands.size()) {
+    Result<RedisReply> reply = receive(deadline, Code::kUnavailable);
+    if (!reply) return reply.error();
+    replies.push_back(std::move(*reply));
   }
+  return replies;
+}
+
+Result<void> RedisConnection::send(std::span<const Words> commands, Deadline deadline,
+                                   Code when_lost) {
   redisContext* const context = context_.get();
-  if (redisAppendCommandArgv(context, static_cast<int>(words.size()), texts.data(),
-                             lengths.data()) != REDIS_OK) {
-    return lose(Code::kUnavailable, context->errstr);
+  for (const Words& words : commands) {
+    std::vector<const char*> texts;
+    std::vector<std::size_t> lengths;
+    texts.reserve(words.size());
+    lengths.reserve(words.size());
+    for (const std::string_view word : words) {
+      texts.push_back(word.data());
+      lengths.push_back(word.size());
+    }
+    if (redisAppendCommandArgv(context, static_cast<int>(words.size()), texts.data(),
+                               lengths.data()) != REDIS_OK) {
+      return lose(Code::kUnavailable, context->errstr);
+    }
   }
   for (int done = 0; done == 0;) {
     if (redisBufferWrite(context, &done) != REDIS_OK) return lose(when_lost, context->errstr);
@@ -305,6 +329,11 @@ Result<RedisReply> RedisConnection::exchange(const Words& words, Deadline deadli
       return lose(when_lost, kNoAnswer);
     }
   }
+  return {};
+}
+
+Result<RedisReply> RedisConnection::receive(Deadline deadline, Code when_lost) {
+  redisContext* const context = context_.get();
   for (int reads = 0; reads < kMostReads; ++reads) {
     void* reply = nullptr;
     if (redisGetReplyFromReader(context, &reply) != REDIS_OK) {

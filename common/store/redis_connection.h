@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -81,12 +82,17 @@ class RedisConnection {
 
  private:
   using Words = std::vector<std::string_view>;
+  using Replies = std::vector<RedisReply>;
 
   Result<void> log_in(Deadline deadline);
-  Result<std::optional<std::string>> read_setting(std::string_view name, Deadline deadline);
+  Result<std::optional<std::string>> read_setting(const RedisReply& reply) const;
   Result<RedisReply> leave_replica(Result<RedisReply> reply);
   Result<RedisReply> exchange(const Words& words, Deadline deadline,
                               Code when_lost = Code::kUnavailable);
+  // Several at once, in the time that one takes: a reply for each.
+  Result<Replies> exchange_all(std::span<const Words> commands, Deadline deadline);
+  Result<void> send(std::span<const Words> commands, Deadline deadline, Code when_lost);
+  Result<RedisReply> receive(Deadline deadline, Code when_lost);
   Error lose(Code code, std::string_view why);
   void read_password_again();
 
