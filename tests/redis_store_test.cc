@@ -721,6 +721,7 @@ TEST_CASE("a batch whose session the server has forgotten is unknown, and not ap
   const RedisServer server;
   RedisProxy proxy(server);
   const auto store = open_or_throw(options_for(proxy.url()));
+  REQUIRE_FALSE(value_of(*store, "a").has_value());  // and the server knows the script
   proxy.arm(RedisProxy::Fault::kCutBeforeReply, 1'000);
   std::thread clock([&] {  // as if it were set forward by hours
     if (!proxy.wait_for_faults()) return;
@@ -888,6 +889,12 @@ TEST_CASE("a probe sees settings that have become less durable, and no change is
   CHECK(run_one(*strict, increment_of("a")).code == Code::kUnavailable);
   server.command({"CONFIG", "SET", "appendfsync", "always"});
   CHECK(run_one(*strict, increment_of("a")).value == 2);
+}
+
+TEST_CASE("scripts are called what the server calls them", "[redis]") {
+  const RedisServer server;
+  CHECK(server.command({"SCRIPT", "LOAD", std::string(kApplyScript)}) == kApplyName);
+  CHECK(server.command({"SCRIPT", "LOAD", std::string(kListScript)}) == kListName);
 }
 
 TEST_CASE("a server that forgot the scripts is given them again", "[redis]") {
@@ -1580,6 +1587,7 @@ TEST_CASE("a session that was forgotten is made known again", "[redis]") {
   const RedisServer server;
   RedisProxy proxy(server);
   const auto store = open_or_throw(options_for(proxy.url()));
+  REQUIRE_FALSE(value_of(*store, "a").has_value());  // and the server knows the script
   proxy.arm(RedisProxy::Fault::kCutBeforeReply, 1'000);
   std::thread clock([&] {
     if (!proxy.wait_for_faults()) return;
@@ -1614,6 +1622,7 @@ TEST_CASE("a batch is unknown whose first copy was applied and whose next ones a
   const RedisServer server;
   RedisProxy proxy(server);
   const auto store = open_or_throw(options_for(proxy.url()));
+  REQUIRE_FALSE(value_of(*store, "a").has_value());  // and the server knows the script
   proxy.arm(RedisProxy::Fault::kCutBeforeReply, 1'000);
   std::thread refuser([&] {
     if (!proxy.wait_for_faults()) return;

@@ -105,8 +105,8 @@ class RedisStore : public Store {
   void forget_session();
 
   RedisConnection connection_;
-  RedisScript apply_{kApplyScript};
-  RedisScript list_{kListScript};
+  RedisScript apply_{kApplyScript, kApplyName};
+  RedisScript list_{kListScript, kListName};
   const StoreOptions options_;
   std::string session_;
   Deadline session_is_known_until_;

@@ -155,21 +155,16 @@ Result<RedisReply> RedisConnection::leave_replica(Result<RedisReply> reply) {
   return reply;
 }
 
-Result<RedisReply> RedisConnection::run(RedisScript& script, const RedisArguments& arguments,
+Result<RedisReply> RedisConnection::run(const RedisScript& script, const RedisArguments& arguments,
                                         Deadline deadline, Code when_lost) {
   if (const Result<void> connected = connect(deadline); !connected) return connected.error();
-  Words words = {"EVALSHA", "", "0"};
+  Words words = {"EVALSHA", script.name, "0"};
   words.insert(words.end(), arguments.begin(), arguments.end());
   for (;;) {
-    if (script.name.empty()) {
-      Result<RedisReply> name = exchange({"SCRIPT", "LOAD", script.source}, deadline);
-      if (!name || (*name)->type != REDIS_REPLY_STRING) return name;
-      script.name = text_of(**name);
-    }
-    words[1] = script.name;
     Result<RedisReply> reply = exchange(words, deadline, when_lost);
     if (!reply || !is_error(*reply, "NOSCRIPT")) return leave_replica(std::move(reply));
-    script.name.clear();
+    Result<RedisReply> loaded = exchange({"SCRIPT", "LOAD", script.source}, deadline);
+    if (!loaded || (*loaded)->type != REDIS_REPLY_STRING) return loaded;
   }
 }
 

@@ -28,7 +28,7 @@ using RedisArguments = std::vector<std::string>;
 
 struct RedisScript {
   std::string_view source;
-  std::string name = {};  // what the server calls it; empty: it has not been loaded
+  std::string_view name;  // what the server calls it
 };
 
 std::string_view text_of(const redisReply& reply);
@@ -60,8 +60,8 @@ class RedisConnection {
   // The same for a script, which is loaded if the server does not know it: first use, restart,
   // SCRIPT FLUSH. `arguments` are the script's own, without keys. `when_lost`: the code of the
   // Error where the call may have arrived but its answer has not.
-  Result<RedisReply> run(RedisScript& script, const RedisArguments& arguments, Deadline deadline,
-                         Code when_lost = Code::kUnavailable);
+  Result<RedisReply> run(const RedisScript& script, const RedisArguments& arguments,
+                         Deadline deadline, Code when_lost = Code::kUnavailable);
 
   // Makes the connection if there is none, including all that the server is told and asked first.
   Result<void> connect(Deadline deadline);
