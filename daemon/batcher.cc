@@ -122,16 +122,16 @@ void Batcher::set_alarm(Deadline deadline) {
   });
 }
 
-// A store whose disk stands still returns no error that could be logged. So whoever asks for more
-// meanwhile has it logged.
+// A store whose disk, or the look-up of whose host, stands still returns no error that could be
+// logged. So whoever asks for more meanwhile has it logged.
 void Batcher::note_hang() {
   const std::optional<Time> since = stand_in_.away_since();
   if (!since) return;
   const Time now = steady_clock::now();
   if (now - *since < 2 * timeout_) return;
   const Error hangs{Code::kUnavailable,
-                    "the store has not answered for twice --store-timeout: its disk may stand "
-                    "still; what is asked waits for it"};
+                    "the store has not answered for twice --store-timeout: its disk, or the "
+                    "look-up of its host's name, may stand still; what is asked waits for it"};
   log(health_.note_read(&hangs, now));
 }
 
