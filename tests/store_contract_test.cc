@@ -913,6 +913,10 @@ ON_EVERY_ENGINE("a counter that has ended is missing everywhere, and begins anew
   REQUIRE(await_end(*store, "b"));
   const auto other = place.open();
   CHECK_FALSE(value_of(*other, "a").has_value());
+  const Outcome missing = run_one(*other, report_of("a"));
+  CHECK(missing.value == 0);
+  CHECK(missing.created_at_ms == 0);
+  CHECK(missing.expires_at_ms == 0);
   CHECK(names_in(list(*store, "")) == Names{"long", "stays"});
   CHECK(run_one(*store, delete_of("a")).code == Code::kMissing);
   CHECK(run_one(*store, existing(reset_of("a"))).code == Code::kMissing);

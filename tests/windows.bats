@@ -96,6 +96,14 @@ begins_anew() {
   assert_stderr_has 'counter a counts without a window, not per week in UTC'
 }
 
+@test "the counter that needs no name is reported as 0 when it has ended" {
+  at_prints '2026-11-24 12:00' 5 increment --by 5 --ttl 1h
+  at_prints '2026-11-24 12:59:59' 5 report
+  at_prints '2026-11-24 13:00' 0 report
+  at_prints '2026-11-24 13:00' \
+    '{"name":"count","value":0,"created_at":null,"updated_at":null,"expires_at":null}' --json report
+}
+
 @test "the default time zone is that of the system, by TZ" {
   # The program reads the time in the zone, too.
   TZ=Asia/Tokyo at_prints '2026-11-24 14:59:59' \

@@ -83,8 +83,9 @@ Outcome remove(Counter& counter) {
 }
 
 Outcome report(const Counter& counter) {
-  return {.code = counter.exists ? Code::kOk : Code::kMissing,
-          .value = counter.value,
+  // One that has ended still has its value and its times here.
+  if (!counter.exists) return {.code = Code::kMissing};
+  return {.value = counter.value,
           .created_at_ms = counter.created_at_ms,
           .updated_at_ms = counter.updated_at_ms,
           .expires_at_ms = counter.expires_at_ms};
