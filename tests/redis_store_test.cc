@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "common/store/redis_scripts.h"
+#include "common/timestamp.h"
 #include "common/unique_fd.h"
 #include "tests/catch.h"
 #include "tests/redis_proxy.h"
@@ -385,6 +386,25 @@ TEST_CASE("a counter whose end is none counts, and can be deleted", "[redis]") {
   CHECK(run_one(*store, increment_of("bad")).value == 2);
   CHECK(run_one(*store, delete_of("bad")).previous == 2);
   CHECK(server.command({"EXISTS", "counterd:c:bad"}) == "0");
+}
+
+TEST_CASE("in the millisecond that a counter ends in, for which Redis keeps it, it is missing",
+          "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  const Step daily = ending_in(std::chrono::hours(24), increment_of("a"));
+  run_one(*store, daily);
+  server.command({"HSET", "counterd:c:a", "e", std::to_string(unix_now_ms())});
+  CHECK(run_one(*store, report_of("a")).code == Code::kMissing);
+  CHECK(run_one(*store, delete_of("a")).code == Code::kMissing);
+  CHECK(store->list({"", "", 10}, patiently())->rows.empty());
+  CHECK(run_one(*store, daily).value == 1);
+  CHECK(std::stol(server.command({"PTTL", "counterd:c:a"})) > 86'000'000);
+  server.command({"HSET", "counterd:c:a", "e", std::to_string(unix_now_ms())});
+  CHECK(run_one(*store, increment_of("a")).value == 1);
+  CHECK(run_one(*store, report_of("a")).expires_at_ms == 0);
+  CHECK(server.command({"PTTL", "counterd:c:a"}) == "-1");
+  CHECK(server.command({"ZCARD", "counterd:ends"}) == "0");
 }
 
 TEST_CASE("a name that is none is not listed", "[redis]") {

@@ -122,6 +122,11 @@ if keyed then
   ended_keys = redis.call('ZRANGEBYSCORE', key_index, '-inf', clock, 'LIMIT', 0, 2 * #steps + 16)
 end
 
+-- Redis keeps a counter for the whole millisecond that it ends in, in which it is missing here.
+for _, row in pairs(has_ends and rows or {}) do
+  if row.ends and is_time(row.ends) and tonumber(row.ends) <= clock then row.value = nil end
+end
+
 -- The end of each window that the server is in, by its own clock; nothing: that clock is too far
 -- from the one of whoever has sent the batch.
 local window_ends = {}
