@@ -195,16 +195,21 @@ Outcome refused_outcome(const Error& error, const Json& problem) {
   return outcome;
 }
 
-// The same, for a group as a whole. The member that refused it is explained by its own outcome.
+// The same, for a group as a whole. What is told of the member that refused it becomes that
+// member's own, without the place of it in the group: the problem has not all that it says.
 Outcome refused_group(const Operation& group, const Error& error, const Json& problem) {
   Outcome outcome = refused_outcome(error, problem);
   const std::optional<std::int64_t> index = integer(problem, "index");
   if (!index || *index < 0 || *index >= static_cast<std::int64_t>(group.members.size())) {
     return outcome;
   }
+  const auto number = static_cast<std::size_t>(*index) + 1;
+  const std::string place = place_in_group(number, group.members.size());
+  const bool has_place = error.message.starts_with(place);
   outcome.detail.clear();
-  outcome.members.resize(static_cast<std::size_t>(*index) + 1);
-  outcome.members.back() = refused_outcome({error.code, ""}, problem);
+  outcome.members.resize(number);
+  outcome.members.back() =
+      refused_outcome({error.code, has_place ? error.message.substr(place.size()) : ""}, problem);
   return outcome;
 }
 

@@ -86,8 +86,8 @@ std::string explain_group(const Operation& group, const Outcome& outcome) {
                ? "another batch was applied under this idempotency key; nothing was changed now"
                : "the batch: " + std::string(code_info(outcome.code).title);
   }
-  return "operation " + std::to_string(told) + " of " + std::to_string(group.members.size()) +
-         ": " + explain(group.members[told - 1], outcome.members.back());
+  return place_in_group(told, group.members.size()) +
+         explain(group.members[told - 1], outcome.members.back());
 }
 
 }  // namespace
@@ -209,6 +209,10 @@ Code refusal_code(const Operation& operation, const Outcome& outcome) {
   if (outcome.code != Code::kBeyondBound || !operation.lifetime.window) return outcome.code;
   const Sum anew = add_within(operation.initial, operation.operand, operation.bounds);
   return anew.code == Code::kOk ? Code::kLimitReached : outcome.code;
+}
+
+std::string place_in_group(std::size_t number, std::size_t size) {
+  return "operation " + std::to_string(number) + " of " + std::to_string(size) + ": ";
 }
 
 std::string explain(const Operation& operation, const Outcome& outcome) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -164,6 +165,9 @@ struct Step {
 // The code by which programs are told of a refusal: the outcome's, but kLimitReached for an
 // increment that its bound refuses and that would be applied in the next window.
 Code refusal_code(const Operation& operation, const Outcome& outcome);
+
+// What an explanation begins with that is about the member `number`, from 1, of a group of `size`.
+std::string place_in_group(std::size_t number, std::size_t size);
 
 // Explains the outcome of `operation` to people: its `detail`, if it has one, or what its code
 // means. REQUIRES: the code is not kOk

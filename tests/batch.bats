@@ -135,6 +135,14 @@ check_atomic() {
   assert_stderr_has 'standard input:2: counter missing does not exist; none of the lines'
   try ctl report from to
   assert_output $'from\t3\nto\t7'
+  ctl -q reset most --to 9223372036854775807
+  batch 'increment most' --atomic
+  assert_refused 1
+  assert_equal "$stderr" "counterctl: standard input:1: counter most is 9223372036854775807; adding \
+1 would leave the range of 64 bits; nothing was changed; none of the lines was applied"
+  batch 'increment most --per day' --atomic
+  assert_refused 65
+  assert_stderr_has 'standard input:1: counter most counts without a window, not per day in '
 }
 
 @test "batch --atomic applies all lines or none" {
