@@ -133,14 +133,13 @@ Result<void> change_counters(const Globals& globals, int number, OperationKind k
   const auto patience = std::min<std::chrono::milliseconds>(globals.timeout, kLongestWait);
   constexpr int kPortion = kMaxGroupOperations;
   for (int first = 0; first < number && !stops(); first += kPortion) {
-    Operation group{OperationKind::kEach};
+    Step group{{OperationKind::kEach}};
     for (int i = first; i < std::min(number, first + kPortion); ++i) {
-      group.members.push_back({kind, load_counter(i)});
+      group.operation.members.push_back({kind, load_counter(i)});
     }
-    const Deadline deadline = std::chrono::steady_clock::now() + patience;
-    const Step step{group, counters->apply(group, deadline)};
-    if (step.outcome.code == Code::kOk) continue;
-    Error error = error_of(step);
+    counters->apply(group, std::chrono::steady_clock::now() + patience);
+    if (group.outcome.code == Code::kOk) continue;
+    Error error = error_of(group);
     if (first > 0) error.code = code_after_changes(error.code);
     return error;
   }

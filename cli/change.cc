@@ -87,8 +87,7 @@ void Changer::try_once(Step& step, Deadline deadline) {
     }
     counters_ = std::move(*opened);
   }
-  step.outcome =
-      counters_->apply(step.operation, std::min(deadline, steady_clock::now() + attempt));
+  counters_->apply(step, std::min(deadline, steady_clock::now() + attempt));
 }
 
 Result<void> Changer::change(Step& step, Deadline deadline) {

@@ -21,8 +21,9 @@ class Counters {
  public:
   virtual ~Counters() = default;
 
-  // Applies the operation by `deadline`; never fails but in the outcome.
-  virtual Outcome apply(const Operation& operation, Deadline deadline) = 0;
+  // Applies the step's operation by `deadline`, and fills in its outcome; never fails but in that.
+  // On a store the operation then names the time zones that were meant (resolve_timezones()).
+  virtual void apply(Step& step, Deadline deadline) = 0;
   // Errors: as Store::probe(), or what a daemon answers.
   virtual Result<ListPage> list(const ListQuery& query, Deadline deadline) = 0;
   // Errors: as list(). If a daemon answers whose store does not, only the `store` of the result is

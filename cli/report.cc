@@ -67,6 +67,22 @@ Result<void> print_all(const Globals& globals, const Operation& group, const Out
   return Error{result, ""};
 }
 
+Result<void> report(const Globals& globals, const Options& options) {
+  Result<Operation> operation = read_names(options.names);
+  if (!operation) return operation.error();
+  const Result<std::optional<std::int64_t>> missing = read_missing(options);
+  if (!missing) return missing.error();
+  Result<std::unique_ptr<Counters>> counters = open_counters(globals, globals.deadline);
+  if (!counters) return counters.error();
+  Step step{std::move(*operation)};
+  (*counters)->apply(step, globals.deadline);
+  if (*missing) give_value_if_missing(step.outcome, **missing);
+  if (step.outcome.code != Code::kOk) return error_of(step);
+  if (is_group(step.operation)) return print_all(globals, step.operation, step.outcome);
+  print_line(globals, outcome_line(globals, step.operation, step.outcome));
+  return {};
+}
+
 }  // namespace
 
 Run add_report(CLI::App& app) {
@@ -76,20 +92,7 @@ Run add_report(CLI::App& app) {
   app.add_option("--default", options->missing,
                  "what a missing counter reads as (default: status 2)")
       ->type_name("N");
-  return [options](const Globals& globals) -> Result<void> {
-    Result<Operation> operation = read_names(options->names);
-    if (!operation) return operation.error();
-    const Result<std::optional<std::int64_t>> missing = read_missing(*options);
-    if (!missing) return missing.error();
-    Result<std::unique_ptr<Counters>> counters = open_counters(globals, globals.deadline);
-    if (!counters) return counters.error();
-    Step step{*operation, (*counters)->apply(*operation, globals.deadline)};
-    if (*missing) give_value_if_missing(step.outcome, **missing);
-    if (step.outcome.code != Code::kOk) return error_of(step);
-    if (is_group(step.operation)) return print_all(globals, step.operation, step.outcome);
-    print_line(globals, outcome_line(globals, step.operation, step.outcome));
-    return {};
-  };
+  return [options](const Globals& globals) { return report(globals, *options); };
 }
 
 }  // namespace counterd

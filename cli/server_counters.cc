@@ -25,7 +25,7 @@ class ServerCounters : public Counters {
  public:
   explicit ServerCounters(const Endpoint& server) : server_(server), client_(server) {}
 
-  Outcome apply(const Operation& operation, Deadline deadline) override;
+  void apply(Step& step, Deadline deadline) override;
   Result<ListPage> list(const ListQuery& query, Deadline deadline) override;
   Result<CountersStatus> status(Deadline deadline) override;
 
@@ -240,15 +240,17 @@ std::optional<Outcome> outcome_of_reply(const Operation& operation, const Json& 
   return outcome;
 }
 
-Outcome ServerCounters::apply(const Operation& operation, Deadline deadline) {
+void ServerCounters::apply(Step& step, Deadline deadline) {
+  const Operation& operation = step.operation;
   const Code when_lost = changes_something(operation) ? Code::kUnknown : Code::kUnavailable;
   const auto [error, body] = ask(request_for(operation), when_lost, deadline);
   if (error.code != Code::kOk) {
-    return is_group(operation) ? refused_group(operation, error, body)
-                               : refused_outcome(error, body);
+    step.outcome =
+        is_group(operation) ? refused_group(operation, error, body) : refused_outcome(error, body);
+    return;
   }
-  if (std::optional<Outcome> outcome = outcome_of_reply(operation, body)) return *outcome;
-  return failed(strange_answer(when_lost));
+  std::optional<Outcome> outcome = outcome_of_reply(operation, body);
+  step.outcome = outcome ? std::move(*outcome) : failed(strange_answer(when_lost));
 }
 
 // The page of a list that continues after the name `after`, if `body` gives it.

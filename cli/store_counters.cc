@@ -4,32 +4,20 @@
 namespace counterd {
 namespace {
 
-// Here, where the operation names its time zone: the one that the caller has may not.
-void explain_windows(const Operation& operation, Outcome& outcome) {
-  if (outcome.code == Code::kOtherWindow && outcome.members.empty()) {
-    outcome.detail = explain(operation, outcome);
-  }
-  for (std::size_t i = 0; i < outcome.members.size(); ++i) {
-    explain_windows(operation.members[i], outcome.members[i]);
-  }
-}
-
 class StoreCounters : public Counters {
  public:
   explicit StoreCounters(std::unique_ptr<Store> store) : store_(std::move(store)) {}
 
-  Outcome apply(const Operation& operation, Deadline deadline) override {
-    Step step{operation};
-    const Result<void> resolved = resolve_timezones(step.operation);
-    if (!resolved) return failed(resolved.error());
-    run_batch(*store_, {&step, 1}, deadline);
-    explain_windows(step.operation, step.outcome);
-    // An outcome does not say whether only another configuration helps.
-    if (step.outcome.code == Code::kUnavailable) {
-      const Result<void> answers = store_->probe(deadline);
-      if (!answers && answers.error().code == Code::kConfig) return failed(answers.error());
+  void apply(Step& step, Deadline deadline) override {
+    if (const Result<void> resolved = resolve_timezones(step.operation); !resolved) {
+      step.outcome = failed(resolved.error());
+      return;
     }
-    return std::move(step.outcome);
+    run_batch(*store_, {&step, 1}, deadline);
+    if (step.outcome.code != Code::kUnavailable) return;
+    // An outcome does not say whether only another configuration helps.
+    const Result<void> answers = store_->probe(deadline);
+    if (!answers && answers.error().code == Code::kConfig) step.outcome = failed(answers.error());
   }
 
   Result<ListPage> list(const ListQuery& query, Deadline deadline) override {
