@@ -2,11 +2,12 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <iterator>
+#include <set>
 #include <string_view>
 
 #include "cli/command.h"
 #include "cli/pages.h"
-#include "cli/top_rows.h"
 #include "common/counter_name.h"
 #include "common/limits.h"
 #include "common/number.h"
@@ -111,15 +112,27 @@ Result<void> list_by_name(const Globals& globals, const Plan& plan) {
                     [&printer](const Rows& rows) { return printer.print(rows); });
 }
 
+// The largest value first, equal ones by name.
+bool comes_before(const ListPage::Row& a, const ListPage::Row& b) {
+  return a.value != b.value ? a.value > b.value : a.name < b.name;
+}
+
+// Holds no more rows than are wanted, however many there are.
 Result<void> list_by_value(const Globals& globals, const Plan& plan) {
-  TopRows top(static_cast<std::size_t>(plan.limit));
-  Result<void> read = read_pages(globals, {plan.prefix, "", kPageRows}, kAllRows,
-                                 [&top](const Rows& rows) -> Result<void> {
-                                   for (const ListPage::Row& row : rows) top.add(row);
-                                   return {};
-                                 });
+  std::set<ListPage::Row, decltype(&comes_before)> largest(comes_before);
+  const auto most = static_cast<std::size_t>(plan.limit);
+  const auto take = [&largest, most](const Rows& rows) -> Result<void> {
+    for (const ListPage::Row& row : rows) {
+      largest.insert(row);
+      if (largest.size() > most) largest.erase(std::prev(largest.end()));
+    }
+    return {};
+  };
+  Result<void> read = read_pages(globals, {plan.prefix, "", kPageRows}, kAllRows, take);
   if (!read) return read;
-  return RowPrinter(globals).print(top.take());
+  Rows rows;
+  while (!largest.empty()) rows.push_back(std::move(largest.extract(largest.begin()).value()));
+  return RowPrinter(globals).print(rows);
 }
 
 }  // namespace

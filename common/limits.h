@@ -71,7 +71,7 @@ inline constexpr std::size_t kMaxListLimit = 1'000;
 static_assert(kMaxListLimit <= kMaxGroupOperations,
               "counterctl changes all counters of a page at once");
 
-// Rows that counterctl sorts by value, and so holds: below 25 MB, however long their names are.
+// Rows that counterctl sorts by value, and so holds: below 30 MB, however long their names are.
 inline constexpr std::int64_t kMaxSortedRows = 100'000;
 
 // Worker processes of one daemon: more than any machine has use for.
