@@ -187,7 +187,7 @@ Result<Operation> BatchLines::parse(Command& command, std::vector<std::string> w
   words.erase(words.begin());
   command.words.forget();
   try {
-    command.app->parse(words_for_parser(*command.app, std::move(words)));
+    command.app->parse(words_for_parser(*command.app, words));
   } catch (const CLI::ParseError& error) {
     return Error{Code::kBadParameter, explain(error)};
   }

@@ -3,7 +3,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <span>
-#include <utility>
 
 namespace counterd {
 namespace {
@@ -17,44 +16,34 @@ const CLI::Option* find_option(const CLI::App& app, const std::string& name) {
   return found;
 }
 
-std::string name_of(const std::string& word) {
-  return word.substr(0, word.find('='));
-}
-
-// `words` has nothing that follows `--`, but the `--` itself.
-void check_values(const CLI::App& app, std::span<const std::string> words) {
-  const CLI::Option* waits = nullptr;  // the next word is its value
-  for (const std::string& word : words) {
-    const std::string name = name_of(word);
-    const CLI::Option* const option = word.starts_with('-') ? find_option(app, name) : nullptr;
-    if (waits != nullptr && (option != nullptr || word == "--")) {
-      std::string message = waits->get_name() + " needs a value; if " + word + " is meant: ";
-      throw CLI::ConversionError(message.append(waits->get_name()).append("=").append(word));
-    }
-    const bool takes_next =
-        option != nullptr && name.size() == word.size() && option->get_items_expected_min() > 0;
-    waits = takes_next ? option : nullptr;
-  }
+CLI::ConversionError needs_value(const CLI::Option& option, const std::string& next) {
+  const std::string name = option.get_name();
+  return CLI::ConversionError(name + " needs a value; if " + next + " is meant: " + name + "=" +
+                              next);
 }
 
 }  // namespace
 
-std::vector<std::string> words_for_parser(const CLI::App& app, std::vector<std::string> words) {
-  const auto end = std::ranges::find(words, "--");
-  check_values(app, {words.begin(), end == words.end() ? end : end + 1});
+std::vector<std::string> words_for_parser(const CLI::App& app,
+                                          const std::vector<std::string>& words) {
   std::vector<std::string> split;
-  for (auto word = words.begin(); word != words.end(); ++word) {
-    const std::string name = name_of(*word);
-    const bool lacks_value = word < end && name.starts_with('-') && word->size() == name.size() + 1;
-    const CLI::Option* const option = lacks_value ? find_option(app, name) : nullptr;
-    if (option == nullptr) {
-      split.push_back(std::move(*word));
-    } else if (option->get_items_expected_min() > 0) {
-      split.insert(split.end(), {name, ""});
-    } else {
+  const CLI::Option* waits = nullptr;  // the next word is its value
+  const auto end = std::ranges::find(words, "--");
+  for (const std::string& word : std::span<const std::string>(words.begin(), end)) {
+    const std::string name = word.substr(0, word.find('='));
+    const CLI::Option* const option = word.starts_with('-') ? find_option(app, name) : nullptr;
+    if (waits != nullptr && option != nullptr) throw needs_value(*waits, word);
+    const bool takes_value = option != nullptr && option->get_items_expected_min() > 0;
+    const bool lacks_value = option != nullptr && word == name + "=";
+    if (lacks_value && !takes_value) {
       throw CLI::ConversionError(name + " takes no value; leave the = away");
     }
+    split.push_back(lacks_value ? name : word);
+    if (lacks_value) split.emplace_back();
+    waits = takes_value && word == name ? option : nullptr;
   }
+  if (waits != nullptr && end != words.end()) throw needs_value(*waits, "--");
+  split.insert(split.end(), end, words.end());
   std::ranges::reverse(split);
   return split;
 }

@@ -18,7 +18,8 @@ namespace counterd {
 // takes none: CLI11 would take it for true; and where one that takes a value is followed by another
 // one, with a value of its own or not, or by `--`, as where a variable without quotation marks is
 // empty: CLI11 would take that for the value. What follows `--` stays as it is.
-std::vector<std::string> words_for_parser(const CLI::App& app, std::vector<std::string> words);
+std::vector<std::string> words_for_parser(const CLI::App& app,
+                                          const std::vector<std::string>& words);
 
 // What is wrong with them, for people.
 std::string explain(const CLI::ParseError& error);
