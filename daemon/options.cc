@@ -137,17 +137,6 @@ std::string password_credential() {
   return access(path.c_str(), R_OK) == 0 ? path : std::string();
 }
 
-// The settings as lines of a configuration file.
-Values lines_of(const DaemonOptions& options) {
-  Values lines;
-  for (const Setting& setting : settings()) {
-    for (const std::string& value : setting.get(options)) {
-      lines.push_back(setting.name + " = \"" + value + '"');
-    }
-  }
-  return lines;
-}
-
 Result<void> make_absolute(std::string& path) {
   Result<std::string> absolute = absolute_path(path);
   if (!absolute) {
@@ -184,15 +173,13 @@ Result<void> fill_in_defaults(DaemonOptions& options, bool check_only) {
   if (options.store.redis_password_file.empty()) {
     options.store.redis_password_file = password_credential();
   }
-  if (Result<void> made = make_absolute(options.store); !made) return made;
-  options.settings = lines_of(options);
-  return {};
+  return make_absolute(options.store);
 }
 
 // What --check-config prints.
 std::string text_of(const DaemonOptions& options) {
   std::string text = "workers = " + std::to_string(options.workers) + "\n";
-  for (const std::string& line : options.settings) text += line + "\n";
+  for (const std::string& line : settings_of(options)) text += line + "\n";
   return text;
 }
 
@@ -244,6 +231,16 @@ Result<CommandLine> read_command_line(int argc, const char* const* argv) {
 }
 
 }  // namespace
+
+std::vector<std::string> settings_of(const DaemonOptions& options) {
+  std::vector<std::string> lines;
+  for (const Setting& setting : settings()) {
+    for (const std::string& value : setting.get(options)) {
+      lines.push_back(setting.name + " = \"" + value + '"');
+    }
+  }
+  return lines;
+}
 
 Result<std::variant<DaemonOptions, std::string>> read_options(int argc, const char* const* argv) {
   using OptionsOrText = std::variant<DaemonOptions, std::string>;

@@ -22,11 +22,12 @@ struct DaemonOptions {
   int max_connections = kDefaultMaxConnections;  // of each worker
   std::chrono::milliseconds drain_timeout = kDefaultDrainTimeout;
   int ready_fd = -1;  // gets "ready URL\n" when the daemon serves; -1: none
-  // All of the above that determines how the daemon serves, whatever it was set by, as lines of a
-  // configuration file: two daemons with the same lines serve in the same way. The number of
-  // workers is not among them, because it changes.
-  std::vector<std::string> settings;
 };
+
+// What determines how a daemon serves, whatever it was set by, as lines of a configuration file:
+// two daemons with the same lines serve in the same way. The number of workers is not among them,
+// because it changes.
+std::vector<std::string> settings_of(const DaemonOptions& options);
 
 // Reads the command line and what it refers to: the options of a daemon that is to run, with
 // absolute paths, or the text that was asked for instead, by --help, --version or --check-config.

@@ -17,8 +17,7 @@ struct Setting {
   std::string value_name;  // empty: a flag
   std::string help;
   Result<void> (*set)(DaemonOptions& options, const std::string& value);
-  // The values that, given to set(), make it what it is; empty where it is not listed in
-  // DaemonOptions::settings.
+  // The values that, given to set(), make it what it is; none where settings_of() leaves it out.
   Values (*get)(const DaemonOptions& options);
   bool repeatable = false;
 };

@@ -260,7 +260,7 @@ DaemonInfo Supervisor::info() const {
   info.pid = getpid();
   info.stopping = workers_.is_draining();
   info.ready = !info.stopping && workers_.all_ready();
-  info.settings = options_.settings;
+  info.settings = settings_of(options_);
   info.wanted = workers_.wanted();
   info.workers = workers_.workers();
   return info;
