@@ -20,6 +20,7 @@
 
 #include "common/deadline.h"
 #include "common/number.h"
+#include "common/tcp_address.h"
 
 namespace counterd {
 namespace {
@@ -245,8 +246,7 @@ Result<void> Listeners::open_tcp(const Endpoint& endpoint, Deadline deadline) {
       continue;
     }
     if (!bound.socket) return cannot_listen(wanted, bound.failure);
-    tcp_.push_back(address_of(bound.socket));
-    endpoints_.push_back(endpoint_of(tcp_.back()));
+    endpoints_.push_back(endpoint_of(address_of(bound.socket)));
     slots_.front().push_back(std::move(bound.socket));
     wanted.port = endpoints_.back().port;
     has_one = true;
@@ -277,7 +277,8 @@ Result<Listeners> Listeners::from_systemd() {
 
 Result<void> Listeners::add_slot() {
   std::vector<UniqueFd> sockets;
-  for (const TcpAddress& address : tcp_) {
+  for (const UniqueFd& first : slots_.front()) {
+    const TcpAddress address = address_of(first);
     Bound bound = bind_tcp(address, Joining::kJoins);
     if (!bound.socket) return cannot_listen(endpoint_of(address), bound.failure);
     sockets.push_back(std::move(bound.socket));

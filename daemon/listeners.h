@@ -13,7 +13,6 @@
 #include "common/deadline.h"
 #include "common/endpoint.h"
 #include "common/error.h"
-#include "common/tcp_address.h"
 #include "common/unique_fd.h"
 #include "common/unix_socket.h"
 
@@ -59,9 +58,8 @@ class Listeners {
   Result<void> open_tcp(const Endpoint& endpoint, Deadline deadline);
 
   std::vector<Endpoint> endpoints_;
-  std::vector<TcpAddress> tcp_;               // of the slots' own sockets
   std::vector<UniqueFd> shared_;              // by all slots
-  std::vector<std::vector<UniqueFd>> slots_;  // one socket for each of tcp_
+  std::vector<std::vector<UniqueFd>> slots_;  // of each, its own: one for each address of TCP
   std::vector<SocketName> names_;             // of Unix sockets
 };
 
