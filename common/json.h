@@ -1,5 +1,5 @@
-// JSON, as far as the program speaks it (RFC 8259): flat objects in, alone or in one list, quoted
-// strings out.
+// JSON, as far as the program speaks it (RFC 8259): flat objects in, alone or in one list, members
+// of objects out.
 #pragma once
 
 #include <concepts>

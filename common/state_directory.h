@@ -16,8 +16,8 @@ inline constexpr const char* kNameAnotherStateDirectory =
 Result<std::string> state_directory();
 
 // The same, and creates it, for its owner alone, if it is missing; systemd's is there already.
-// kConfig, also if it cannot be created, or if it, or the link to it, belongs to another user; root
-// is accepted as its owner. $STATE_DIRECTORY may be anybody's.
+// kConfig also: it, or the link to it, belongs to another user, but root is accepted as its owner,
+// and $STATE_DIRECTORY may be anybody's; setup_code() (error.h): it cannot be created.
 Result<std::string> make_state_directory();
 
 }  // namespace counterd

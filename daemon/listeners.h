@@ -21,8 +21,8 @@ namespace counterd {
 class Listeners {
  public:
   // Opens `endpoints`, with one slot; names are resolved, and all their addresses are used. Fails
-  // with kConfig if an address is already taken, by whatever program, and with kIo if it is one
-  // that this machine does not have, or a name that cannot be looked up, perhaps not yet. Replaces
+  // with kConfig if an address is already taken, by whatever program, or a name is unknown, and
+  // with kIo if it is one that this machine does not have, or cannot be looked up for now. Replaces
   // a Unix socket that nobody listens on. If several daemons open one path at once, one gets it.
   // Waits until `deadline` for an address that is taken: then also of several that open one TCP
   // address at once, one gets it.

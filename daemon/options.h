@@ -31,7 +31,8 @@ std::vector<std::string> settings_of(const DaemonOptions& options);
 
 // Reads the command line and what it refers to: the options of a daemon that is to run, with
 // absolute paths, or the text that was asked for instead, by --help, --version or --check-config.
-// An Error has code kUsage or kConfig and names the flag, the variable or the file at fault.
+// kUsage, kConfig, and the message names the flag, the variable or the file at fault; kIo: the
+// system lacks what making the state directory takes.
 Result<std::variant<DaemonOptions, std::string>> read_options(int argc, const char* const* argv);
 
 }  // namespace counterd

@@ -3,9 +3,9 @@
 //
 // Accepts a subset of RFC 9112: a request line with a path, also after "http://HOST", and HTTP/1.0
 // or 1.1, fields without folding, one Host (HTTP/1.0: at most one), a length given by at most one
-// Content-Length. Refuses, each with a code of its own, everything else and everything beyond
-// limits.h. A field that is not named below is only checked for its form; so is Range, which a
-// server may ignore (RFC 9110, 14.2).
+// Content-Length. Refuses everything else and everything beyond limits.h, with the code that HTTP
+// has for it, else with kBadRequest. A field that is not among kFields of request_head.cc is only
+// checked for its form, such as Range, which a server may ignore (RFC 9110, 14.2).
 #pragma once
 
 #include <optional>

@@ -30,8 +30,9 @@ class Server {
   void listen(UniqueFd socket);
 
   // Accepts the connections that are already queued and stops listening; ends each connection after
-  // what it has asked. Calls `done` when none is left; for some idle ones that takes a while, but
-  // less than `longest`.
+  // what it has asked. Calls `done` when none is left. Idle ones get a moment to ask once more, up
+  // to half of `longest`; those that have not asked anything yet get a second, whatever `longest`
+  // is.
   void drain(std::chrono::milliseconds longest, std::function<void()> done);
 
   // Closes all connections, whatever they wait for; returns how many of them had not got all their

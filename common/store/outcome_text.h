@@ -1,5 +1,5 @@
-// Outcomes as lines of text: what engines keep of a group under its key, and what the script of
-// redis.cc answers.
+// Outcomes as lines of text: what engines keep of them under idempotency keys (sqlite: those of
+// groups, and of increments with a window), and what the script of redis.cc answers.
 //
 // A line has, separated by spaces: a letter for the code (those listed in outcome_text.cc; k is
 // kOk, and r kOk and replayed), the value, the value before or "-", the times of creation, of the
