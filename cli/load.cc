@@ -64,7 +64,6 @@ class Load {
   void ask_what_is_due();
   void receive(Connection& connection);
   void take_reply(Connection& connection);
-  void take_wait_off(Connection& connection);
   void lose(Connection& connection, const std::string& why);
   void note_failure(const std::string& what);
   void tick();
@@ -85,7 +84,6 @@ class Load {
   std::vector<std::unique_ptr<Connection>> connections_;
   std::vector<Connection*> idle_;  // at a rate: wait until the next request is due
   std::uint64_t asked_ = 0;
-  int waiting_ = 0;  // connections, for an answer
   std::minstd_rand random_{std::random_device{}()};
   Time start_;
   Time end_;
@@ -145,7 +143,8 @@ void Load::end_at(Time end) {
 
 // When the last answer has come.
 void Load::stop_if_done() {
-  if (is_over() && waiting_ == 0) loop_.stop();
+  const auto waits = [](const auto& connection) { return connection->waits; };
+  if (is_over() && std::ranges::none_of(connections_, waits)) loop_.stop();
 }
 
 Result<void> Load::connect(Connection& connection) {
@@ -212,7 +211,6 @@ void Load::ask(Connection& connection, Time since) {
   ++asked_;
   connection.asked = since;
   connection.waits = true;
-  ++waiting_;
   connection.request = next_request();
   asio::async_write(connection.socket, asio::buffer(connection.request),
                     [this, &connection](const asio::error_code& failure, std::size_t) {
@@ -241,7 +239,7 @@ void Load::take_reply(Connection& connection) {
     return receive(connection);
   }
   result_.latencies.add(steady_clock::now() - connection.asked);
-  take_wait_off(connection);
+  connection.waits = false;
   if (reply->status != 200) {
     ++result_.failed;
     note_failure("HTTP status " + std::to_string(reply->status) + ", " +
@@ -253,11 +251,6 @@ void Load::take_reply(Connection& connection) {
   stop_if_done();
 }
 
-// The connection waits for no answer any more.
-void Load::take_wait_off(Connection& connection) {
-  if (std::exchange(connection.waits, false)) --waiting_;
-}
-
 // Replaces the connection. If `why` is not empty, an answer was lost with it.
 void Load::lose(Connection& connection, const std::string& why) {
   if (!why.empty()) {
@@ -266,7 +259,7 @@ void Load::lose(Connection& connection, const std::string& why) {
   }
   connection.socket.close();
   connection.input.clear();
-  take_wait_off(connection);
+  connection.waits = false;
   if (is_over()) return stop_if_done();
   if (const Result<void> connected = connect(connection); !connected) {
     ++result_.lost;
