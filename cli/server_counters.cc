@@ -33,7 +33,6 @@ class ServerCounters : public Counters {
   // `when_lost`: the code of the error where it is not known whether the server did what it was
   // asked, kUnavailable if that changes nothing.
   Reply ask(const HttpRequest& request, Code when_lost, Deadline deadline);
-  Result<Json> look(const std::string& target, Deadline deadline);
   Error strange_answer(Code code = Code::kUnavailable) const;
   Error failure(const Error& error, Code when_lost) const;
   Reply refusal(const HttpReply& reply, Code when_lost) const;
@@ -56,13 +55,6 @@ Reply ServerCounters::ask(const HttpRequest& request, Code when_lost, Deadline d
   Json body = Json::parse(reply->body, nullptr, false);
   if (!body.is_object()) return refusal(*reply, when_lost);
   return {{Code::kOk, ""}, std::move(body)};
-}
-
-// Asks for something that changes nothing.
-Result<Json> ServerCounters::look(const std::string& target, Deadline deadline) {
-  Reply reply = ask({"GET", target}, Code::kUnavailable, deadline);
-  if (reply.error.code != Code::kOk) return std::move(reply.error);
-  return std::move(reply.body);
 }
 
 Error ServerCounters::strange_answer(Code code) const {
@@ -275,11 +267,11 @@ std::optional<ListPage> read_page(const Json& body, const std::string& after) {
 }
 
 Result<ListPage> ServerCounters::list(const ListQuery& query, Deadline deadline) {
-  const Result<Json> body = look("/v1/counters?prefix=" + query.prefix + "&after=" + query.after +
-                                     "&limit=" + std::to_string(query.limit),
-                                 deadline);
-  if (!body) return body.error();
-  if (std::optional<ListPage> page = read_page(*body, query.after)) return std::move(*page);
+  const std::string target = "/v1/counters?prefix=" + query.prefix + "&after=" + query.after +
+                             "&limit=" + std::to_string(query.limit);
+  const auto [error, body] = ask({"GET", target}, Code::kUnavailable, deadline);
+  if (error.code != Code::kOk) return error;
+  if (std::optional<ListPage> page = read_page(body, query.after)) return std::move(*page);
   return strange_answer();
 }
 
