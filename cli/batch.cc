@@ -215,9 +215,8 @@ Result<void> apply_lines(const Options& options, const Globals& globals) {
   const bool is_file = options.file != "-";
   if (is_file) file.open(options.file);
   if (!file) {
-    const Error error =
-        system_error(Code::kIo, "cannot read " + quote_for_people(options.file), errno);
-    return Error{error.code, error.message + "; nothing was applied"};
+    return system_error(Code::kIo, "cannot read " + quote_for_people(options.file), errno,
+                        "; nothing was applied");
   }
   BatchLines lines(is_file ? file : std::cin, is_file ? options.file : "standard input",
                    static_cast<std::size_t>(*from));

@@ -57,8 +57,8 @@ Result<UniqueFd> take_spawn_lock(const std::string& directory, Deadline deadline
   const std::string path = directory + "/spawn.lock";
   UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!lock) {
-    const Error error = system_error(setup_code(errno), "cannot open " + path, errno);
-    return Error{error.code, error.message + kNameAnotherStateDirectory};
+    return system_error(setup_code(errno), "cannot open " + path, errno,
+                        kNameAnotherStateDirectory);
   }
   while (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return system_error(Code::kIo, "cannot lock " + path, errno);

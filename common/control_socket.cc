@@ -106,9 +106,8 @@ Result<std::string> control_directory() {
   const std::string directory = directories_of_user().front();
   if (!environment("RUNTIME_DIRECTORY").empty()) return directory;
   if (mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
-    const Error failure =
-        system_error(setup_code(errno), "cannot make the directory " + directory, errno);
-    return Error{failure.code, failure.message + kNameAnotherPlace};
+    return system_error(setup_code(errno), "cannot make the directory " + directory, errno,
+                        kNameAnotherPlace);
   }
   struct stat found {};
   if (lstat(directory.c_str(), &found) != 0) {

@@ -78,6 +78,13 @@ std::optional<Code> code_of_problem_type(std::string_view type) {
   return std::nullopt;
 }
 
+Error system_error(Code code, std::string_view what, int number, std::string_view rest) {
+  const std::string_view hint = number == EMFILE ? " (ulimit -n; LimitNOFILE= of systemd)" : "";
+  std::string message(what);
+  message.append(": ").append(std::generic_category().message(number)).append(hint);
+  return {code, message.append(rest)};
+}
+
 bool is_shortage(int number) {
   constexpr std::array kShortages = {EMFILE, ENFILE, ENOMEM, ENOBUFS, ENOSPC, EDQUOT};
   return std::ranges::find(kShortages, number) != kShortages.end();
@@ -85,12 +92,6 @@ bool is_shortage(int number) {
 
 Code setup_code(int number) {
   return is_shortage(number) ? Code::kIo : Code::kConfig;
-}
-
-Error system_error(Code code, std::string_view what, int number) {
-  const std::string_view hint = number == EMFILE ? " (ulimit -n; LimitNOFILE= of systemd)" : "";
-  return {code,
-          std::string(what) + ": " + std::generic_category().message(number) + std::string(hint)};
 }
 
 }  // namespace counterd

@@ -51,13 +51,6 @@ enum class Code : unsigned char {
   kIo,  // the system failed the program; what had been done before, the message says
 };
 
-// Whether the system call that failed with `number`, an errno value, lacked something that may be
-// there again later: descriptors, memory, room on the disk.
-bool is_shortage(int number);
-// The code of an Error about something that a program needs when it starts, and that a system call
-// refused with `number`: kIo for a shortage, else kConfig.
-Code setup_code(int number);
-
 struct Error {
   Code code;
   std::string message;
@@ -116,7 +109,15 @@ class [[nodiscard]] Result<void> {
   std::optional<Error> error_;
 };
 
-// `what`, a colon, and the text of the system error `number` (an errno value).
-Error system_error(Code code, std::string_view what, int number);
+// `what`, a colon, the text of the system error `number` (an errno value), and `rest`.
+Error system_error(Code code, std::string_view what, int number, std::string_view rest = "");
+
+// Whether the system call that failed with `number` lacked something that may be there again later:
+// descriptors, memory, room on the disk.
+bool is_shortage(int number);
+
+// The code of an Error about something that a program needs when it starts, and that a system call
+// refused with `number`: kIo for a shortage, else kConfig.
+Code setup_code(int number);
 
 }  // namespace counterd

@@ -63,9 +63,8 @@ Result<std::string> make_state_directory() {
     failure.assign(errno, std::generic_category());
   }
   if (failure) {
-    const Error error = system_error(setup_code(failure.value()),
-                                     "cannot make the directory " + *directory, failure.value());
-    return Error{error.code, error.message + kNameAnotherStateDirectory};
+    return system_error(setup_code(failure.value()), "cannot make the directory " + *directory,
+                        failure.value(), kNameAnotherStateDirectory);
   }
   if (const Result<void> ours = check_owner(*directory); !ours) return ours.error();
   return directory;

@@ -21,10 +21,9 @@ constexpr std::chrono::milliseconds kAcceptPause{100};
 
 // A shortage may pass by itself.
 Error cannot_make(const std::string& path, int failure) {
-  Error error =
-      system_error(setup_code(failure), "cannot make the control socket " + path, failure);
-  if (error.code == Code::kConfig) error.message += kNameAnotherPlace;
-  return error;
+  const Code code = setup_code(failure);
+  return system_error(code, "cannot make the control socket " + path, failure,
+                      code == Code::kConfig ? kNameAnotherPlace : "");
 }
 
 // kConfig: a daemon that is not ending answers there, kIo: has it and does not answer. The address

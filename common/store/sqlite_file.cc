@@ -217,11 +217,10 @@ Result<void> SqliteFile::check_access() const {
     if (faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) == 0) continue;
     const int error = errno;
     if (error == ENOENT) continue;  // removed since it was looked at
-    const Error denied = system_error(code_of_denial(path, error), what, error);
-    return Error{denied.code,
-                 denied.message +
-                     "; to share a database with a group, let its folder pass its group on (chmod "
-                     "g+s), and give this file that group (chgrp) and mode 0660"};
+    return system_error(code_of_denial(path, error), what, error,
+                        "; to share a database with a group, let its folder pass its group on "
+                        "(chmod g+s), and give "
+                        "this file that group (chgrp) and mode 0660");
   }
   return {};
 }
