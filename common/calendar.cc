@@ -29,16 +29,22 @@ struct Known {
 constexpr std::array kPeriods = {Known{"minute", 60},    Known{"hour", 3'600}, Known{"day", 86'400},
                                  Known{"week", 604'800}, Known{"month", 0},    Known{"year", 0}};
 
-// Null: there is none of that name. "localtime" is another zone on another machine.
-const date::time_zone* find_zone(std::string_view name) {
-  if (name == "localtime") return nullptr;
+// Whether the tz database has a zone of that name. "localtime" is another one on another machine.
+bool is_known_timezone(const std::string& name) {
+  if (name == "localtime") return false;
   try {
-    const date::time_zone* zone = date::locate_zone(name);
-    zone->get_info(sys_seconds());  // reads its file, so that nothing fails later
-    return zone;
+    date::locate_zone(name)->get_info(sys_seconds());  // reads its file: nothing fails later
+    return true;
   } catch (const std::runtime_error&) {  // or there is no tz database
-    return nullptr;
+    return false;
   }
+}
+
+bool is_utc(std::string_view timezone) {
+  // Of the files etcetera and backward of the tz database.
+  constexpr std::array<std::string_view, 8> kNames = {
+      "UTC", "Etc/UTC", "Etc/UCT", "Etc/Universal", "Etc/Zulu", "UCT", "Universal", "Zulu"};
+  return std::ranges::find(kNames, timezone) != kNames.end();
 }
 
 // A full minute or hour by the offset that is in force, or the change of that offset.
@@ -124,24 +130,24 @@ Result<void> check_timezone_form(std::string_view name) {
                quote_for_people(name) + " is no time zone, which has a name such as Europe/Berlin"};
 }
 
-Result<void> check_timezone(std::string_view name) {
-  if (find_zone(name) != nullptr) return {};
-  return Error{Code::kBadParameter, "time zone " + quote_for_people(name) +
-                                        " is unknown; it is named as in the tz database, such as "
-                                        "Europe/Berlin (package tzdata; old names: tzdata-legacy)"};
-}
-
-std::string_view canonical_timezone(std::string_view name) {
-  // Of the files etcetera and backward of the tz database.
-  constexpr std::array<std::string_view, 7> kNamesOfUtc = {
-      "Etc/UTC", "Etc/UCT", "Etc/Universal", "Etc/Zulu", "UCT", "Universal", "Zulu"};
-  const bool is_utc = std::ranges::find(kNamesOfUtc, name) != kNamesOfUtc.end();
-  return is_utc ? "UTC" : name;
-}
-
 Result<std::string> system_timezone() {
   static const Result<std::string> name = find_system_timezone();
   return name;
+}
+
+Result<void> resolve_timezone(Window& window) {
+  const bool is_given = !window.timezone.empty();
+  const Result<std::string> meant = is_given ? window.timezone : system_timezone();
+  if (!meant) return meant.error();
+  window.timezone = is_utc(*meant) ? "UTC" : *meant;
+  if (is_known_timezone(window.timezone)) return {};
+  constexpr std::string_view kWhose =
+      "no time zone is given, and that of the system will not do (TZ, else /etc/localtime): ";
+  return Error{Code::kBadParameter,
+               std::string(is_given ? "" : kWhose) + "time zone " +
+                   quote_for_people(window.timezone) +
+                   " is unknown; it is named as in the tz database, such as Europe/Berlin (package "
+                   "tzdata; old names: tzdata-legacy)"};
 }
 
 std::int64_t window_end(const Window& window, std::int64_t now_ms) {

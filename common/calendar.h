@@ -43,25 +43,23 @@ std::string identity_of(const Window& window);
 // (limits.h) letters, digits and characters of _+-/
 Result<void> check_timezone_form(std::string_view name);
 
-// kBadParameter: the system's tz database has no time zone of that name.
-Result<void> check_timezone(std::string_view name);
-
-// UTC for every name that the tz database has for it; other names as they are. Without this, where
-// the system's zone is called Etc/UTC, as on Debian, naming UTC and naming no zone would mean two
-// different windows.
-std::string_view canonical_timezone(std::string_view name);
-
-// The name of the system's time zone, which check_timezone() may not know: the one in the
+// The name of the system's time zone, which its tz database may not have: the one in the
 // environment variable TZ or, if that is not set, the one that /etc/localtime is a link to; UTC if
 // there is no such file. Found once, by the first call. kBadParameter: the file has no name.
 Result<std::string> system_timezone();
+
+// Gives the window the time zone that it means: the system's if it names none, and UTC for every
+// name that the tz database has for that. Without this, where the system's zone is called Etc/UTC,
+// as on Debian, naming UTC and naming no zone would mean two different windows.
+// kBadParameter: the tz database has no zone of that name, or the system's cannot be determined.
+Result<void> resolve_timezone(Window& window);
 
 // When the window that `now_ms` is in ends, and the next one begins; in milliseconds since 1970.
 //
 // A minute or an hour ends when the clocks of the zone show a full one, or are changed. A day ends
 // at midnight or, if the clocks skip midnight, when they do; so a day on which they are changed has
 // 23 or 25 hours. A week ends with its Sunday (ISO 8601), a month and a year with their last day.
-// REQUIRES: check_timezone() accepts the zone
+// REQUIRES: resolve_timezone() has accepted the window
 std::int64_t window_end(const Window& window, std::int64_t now_ms);
 
 }  // namespace counterd

@@ -115,19 +115,8 @@ Result<void> resolve_timezones(Operation& operation) {
     return Error{resolved.error().code,
                  "operation " + std::to_string(i + 1) + ": " + resolved.error().message};
   }
-  if (!operation.lifetime.window) return {};
-  std::string& timezone = operation.lifetime.window->timezone;
-  const bool is_given = !timezone.empty();
-  const Result<std::string> meant = is_given ? timezone : system_timezone();
-  if (!meant) return meant.error();
-  const std::string canonical(canonical_timezone(*meant));
-  if (const Result<void> known = check_timezone(canonical); !known) {
-    constexpr std::string_view kWhose =
-        "no time zone is given, and that of the system will not do (TZ, else /etc/localtime): ";
-    return Error{known.error().code, std::string(is_given ? "" : kWhose) + known.error().message};
-  }
-  timezone = canonical;
-  return {};
+  std::optional<Window>& window = operation.lifetime.window;
+  return window ? resolve_timezone(*window) : Result<void>();
 }
 
 Sum add_within(std::int64_t value, std::int64_t delta, const Bounds& bounds) {

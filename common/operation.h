@@ -82,9 +82,7 @@ inline std::size_t size_of(const Operation& operation) {
 
 bool changes_something(const Operation& operation);
 
-// Gives the system's time zone to each window of the operation, or of its members, that names none,
-// and its canonical name to every zone.
-// kBadParameter: a time zone is not known, or the system's cannot be determined.
+// resolve_timezone() of calendar.h for each window of the operation, or of its members.
 Result<void> resolve_timezones(Operation& operation);
 
 // Whether the operation is applied once under its key.

@@ -357,8 +357,9 @@ TEST_CASE("an increment has a window of the calendar, by default of the server's
     return operation_of(decode_request("POST /v1/counters/a/increment" + query)).lifetime.window;
   };
   CHECK_FALSE(window_of("").has_value());
-  CHECK(window_of("?per=day") ==
-        Window{Period::kDay, std::string(canonical_timezone(*system_timezone()))});
+  Window of_system{Period::kDay};
+  REQUIRE(resolve_timezone(of_system));
+  CHECK(window_of("?per=day") == of_system);
   CHECK(window_of("?per=week&timezone=Asia/Tokyo") == Window{Period::kWeek, "Asia/Tokyo"});
   CHECK(window_of("?per=hour&timezone=Etc%2FGMT%2B5") == Window{Period::kHour, "Etc/GMT+5"});
   for (const char* bad : {"?per=", "?per=decade", "?per=Day", "?timezone=UTC",

@@ -161,7 +161,10 @@ void expect_valid(const Operation& operation) {
   EXPECT(check_bounds(operation.bounds));
   const auto& [ttl, renew, window] = operation.lifetime;
   EXPECT(!renew || ttl);
-  if (window) EXPECT(!ttl && check_timezone(window->timezone));
+  if (window) {
+    Window again = *window;
+    EXPECT(!ttl && resolve_timezone(again) && again == *window);
+  }
   EXPECT(operation.kind == OperationKind::kIncrement ||
          (operation.initial == 0 && operation.bounds == Bounds{} &&
           operation.lifetime == Lifetime{} && !operation.check));
