@@ -23,10 +23,8 @@
 #include <thread>
 
 #include "common/counter_name.h"
-#include "common/limits.h"
 #include "common/log.h"
 #include "common/number.h"
-#include "common/quote.h"
 #include "common/store/engines.h"
 #include "common/store/redis_batch.h"
 #include "common/store/redis_connection.h"
@@ -317,13 +315,6 @@ void RedisStore::forget_session() {
 }
 
 }  // namespace
-
-Result<void> check_redis_prefix(std::string_view prefix) {
-  const bool visible = std::ranges::all_of(prefix, [](char c) { return c > ' ' && c <= '~'; });
-  if (visible && prefix.size() <= kMaxNameLength) return {};
-  return Error{Code::kConfig, "Redis prefix " + quote_for_people(prefix) + " is not up to " +
-                                  std::to_string(kMaxNameLength) + " visible ASCII characters"};
-}
 
 Result<std::unique_ptr<Store>> open_redis_store(const RedisLocation& location,
                                                 const StoreOptions& options) {

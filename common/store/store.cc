@@ -28,6 +28,13 @@ std::string to_string(Sync sync) {
   return sync == Sync::kFull ? "full" : "normal";
 }
 
+Result<void> check_redis_prefix(std::string_view prefix) {
+  const bool visible = std::ranges::all_of(prefix, [](char c) { return c > ' ' && c <= '~'; });
+  if (visible && prefix.size() <= kMaxNameLength) return {};
+  return Error{Code::kConfig, "Redis prefix " + quote_for_people(prefix) + " is not up to " +
+                                  std::to_string(kMaxNameLength) + " visible ASCII characters"};
+}
+
 bool needs_turn(std::span<const Step> batch) {
   return std::ranges::any_of(batch, changes_something, &Step::operation);
 }

@@ -86,6 +86,9 @@ enum class Sync : unsigned char { kFull, kNormal };
 Result<Sync> parse_sync(std::string_view text);
 std::string to_string(Sync sync);
 
+// kConfig, unless `prefix` may begin the keys of a Redis store: up to 128 visible ASCII characters.
+Result<void> check_redis_prefix(std::string_view prefix);
+
 // The longest StoreOptions::timeout: a quarter of the time for which Redis knows a batch.
 inline constexpr std::chrono::minutes kMaxStoreTimeout{15};
 
@@ -195,9 +198,6 @@ class Store {
 // this returns; redis is connected to by the first call that needs it.
 // kConfig: it cannot be used as it is, and the message says what to do; kUnavailable: try again.
 Result<std::unique_ptr<Store>> open_store(const StoreOptions& options);
-
-// kConfig, unless `prefix` may begin the keys of a Redis store: up to 128 visible ASCII characters.
-Result<void> check_redis_prefix(std::string_view prefix);
 
 // Whether any step of `batch` changes something, so that it needs the turn.
 bool needs_turn(std::span<const Step> batch);
