@@ -59,14 +59,6 @@ Error final_error(const Step& step, bool may_have_been_applied) {
   return {Code::kUnknown, "an answer was lost, and then: " + error.message};
 }
 
-// Whether the key may be forgotten by now, by the clock by which stores forget it: unlike the
-// steady one, it goes on while the machine is suspended (clock_gettime(2), CLOCK_MONOTONIC).
-bool may_be_forgotten(const Operation& operation, std::int64_t sent_ms) {
-  const milliseconds own = operation.key_lifetime;
-  const milliseconds known = own.count() > 0 ? own : kDefaultKeyLifetime;
-  return milliseconds(unix_now_ms() - sent_ms) >= known / 2;
-}
-
 // One word for a shell, whatever it contains.
 std::string quote_for_shell(std::string_view word) {
   std::string quoted = "'";
@@ -91,7 +83,10 @@ void Changer::try_once(Step& step, Deadline deadline) {
 }
 
 Result<void> Changer::change(Step& step, Deadline deadline) {
-  const std::int64_t sent_ms = unix_now_ms();
+  // By the clock by which stores forget keys: unlike the steady one, it goes on while the machine
+  // is suspended (clock_gettime(2), CLOCK_MONOTONIC).
+  const auto time = std::chrono::duration_cast<milliseconds>(deadline - steady_clock::now());
+  const std::int64_t end_ms = unix_now_ms() + time.count();
   bool may_have_been_applied = false;
   milliseconds pause = kFirstPause;
   for (;;) {
@@ -107,7 +102,7 @@ Result<void> Changer::change(Step& step, Deadline deadline) {
     std::this_thread::sleep_until(std::min(now + with_jitter(pause), last));
     pause = std::min(2 * pause, kLongestPause);
     // The process may have been stopped, or the machine suspended: by now the key may be forgotten.
-    const bool may_count_twice = may_have_been_applied && may_be_forgotten(step.operation, sent_ms);
+    const bool may_count_twice = may_have_been_applied && unix_now_ms() >= end_ms;
     if (may_count_twice || steady_clock::now() >= deadline) {
       return final_error(step, may_have_been_applied);
     }

@@ -1367,7 +1367,7 @@ while True:
     "FAKETIME_TIMESTAMP_FILE=$dir/later")
   echo +0 >"$dir/later"
   launcher=("${clocks[@]}")
-  start_daemon
+  start_daemon --key-lifetime 1m
   # Loses the first answer, and with it the time.
   start_python '
 import os, socket, sys
@@ -1379,12 +1379,13 @@ for lost in True, False:
         answer = server.recv(65536)
         if lost:
             with open(sys.argv[2] + ".new", "w") as file:
-                file.write("+3600\n")
+                file.write("+240\n")
             os.rename(sys.argv[2] + ".new", sys.argv[2])
         else:
             client.sendall(answer)' "${url##*:}" "$dir/later"
-  try "${clocks[@]}" "$counterctl" --server "http://127.0.0.1:$said" increment
+  try "${clocks[@]}" "$counterctl" --server "http://127.0.0.1:$said" --timeout 20s increment
   assert_refused 75
+  assert_stderr_has 'the connection was lost; nobody knows'
   assert_equal "$(ctl --server "$url" report)" 1
 }
 
