@@ -204,10 +204,11 @@ Result<void> spawn(Globals globals, const Words& given, int workers, bool unless
   const std::string log_path = *directory + "/" + name + ".log";
   const Result<Started> started = start_daemon(*flags, workers, log_path, globals.deadline);
   if (!started) {
+    if (started.error().code != Code::kConfig) return started.error();
     // Another user's spawn, which has another lock, may have taken the address meanwhile.
-    const bool may_be_served = started.error().code == Code::kConfig;
-    const Result<bool> theirs = may_be_served ? use_running(globals, *settings, more, any) : false;
-    return theirs && *theirs ? Result<void>() : started.error();
+    const Result<bool> theirs = use_running(globals, *settings, more, any);
+    if (!theirs) return theirs.error();
+    return *theirs ? Result<void>() : started.error();
   }
   print_started(globals, *started, log_path);
   return {};

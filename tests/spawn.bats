@@ -407,6 +407,36 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_equal "$(supervisors | wc -l)" 1
 }
 
+# spawn_beaten FLAG...: by another user's spawn, which starts its daemon just before this one does.
+spawn_beaten() {
+  mkdir "$dir/bin" "$dir/mine" "$dir/theirs"
+  cp "$counterctl" "$dir/bin/counterctl"
+  cat >"$dir/bin/counterd" <<END
+#!/bin/sh
+if [ "\$1" != --check-config ]; then
+  STATE_DIRECTORY=$dir/theirs "$counterctl" --timeout 2s spawn --unless-running -- $* >/dev/null 2>&1 3>&- 4>&-
+fi
+exec "$counterd" "\$@"
+END
+  chmod +x "$dir/bin/counterd"
+  STATE_DIRECTORY=$dir/mine try timeout 20 "$dir/bin/counterctl" --timeout 8s spawn --unless-running -- "$@"
+}
+
+@test "spawn --unless-running makes do with a daemon that another user has just started" {
+  spawn_beaten --listen "unix:$dir/daemon.sock" --store "sqlite:$dir/a.db"
+  assert_status 0
+  assert_output "unix:$dir/daemon.sock"
+  assert_stderr_has 'serves already'
+  assert_equal "$(supervisors | wc -l)" 1
+}
+
+@test "spawn --unless-running says that a daemon that another user has just started is not ready" {
+  spawn_beaten --listen "unix:$dir/daemon.sock" --store "redis+unix://$dir/nothing.sock"
+  assert_refused 75
+  assert_stderr_has 'is not ready yet'
+  assert_equal "$(supervisors | wc -l)" 1
+}
+
 @test "spawn writes nothing into another user's folder for the state, as su leaves it" {
   ((EUID == 0)) || skip "only root can become other users"
   mkdir -p "$dir/theirs/counterd"
