@@ -59,7 +59,7 @@ write_drop_ins() {
       getline
       if ($0 ~ /^\[(Unit|Service)\]$/) {
         inside = 1
-        file = folder "/" (FILENAME ~ /counterd/ ? "counterd" : "reader") "." ++number ".conf"
+        file = folder "/" (FILENAME ~ /counterd\.8$/ ? "counterd" : "reader") "." ++number ".conf"
         print > file
       }
     }' "$man/counterd.8" "$man/counterctl.1"
