@@ -1837,7 +1837,7 @@ gives_back() {
 @test "a script that takes a slot as the manual says gives it back, however many signals come" {
   local script turn
   open_sqlite
-  sed -n "/^trap .*HUP INT TERM$/,/^\.EE/p" "${COUNTERD_MAN_DIR:-$BATS_TEST_DIRNAME/../man}/counterctl.1" |
+  sed -n "/^trap .*HUP INT TERM$/,/^\.EE/p" "$BATS_TEST_DIRNAME/../man/counterctl.1" |
     sed -e '/^\.EE/d' -e "s/\\\\(aq/'/g" -e 's/\\-/-/g' >slots
   echo 'echo taken; sleep 30' >>slots
   make_pipe

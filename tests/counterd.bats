@@ -1421,7 +1421,7 @@ with open(sys.argv[2], "w") as file:
   start_daemon --workers 1
   start_python "$answer_cutter" "${url##*:}" 0 1
   example=$(sed -e 's/\\-/-/g' -e 's/\\(rs/\\/g' -e "s|http://127.0.0.1:4747|http://127.0.0.1:$said|" \
-    "${COUNTERD_MAN_DIR:-$BATS_TEST_DIRNAME/../man}/counterd.8" | sed -n '/^key=/,/visits/p')
+    "$BATS_TEST_DIRNAME/../man/counterd.8" | sed -n '/^key=/,/visits/p')
   try timeout 20 bash -c "$example"
   assert_status 0
   assert_output_has '"value":1,'
@@ -1440,11 +1440,11 @@ hasten_time() {
   assert_succeeds "$python" -c '
 import socket, sys, time
 client = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=10)
+asked = time.monotonic()  # not when the answer is read, which may be later than it was sent
 client.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
 assert client.recv(4096)
-answered = time.monotonic()
 assert client.recv(4096) == b""
-idle = 50 * (time.monotonic() - answered)
+idle = 50 * (time.monotonic() - asked)
 assert 70 < idle, idle' "${url##*:}"
 }
 
@@ -1490,9 +1490,9 @@ def date():
     reply.read()
     return parsedate_to_datetime(reply.headers["Date"]).timestamp()
 first = date()
-assert -2 < first - time.time() < 500, first
+assert -2 < first - time.time() < 5000, first  # the daemon has been starting, too
 time.sleep(0.1)
-assert 4 <= date() - first < 500, first' "${url##*:}"
+assert 4 <= date() - first < 5000, first' "${url##*:}"
 }
 
 @test "scale that the system has no room for is refused, and changes nothing" {
@@ -2292,7 +2292,7 @@ while True:
 
 # The script of the manual that copies the database, for those of this test.
 backup_script() {
-  sed -n '/^#!\/bin\/sh/,/^\.EE/p' "${COUNTERD_MAN_DIR:-$BATS_TEST_DIRNAME/../man}/counterd.8" |
+  sed -n '/^#!\/bin\/sh/,/^\.EE/p' "$BATS_TEST_DIRNAME/../man/counterd.8" |
     sed -e '/^\.EE/d' -e "s/\\\\(aq/'/g" -e 's/\\-/-/g' \
       -e "s|/srv/backup|$dir/backup|" -e "s|/var/lib/counterd/counters.db|$database|"
 }
@@ -2306,14 +2306,19 @@ backup_script() {
   start_daemon
   assert_equal "$(http POST /increment)" 200
   echo "of a night that was cut short" >"$dir/backup/new.db"
+  # Midnight may come at any time here.
+  mkdir "$dir/bin"
+  printf '#!/bin/sh\necho 2026-01-31\n' >"$dir/bin/date"
+  chmod +x "$dir/bin/date"
+  local PATH=$dir/bin:$PATH
   for _ in 1 2; do assert_succeeds sh "$dir/backup.sh"; done
-  assert_equal "$(ls "$dir/backup")" "counters-$(date +%F).db"
+  assert_equal "$(ls "$dir/backup")" counters-2026-01-31.db
   assert_equal "$(stat -c %a "$dir/backup"/*)" 600
   # The disk has no room for all of it.
   # shellcheck disable=SC2016
   try bash -c 'ulimit -f 1; exec sh "$1"' bash "$dir/backup.sh"
   [[ $status != 0 ]]
-  assert_equal "$(ls "$dir/backup")" "counters-$(date +%F).db"
+  assert_equal "$(ls "$dir/backup")" counters-2026-01-31.db
   assert_equal "$("$counterctl" --store "sqlite:$(echo "$dir/backup"/*)" report)" 1
 }
 
