@@ -90,6 +90,12 @@ class RedisProxy {
     return faults_seen_;
   }
 
+  // How many pieces of replies it has forwarded: what is sent at once is answered in one.
+  int trips() {
+    const std::lock_guard lock(mutex_);
+    return trips_;
+  }
+
   // Until it has no connection.
   bool wait_until_idle() {
     std::unique_lock lock(mutex_);
@@ -187,6 +193,7 @@ class RedisProxy {
     const std::string reply = read_some(pair.server.get());
     if (reply.empty() || pair.at_reply == Fault::kCutBeforeReply) return false;
     std::this_thread::sleep_for(latency_);
+    note_trip();
     if (pair.at_reply == Fault::kComeLate) std::this_thread::sleep_for(std::chrono::seconds(1));
     const bool breaks_off = std::exchange(pair.at_reply, Fault::kNone) == Fault::kBreakOff;
     send_all(pair.client.get(), breaks_off ? "-PARTIAL no memory\r\n" : reply);
@@ -198,6 +205,10 @@ class RedisProxy {
     if (times_ == 0 || request.find(command_) == std::string::npos) return Fault::kNone;
     --times_;
     return fault_;
+  }
+  void note_trip() {
+    const std::lock_guard lock(mutex_);
+    ++trips_;
   }
   void note_fault() {
     const std::lock_guard lock(mutex_);
@@ -215,6 +226,7 @@ class RedisProxy {
   int times_ = 0;
   std::string command_;
   int faults_seen_ = 0;
+  int trips_ = 0;
   std::size_t connections_ = 0;
   std::string held_request_;
   UniqueFd held_connection_;

@@ -222,16 +222,18 @@ Result<void> RedisConnection::log_in(Deadline deadline) {
   }
   if (location_.database != 0) steps.push_back({"SELECT", database});
   steps.push_back({"PING"});
-  const Result<Replies> replies = exchange_all(steps, deadline);
-  if (!replies) return replies.error();
-  for (std::size_t i = 0; i < steps.size(); ++i) {
-    const RedisReply& reply = (*replies)[i];
+  const Result<void> sent = send(steps, deadline, Code::kUnavailable);
+  if (!sent) return sent.error();
+  for (const Words& step : steps) {
+    const Result<RedisReply> reply = receive(deadline, Code::kUnavailable);
+    if (!reply) return reply.error();
     // One that cannot save refuses PING too, and answers reports.
-    if (!is_error(reply) || is_error(reply, "MISCONF")) continue;
-    const Error error = unavailable(steps[i][0] == "AUTH" ? refusal(reply, password_)
-                                                          : std::string(text_of(*reply)));
-    if (!refuses_login(reply)) return error;
-    const bool lacks_database = steps[i][0] == "SELECT" && is_error(reply, "ERR");
+    if (!is_error(*reply) || is_error(*reply, "MISCONF")) continue;
+    // Others do not matter then: a server that has no room for a client, say, ends the connection.
+    const Error error =
+        unavailable(step[0] == "AUTH" ? refusal(*reply, password_) : std::string(text_of(**reply)));
+    if (!refuses_login(*reply)) return error;
+    const bool lacks_database = step[0] == "SELECT" && is_error(*reply, "ERR");
     return Error{
         Code::kConfig,
         error.message + (lacks_database ? "; choose a database that the server has"
