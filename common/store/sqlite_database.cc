@@ -354,6 +354,14 @@ bool SqliteDatabase::wait_for_syncs_of_others() {
   return true;
 }
 
+// Takes the lock that those who write hold; SQLITE_OK, or why not.
+int SqliteDatabase::wait_for_writers(std::optional<ShmLock>& no_writers) {
+  do {
+    no_writers.emplace(handle(), kWriteLock);
+  } while (no_writers->code() == SQLITE_BUSY && wait_for_others());
+  return no_writers->code();
+}
+
 // Keeps out other programs that write: the log must not restart meanwhile (sqlite.cc). And syncs
 // it first: SQLite would note in the shared memory how much it is about to move, and only then
 // sync; if that failed and the log lost frames, nobody could tell whether those had been moved.
@@ -361,10 +369,8 @@ bool SqliteDatabase::wait_for_syncs_of_others() {
 int SqliteDatabase::try_checkpoint(int mode, Deadline deadline) {
   deadline_ = deadline;
   std::optional<ShmLock> no_writers;
-  do {
-    no_writers.emplace(handle(), kWriteLock);
-  } while (no_writers->code() == SQLITE_BUSY && wait_for_others());
-  if (no_writers->code() != SQLITE_OK) return no_writers->code();
+  if (const int code = wait_for_writers(no_writers); code != SQLITE_OK) return code;
+  if (!check_wal_length()) return SQLITE_IOERR_SHORT_READ;
   if (options_.sync == Sync::kFull) {
     if (const int synced = sync_wal(handle()); synced != SQLITE_OK) return synced;
   }
@@ -422,9 +428,10 @@ Result<void> SqliteDatabase::check_wal_length() {
 }
 
 Result<void> SqliteDatabase::check_end_of_wal(Deadline deadline) {
+  deadline_ = is_end_worth_waiting() ? deadline : steady_clock::now();
   {
-    const ShmLock no_writers(handle(), kWriteLock);
-    if (no_writers.code() != SQLITE_OK || check_wal_length()) return {};
+    std::optional<ShmLock> no_writers;
+    if (wait_for_writers(no_writers) != SQLITE_OK || check_wal_length()) return {};
   }
   return recover(deadline);
 }

@@ -34,6 +34,8 @@
 
 namespace counterd {
 
+class ShmLock;
+
 class SqliteDatabase {
  public:
   SqliteDatabase(SqliteFile file, const StoreOptions& options);
@@ -135,6 +137,7 @@ class SqliteDatabase {
   void set_wal_of_deleted_aside();
   void empty_wal(Deadline deadline);
   void seal();
+  int wait_for_writers(std::optional<ShmLock>& no_writers);
   int try_checkpoint(int mode, Deadline deadline);
   void distrust_wal();
   bool wait_for_syncs_of_others();
