@@ -16,8 +16,8 @@ inline constexpr const char* kNameAnotherStateDirectory =
 Result<std::string> state_directory();
 
 // The same, and creates it, for its owner alone, if it is missing; systemd's is there already.
-// kConfig also: it, or the link to it, belongs to another user, but root is accepted as its owner,
-// and $STATE_DIRECTORY may be anybody's; setup_code() (error.h): it cannot be created.
+// kConfig, too: it, or the link to it, belongs to another user, unless that is root or it is
+// $STATE_DIRECTORY. If it cannot be created: setup_code() (error.h).
 Result<std::string> make_state_directory();
 
 }  // namespace counterd

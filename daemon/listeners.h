@@ -22,10 +22,10 @@ class Listeners {
  public:
   // Opens `endpoints`, with one slot; names are resolved, and all their addresses are used. Fails
   // with kConfig if an address is already taken, by whatever program, or a name is unknown, and
-  // with kIo if it is one that this machine does not have, or cannot be looked up for now. Replaces
-  // a Unix socket that nobody listens on. If several daemons open one path at once, one gets it.
-  // Waits until `deadline` for an address that is taken: then also of several that open one TCP
-  // address at once, one gets it.
+  // with kIo if this machine does not have the address, or the name cannot be looked up for now;
+  // else with setup_code() (error.h). Replaces a Unix socket that nobody listens on. If several
+  // daemons open one path at once, one gets it. Waits until `deadline` for an address that is
+  // taken: then also of several that open one TCP address at once, one gets it.
   static Result<Listeners> open(const std::vector<Endpoint>& endpoints,
                                 Deadline deadline = Deadline());
 
@@ -59,7 +59,7 @@ class Listeners {
 
   std::vector<Endpoint> endpoints_;
   std::vector<UniqueFd> shared_;              // by all slots
-  std::vector<std::vector<UniqueFd>> slots_;  // of each, its own: one for each address of TCP
+  std::vector<std::vector<UniqueFd>> slots_;  // each slot's own: one for each address of TCP
   std::vector<SocketName> names_;             // of Unix sockets
 };
 

@@ -208,7 +208,7 @@ bool SqliteDatabase::give_salts() {
     checkpoint(SQLITE_CHECKPOINT_TRUNCATE,
                std::min(deadline_, steady_clock::now() + kRecoveryPatience));
   }
-  lacks_salts_ = false;  // else the next transaction sees it
+  lacks_salts_ = false;  // if it still does, the next transaction sees it
   return end_of_wal(handle()) != WalEnd{};
 }
 

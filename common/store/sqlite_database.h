@@ -98,8 +98,8 @@ class SqliteDatabase {
   // Whether the latest transaction found an index of the log that looks like any other one which is
   // made from an empty log, so that give_salts() is due.
   bool lacks_salts() const { return lacks_salts_; }
-  // Restarts an empty log, so that its index has salts. False: others are in the way.
-  // REQUIRES: the turn is held
+  // Restarts an empty log, so that its index has salts. False: others or the disk are in the way.
+  // Waits for others for a moment, at most until set_deadline(). REQUIRES: the turn is held
   bool give_salts();
 
   // Ends the use of the database in good order: other stores no longer see that it is in use here.

@@ -141,12 +141,12 @@ bool is_mounted_alone(int file) {
          (found.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
 }
 
-// Whether the file begins as every database does, or is empty and may become one.
+// Whether the file begins as every database does, or may do so: it is empty, or cannot be read.
 bool could_be_database(int file) {
   constexpr std::string_view kMagic("SQLite format 3\0", 16);  // sqlite.org/fileformat2.html
   std::array<char, kMagic.size()> begin{};
   const ssize_t size = pread(file, begin.data(), begin.size(), 0);
-  return size == 0 || std::string_view(begin.data(), begin.size()) == kMagic;
+  return size <= 0 || std::string_view(begin.data(), begin.size()) == kMagic;
 }
 
 Result<FileIdentity> check_kind(const std::string& path, int file) {
@@ -219,8 +219,7 @@ Result<void> SqliteFile::check_access() const {
     if (error == ENOENT) continue;  // removed since it was looked at
     return system_error(code_of_denial(path, error), what, error,
                         "; to share a database with a group, let its folder pass its group on "
-                        "(chmod g+s), and give "
-                        "this file that group (chgrp) and mode 0660");
+                        "(chmod g+s), and give this file that group (chgrp) and mode 0660");
   }
   return {};
 }
