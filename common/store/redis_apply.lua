@@ -498,8 +498,8 @@ local function by_trial()
   }
   return function(command)
     local trial = trials[command]
-    if not trial then return nil end
-    trials[command] = nil
+    if trial == false then return nil end
+    trials[command] = false
     local done, failure = pcall(redis.call, command, session .. ':none', unpack(trial))
     local words = not done and words_of(failure)
     if not words or words:find('^ERR wrong number') then return nil end
