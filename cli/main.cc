@@ -168,6 +168,28 @@ std::string way_to_help(const CLI::App& app, std::span<const char* const> words 
   return " (see counterctl " + name + "--help)";
 }
 
+// The command that was perhaps meant by a word that is none: the beginning of one, or the usual
+// word of other programs.
+std::string hint_for_command(std::string_view word) {
+  constexpr std::array<std::pair<std::string_view, const char*>, 8> kOtherWords = {
+      {{"add", "increment"},
+       {"incrby", "increment"},
+       {"decr", "increment"},
+       {"get", "report"},
+       {"set", "reset"},
+       {"rm", "delete"},
+       {"ls", "list"},
+       {"start", "spawn"}}};
+  std::vector<std::string> meant;
+  for (const Command& command : kCommands) {
+    if (std::string_view(command.name).starts_with(word)) meant.emplace_back(command.name);
+  }
+  for (const auto& [other, name] : kOtherWords) {
+    if (other == word) meant.emplace_back(name);
+  }
+  return meant.size() == 1 ? "; did you mean " + meant.front() + "?" : "";
+}
+
 // The option whose value was perhaps meant by a word alone.
 std::string hint_for_value(const std::string& command, const std::string& word) {
   if (command == "list" && check_counter_name(word)) {
@@ -181,12 +203,13 @@ std::string hint_for_value(const std::string& command, const std::string& word) 
   return "";
 }
 
-// What was perhaps meant by a word that the command does not know.
-std::string hint_for(const CLI::App& command, const std::string& word) {
-  const std::string& name = command.get_name();
+// What was perhaps meant by a word that the command, if any, does not know.
+std::string hint_for(const CLI::App* command, const std::string& word) {
+  if (command == nullptr) return hint_for_command(word);
+  const std::string& name = command->get_name();
   if (std::string hint = hint_for_value(name, word); !hint.empty()) return hint;
   if (!word.starts_with('-')) return "";
-  const CLI::Option* const option = command.get_option_no_throw(word.substr(0, word.find('=')));
+  const CLI::Option* const option = command->get_option_no_throw(word.substr(0, word.find('=')));
   if (option != nullptr) return "; it has to stand after " + name + ", before any --";
   return name == "spawn" ? "; it takes its own options, then -- and flags of counterd" : "";
 }
@@ -202,9 +225,8 @@ Result<void> check_words(const CLI::App& app) {
   const std::string what = is_option            ? "unknown option "
                            : command == nullptr ? "unknown command "
                                                 : "unexpected argument ";
-  return Error{Code::kUsage, what + quote_for_people(word) +
-                                 (command == nullptr ? "" : hint_for(*command, word)) +
-                                 way_to_help(app)};
+  return Error{Code::kUsage,
+               what + quote_for_people(word) + hint_for(command, word) + way_to_help(app)};
 }
 
 // CLI11 has meanings of its own for some words: ++ ends those of a command, and where several words

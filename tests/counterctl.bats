@@ -1970,6 +1970,20 @@ check_snapshot() {
   assert_stderr_has "unexpected argument 'name' (see counterctl increment --help)"
 }
 
+@test "a command that does not exist is told with the one that is perhaps meant" {
+  local word
+  for word in incr incrby add decr; do
+    assert_usage_error "$word" hits
+    assert_stderr_has "unknown command '$word'; did you mean increment? (see counterctl --help)"
+  done
+  assert_usage_error get hits
+  assert_stderr_has 'did you mean report?'
+  for word in st hits ''; do # the beginning of two, and of none
+    assert_usage_error "$word" hits
+    assert_stderr_has "unknown command '$word' (see counterctl --help)"
+  done
+}
+
 @test "a wrong setting of the environment is named as it is there" {
   COUNTERCTL_TIMEOUT=soon try "$counterctl" report
   assert_refused 65
