@@ -15,9 +15,6 @@
 namespace counterd {
 namespace {
 
-constexpr std::uint32_t kSmallestPage = 512;
-constexpr std::uint32_t kLargestPage = 65'536;
-
 // Where the log ends, and the seal that belongs there.
 struct Ending {
   std::size_t at;
@@ -52,7 +49,7 @@ std::optional<std::uint64_t> identify(int file) {
 // same log follows it.
 std::optional<std::size_t> end_of_commits(std::string_view wal) {
   const std::size_t page = wal.size() < kWalHeader ? 0 : big_endian_at(wal, kPageSizeOfWal);
-  if (page < kSmallestPage || page > kLargestPage || page % 8 != 0) return std::nullopt;
+  if (!is_page_size(page)) return std::nullopt;
   WalChecksum checksum(wal);
   if (!checksum.is_at(wal, kChecksumOfWal)) return std::nullopt;
   std::optional<std::size_t> end;

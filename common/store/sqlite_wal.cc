@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -37,9 +38,9 @@ bool has_salts(std::string_view bytes, std::size_t at, const WalIndex& index) {
   return std::memcmp(bytes.data() + at, &index.end.salts, kPair) == 0;
 }
 
-// Whether `wal` is the header of the log that the index tells of.
+// Whether `wal` is the header of the log that the index tells of. Both may have been spoilt alike.
 bool is_its_header(const WalChecksum& checksum, const WalIndex& index, std::string_view wal) {
-  return big_endian_at(wal, kPageSizeOfWal) == index.page_bytes &&
+  return big_endian_at(wal, kPageSizeOfWal) == index.page_bytes && is_page_size(index.page_bytes) &&
          has_salts(wal, kSaltsOfWal, index) && checksum.is_at(wal, kChecksumOfWal);
 }
 
@@ -58,6 +59,10 @@ std::uint32_t add_frames(WalChecksum& checksum, const WalIndex& index, std::stri
 }
 
 }  // namespace
+
+bool is_page_size(std::uint32_t bytes) {
+  return std::has_single_bit(bytes) && bytes >= 512 && bytes <= 65'536;
+}
 
 std::uint32_t big_endian_at(std::string_view bytes, std::size_t at) {
   return be32toh(word_at(bytes, at));

@@ -25,6 +25,9 @@ inline constexpr std::size_t kChecksumOfFrame = 16;
 
 inline constexpr std::size_t kPair = 8;  // the salts, and the two halves of a checksum
 
+// Whether pages can have that size (1.3.2): a power of two from 512 to 65,536.
+bool is_page_size(std::uint32_t bytes);
+
 // REQUIRES: there are 4 bytes at `at`
 std::uint32_t big_endian_at(std::string_view bytes, std::size_t at);
 
@@ -33,7 +36,7 @@ class WalChecksum {
  public:
   // REQUIRES: `wal` has a header
   explicit WalChecksum(std::string_view wal);
-  // REQUIRES: `frame` is a header and a page
+  // REQUIRES: `frame` is a header and a page whose size is_page_size()
   void add_frame(std::string_view frame);
   // Whether it is what `bytes` has at `at`.
   bool is_at(std::string_view bytes, std::size_t at) const;
