@@ -379,6 +379,27 @@ TEST_CASE("times that are none refuse the batch before any of it", "[redis]") {
   }
 }
 
+TEST_CASE("a window that somebody has written does no harm", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  Step daily = increment_of("bad");
+  daily.operation.lifetime.window = Window{Period::kDay, "UTC"};
+  const std::vector<Step> batch = {increment_of("good"), daily};
+
+  server.command({"HSET", "counterd:c:bad", "v", "1", "w", std::string(100'000, 'x')});
+  auto outcomes = run(*store, batch);
+  CHECK(outcomes[0].value == 1);
+  CHECK(outcomes[1].code == Code::kOtherWindow);
+  CHECK(outcomes[1].window.size() < 100);  // it is repeated in messages
+
+  // One that would end the line that tells of it.
+  server.command({"HSET", "counterd:c:bad", "w", "day UTC\nk 7 - 0 0 0"});
+  outcomes = run(*store, batch);
+  CHECK(outcomes[0].value == 2);
+  CHECK(outcomes[1].code == Code::kOtherWindow);
+  CHECK(outcomes[1].window == "day UTC?k 7 - 0 0 0");
+}
+
 TEST_CASE("a counter whose end is none counts, and can be deleted", "[redis]") {
   const RedisServer server;
   const auto store = open_or_throw(options_for(server.url()));

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "common/ascii.h"
+#include "common/limits.h"
 #include "common/number.h"
 
 namespace counterd {
@@ -18,6 +19,10 @@ constexpr std::array kLetters = {Letter{'k', Code::kOk},          Letter{'m', Co
                                  Letter{'w', Code::kOtherWindow}, Letter{'c', Code::kClocksApart},
                                  Letter{'x', Code::kKeyReused},   Letter{'f', Code::kTooManyKeys},
                                  Letter{'r', Code::kOk}};
+
+// A period and a time zone (calendar.h). Of one that somebody else has written no more is repeated:
+// that of a hostile server must not fill the memory and the answers.
+constexpr std::size_t kLongestWindow = std::string_view("minute ").size() + kMaxTimezoneLength;
 
 }  // namespace
 
@@ -46,7 +51,7 @@ bool read_outcome_line(std::string_view line, Outcome& outcome) {
   if (!read_lenient(take_until(line, ' '), outcome.updated_at_ms)) return false;
   if (line.empty()) return true;  // what was kept before there were ends has none
   if (!read_lenient(take_until(line, ' '), outcome.expires_at_ms)) return false;
-  outcome.window = line;
+  outcome.window = line.substr(0, kLongestWindow);
   return true;
 }
 

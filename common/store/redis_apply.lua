@@ -339,7 +339,9 @@ local function apply(step)
   local row = rows[step.name]
   if (step.kind == 'b' or step.kind == 'q') and has_other_window(row, step) then
     local ends = told(step.name, row.ends or '0')
-    return 'w', row.value .. ' - 0 0 ' .. ends .. ' ' .. (row.window or ''), false
+    -- It may have been written by hand, too: a line end would begin another outcome.
+    local window = (row.window or ''):gsub('%c', '?')
+    return 'w', row.value .. ' - 0 0 ' .. ends .. ' ' .. window, false
   end
   local code, value, previous, whole = apply_to(row, step)
   return code, value .. ' ' .. previous .. ' ' .. times_of(row, step), whole
