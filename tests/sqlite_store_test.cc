@@ -483,6 +483,32 @@ TEST_CASE("a database with a part that every user may open is refused", "[sqlite
   }
 }
 
+TEST_CASE("what another user has put into a folder that is everybody's is refused", "[sqlite]") {
+  if (geteuid() != 0) return;  // nobody else can give files away
+  constexpr uid_t kOther = 12'345;
+  for (const std::string part : {"", "-wal", "-shm"}) {
+    CAPTURE(part);
+    const Place place;
+    const std::string path = place.path() + part;
+    const std::string folder = place.directory().path();
+    write_file(path, "");
+    REQUIRE(chown(path.c_str(), kOther, 0) == 0);
+    REQUIRE(chmod(folder.c_str(), 01777) == 0);
+    const Error error = place.refusal();
+    CHECK(error.code == Code::kConfig);
+    CHECK(contains(error.message, path));
+    CHECK(contains(error.message, "belongs to another user"));
+
+    // Where others can put nothing, this one was let in; and whose folder it is could put in more.
+    REQUIRE(chmod(folder.c_str(), 0700) == 0);
+    CHECK(place.open() != nullptr);
+    REQUIRE(chown(path.c_str(), kOther, 0) == 0);  // SQLite has given it to the database's owner
+    REQUIRE(chown(folder.c_str(), kOther, 0) == 0);
+    REQUIRE(chmod(folder.c_str(), 01777) == 0);
+    CHECK(place.open() != nullptr);
+  }
+}
+
 TEST_CASE("a store that must be durable refuses Sync::kNormal and makes no file", "[sqlite]") {
   const Place place;
   StoreOptions options = place.options();

@@ -143,6 +143,7 @@ Result<void> SqliteDatabase::connect() {
   Result<void> connected;
   try {
     connected = open_connection();
+    if (connected) connected = file_.check_access();  // of files that somebody has made meanwhile
     if (connected) connected = settle_wal();
   } catch (const SQLite::Exception& exception) {
     connected = cannot_open(exception);

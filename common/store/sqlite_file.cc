@@ -133,6 +133,21 @@ Result<UniqueFd> open_file(const std::string& path, bool create) {
   return system_error(code_of_denial(path, error), "cannot open the database " + path, error);
 }
 
+// Whether another user could have put the file there before this one: in a folder that is
+// everybody's, such as /tmp, and not his own. He could still read and change what is in it. Linux
+// does not open such a file where fs.protected_regular is set (proc(5)).
+bool is_planted(const std::string& path, uid_t owner) {
+  if (owner == geteuid()) return false;
+  struct stat folder {};
+  constexpr mode_t kEverybodys = S_ISVTX | S_IWOTH;
+  return stat(std::filesystem::path(path).parent_path().c_str(), &folder) == 0 &&
+         (folder.st_mode & kEverybodys) == kEverybodys && owner != folder.st_uid;
+}
+
+constexpr const char* kPlanted =
+    "belongs to another user, in a folder that every user may write to; name a database in another "
+    "folder with --store sqlite:PATH";
+
 // Whether the file alone is mounted where it is, as into a container: those beside it belong to
 // another folder then, and would be lost apart from it.
 bool is_mounted_alone(int file) {
@@ -159,6 +174,7 @@ Result<FileIdentity> check_kind(const std::string& path, int file) {
     return Error{Code::kConfig, "the database " + path + " " + why};
   };
   if (!S_ISREG(found.st_mode)) return refuse("is not a regular file");
+  if (is_planted(path, found.st_uid)) return refuse(kPlanted);
   if (found.st_nlink != 1) {
     return refuse("has " + std::to_string(found.st_nlink) +
                   " hard links, which would split its log; leave one");
@@ -205,12 +221,13 @@ Result<void> SqliteFile::check_access() const {
   for (const auto& [path, sign, identity] : companions_) {
     const std::string what = "cannot use " + path + ", a part of the database";
     const auto refuse = [&](const std::string& why) { return Error{Code::kConfig, what + why}; };
-    constexpr unsigned kAsked = STATX_TYPE | STATX_MODE;
+    constexpr unsigned kAsked = STATX_TYPE | STATX_MODE | STATX_UID;
     struct statx found {};
     if (statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, kAsked, &found) != 0) continue;
     if (!S_ISREG(found.stx_mode)) {
       return refuse(": it must be a regular file, not a link to one or anything else");
     }
+    if (is_planted(path, found.stx_uid)) return refuse(std::string(": it ") + kPlanted);
     if ((found.stx_mode & S_IRWXO) != 0) {
       return refuse(": it is open to every user, who could hold its locks; run: chmod o= " + path);
     }

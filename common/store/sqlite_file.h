@@ -47,7 +47,8 @@ class SqliteFile {
   Result<void> check_others() const;
 
   // kConfig, and what to do: one of the files beside the database is there, and is none that this
-  // user may read and write; kUnavailable: that may be so because it is just being made.
+  // user may read and write, or one that another user may have put there; kUnavailable: that may be
+  // so because it is just being made.
   Result<void> check_access() const;
   // The log, for `access` of open(2); none: errno says why.
   UniqueFd open_wal(int access) const;
