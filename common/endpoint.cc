@@ -13,7 +13,7 @@ namespace {
 constexpr std::string_view kUnix = "unix:";
 
 Error bad_endpoint(std::string_view text, std::string_view why) {
-  return {Code::kConfig, "address " + quote_for_people(text) + ": " + std::string(why) +
+  return {Code::kConfig, "address " + quote_without_secrets(text) + ": " + std::string(why) +
                              "; an address is HOST:PORT, [IPv6]:PORT or unix:PATH"};
 }
 
@@ -54,7 +54,7 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
   if (host.empty()) return bad_endpoint(text, "the host is missing");
   if (!is_host(host)) return bad_endpoint(text, "that is no host name");
   const Result<std::int64_t> port = parse_int64_within(text.substr(colon + 1), "port", 0, 65'535);
-  if (!port) return bad_endpoint(text, port.error().message);
+  if (!port) return bad_endpoint(text, "the port is no whole number from 0 to 65535");
   return Endpoint{std::string(host), static_cast<int>(*port)};
 }
 

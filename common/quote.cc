@@ -1,5 +1,6 @@
 #include "common/quote.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 
@@ -10,6 +11,20 @@ std::string& append_escape(std::string& out, char c) {
   std::array<char, 8> escape{};
   std::snprintf(escape.data(), escape.size(), "\\x%02x", static_cast<unsigned char>(c));
   return out += escape.data();
+}
+
+// The URL without what stands where a password may: before an '@' or after a '?'. Any scheme,
+// because rediss:// and others are refused with a password in them.
+std::string without_secrets(std::string_view url) {
+  const std::size_t scheme = std::min(url.find(':'), url.size());
+  const std::size_t at = url.rfind('@');
+  std::string shown(url);
+  if (at != std::string_view::npos) {
+    shown = std::string(at > scheme ? url.substr(0, scheme + 1) : "") + "..." +
+            std::string(url.substr(at));
+  }
+  const std::size_t query = shown.find('?');
+  return query == std::string::npos ? shown : shown.substr(0, query) + "?...";
 }
 
 // U+0080 to U+009F, in UTF-8.
@@ -30,6 +45,10 @@ std::string quote_for_people(std::string_view text) {
   }
   quoted += text.size() > kShown ? "…'" : "'";
   return quoted;
+}
+
+std::string quote_without_secrets(std::string_view url) {
+  return quote_for_people(without_secrets(url));
 }
 
 std::string escape_controls(std::string_view text, std::string_view kept) {

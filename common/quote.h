@@ -11,6 +11,10 @@ namespace counterd {
 // after 64 characters, so that hostile input cannot forge lines in a log or on a terminal.
 std::string quote_for_people(std::string_view text);
 
+// The same for what may be, or hold, a URL with a password in it, which is left out: messages go to
+// logs that others may read.
+std::string quote_without_secrets(std::string_view url);
+
 // `text`, which others chose, with its control characters escaped, for the same reason, except
 // those in `kept`. Those of ISO 6429 beyond ASCII are escaped too (U+0080 to U+009F in UTF-8):
 // terminals obey them.

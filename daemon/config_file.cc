@@ -35,7 +35,7 @@ Result<std::vector<std::string>> read_values(std::string_view text) {
     text = trim(text);
     if (text.empty()) return values;
     if (!text.starts_with(',')) {
-      return Error{Code::kConfig, quote_for_people(text) +
+      return Error{Code::kConfig, quote_without_secrets(text) +
                                       " comes after a value; a value with a blank or a "
                                       "comma stands in double quotes, a comment on a line of "
                                       "its own"};
@@ -48,7 +48,7 @@ Result<void> read_line(std::string_view line, std::size_t number,
                        std::vector<ConfigSetting>& settings) {
   const std::size_t equals = line.find('=');
   if (equals == line.npos) {
-    return Error{Code::kConfig, quote_for_people(line) + " is not NAME = VALUE"};
+    return Error{Code::kConfig, quote_without_secrets(line) + " is not NAME = VALUE"};
   }
   const std::string_view name = trim(line.substr(0, equals));
   Result<std::vector<std::string>> values = read_values(trim(line.substr(equals + 1)));

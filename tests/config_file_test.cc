@@ -64,5 +64,15 @@ TEST_CASE("a malformed line is reported with its number", "[config]") {
   }
 }
 
+TEST_CASE("what may be a password is not repeated", "[config]") {
+  for (const std::string line :
+       {"store redis://user:hunter2@host", "store: redis://:hunter2@host", "redis://u:hunter2@h",
+        "store = redis://user:hun hunter2@host", "store = \"redis://user:hun\"hunter2@host"}) {
+    CAPTURE(line);
+    CHECK(settings_of(line).starts_with("line 1: "));
+    CHECK(settings_of(line).find("hunter2") == std::string::npos);
+  }
+}
+
 }  // namespace
 }  // namespace counterd

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "common/endpoint.h"
 #include "common/quote.h"
 #include "tests/catch.h"
 #include "tests/temporary_directory.h"
@@ -142,6 +143,18 @@ TEST_CASE("ports and databases are numbers in their range", "[store_url]") {
   }
   CHECK_FALSE(parse_store_url("redis://h:"));
   CHECK_FALSE(parse_store_url("redis://h/1/2"));
+}
+
+TEST_CASE("no message repeats a password in what should be an address", "[endpoint]") {
+  for (const char* bad :
+       {"http://user:hunter2@host:4747", "http://user:hunter2@host", "https://:hunter2@host",
+        "redis://user:hunter2@host/0", "user:hunter2@host", "user:hunter2@", "hunter2@host:4747",
+        "http://host:4747?password=hunter2", "http://host/?password=hunter2"}) {
+    CAPTURE(bad);
+    const Result<Endpoint> server = parse_server(bad);
+    REQUIRE_FALSE(server);
+    CHECK(server.error().message.find("hunter2") == std::string::npos);
+  }
 }
 
 TEST_CASE("a URL with a password is refused and the password is not repeated", "[store_url]") {

@@ -16,23 +16,9 @@ constexpr std::string_view kSqlite = "sqlite:";
 constexpr const char* kForms =
     "sqlite:PATH, redis://[user@]host[:port][/db] or redis+unix://[user@]PATH[?db=N]";
 
-// The URL for an error message, without what stands where a password may: before an '@' or after a
-// '?'. Any scheme, because rediss:// and others are refused with a password in them.
-std::string without_secrets(std::string_view url) {
-  const std::size_t scheme = std::min(url.find(':'), url.size());
-  const std::size_t at = url.rfind('@');
-  std::string shown(url);
-  if (at != std::string_view::npos) {
-    shown = std::string(at > scheme ? url.substr(0, scheme + 1) : "") + "..." +
-            std::string(url.substr(at));
-  }
-  const std::size_t query = shown.find('?');
-  return query == std::string::npos ? shown : shown.substr(0, query) + "?...";
-}
-
 Error bad_url(std::string_view url, std::string_view why) {
-  return {Code::kConfig, "store " + quote_for_people(without_secrets(url)) + ": " +
-                             std::string(why) + "; a store is " + kForms};
+  return {Code::kConfig, "store " + quote_without_secrets(url) + ": " + std::string(why) +
+                             "; a store is " + kForms};
 }
 
 Result<int> parse_port_or_database(std::string_view text, std::string_view what, int least) {
