@@ -17,6 +17,10 @@ inline constexpr std::size_t kMaxKeyLength = 255;
 // The name of a time zone: twice as long as any in the tz database.
 inline constexpr std::size_t kMaxTimezoneLength = 64;
 
+// The text of a window (identity_of() in calendar.h): up to "minute ", and a time zone. Of one that
+// others have written into a store no more is read, since answers repeat it.
+inline constexpr std::size_t kMaxWindowLength = 7 + kMaxTimezoneLength;
+
 // How long a key is known unless --key-lifetime says otherwise: a day covers what people and cron
 // jobs retry. And the longest that it may say.
 inline constexpr std::chrono::hours kDefaultKeyLifetime{24};

@@ -1449,6 +1449,18 @@ TEST_CASE("what others have written and is no name is not listed", "[sqlite]") {
   CHECK(page->next.empty());
 }
 
+TEST_CASE("a window that others have written fills no answer", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  Step daily = increment_of("a");
+  daily.operation.lifetime.window = Window{Period::kDay, "UTC"};
+  run_one(*store, daily);
+  Foreigner(place.path()).run("UPDATE counters SET window = window || printf('%.100000c', 'x')");
+  const Outcome outcome = run_one(*store, daily);
+  CHECK(outcome.code == Code::kOtherWindow);
+  CHECK(outcome.window.size() < 100);
+}
+
 TEST_CASE("a store sees at once what others have done to the counters that it knows", "[sqlite]") {
   const Place place;
   const auto store = place.open();

@@ -20,10 +20,6 @@ constexpr std::array kLetters = {Letter{'k', Code::kOk},          Letter{'m', Co
                                  Letter{'x', Code::kKeyReused},   Letter{'f', Code::kTooManyKeys},
                                  Letter{'r', Code::kOk}};
 
-// A period and a time zone (calendar.h). Of one that somebody else has written no more is repeated:
-// that of a hostile server must not fill the memory and the answers.
-constexpr std::size_t kLongestWindow = std::string_view("minute ").size() + kMaxTimezoneLength;
-
 }  // namespace
 
 void append_outcome_line(std::string& text, const Outcome& outcome) {
@@ -51,7 +47,7 @@ bool read_outcome_line(std::string_view line, Outcome& outcome) {
   if (!read_lenient(take_until(line, ' '), outcome.updated_at_ms)) return false;
   if (line.empty()) return true;  // what was kept before there were ends has none
   if (!read_lenient(take_until(line, ' '), outcome.expires_at_ms)) return false;
-  outcome.window = line.substr(0, kLongestWindow);
+  outcome.window = line.substr(0, kMaxWindowLength);
   return true;
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/counter_name.h"
+#include "common/limits.h"
 
 namespace counterd {
 namespace {
@@ -30,8 +31,10 @@ bool has_passed(std::int64_t expires_at_ms, std::int64_t now_ms) {
 SqliteCounters::SqliteCounters(SQLite::Database& database)
     : select_(database,
               "SELECT value, created_at, updated_at, expires_at FROM counters WHERE name = ?1"),
-      // Separate from the others, because few increments ask for it.
-      select_window_(database, "SELECT window FROM counters WHERE name = ?1"),
+      // Separate from the others, because few increments ask for it. One that is longer than any
+      // stays another one.
+      select_window_(database, "SELECT substr(window, 1, " + std::to_string(kMaxWindowLength + 1) +
+                                   ") FROM counters WHERE name = ?1"),
       // Does not touch the index of ends, which would cost a twentieth of a request's instructions.
       update_(database, "UPDATE counters SET value = ?2, updated_at = ?4 WHERE name = ?1"),
       upsert_(database,
