@@ -170,10 +170,17 @@ Result<bool> use_running(const Globals& globals, const Words& settings, int more
   return true;
 }
 
+// Whether a variable is a setting of the daemon; not if it tells where a cluster's service of the
+// name counterd is, as Kubernetes does in each container.
+bool is_setting(std::string_view variable) {
+  return variable.starts_with("COUNTERD_") && !variable.starts_with("COUNTERD_SERVICE_") &&
+         !variable.starts_with("COUNTERD_PORT");
+}
+
 // Whether the environment asks for settings of the daemon.
 bool environment_has_settings() {
   for (const char* const* variable = environ; *variable != nullptr; ++variable) {
-    if (std::string_view(*variable).starts_with("COUNTERD_")) return true;
+    if (is_setting(*variable)) return true;
   }
   return false;
 }

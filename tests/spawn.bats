@@ -546,6 +546,10 @@ END
   assert_stderr_has "serves already, pid $daemon_pid, and has 1 worker now"
   COUNTERD_DRAIN_TIMEOUT=9s try "$counterctl" --server "$url" spawn --unless-running
   assert_status 0
+  # As in a container of a cluster that has a service of this name.
+  COUNTERD_SERVICE_HOST=10.0.0.1 COUNTERD_SERVICE_PORT=4747 COUNTERD_PORT=tcp://10.0.0.1:4747 \
+    COUNTERD_PORT_4747_TCP_PROTO=tcp try "$counterctl" --server "$url" spawn --unless-running
+  assert_status 0
   COUNTERD_DRAIN_TIMEOUT=8s try "$counterctl" --server "$url" spawn --unless-running
   assert_refused 78
   try "$counterctl" --server "$url" spawn --unless-running -- --drain-timeout 8s
