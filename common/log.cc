@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>  // program_invocation_short_name
+#include <cstdlib>
 #include <string>
 
 #include "common/quote.h"
@@ -27,10 +28,19 @@ bool is_kept() {
   return kept;
 }
 
-}  // namespace
+// Whether standard error is the journal, as systemd.exec(5) says how to find out.
+bool is_journal() {
+  static const bool journal = [] {
+    const char* const stream = std::getenv("JOURNAL_STREAM");
+    struct stat output {};
+    return stream != nullptr && fstat(STDERR_FILENO, &output) == 0 &&
+           stream == std::to_string(output.st_dev) + ":" + std::to_string(output.st_ino);
+  }();
+  return journal;
+}
 
-void log_line(std::string_view message) {
-  std::string line = is_kept() ? format_timestamp(unix_now_ms()) + " " : "";
+void write_line(std::string line, std::string_view message) {
+  if (is_kept()) line += format_timestamp(unix_now_ms()) + " ";
   line += std::string(program_invocation_short_name) + "[" + std::to_string(getpid()) + "]: ";
   line += escape_controls(message) + '\n';
   // If standard error is gone there is no one to tell; if nobody reads it any more, counting goes
@@ -38,6 +48,17 @@ void log_line(std::string_view message) {
   pollfd output{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
   if (poll(&output, 1, kPatienceMs) != 1) return;
   [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.data(), line.size());
+}
+
+}  // namespace
+
+void log_line(std::string_view message) {
+  write_line("", message);
+}
+
+// How urgent a line is, its beginning tells the journal (sd-daemon(3)).
+void log_warning(std::string_view message) {
+  write_line(is_journal() ? "<4>" : "", message);
 }
 
 }  // namespace counterd

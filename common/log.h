@@ -10,4 +10,8 @@ namespace counterd {
 // elsewhere it is added by whoever keeps the lines.
 void log_line(std::string_view message);
 
+// The same for what somebody should look into: the journal gets it as a warning, so that it can be
+// found among the other lines, and be alerted on.
+void log_warning(std::string_view message);
+
 }  // namespace counterd

@@ -317,7 +317,7 @@ Batcher::Batch Batcher::take_batch(Batch& from) {
 }
 
 void Batcher::log(const std::optional<std::string>& message) {
-  if (message) log_line(*message);
+  if (message) log_warning(*message);
 }
 
 void Batcher::deliver(Batch batch) {

@@ -16,7 +16,7 @@ namespace counterd {
 namespace {
 
 int fail(const Error& error) {
-  log_line(error.message);
+  log_warning(error.message);
   return code_info(error.code).exit_status;
 }
 

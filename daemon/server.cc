@@ -143,7 +143,7 @@ void Server::log_rarely(std::string_view message) {
   const Time now = steady_clock::now();
   if (now < next_log_) return;
   next_log_ = now + kLogPause;
-  log_line(message);
+  log_warning(message);
 }
 
 // After the pause asks every listener again; those that were not paused have an operation pending,

@@ -168,7 +168,7 @@ void Supervisor::wait() {
   workers_.kill_overdue();
   systemd_.send_due();
   if (const Result<void> adjusted = workers_.adjust(); !adjusted) {
-    log_line(adjusted.error().message);
+    log_warning(adjusted.error().message);
   }
   if (workers_.note_ready()) say_ready();
   if (workers_.was_ready() && !workers_.is_draining()) tell_systemd();

@@ -51,9 +51,9 @@ std::size_t fit_descriptors(std::size_t connections) {
   }
   const rlim_t left = std::max(limit.rlim_cur, kOtherDescriptors + 1) - kOtherDescriptors;
   if (left < connections) {
-    log_line("the limit of open files, " + std::to_string(limit.rlim_cur) + ", leaves room for " +
-             std::to_string(left) + " of " + std::to_string(connections) +
-             " connections (ulimit -n; LimitNOFILE= of systemd)");
+    log_warning("the limit of open files, " + std::to_string(limit.rlim_cur) +
+                ", leaves room for " + std::to_string(left) + " of " + std::to_string(connections) +
+                " connections (ulimit -n; LimitNOFILE= of systemd)");
   }
   return std::min<std::size_t>(connections, left);
 }
@@ -151,7 +151,7 @@ class Worker {
     lifeline_.async_wait(asio::posix::stream_descriptor::wait_read,
                          [this](const asio::error_code& failure) {
                            if (failure) return;
-                           log_line("the supervisor is gone; this worker ends");
+                           log_warning("the supervisor is gone; this worker ends");
                            drain();
                          });
   }
@@ -167,11 +167,11 @@ class Worker {
   void end_now() {
     const std::size_t unanswered = server_.cut_off_all();
     if (unanswered > 0) {
-      log_line("cut off " + std::to_string(unanswered) +
-               " connections at the end of --drain-timeout");
+      log_warning("cut off " + std::to_string(unanswered) +
+                  " connections at the end of --drain-timeout");
     }
     after(loop_, kClosingPatience, [] {
-      log_line("did not wait for the store to be closed");
+      log_warning("did not wait for the store to be closed");
       _exit(0);  // the other thread is waiting for it
     });
   }
@@ -206,7 +206,7 @@ int run_worker(int slot, int sockets) {
   set_up_worker();
   const Result<WorkerSetup> setup = read_setup(UniqueFd(kSetupFd));
   if (!setup) {  // there is no supervisor
-    log_line(setup.error().message);
+    log_warning(setup.error().message);
     return code_info(setup.error().code).exit_status;
   }
   close(kFirstSocketFd + sockets);  // its program

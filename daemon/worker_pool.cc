@@ -171,8 +171,8 @@ std::optional<int> WorkerPool::take_end_of(Slot& slot, int status) {
   const bool is_config =
       WIFEXITED(status) && WEXITSTATUS(status) == code_info(Code::kConfig).exit_status;
   if (is_config && !(was_ready_ && serves(slots_.size()))) {
-    if (!ended.failure.empty()) log_line(ended.failure);
-    if (was_ready_) log_line(name + " ended with 78: only a change of settings or files helps");
+    if (!ended.failure.empty()) log_warning(ended.failure);
+    if (was_ready_) log_warning(name + " ended with 78: only a change of settings or files helps");
     return WEXITSTATUS(status);
   }
   const bool was_starting = ended.state == WorkerState::kStarting;
@@ -182,7 +182,7 @@ std::optional<int> WorkerPool::take_end_of(Slot& slot, int status) {
     log_failed_start(slot, how_it_ended(status) + " while it started" +
                                (ended.failure.empty() ? "" : ": " + ended.failure));
   } else {
-    log_line(name + how_it_ended(status) + slot.replacement());
+    log_warning(name + how_it_ended(status) + slot.replacement());
   }
   return std::nullopt;
 }
@@ -205,7 +205,7 @@ void WorkerPool::log_failed_start(Slot& slot, const std::string& how) {
   if (line == slot.logged && now < slot.log_again_at) return;
   slot.logged = line;
   slot.log_again_at = now + kLogPause;
-  log_line(line);
+  log_warning(line);
 }
 
 // Slots whose worker fails to start get no connections, which would wait there for the next try,
@@ -320,7 +320,7 @@ void WorkerPool::kill_overdue() {
     if (now < worker.kill_at) return;
     worker.kill_at = Time::max();
     if (worker.process.pid <= 0) return;
-    log_line(worker.name() + " has not ended in time: killed");
+    log_warning(worker.name() + " has not ended in time: killed");
     kill(worker.process.pid, SIGKILL);
   };
   for (Slot& slot : slots_) kill_if_due(slot.worker);

@@ -1733,6 +1733,17 @@ os.execve(program, sys.argv[2:], os.environ)'
   done
 }
 
+@test "in the journal, what somebody should look into is a warning" {
+  mkfifo "$dir/journal"
+  cat "$dir/journal" >"$dir/lines" 3>&- 4>&- &
+  # shellcheck disable=SC2016 # for that shell
+  launcher=(bash -c 'exec "$@" 2>"$0"' "$dir/journal")
+  JOURNAL_STREAM=$(stat -c %d:%i "$dir/journal") start_daemon
+  kill -KILL "$(ready_workers | head -n 1)"
+  await 10 grep -q '^<4>counterd\[[0-9]*\]: worker 0 (pid [0-9]*) was killed by signal 9' "$dir/lines"
+  grep -q '^counterd\[[0-9]*\]: version .* serves ' "$dir/lines"
+}
+
 @test "a log that nobody reads any more ends no daemon" {
   local log=$dir/log.pipe
   mkfifo "$log"

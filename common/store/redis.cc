@@ -263,7 +263,7 @@ void RedisStore::log_loss() {
   const Time now = steady_clock::now();
   if (now < next_loss_) return;
   next_loss_ = now + kLossPause;
-  log_line(
+  log_warning(
       "Redis at " + connection_.place() +
       " no longer knows all that it has acknowledged: if it was restarted, restored, emptied or "
       "replaced by a replica, counters may be as they were before (keys that it evicts, and its "

@@ -98,7 +98,7 @@ SqliteStore::~SqliteStore() {
   if (const Result<void> whole = database_.check_end_of_wal(end()); whole) {
     database_.end(end());
   } else {
-    log_line(whole.error().message);  // nobody is left to be told
+    log_warning(whole.error().message);  // nobody is left to be told
   }
   turn_.yield();
 }
@@ -149,10 +149,11 @@ void SqliteStore::log_growth() {
   if (bytes < kLongWalBytes) next_told_bytes_ = kLongWalBytes;
   if (bytes < next_told_bytes_) return;
   next_told_bytes_ = 2 * bytes;
-  log_line("the log of the database " + database_.path() + " has grown to " +
-           std::to_string(bytes >> 20) +
-           " MiB: another program has been reading the database for long (lslocks shows which has "
-           "its -shm); end that before the disk is full");
+  log_warning(
+      "the log of the database " + database_.path() + " has grown to " +
+      std::to_string(bytes >> 20) +
+      " MiB: another program has been reading the database for long (lslocks shows which has "
+      "its -shm); end that before the disk is full");
 }
 
 // What must be done before reading, which takes no turn: recover, if that is due, under the turn

@@ -297,8 +297,9 @@ Result<void> SqliteDatabase::check_wal() {
     case State::kWhole:
       break;
     case State::kShortened:
-      log_line(lost +
-               ": this process told nobody of them, or the database has them already; it goes on");
+      log_warning(
+          lost +
+          ": this process told nobody of them, or the database has them already; it goes on");
       break;
     case State::kDamaged:
       connection_->no_checkpoints = std::move(check.no_checkpoints);
@@ -530,7 +531,7 @@ void SqliteDatabase::set_wal_of_deleted_aside() {
   if (file_.is_another_present()) return;
   const std::string aside = file_.set_wal_of_deleted_aside();
   if (aside.empty()) return;
-  log_line("the log of the deleted database " + file_.path() + " is now " + aside);
+  log_warning("the log of the deleted database " + file_.path() + " is now " + aside);
 }
 
 void SqliteDatabase::empty_wal(Deadline deadline) {
