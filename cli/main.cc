@@ -168,21 +168,26 @@ std::string way_to_help(const CLI::App& app, std::span<const char* const> words 
   return " (see counterctl " + name + "--help)";
 }
 
-// The command that was perhaps meant by a word that is none: the beginning of one, or the usual
-// word of other programs.
+// The command that was perhaps meant by a word that is none: the beginning of one, one with more
+// behind it, as a plural has, or the usual word of other programs.
 std::string hint_for_command(std::string_view word) {
-  constexpr std::array<std::pair<std::string_view, const char*>, 8> kOtherWords = {
+  constexpr std::array<std::pair<std::string_view, const char*>, 12> kOtherWords = {
       {{"add", "increment"},
        {"incrby", "increment"},
-       {"decr", "increment"},
+       {"decr", "increment --by -1"},
+       {"decrement", "increment --by -1"},
        {"get", "report"},
+       {"read", "report"},
+       {"show", "report"},
        {"set", "reset"},
        {"rm", "delete"},
+       {"remove", "delete"},
        {"ls", "list"},
        {"start", "spawn"}}};
   std::vector<std::string> meant;
   for (const Command& command : kCommands) {
-    if (std::string_view(command.name).starts_with(word)) meant.emplace_back(command.name);
+    const std::string_view name = command.name;
+    if (name.starts_with(word) || word.starts_with(name)) meant.emplace_back(name);
   }
   for (const auto& [other, name] : kOtherWords) {
     if (other == word) meant.emplace_back(name);

@@ -1972,12 +1972,18 @@ check_snapshot() {
 
 @test "a command that does not exist is told with the one that is perhaps meant" {
   local word
-  for word in incr incrby add decr; do
+  for word in incr incrby add increments; do
     assert_usage_error "$word" hits
     assert_stderr_has "unknown command '$word'; did you mean increment? (see counterctl --help)"
   done
-  assert_usage_error get hits
-  assert_stderr_has 'did you mean report?'
+  for word in decr decrement; do
+    assert_usage_error "$word" hits
+    assert_stderr_has 'did you mean increment --by -1?'
+  done
+  for word in get show read; do
+    assert_usage_error "$word" hits
+    assert_stderr_has 'did you mean report?'
+  done
   for word in st hits ''; do # the beginning of two, and of none
     assert_usage_error "$word" hits
     assert_stderr_has "unknown command '$word' (see counterctl --help)"
