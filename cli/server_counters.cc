@@ -62,12 +62,15 @@ Error ServerCounters::strange_answer(Code code) const {
 }
 
 // The end of a message that nothing answers there: how to start a daemon, if it can be on this
-// host.
+// host. A daemon that is spawned in the place of a service counts in another database.
 std::string way_to_start(const Endpoint& server) {
-  if (to_string(server) == kDefaultEndpoint) return "; a daemon is started with: counterctl spawn";
   const bool is_here = server.is_unix() || server.host == "localhost" || server.host == "::1" ||
                        server.host.starts_with("127.");
-  return is_here ? "; a daemon is started with: counterctl spawn --server " + to_url(server) : "";
+  if (!is_here) return "";
+  const bool is_default = to_string(server) == kDefaultEndpoint;
+  return "; a daemon is started with: counterctl spawn" +
+         (is_default ? "" : " --server " + to_url(server)) +
+         ", or, where it is a service: systemctl start counterd";
 }
 
 // What an error of the client means.

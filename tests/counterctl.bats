@@ -2076,7 +2076,7 @@ check_snapshot() {
   try "$counterctl" --timeout 300ms --server "unix:$dir/nothing.sock" report
   assert_refused 69
   assert_stderr_has 'No such file or directory'
-  assert_stderr_has "started with: counterctl spawn --server unix:$dir/nothing.sock"
+  assert_stderr_has "started with: counterctl spawn --server unix:$dir/nothing.sock, or, where it is a service: systemctl start counterd"
 }
 
 # without STREAMS COMMAND...: a `try` whose standard streams are closed, as "<&- 2>&-" says.
