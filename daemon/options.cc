@@ -210,6 +210,7 @@ Result<CommandLine> read_command_line(int argc, const char* const* argv) {
       ->type_name("FILE");
   app.add_flag("--check-config", line.check_only, "check and print the settings, then end");
   add_settings(app, line.flags);
+  app.allow_extras();
   app.footer(
       "Every setting can also come from the environment, --redis-prefix as "
       "COUNTERD_REDIS_PREFIX, and from the file, without the dashes. See counterd(8).");
@@ -223,6 +224,11 @@ Result<CommandLine> read_command_line(int argc, const char* const* argv) {
     return line;
   } catch (const CLI::ParseError& error) {
     return Error{Code::kUsage, explain(error) + " (see counterd --help)"};
+  }
+  if (const std::vector<std::string> unknown = app.remaining(); !unknown.empty()) {
+    const std::string& word = unknown.front();
+    const std::string what = word.starts_with('-') ? "unknown option " : "unexpected argument ";
+    return Error{Code::kUsage, what + quote_without_secrets(word) + " (see counterd --help)"};
   }
   if (line.config && line.config->empty()) {
     return Error{Code::kUsage, "--config: the path is missing"};

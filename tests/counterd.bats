@@ -314,6 +314,18 @@ assert_check() {
   assert_stderr_has 'require-durable was given a disallowed flag override (see counterd --help)'
 }
 
+@test "a word that counterd does not know is named, the first one, and without a password" {
+  try "$counterd" --prot 5000 --check-config
+  assert_refused 64
+  assert_stderr_has "unknown option '--prot' (see counterd --help)"
+  try "$counterd" start
+  assert_refused 64
+  assert_stderr_has "unexpected argument 'start' (see counterd --help)"
+  try "$counterd" --stoer=redis://user:secret@host
+  assert_refused 64
+  refute_stderr_has secret
+}
+
 @test "--check-config prints the settings in effect, as a file that says the same" {
   local name good bad
   cd "$dir"
