@@ -12,6 +12,7 @@
 #include "common/limits.h"
 #include "common/number.h"
 #include "common/outcome_json.h"
+#include "common/quote.h"
 #include "common/timestamp.h"
 #include "common/version.h"
 #include "daemon/parameters.h"
@@ -286,8 +287,12 @@ Found find_route(std::string_view method, std::string_view path, const ApiOption
 }
 
 // `allowed`: see Found.
-Response no_route(const std::string& allowed) {
-  if (allowed.empty()) return problem_response({Code::kNoRoute, "there is nothing at this path"});
+Response no_route(std::string_view path, const std::string& allowed) {
+  if (allowed.empty()) {
+    return problem_response({Code::kNoRoute, "there is nothing at " + quote_for_people(path) +
+                                                 "; counterd(8) lists the paths, such as "
+                                                 "/v1/counters/NAME/increment"});
+  }
   Response response = problem_response({Code::kMethodNotAllowed, "this path knows " + allowed});
   response.fields += "Allow: " + allowed + "\r\n";
   return response;
@@ -343,7 +348,7 @@ Decoded decode(const RequestHead& head, std::string_view body, const ApiOptions&
   if (const Result<void> sender = check_sender(head, options.senders, changes); !sender) {
     return {call, problem_response(sender.error())};
   }
-  if (found.route == nullptr) return {call, no_route(found.allowed)};
+  if (found.route == nullptr) return {call, no_route(path, found.allowed)};
   Result<Question> question = decode_for(found, head, query, body);
   if (!question) return {call, problem_response(question.error())};
   call.route = found.route;

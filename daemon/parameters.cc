@@ -50,9 +50,13 @@ Result<Parameters> read_body(const RequestHead& head, std::string_view body) {
   }
   const std::string type = media_type(head.content_type);
   if (type == "application/json") return parse_flat_object(body);
-  if (type == "application/x-www-form-urlencoded") return split_pairs(body);
+  if (type != "application/x-www-form-urlencoded") {
+    return Error{Code::kUnsupportedMediaType,
+                 "a body is application/json or application/x-www-form-urlencoded"};
+  }
+  if (!body.starts_with('{')) return split_pairs(body);
   return Error{Code::kUnsupportedMediaType,
-               "a body is application/json or application/x-www-form-urlencoded"};
+               "the body looks like JSON; then its Content-Type must be application/json"};
 }
 
 }  // namespace

@@ -125,6 +125,8 @@ TEST_CASE("unknown routes are 404, known paths with other methods 405 with Allow
     INFO(path);
     CHECK(refusal_of(decode_request("POST " + path)) == "404 no-route");
   }
+  const Decoded lost = decode_request("POST /api/v1/batch?x=1");
+  CHECK(std::get<Response>(lost.result).body.find("'/api/v1/batch'") != std::string::npos);
   const Decoded decoded = decode_request("PUT /v1/counters/a");
   CHECK(refusal_of(decoded) == "405 method-not-allowed");
   CHECK(std::get<Response>(decoded.result).fields == "Allow: GET, HEAD, DELETE\r\n");
@@ -180,6 +182,7 @@ TEST_CASE("a body that is not a flat JSON object or a form is refused") {
   CHECK(refusal_of(decode_request(line, "by=1")) == "415 unsupported-media-type");
   CHECK(refusal_of(decode_request(line, "by=1", "Content-Type: text/plain\r\n")) ==
         "415 unsupported-media-type");
+  CHECK(refusal_of(decode_request(line, R"({"by":1})", kForm)) == "415 unsupported-media-type");
   CHECK(refusal_of(decode_request("GET /report", "by=1", kForm)) == "400 bad-body");
   CHECK(refusal_of(decode_request("HEAD /report", "by=1", kForm)) == "400 bad-body");
 }
