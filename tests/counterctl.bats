@@ -1992,6 +1992,30 @@ check_snapshot() {
   done
 }
 
+# completes LINE [WORD...]: these words, sorted, are proposed behind the line.
+completes() {
+  COMP_LINE=$1 COMP_POINT=${#1} COMPREPLY=()
+  _counterctl || true
+  assert_equal "$(printf '%s\n' "${COMPREPLY[@]}" | sort)" "$(printf '%s\n' "${@:2}" | sort)"
+}
+
+@test "bash completes commands, options and the names of counters" {
+  local PATH=${counterctl%/*}:$PATH COMP_WORDBREAKS=$' \t\n"\'><=;|&(:'
+  # shellcheck source=cli/counterctl.bash
+  . "$BATS_TEST_DIRNAME/../cli/counterctl.bash"
+  start_daemon
+  export COUNTERCTL_SERVER=$url
+  printf 'increment %s\n' web web:de web:en wiki | "$counterctl" -q batch
+  completes 'counterctl ' increment next report reset delete batch list status bench spawn workers scale stop
+  completes 'counterctl -q re' report reset
+  completes 'counterctl report we' web web:de web:en
+  completes 'counterctl report web:' de en
+  completes 'counterctl increment web --m' --min --max
+  completes 'counterctl increment web --ti' --timeout --timezone
+  completes 'counterctl --ti' --timeout
+  completes 'counterctl stop '
+}
+
 @test "a wrong setting of the environment is named as it is there" {
   COUNTERCTL_TIMEOUT=soon try "$counterctl" report
   assert_refused 65
