@@ -48,7 +48,8 @@ Result<DaemonInfo> wait_until(const Globals& globals, DaemonInfo info,
   while (failures > 0 || !done(info)) {
     if (std::chrono::steady_clock::now() + kPause >= globals.deadline) {
       return Error{Code::kUnknown, "the daemon (pid " + std::to_string(info.pid) + ") " + what +
-                                       " yet; see its log and: counterctl workers"};
+                                       " yet; see its log and: counterctl workers" +
+                                       server_option(globals.server)};
     }
     std::this_thread::sleep_for(kPause);
     Result<DaemonInfo> now =

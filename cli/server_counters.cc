@@ -67,9 +67,7 @@ std::string way_to_start(const Endpoint& server) {
   const bool is_here = server.is_unix() || server.host == "localhost" || server.host == "::1" ||
                        server.host.starts_with("127.");
   if (!is_here) return "";
-  const bool is_default = to_string(server) == kDefaultEndpoint;
-  return "; a daemon is started with: counterctl spawn" +
-         (is_default ? "" : " --server " + to_url(server)) +
+  return "; a daemon is started with: counterctl spawn" + server_option(server) +
          ", or, where it is a service: systemctl start counterd";
 }
 
@@ -292,6 +290,10 @@ Result<CountersStatus> ServerCounters::status(Deadline deadline) {
 }
 
 }  // namespace
+
+std::string server_option(const Endpoint& server) {
+  return to_string(server) == kDefaultEndpoint ? "" : " --server " + to_url(server);
+}
 
 std::unique_ptr<Counters> counters_of_server(const Endpoint& server) {
   return std::make_unique<ServerCounters>(server);

@@ -112,7 +112,8 @@ Result<void> add_workers_to(const Globals& globals, const DaemonInfo& daemon, co
   if (daemon.settings != settings) {
     return Error{Code::kConfig, "a daemon with other settings serves " + url + " already (pid " +
                                     pid + "): " + difference(daemon.settings, settings) +
-                                    "; use it as it is, or end it first (counterctl stop)"};
+                                    "; use it as it is, or end it first (counterctl stop" +
+                                    server_option(globals.server) + ")"};
   }
   const int sum = std::min(daemon.wanted + workers, kMaxWorkers);
   const Result<DaemonInfo> serves =

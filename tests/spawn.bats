@@ -176,7 +176,7 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   spawn_daemon --workers 1 -- --listen "127.0.0.1:$port"
   try timeout 20 "$counterctl" spawn -- --listen "127.0.0.1:$port" --sync normal
   assert_refused 78
-  assert_stderr_has "$port"
+  assert_stderr_has "(counterctl stop --server http://127.0.0.1:$port)" # not another one
   try timeout 20 "$counterctl" --server "$url" spawn -- "--store=sqlite:$dir/other.db"
   assert_refused 78
   assert_equal "$(supervisors)" "$daemon_pid"
