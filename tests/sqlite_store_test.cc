@@ -591,6 +591,28 @@ TEST_CASE("a database deleted under an open store is noticed and not made anew",
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
+// A worker that starts then opens the other database: those of one daemon would count in two.
+TEST_CASE("a link to a database that is turned to another one is noticed", "[sqlite]") {
+  const Place place;
+  const Place other;
+  const fs::path link = place.directory() / "current";
+  fs::create_directory_symlink(fs::path(place.path()).parent_path(), link);
+  StoreOptions options;
+  options.url = "sqlite:" + (link / "counters.db").string();
+  const auto store = open_or_throw(options);
+  CHECK(run_one(*store, increment_of("a")).value == 1);
+  fs::remove(link);
+  check_all_unavailable(*store);
+  fs::create_directory_symlink(fs::path(other.path()).parent_path(), link);
+  run_one(*open_or_throw(options), increment_of("a", 10));
+  check_all_unavailable(*store);
+  CHECK(contains(run_one(*store, increment_of("a")).detail, "symbolic link"));
+  fs::remove(link);
+  fs::create_directory_symlink(fs::path(place.path()).parent_path(), link);
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+  CHECK(value_of(*other.open(), "a") == 10);
+}
+
 TEST_CASE("a database replaced under an open store is noticed and not written to", "[sqlite]") {
   const Place place;
   const auto store = place.open();

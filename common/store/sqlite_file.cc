@@ -74,8 +74,13 @@ Error part_is_lost(const std::string& path) {
           "it, unless another file is in its place or the disk has failed; then start again"};
 }
 
-// The file's path without symbolic links, even if the file is yet to be created.
-Result<std::string> resolve(const std::string& path) {
+struct Location {
+  std::string given;  // from the root on, and as it was given otherwise
+  std::string path;   // without symbolic links
+};
+
+// Where the file is, even if it is yet to be created.
+Result<Location> locate(const std::string& path) {
   std::error_code failure;
   // Absolute first: weakly_canonical() leaves a relative path to a missing file relative.
   const std::filesystem::path absolute = std::filesystem::absolute(path, failure);
@@ -96,7 +101,7 @@ Result<std::string> resolve(const std::string& path) {
     return system_error(code_of(errno),
                         "the folder " + directory + " of the database must be writable", errno);
   }
-  return resolved.string();
+  return Location{absolute.string(), resolved.string()};
 }
 
 // SQLite empties the log of a database that is missing or empty, whatever the log holds. The log is
@@ -200,8 +205,10 @@ Result<FileIdentity> check_kind(const std::string& path, int file) {
 
 }  // namespace
 
-SqliteFile::SqliteFile(std::string path, const FileIdentity& identity, UniqueFd descriptor)
-    : path_(std::move(path)),
+SqliteFile::SqliteFile(std::string given, std::string path, const FileIdentity& identity,
+                       UniqueFd descriptor)
+    : given_(std::move(given)),
+      path_(std::move(path)),
       identity_(identity),
       descriptor_(std::move(descriptor)),
       companions_{Companion{path_ + "-wal", Sign::kLog},
@@ -278,7 +285,13 @@ Result<void> SqliteFile::check_database(std::uint64_t least_bytes) const {
                      " was emptied while it was in use; end all that use it, move " + wal_path() +
                      " away, and put a backup in its place: see FILES in counterd(8)"};
   }
-  return {};
+  // Without a link on the way that was the same file, looked at just now.
+  if (given_ == path_ || identify(given_) == identity_) return {};
+  return Error{Code::kUnavailable,
+               "the database " + given_ + " was " + path_ +
+                   " when it was opened, and is so no longer: a symbolic link on the way was "
+                   "changed; change it back, or, to use what it leads to now, end all that use the "
+                   "first one in good order (counterctl stop), then start again"};
 }
 
 Result<void> SqliteFile::check() const {
@@ -370,14 +383,15 @@ std::string SqliteFile::set_wal_of_deleted_aside() const {
 }
 
 Result<SqliteFile> open_sqlite_file(const std::string& path, bool create) {
-  const Result<std::string> resolved = resolve(path);
-  if (!resolved) return resolved.error();
-  if (const Result<void> there = check_not_lost(*resolved); !there) return there.error();
-  Result<UniqueFd> descriptor = open_file(*resolved, create);
+  const Result<Location> location = locate(path);
+  if (!location) return location.error();
+  const auto& [given, resolved] = *location;
+  if (const Result<void> there = check_not_lost(resolved); !there) return there.error();
+  Result<UniqueFd> descriptor = open_file(resolved, create);
   if (!descriptor) return descriptor.error();
-  const Result<FileIdentity> identity = check_kind(*resolved, descriptor->get());
+  const Result<FileIdentity> identity = check_kind(resolved, descriptor->get());
   if (!identity) return identity.error();
-  return SqliteFile(*resolved, *identity, std::move(*descriptor));
+  return SqliteFile(given, resolved, *identity, std::move(*descriptor));
 }
 
 std::string_view network_file_system(long type) {

@@ -29,10 +29,12 @@ struct FileIdentity {
 
 class SqliteFile {
  public:
-  // `path` has no symbolic links. `descriptor`, for reading and writing, is kept open: closing any
-  // descriptor of a database drops the locks that SQLite has on it in this process. So this object
-  // is made before SQLite opens the file, and outlives its connection.
-  SqliteFile(std::string path, const FileIdentity& identity, UniqueFd descriptor);
+  // `path` is where `given` leads to, and has no symbolic links. `descriptor`, for reading and
+  // writing, is kept open: closing any descriptor of a database drops the locks that SQLite has on
+  // it in this process. So this object is made before SQLite opens the file, and outlives its
+  // connection.
+  SqliteFile(std::string given, std::string path, const FileIdentity& identity,
+             UniqueFd descriptor);
 
   const std::string& path() const { return path_; }
   int descriptor() const { return descriptor_.get(); }
@@ -56,7 +58,7 @@ class SqliteFile {
   bool is_wal_shorter_than(std::uint64_t bytes) const;
 
   // kUnavailable, and the message says which file: it is no longer the same, or has gained a hard
-  // link, or was emptied.
+  // link, or was emptied; or a symbolic link that led to the database leads to another file.
   Result<void> check() const;
 
   // From now on the files beside the database must stay the same ones; until leave() or the end of
@@ -96,6 +98,7 @@ class SqliteFile {
 
   Result<void> check_database(std::uint64_t least_bytes) const;
 
+  std::string given_;
   std::string path_;
   FileIdentity identity_;
   UniqueFd descriptor_;
