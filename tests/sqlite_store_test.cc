@@ -1262,6 +1262,46 @@ TEST_CASE("the log of a database that was replaced is moved into it at the end, 
   CHECK(value_of(*place.open(), "a") == 50);
 }
 
+TEST_CASE("a database is not read with the log of one that was there before", "[sqlite]") {
+  const Place place;
+  const Place backup;
+  run_one(*open_to_empty(backup), increment_of("a", 49));
+  run_one(*place.open(), increment_of("a", 5));
+  const std::string first = place.directory() / "first";
+  fs::rename(place.path(), first);
+  fs::rename(backup.path(), place.path());
+  const Error refusal = place.refusal();
+  CHECK(refusal.code == Code::kConfig);
+  CHECK(contains(refusal.message, "move the log away"));
+  SECTION("the first one is put back") {
+    fs::rename(first, place.path());
+    CHECK(value_of(*place.open(), "a") == 5);
+  }
+  SECTION("a copy of the first one is put back, with a copy of its log") {
+    fs::copy_file(place.wal_path(), first + "-wal");
+    fs::remove(place.path());
+    fs::copy_file(first, place.path());
+    fs::rename(first + "-wal", place.wal_path());
+    CHECK(value_of(*place.open(), "a") == 5);
+  }
+  SECTION("the log is moved away") {
+    fs::rename(place.wal_path(), first + "-wal");
+    CHECK(value_of(*place.open(), "a") == 50);
+  }
+}
+
+TEST_CASE("a log that was empty at the end may become that of another database", "[sqlite]") {
+  const Place place;
+  const Place other;
+  run_one(*open_to_empty(other), increment_of("a", 49));
+  run_one(*open_to_empty(place), increment_of("a", 5));
+  CHECK(place.wal_size() == 0);
+  fs::rename(other.path(), place.path());
+  Foreigner(place.path()).run("UPDATE counters SET value = 60");
+  CHECK(place.wal_size() > 0);
+  CHECK(value_of(*place.open(), "a") == 60);
+}
+
 TEST_CASE("the log is left at the end where another log is there", "[sqlite]") {
   const Place place;
   auto store = open_to_empty(place);

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "common/store/sqlite_owner.h"
 #include "common/timestamp.h"
 
 namespace counterd {
@@ -310,14 +311,26 @@ Result<void> SqliteFile::check_others() const {
     const std::optional<FileIdentity> found = identify(companion.path);
     if (!found || sign_number(found->inode) != theirs) return part_is_lost(companion.path);
   }
-  const UniqueFd log = open_wal(O_RDONLY);
+  // For writing: an overlay file system makes its own copy then, which is another file.
+  const UniqueFd log = open_wal(O_RDWR);
   if (!log) return {};
   const std::optional<std::uint64_t> theirs = sign_of_others(log.get(), Sign::kDatabase);
-  if (!theirs || theirs == sign_number(identity_.inode)) return {};
+  if (theirs == sign_number(identity_.inode)) return {};
+  if (!theirs) return check_owner(log.get());
   return Error{Code::kConfig, "the database " + path_ +
                                   " was put in the place of another one that is in use, whose log "
                                   "is still there; end all that use the other one in good order "
                                   "(counterctl stop), then start again"};
+}
+
+Result<void> SqliteFile::check_owner(int log) const {
+  if (wal_is_empty() || !belongs_to_another(log, descriptor())) return {};
+  return Error{Code::kConfig,
+               "the database " + path_ + " was put in the place of another one, whose log " +
+                   wal_path() +
+                   " is still there, with changes of its own: put that very database back (or a "
+                   "copy, with a copy of its log); or, to go on with this one, move the log away "
+                   "first"};
 }
 
 Result<void> SqliteFile::be_present() {
@@ -333,10 +346,12 @@ Result<void> SqliteFile::be_present() {
   log_ = open_wal(O_RDONLY);
   if (!log_) return cannot_examine(wal_path());
   give_sign(log_.get(), Sign::kDatabase, identity_.inode);
+  note_owner(log_.get(), descriptor());
   return {};
 }
 
 void SqliteFile::leave() {
+  if (is_wal_shorter_than(1) && !is_another_present()) forget_owner(log_.get());
   log_.reset();
   for (const Companion& companion : companions_) take_back_sign(descriptor(), companion.sign);
 }

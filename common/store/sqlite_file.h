@@ -44,7 +44,7 @@ class SqliteFile {
   bool wal_is_empty() const;
 
   // Whether others, if any, use the files that are there now. kUnavailable: they use another log or
-  // shared memory; kConfig: another database was here, and its log still is.
+  // shared memory; kConfig: another database was here, and its log still is (sqlite_owner.h).
   // REQUIRES: this object is not present, and has no connection
   Result<void> check_others() const;
 
@@ -97,6 +97,7 @@ class SqliteFile {
   };
 
   Result<void> check_database(std::uint64_t least_bytes) const;
+  Result<void> check_owner(int log) const;
 
   std::string given_;
   std::string path_;

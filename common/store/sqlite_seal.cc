@@ -1,7 +1,6 @@
 #include "common/store/sqlite_seal.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include <optional>
 #include <string_view>
 
+#include "common/store/sqlite_owner.h"
 #include "common/store/sqlite_wal.h"
 #include "common/unique_fd.h"
 
@@ -31,18 +31,6 @@ std::string read_beginning(int file) {
   const ssize_t size = pread(file, bytes.data(), bytes.size(), 0);
   if (size != static_cast<ssize_t>(bytes.size())) bytes.clear();
   return bytes;
-}
-
-// What tells the file from any other, even one that has since got its number; nothing: not known.
-std::optional<std::uint64_t> identify(int file) {
-  constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
-  // Not fstat(), which asks for the other times too: see look_at() in sqlite_file.cc.
-  struct statx found {};
-  constexpr unsigned kWanted = STATX_INO | STATX_BTIME;
-  if (statx(file, "", AT_EMPTY_PATH, kWanted, &found) != 0) return std::nullopt;
-  if ((found.stx_mask & kWanted) != kWanted) return std::nullopt;
-  const auto seconds = static_cast<std::uint64_t>(found.stx_btime.tv_sec);
-  return found.stx_ino ^ (seconds * kNsPerSecond + found.stx_btime.tv_nsec);
 }
 
 // Where the last commit ends. Nothing: there is none, it ends beyond the bytes, or a frame of the
