@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <array>
@@ -1262,8 +1263,15 @@ TEST_CASE("the log of a database that was replaced is moved into it at the end, 
   CHECK(value_of(*place.open(), "a") == 50);
 }
 
+// Not so on tmpfs before Linux 6.6.
+bool keeps_attributes(const Place& place) {
+  write_file(place.directory() / "probe", "");
+  return setxattr((place.directory() / "probe").c_str(), "user.probe", "1", 1, 0) == 0;
+}
+
 TEST_CASE("a database is not read with the log of one that was there before", "[sqlite]") {
   const Place place;
+  if (!keeps_attributes(place)) return;  // it is not known there
   const Place backup;
   run_one(*open_to_empty(backup), increment_of("a", 49));
   run_one(*place.open(), increment_of("a", 5));
