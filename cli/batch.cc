@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <limits>
@@ -71,6 +72,9 @@ class Batch {
     if (refusal_ == Code::kOk) return {};
     return Error{refusal_, ""};
   }
+
+  // Whether the input had no operation at all. REQUIRES: run() has succeeded
+  bool was_empty() const { return operations_ == 0; }
 
  private:
   // False: that was the last portion.
@@ -220,7 +224,16 @@ Result<void> apply_lines(const Options& options, const Globals& globals) {
   }
   BatchLines lines(is_file ? file : std::cin, is_file ? options.file : "standard input",
                    static_cast<std::size_t>(*from));
-  return Batch(globals, lines, std::move(*plan)).run();
+  Batch batch(globals, lines, std::move(*plan));
+  Result<void> applied = batch.run();
+  std::error_code unused;
+  const bool key_is_file = options.key && std::filesystem::is_regular_file(*options.key, unused);
+  if (!applied || is_file || !batch.was_empty() || !key_is_file) return applied;
+  // `--key $KEY FILE`, where the variable is not set and stands without quotation marks.
+  return Error{Code::kUsage,
+               "nothing was applied: standard input has no operation, and the --key " +
+                   quote_for_people(*options.key) +
+                   " is a file; if that holds the operations, its key is missing"};
 }
 
 }  // namespace

@@ -284,6 +284,19 @@ END
   assert_silence
 }
 
+@test "a file that has become the key, as where a variable is not set, is missed" {
+  open_sqlite
+  echo 'increment visits' >"$dir/lines"
+  # shellcheck disable=SC2086 # as a script that forgets the quotation marks
+  try ctl batch --key $no_such_variable "$dir/lines" </dev/null
+  assert_refused 64
+  assert_stderr_has "standard input has no operation, and the --key '$dir/lines' is a file"
+  try ctl batch --key "$dir/lines" <<<'increment visits'
+  assert_output $'visits\t1'
+  try ctl batch --key "$dir/none" </dev/null
+  assert_status 0
+}
+
 @test "a line without its end is a line" {
   open_sqlite
   try ctl batch < <(printf 'increment a\nincrement a')
