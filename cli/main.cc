@@ -230,8 +230,10 @@ Result<void> check_words(const CLI::App& app) {
   const std::string what = is_option            ? "unknown option "
                            : command == nullptr ? "unknown command "
                                                 : "unexpected argument ";
-  const std::string quoted = is_option ? quote_without_secrets(word) : quote_for_people(word);
-  return Error{Code::kUsage, what + quoted + hint_for(command, word) + way_to_help(app)};
+  // What is behind the equals sign may be a password.
+  const std::string shown = is_option ? word.substr(0, word.find('=')) : word;
+  return Error{Code::kUsage,
+               what + quote_for_people(shown) + hint_for(command, word) + way_to_help(app)};
 }
 
 // CLI11 has meanings of its own for some words: ++ ends those of a command, and where several words

@@ -225,10 +225,15 @@ Result<CommandLine> read_command_line(int argc, const char* const* argv) {
   } catch (const CLI::ParseError& error) {
     return Error{Code::kUsage, explain(error) + " (see counterd --help)"};
   }
-  if (const std::vector<std::string> unknown = app.remaining(); !unknown.empty()) {
+  std::vector<std::string> unknown = app.remaining();
+  std::erase(unknown, "--");  // ends the options; there is nothing else
+  if (!unknown.empty()) {
     const std::string& word = unknown.front();
-    const std::string what = word.starts_with('-') ? "unknown option " : "unexpected argument ";
-    return Error{Code::kUsage, what + quote_without_secrets(word) + " (see counterd --help)"};
+    // What is behind the equals sign may be a password.
+    const std::string what =
+        word.starts_with('-') ? "unknown option " + quote_for_people(word.substr(0, word.find('=')))
+                              : "unexpected argument " + quote_without_secrets(word);
+    return Error{Code::kUsage, what + " (see counterd --help)"};
   }
   if (line.config && line.config->empty()) {
     return Error{Code::kUsage, "--config: the path is missing"};

@@ -1965,9 +1965,9 @@ check_snapshot() {
   assert_usage_error report a b --frobnicate
   assert_stderr_has '(see counterctl report --help)'
   assert_usage_error --by=5 increment a
-  assert_stderr_has "unknown option '--by=5'; it has to stand after increment, before any -- (see"
-  assert_usage_error --stoer=redis://user:secret@host increment a
-  assert_stderr_has "unknown option '--stoer=redis:...@host' (see"
+  assert_stderr_has "unknown option '--by'; it has to stand after increment, before any -- (see"
+  assert_usage_error --redis-password=secret increment a
+  assert_stderr_has "unknown option '--redis-password' (see"
   assert_usage_error increment a name
   assert_stderr_has "unexpected argument 'name' (see counterctl increment --help)"
 }

@@ -321,9 +321,11 @@ assert_check() {
   try "$counterd" start
   assert_refused 64
   assert_stderr_has "unexpected argument 'start' (see counterd --help)"
-  try "$counterd" --stoer=redis://user:secret@host
+  try "$counterd" --redis-password=secret
   assert_refused 64
-  refute_stderr_has secret
+  assert_stderr_has "unknown option '--redis-password' (see"
+  try "$counterd" --check-config --
+  assert_status 0
 }
 
 @test "--check-config prints the settings in effect, as a file that says the same" {
