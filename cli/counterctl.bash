@@ -16,7 +16,7 @@ _counterctl() {
   elif [[ -z $command ]]; then
     proposed=$commands
   elif [[ $command =~ ^(increment|next|report|reset|delete)$ ]]; then
-    proposed=$(counterctl --timeout 500ms list --limit 200 --prefix "$word_at_cursor" 2>/dev/null |
+    proposed=$(counterctl --timeout 2s list --limit 200 --prefix "$word_at_cursor" 2>/dev/null |
       cut -f 1)
   fi
   # shellcheck disable=SC2207 # zsh has no mapfile, and no name or option holds a space or a wildcard
