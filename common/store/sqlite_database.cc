@@ -463,7 +463,10 @@ Result<void> SqliteDatabase::commit() {
   const WalEnd end = end_of_wal(handle());
   const bool grew = end != before;
   // A log that restarts with this commit has nothing that was acknowledged before.
-  if (end.salts != before.salts || before.frames == 0) acknowledged_ = WalEnd{end.salts, 0};
+  if (end.salts != before.salts || before.frames == 0) {
+    acknowledged_ = WalEnd{end.salts, 0};
+    if (grew) file_.note_log();
+  }
   if (options_.sync != Sync::kFull) acknowledged_ = end;
   // A commit that adds nothing to the log changes its version all the same.
   if (was_synced && !grew) connection_->synced_version = data_version();

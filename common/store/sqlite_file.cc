@@ -288,6 +288,9 @@ Result<void> SqliteFile::check_database(std::uint64_t least_bytes) const {
   }
   // Without a link on the way that was the same file, looked at just now.
   if (given_ == path_ || identify(given_) == identity_) return {};
+  // As locate() does: behind a folder that is missing, it goes by the words of the path alone.
+  std::error_code failure;
+  if (std::filesystem::weakly_canonical(given_, failure) == path_) return {};
   return Error{Code::kUnavailable,
                "the database " + given_ + " was " + path_ +
                    " when it was opened, and is so no longer: a symbolic link on the way was "
@@ -324,13 +327,17 @@ Result<void> SqliteFile::check_others() const {
 }
 
 Result<void> SqliteFile::check_owner(int log) const {
-  if (wal_is_empty() || !belongs_to_another(log, descriptor())) return {};
+  if (wal_is_empty()) {
+    forget_owner(log);  // whoever is killed before be_present() may have written to it
+    return {};
+  }
+  if (!belongs_to_another(log, descriptor())) return {};
   return Error{Code::kConfig,
                "the database " + path_ + " was put in the place of another one, whose log " +
                    wal_path() +
                    " is still there, with changes of its own: put that very database back (or a "
-                   "copy, with a copy of its log); or, to go on with this one, move the log away "
-                   "first"};
+                   "copy, with a copy of its log in a new file: remove this one before); or, to go "
+                   "on with this one, move the log away first"};
 }
 
 Result<void> SqliteFile::be_present() {
@@ -346,8 +353,17 @@ Result<void> SqliteFile::be_present() {
   log_ = open_wal(O_RDONLY);
   if (!log_) return cannot_examine(wal_path());
   give_sign(log_.get(), Sign::kDatabase, identity_.inode);
-  note_owner(log_.get(), descriptor());
+  note_log();
   return {};
+}
+
+// An empty log is nobody's: another program may begin that of another database in it.
+void SqliteFile::note_log() const {
+  if (is_wal_shorter_than(1)) {
+    forget_owner(log_.get());
+  } else {
+    note_owner(log_.get(), descriptor());
+  }
 }
 
 void SqliteFile::leave() {

@@ -66,6 +66,8 @@ class SqliteFile {
   // REQUIRES: a connection has opened them
   Result<void> be_present();
   void leave();
+  // Notes whose the log is (sqlite_owner.h), after it was begun. REQUIRES: be_present() was called
+  void note_log() const;
   bool is_another_present() const;
 
   // Whether the database is in the system's memory (tmpfs), where no restart of it leaves anything.

@@ -11,17 +11,33 @@ constexpr const char* kAttribute = "user.counterd.owner";
 
 struct Owner {
   std::uint64_t wal = 0;
-  std::uint64_t database = 0;
+  std::uint64_t database = 0;  // when it was made: its number may change on an overlay file system
 
   bool operator==(const Owner&) const = default;
 };
 
+constexpr unsigned kMade = STATX_INO | STATX_BTIME;
+
+// Nothing: not known.
+std::optional<struct statx> look_at(int file) {
+  struct statx found {};
+  // Not fstat(), which asks for the other times too: see look_at() in sqlite_file.cc.
+  if (statx(file, "", AT_EMPTY_PATH, kMade, &found) != 0) return std::nullopt;
+  return (found.stx_mask & kMade) == kMade ? std::optional(found) : std::nullopt;
+}
+
+std::uint64_t time_made(const struct statx& found) {
+  constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
+  return static_cast<std::uint64_t>(found.stx_btime.tv_sec) * kNsPerSecond +
+         found.stx_btime.tv_nsec;
+}
+
 // What there is to note.
 std::optional<Owner> owner_of(int wal, int database) {
   const std::optional<std::uint64_t> log = identify(wal);
-  const std::optional<std::uint64_t> owner = identify(database);
+  const std::optional<struct statx> owner = look_at(database);
   if (!log || !owner) return std::nullopt;
-  return Owner{*log, *owner};
+  return Owner{*log, time_made(*owner)};
 }
 
 std::optional<Owner> noted_owner(int wal) {
@@ -33,14 +49,8 @@ std::optional<Owner> noted_owner(int wal) {
 }  // namespace
 
 std::optional<std::uint64_t> identify(int file) {
-  constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
-  // Not fstat(), which asks for the other times too: see look_at() in sqlite_file.cc.
-  struct statx found {};
-  constexpr unsigned kWanted = STATX_INO | STATX_BTIME;
-  if (statx(file, "", AT_EMPTY_PATH, kWanted, &found) != 0) return std::nullopt;
-  if ((found.stx_mask & kWanted) != kWanted) return std::nullopt;
-  const auto seconds = static_cast<std::uint64_t>(found.stx_btime.tv_sec);
-  return found.stx_ino ^ (seconds * kNsPerSecond + found.stx_btime.tv_nsec);
+  const std::optional<struct statx> found = look_at(file);
+  return found ? std::optional(found->stx_ino ^ time_made(*found)) : std::nullopt;
 }
 
 void note_owner(int wal, int database) {
