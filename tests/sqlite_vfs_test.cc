@@ -217,12 +217,14 @@ TEST_CASE("the log does not restart while another program makes a checkpoint", "
   auto& [directory, client, other] = pair;
   client.run("UPDATE t SET number = 1");
   client.run("PRAGMA wal_checkpoint(PASSIVE)");  // all is moved
+  const WalEnd before = end_of_wal(client.handle());
   {
     const Interruption interruption(
         other, [&client = client] { client.run("UPDATE t SET number = 2 WHERE id <= 3"); });
     other.run("PRAGMA wal_checkpoint(PASSIVE)");
     REQUIRE(Interruption::has_come());
   }
+  CHECK(end_of_wal(client.handle()).frames > before.frames);
   client.run("UPDATE t SET number = 2");
   CHECK(client.sees(2));
   client.run("PRAGMA wal_checkpoint(TRUNCATE)");
