@@ -385,6 +385,26 @@ TEST_CASE("a checkpoint that meets a failed sync has moved nothing of what is lo
   CHECK(value_of(*store, "a") == 1);
 }
 
+TEST_CASE("nothing is moved of a log that somebody has cut short since the latest change",
+          "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  std::vector<Step> early;
+  for (int i = 0; i < 900; ++i) early.push_back(increment_of("a-" + std::to_string(i)));
+  apply_unsynced(*store, early);
+  store->make_durable(early);
+  std::vector<Step> batch = large_batch();
+  while (place.wal_size() < 2 << 20) {
+    apply_unsynced(*store, batch);
+    store->make_durable(batch);
+  }
+  const std::string before = contents_of(place.path());
+  std::filesystem::resize_file(place.wal_path(), place.wal_size() - 10'000);
+  store->tidy();
+  CHECK(contents_of(place.path()) == before);
+  CHECK(contains(run_one(*store, increment_of("a")).detail, "may have lost a part"));
+}
+
 TEST_CASE("a log is not discarded for a database whose sync fails", "[sqlite]") {
   const Place place;
   const auto store = place.open();
@@ -502,6 +522,25 @@ TEST_CASE("a log in doubt is written again by who closes its store, beside other
   CHECK(value_of(*idle, "a") == 3);
 }
 
+TEST_CASE("a log in doubt that cannot be written again is left as it is at the end", "[sqlite]") {
+  const Place place;
+  StoreOptions options = place.options();
+  options.empty_wal = true;
+  auto store = open_or_throw(options);
+  std::vector<Step> batch = {increment_of("a")};
+  apply_unsynced(*store, batch);
+  failing_syncs = 1;
+  store->make_durable(batch);
+  CHECK(batch[0].outcome.code == Code::kUnknown);
+  only_file = ".db-wal";
+  write_error = EIO;
+  store.reset();
+  write_error = 0;
+  only_file = nullptr;
+  CHECK(place.wal_size() > 0);
+  CHECK(value_of(*place.open(), "a") == 2);
+}
+
 TEST_CASE("nothing is told while the log cannot be synced", "[sqlite]") {
   const Place place;
   const auto store = place.open();
@@ -567,10 +606,11 @@ TEST_CASE("a quota that is used up is a store without room, and nothing happens"
   const auto store = place.open();
   run_one(*store, increment_of("a"));
   write_error = EDQUOT;
-  const Outcome refused = run_one(*store, increment_of("a"));
+  const std::vector<Outcome> outcomes = run(*store, {increment_of("a"), report_of("a")});
   write_error = 0;
-  CHECK(refused.code == Code::kStoreFull);
-  CHECK(value_of(*store, "a") == 2);
+  CHECK(outcomes[0].code == Code::kStoreFull);
+  CHECK(outcomes[1].code == Code::kOk);  // reports need no room
+  CHECK(outcomes[1].value == 2);
   CHECK(run_one(*store, increment_of("a")).value == 3);
 }
 
@@ -828,9 +868,9 @@ TEST_CASE("who opens a database waits for syncs that are under way, and need not
   SQLite::Database syncing(place.path(), SQLite::OPEN_READWRITE);
   syncing.execAndGet("SELECT count(*) FROM counters");
   const std::uint32_t begun = begin_sync(database_file(syncing.getHandle()));
-  sync_ms = 100;
-  std::thread ending([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(150));
+  sync_ms = 150;
+  std::thread ending([&] {  // later than those that the newcomer makes itself
+    std::this_thread::sleep_for(std::chrono::milliseconds(400));
     end_sync(database_file(syncing.getHandle()), begun);
   });
   const auto opened = place.open();
@@ -838,6 +878,40 @@ TEST_CASE("who opens a database waits for syncs that are under way, and need not
   CHECK_FALSE(is_in_doubt(syncing.getHandle()));
   ending.join();
   CHECK(place.wal_size() > 0);
+}
+
+TEST_CASE("who opens a database waits for no sync that never ends", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a"));
+  SQLite::Database killed(place.path(), SQLite::OPEN_READWRITE);
+  killed.execAndGet("SELECT count(*) FROM counters");
+  begin_sync(database_file(killed.getHandle()));
+  CHECK(time_of([&] { place.open(); }) < StoreOptions().timeout / 2);
+}
+
+TEST_CASE("a log whose syncs fail without end stays in doubt", "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  SQLite::Database failing(place.path(), SQLite::OPEN_READWRITE);
+  failing.execAndGet("SELECT count(*) FROM counters");
+  for (int i = 0; i < 1 << 16; ++i) begin_sync(database_file(failing.getHandle()));
+  CHECK(is_in_doubt(failing.getHandle()));
+}
+
+TEST_CASE("a database that makes no sense while its log is in doubt is asked for again",
+          "[sqlite]") {
+  const Place place;
+  const auto store = place.open();
+  run_one(*store, increment_of("a"));
+  SQLite::Database failing(place.path(), SQLite::OPEN_READWRITE);
+  failing.execAndGet("SELECT count(*) FROM counters");
+  const bool in_doubt = GENERATE(true, false);
+  if (in_doubt) begin_sync(database_file(failing.getHandle()));
+  std::fstream(place.path(), std::ios::binary | std::ios::in | std::ios::out) << "what is this?";
+  const Result<std::unique_ptr<Store>> opened = open_store(place.options());
+  REQUIRE_FALSE(opened);
+  CHECK(opened.error().code == (in_doubt ? Code::kUnavailable : Code::kConfig));
 }
 
 TEST_CASE("what a checkpoint has moved in part is synced, or does not count as moved", "[sqlite]") {
@@ -1024,6 +1098,13 @@ TEST_CASE("what was lost of a log that began with a change of ours is left aside
   const Place place;
   const auto store = place.open();
   const auto other = place.open();
+  // A new log, one that the change restarts, and one that somebody has emptied.
+  const char* before = GENERATE("", "PRAGMA wal_checkpoint", "PRAGMA wal_checkpoint(TRUNCATE)");
+  CAPTURE(before);
+  if (*before != '\0') {
+    run_one(*store, increment_of("a"));
+    SQLite::Database(place.path(), SQLite::OPEN_READWRITE).execAndGet(before);
+  }
   Step ours = increment_of("a");
   apply_unsynced(*store, {&ours, 1});
   apply_unsynced(*other, increment_of("b"));
