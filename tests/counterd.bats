@@ -646,6 +646,16 @@ restart_redis() {
   assert_fails grep -q 'no longer knows' "$daemon_log"
 }
 
+@test "the log says what a Redis has lost also where the next change reaches it later than it should" {
+  start_redis
+  start_daemon --workers 1 --store "redis+unix://$redis_socket"
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  # An older answer, and half an hour that the worker knows nothing of.
+  redis-cli -s "$redis_socket" set "$(redis-cli -s "$redis_socket" keys 'counterd:s:*')" $'0\n' px 1800000
+  assert_equal "$("$counterctl" --server "$url" increment)" 2
+  assert_equal "$(grep -c 'no longer knows all that it has acknowledged' "$daemon_log")" 1
+}
+
 @test "the log says that a Redis was emptied" {
   start_redis
   start_daemon --workers 1 --store "redis+unix://$redis_socket"

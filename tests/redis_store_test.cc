@@ -400,11 +400,13 @@ TEST_CASE("a window that somebody has written does no harm", "[redis]") {
   CHECK(outcomes[1].window == "day UTC?k 7 - 0 0 0");
 }
 
-TEST_CASE("a counter whose end is none counts, and can be deleted", "[redis]") {
+TEST_CASE("a counter whose end is none counts, is listed, and can be deleted", "[redis]") {
   const RedisServer server;
   const auto store = open_or_throw(options_for(server.url()));
-  server.command({"HSET", "counterd:c:bad", "v", "1", "e", "abc"});
+  run_one(*store, increment_of("bad"));
+  server.command({"HSET", "counterd:c:bad", "e", "abc"});
   CHECK(run_one(*store, increment_of("bad")).value == 2);
+  CHECK(store->list({"", "", 10}, patiently())->rows.size() == 1);
   CHECK(run_one(*store, delete_of("bad")).previous == 2);
   CHECK(server.command({"EXISTS", "counterd:c:bad"}) == "0");
 }
@@ -449,6 +451,8 @@ TEST_CASE("a name that is none does not say where a list goes on", "[redis]") {
 
 TEST_CASE("a server that refuses changes as a replica is connected to anew", "[redis]") {
   const RedisServer server;
+  const char* serves_stale_data = GENERATE("yes", "no");  // or refuses reports in words of its own
+  server.command({"CONFIG", "SET", "replica-serve-stale-data", serves_stale_data});
   const auto connections = [&] { return server.command({"CLIENT", "LIST", "TYPE", "NORMAL"}); };
   const auto is_alone = [&] {
     return !contains(connections(), "cmd=set") && !contains(connections(), "cmd=evalsha");
@@ -470,7 +474,8 @@ TEST_CASE("a server that refuses changes as a replica is connected to anew", "[r
 TEST_CASE("a password is not repeated, whatever the server says of it", "[redis]") {
   const RedisServer server({"--rename-command", "AUTH", ""});
   StoreOptions options = options_for("redis+unix://alice@" + server.socket_path());
-  options.redis_password_file = password_file(server, "hunter2\n");
+  const int more = GENERATE(0, 200);  // of a long one it repeats a part
+  options.redis_password_file = password_file(server, "hunter2" + std::string(more, 'x') + "\n");
   const Error error = probe_error(*open_or_throw(options));
   CHECK(error.code == Code::kConfig);
   CHECK(contains(error.message, "password"));
@@ -677,6 +682,15 @@ TEST_CASE("a batch that the server broke off in the middle is unknown", "[redis]
   CHECK(outcome.code == Code::kUnknown);
   CHECK(contains(outcome.detail, "PARTIAL"));
   CHECK(proxy.faults_seen() == 1);
+}
+
+TEST_CASE("a change whose answer makes no sense is unknown", "[redis]") {
+  const RedisServer server;
+  const auto store = open_or_throw(options_for(server.url()));
+  run_one(*store, increment_of("a"));
+  const std::string session = server.command({"KEYS", "counterd:s:*"});
+  server.command({"SET", session, "2\nk is no outcome\n", "KEEPTTL"});  // of the next batch
+  CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
 }
 
 TEST_CASE("a batch of which a write fails after others is unknown", "[redis]") {
@@ -1383,9 +1397,15 @@ TEST_CASE("a key of another type in a counter's place fails the batch and change
 TEST_CASE("a list of names in another type's key fails the batch and changes nothing", "[redis]") {
   const RedisServer server;
   const auto store = open_or_throw(options_for(server.url()));
+  run(*store, {increment_of("a"), increment_of("b")});
   server.command({"SET", "counterd:names", "text"});
-  CHECK(run_one(*store, increment_of("a")).code == Code::kUnavailable);
-  CHECK(server.command({"EXISTS", "counterd:c:a"}) == "0");
+  CHECK(run_one(*store, increment_of("fresh")).code == Code::kUnavailable);
+  CHECK(server.command({"EXISTS", "counterd:c:fresh"}) == "0");
+  // Also where a write comes before the one that the list would refuse.
+  for (const Outcome& outcome : run(*store, {increment_of("a"), delete_of("b")})) {
+    CHECK(outcome.code == Code::kUnavailable);
+  }
+  CHECK(server.command({"HGET", "counterd:c:a", "v"}) == "1");
   CHECK(store->list({"", "", 10}, patiently()).error().code == Code::kUnavailable);
 }
 
