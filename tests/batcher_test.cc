@@ -347,6 +347,7 @@ TEST_CASE("waiting for clients uses no processor time") {
 }
 
 TEST_CASE("who waits in vain for the turn is told so at its deadline, and the rest goes on") {
+  const Errors errors;
   Fixture fixture(milliseconds(0), milliseconds(500));
   fixture.notes.turn_is_free = false;
   const auto early = fixture.client();
@@ -363,6 +364,7 @@ TEST_CASE("who waits in vain for the turn is told so at its deadline, and the re
   });
   fixture.run(3);
   CHECK(late->codes == std::vector{Code::kOk});
+  CHECK(contains(errors.text(), "held"));
 }
 
 TEST_CASE("what has waited for longer than twice the timeout is not applied") {
@@ -430,6 +432,7 @@ TEST_CASE(
 }
 
 TEST_CASE("changes are not kept waiting where the turn is not what is missing") {
+  const Errors errors;
   Fixture fixture(milliseconds(0), milliseconds(10'000));
   fixture.notes.is_broken = true;
   const auto begun = steady_clock::now();
@@ -438,6 +441,7 @@ TEST_CASE("changes are not kept waiting where the turn is not what is missing") 
   fixture.run(1);
   CHECK(client->codes == std::vector{Code::kUnavailable});
   CHECK(steady_clock::now() - begun < milliseconds(2'000));
+  CHECK(contains(errors.text(), "broken"));
 }
 
 TEST_CASE("what a client asks after a change of its own sees it, however long that waits") {
