@@ -754,6 +754,14 @@ check_lost_output() {
   assert_equal "$status" 74
   assert_succeeds grep -q 'the numbers from 1 to 3 are reserved' "$dir/stderr"
   assert_prints 4 next numbers
+  status=0
+  ctl increment a >/dev/full 2>"$dir/stderr" || status=$?
+  assert_equal "$status" 74
+  assert_succeeds grep -q 'the change was made, and its answer is 2' "$dir/stderr"
+  status=0
+  ctl increment a --check >/dev/full 2>"$dir/stderr" || status=$?
+  assert_equal "$status" 74
+  assert_fails grep -q 'the change was made' "$dir/stderr"
 }
 
 @test "an answer that cannot be written is status 74, and what was reserved is told" {
@@ -1694,9 +1702,12 @@ list|{"counters":[],"next":null}x
     assert_stderr_has 'does not answer like counterd'
     end_process "$python_pid"
   done <<<"$(sed '/^$/d' <<<"$strange_answers")"
-  start_python "$answering_server" '200 {"name":"other","value":1,"applied":1}'
-  try "$counterctl" --server "http://127.0.0.1:$said" --timeout 300ms increment
-  assert_refused 75
+  for answer in '200 {"name":"other","value":1,"applied":1}' 'and_no_status {}'; do
+    start_python "$answering_server" "$answer"
+    try "$counterctl" --server "http://127.0.0.1:$said" --timeout 300ms increment
+    assert_refused 75
+    end_process "$python_pid"
+  done
 }
 
 @test "what an answer has beyond what counterd gives is skipped, however large or deep" {
@@ -1715,6 +1726,10 @@ sys.argv[1:] = ["200 {\"name\":\"count\",\"value\":7,\"more\":" + more + "}" for
   try timeout 20 "$counterctl" --server "http://127.0.0.1:$said" list
   assert_status 69
   assert_output $'a\t1'
+  end_process "$python_pid"
+  start_python "$answering_server" '200 {"counters":[],"next":"a"}'
+  try timeout 20 "$counterctl" --server "http://127.0.0.1:$said" list
+  assert_refused 69
 }
 
 @test "what a server says cannot write to a terminal as it likes" {
@@ -1804,6 +1819,17 @@ serve(page)'
   try "$counterctl" --server "http://127.0.0.1:$said" --timeout 500ms delete --prefix a1 --yes
   assert_refused 75
   assert_stderr_has '0 counters were changed, and perhaps up to 1000 that follow; run it again'
+}
+
+@test "where only some of those below a prefix are changed, the status is not that of nothing changed" {
+  start_daemon --max-keys 3  # one for each portion
+  place=(--server "$url")
+  seq -f 'increment many:%.0f' 1500 | ctl -q batch
+  try ctl --timeout 300ms reset --prefix many --yes
+  assert_refused 74
+  assert_stderr_has '; before that, 1000 counters were changed; run it again, which changes them all again'
+  try ctl --timeout 300ms reset --prefix many --yes
+  assert_refused 69
 }
 
 @test "a change by prefix that is not confirmed, or is said wrongly, is refused and changes nothing" {
@@ -1992,9 +2018,9 @@ check_snapshot() {
   done
 }
 
-# completes LINE [WORD...]: these words, sorted, are proposed behind the line.
+# completes LINE [WORD...]: these words, sorted, are proposed behind the line, whatever follows there.
 completes() {
-  COMP_LINE=$1 COMP_POINT=${#1} COMPREPLY=()
+  COMP_LINE="$1 --json wiki" COMP_POINT=${#1} COMPREPLY=()
   _counterctl || true
   assert_equal "$(printf '%s\n' "${COMPREPLY[@]}" | sort)" "$(printf '%s\n' "${@:2}" | sort)"
 }
@@ -2010,9 +2036,16 @@ completes() {
   completes 'counterctl -q re' report reset
   completes 'counterctl report we' web web:de web:en
   completes 'counterctl report web:' de en
+  COMP_WORDBREAKS=' ' completes 'counterctl report web:' web:de web:en
+  completes 'counterctl report ' web web:de web:en wiki
+  completes 'counterctl report status wi' wiki # a counter may be named like a command
+  completes 'counterctl delete --prefix=wi' wiki
+  local command
+  for command in increment next reset; do completes "counterctl $command wi" wiki; done
   completes 'counterctl increment web --m' --min --max
   completes 'counterctl increment web --ti' --timeout --timezone
   completes 'counterctl --ti' --timeout
+  completes 'counterctl -q' -q
   completes 'counterctl stop '
 }
 

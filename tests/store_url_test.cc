@@ -169,6 +169,7 @@ TEST_CASE("a URL with a password is refused and the password is not repeated", "
                           "redis+unix://a@b:hunter2@/run/r.sock",
                           "redis+unix://user:hunter2@relative",
                           "rediss://user:hunter2@host",
+                          "rediss://user:p@hunter2@host",
                           "REDIS://user:hunter2@host",
                           "valkey://:hunter2@host",
                           "postgres://user:hunter2@host/db",
