@@ -30,6 +30,7 @@ class SlowStore : public Store {
     int turns_refused = 0;
     std::atomic<bool> turn_is_free{true};  // told by whoever has the loop
     bool is_broken = false;
+    bool is_wrong = false;  // its configuration
     int probes = 0;
     std::vector<std::string> order;
     std::vector<Deadline> deadlines;  // of each batch
@@ -81,6 +82,7 @@ class SlowStore : public Store {
     ++notes_.probes;
     notes_.calls += "probe ";
     std::this_thread::sleep_for(commit_);
+    if (notes_.is_wrong) return Error{Code::kConfig, "wrong"};
     return {};
   }
   StoreStatus status() const override { return {}; }
@@ -481,6 +483,20 @@ TEST_CASE("a store that stands still is logged when more is asked of it") {
   CHECK(early.empty());
   CHECK(contains(errors.text(), "has not answered for twice --store-timeout"));
   CHECK(errors.text().find('\n') == errors.text().size() - 1);
+}
+
+TEST_CASE("a store whose configuration is wrong is logged from its first answer on") {
+  const Errors errors;
+  Fixture test(milliseconds(0), milliseconds(500));
+  const bool has_answered = GENERATE(true, false);
+  if (has_answered) {
+    test.client()->ask(Probe{});
+    test.run(1);
+  }
+  test.notes.is_wrong = true;
+  test.client()->ask(Probe{});
+  test.run(has_answered ? 2 : 1);
+  CHECK(contains(errors.text(), "wrong") == has_answered);  // else the supervisor logs it
 }
 
 TEST_CASE("no more questions wait than the limit") {
