@@ -1452,16 +1452,17 @@ with open(sys.argv[2], "w") as file:
   assert_equal "$(value_of visits)" 1
 }
 
-# hasten_time FACTOR: for the daemons that are started from now on, time passes that much faster.
+# hasten_time FACTOR: for the daemons that are started from now on, time passes that much faster. What
+# needs one of their timers is tried with a second daemon, too: libfaketime 0.9.10 never lets a timer
+# expire that Asio sets for at once (timerfd_settime(2), at 1 ns), which is so once in some hundred runs.
 hasten_time() {
   launcher=(env "LD_PRELOAD=$(faketime now printenv LD_PRELOAD)" "FAKETIME=+0 x$1"
     "ASAN_OPTIONS=${ASAN_OPTIONS-}:verify_asan_link_order=0")
 }
 
-@test "a connection that asks nothing for 75 seconds is ended" {
-  hasten_time 50
+ends_idle_connection() {
   start_daemon --workers 1
-  assert_succeeds "$python" -c '
+  "$python" -c '
 import socket, sys, time
 client = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=10)
 asked = time.monotonic()  # not when the answer is read, which may be later than it was sent
@@ -1472,10 +1473,14 @@ idle = 50 * (time.monotonic() - asked)
 assert 70 < idle, idle' "${url##*:}"
 }
 
-@test "a reply that its client has not taken within 10 seconds is cut off, even if it takes some of it" {
-  hasten_time 10
+@test "a connection that asks nothing for 75 seconds is ended" {
+  hasten_time 50
+  ends_idle_connection || ends_idle_connection
+}
+
+cuts_off_slow_reader() {
   start_daemon --workers 1 --store-timeout 15m
-  assert_succeeds "$python" -c '
+  "$python" -c '
 import json, socket, sys, time
 client = socket.socket()
 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -1499,6 +1504,11 @@ while part := client.recv(65536):
 head, body = reply.split(b"\r\n\r\n", 1)
 length = int(head.split(b"Content-Length: ")[1].split()[0])
 assert len(body) < length, (len(body), length)' "${url##*:}"
+}
+
+@test "a reply that its client has not taken within 10 seconds is cut off, even if it takes some of it" {
+  hasten_time 10
+  cuts_off_slow_reader || cuts_off_slow_reader
 }
 
 @test "each reply has the date of its own second" {
