@@ -39,10 +39,16 @@ bool is_journal() {
   return journal;
 }
 
-void write_line(std::string line, std::string_view message) {
-  if (is_kept()) line += format_timestamp(unix_now_ms()) + " ";
-  line += std::string(program_invocation_short_name) + "[" + std::to_string(getpid()) + "]: ";
-  line += escape_controls(message) + '\n';
+// `urgency`: what a line of the journal begins with (sd-daemon(3)); always one, so that no message
+// has one of its own.
+std::string beginning_of_line(std::string_view urgency) {
+  if (is_journal()) return std::string(urgency);
+  const std::string time = is_kept() ? format_timestamp(unix_now_ms()) + " " : "";
+  return time + program_invocation_short_name + "[" + std::to_string(getpid()) + "]: ";
+}
+
+void write_line(std::string_view urgency, std::string_view message) {
+  const std::string line = beginning_of_line(urgency) + escape_controls(message) + '\n';
   // If standard error is gone there is no one to tell; if nobody reads it any more, counting goes
   // on without.
   pollfd output{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
@@ -53,12 +59,11 @@ void write_line(std::string line, std::string_view message) {
 }  // namespace
 
 void log_line(std::string_view message) {
-  write_line("", message);
+  write_line("<6>", message);
 }
 
-// How urgent a line is, its beginning tells the journal (sd-daemon(3)).
 void log_warning(std::string_view message) {
-  write_line(is_journal() ? "<4>" : "", message);
+  write_line("<4>", message);
 }
 
 }  // namespace counterd

@@ -1774,8 +1774,9 @@ os.execve(program, sys.argv[2:], os.environ)'
   launcher=(bash -c 'exec "$@" 2>"$0"' "$dir/journal")
   JOURNAL_STREAM=$(stat -c %d:%i "$dir/journal") start_daemon
   kill -KILL "$(ready_workers | head -n 1)"
-  await 10 grep -q '^<4>counterd\[[0-9]*\]: worker 0 (pid [0-9]*) was killed by signal 9' "$dir/lines"
-  grep -q '^counterd\[[0-9]*\]: version .* serves ' "$dir/lines"
+  # The journal adds the program and its process to each line by itself.
+  await 10 grep -q '^<4>worker 0 (pid [0-9]*) was killed by signal 9' "$dir/lines"
+  grep -q '^<6>version .* serves ' "$dir/lines"
 }
 
 @test "a log that nobody reads any more ends no daemon" {
