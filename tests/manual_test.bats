@@ -105,7 +105,7 @@ same() {
     for command in $(help_commands); do help_options "$bin/counterctl" "$command"; done
     # those of curl, wget, chown and systemctl
     printf '%s\n' --unix-socket --fail-with-body --retry --retry-all-errors --retry-max-time --tries \
-      --reference --now
+      --reference --now --user
   )
   for page in counterd.8 counterctl.1; do
     unknown=$(comm -13 <(sort -u <<<"$known") <(page "$page" | long_options))

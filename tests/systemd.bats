@@ -70,16 +70,16 @@ write_drop_ins() {
   local file name
   cd "$BATS_TEST_TMPDIR"
   write_drop_ins drop-ins
-  [ "$(find drop-ins -name 'counterd.*' | wc -l)" -ge 4 ]
+  [ "$(find drop-ins -name 'counterd.*' | wc -l)" -ge 5 ]
   [ "$(find drop-ins -name 'reader.*' | wc -l)" -eq 1 ]
   sed "s|/usr/local/bin/|$install_root/usr/local/bin/|; /^Documentation=/d" "$(unit)" >counterd.service
   printf '%s\n' '[Service]' Type=oneshot ExecStart=/bin/true >reader.service
   for file in drop-ins/*; do
     name=${file#drop-ins/}
     mkdir "${name%%.*}.service.d"
-    # The programs are in a root of their own.
-    sed "s|=-counterctl |=-$install_root/usr/local/bin/counterctl |" "$file" \
-      >"${name%%.*}.service.d/manual.conf"
+    # The programs are in a root of their own. A whole unit has an ExecStart of its own.
+    sed "s|=-counterctl |=-$install_root/usr/local/bin/counterctl |
+      s|^ExecStart=|ExecStart=\\n&$install_root|" "$file" >"${name%%.*}.service.d/manual.conf"
     SYSTEMD_UNIT_PATH=$PWD: run --separate-stderr systemd-analyze verify "$PWD/${name%%.*}.service"
     [ "$status" -eq 0 ]
     [ -z "$stderr" ] || { echo "$file: $stderr"; return 1; }
