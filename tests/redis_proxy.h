@@ -40,6 +40,7 @@ class RedisProxy {
     kTellWhenForwarded,  // nothing happens to it
     kBreakOff,           // the answer says that it was broken off in the middle
     kComeLate,           // the answer comes a second later
+    kComeTwice,          // the answer comes twice, in one piece
   };
 
   // `latency`: how much later each reply comes.
@@ -190,13 +191,15 @@ class RedisProxy {
   }
 
   bool forward_reply(Pair& pair) {
-    const std::string reply = read_some(pair.server.get());
+    std::string reply = read_some(pair.server.get());
     if (reply.empty() || pair.at_reply == Fault::kCutBeforeReply) return false;
     std::this_thread::sleep_for(latency_);
     note_trip();
-    if (pair.at_reply == Fault::kComeLate) std::this_thread::sleep_for(std::chrono::seconds(1));
-    const bool breaks_off = std::exchange(pair.at_reply, Fault::kNone) == Fault::kBreakOff;
-    send_all(pair.client.get(), breaks_off ? "-PARTIAL no memory\r\n" : reply);
+    const Fault fault = std::exchange(pair.at_reply, Fault::kNone);
+    if (fault == Fault::kComeLate) std::this_thread::sleep_for(std::chrono::seconds(1));
+    if (fault == Fault::kBreakOff) reply = "-PARTIAL no memory\r\n";
+    if (fault == Fault::kComeTwice) reply += reply;
+    send_all(pair.client.get(), reply);
     return true;
   }
 

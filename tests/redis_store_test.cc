@@ -693,6 +693,17 @@ TEST_CASE("a change whose answer makes no sense is unknown", "[redis]") {
   CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
 }
 
+TEST_CASE("an answer that comes twice is not taken for the next one, too", "[redis]") {
+  const RedisServer server;
+  RedisProxy proxy(server);
+  const auto store = open_or_throw(options_for(proxy.url()));
+  CHECK(run_one(*store, increment_of("a")).value == 1);
+  proxy.arm(RedisProxy::Fault::kComeTwice);
+  CHECK(run_one(*store, increment_of("a")).value == 2);
+  CHECK(run_one(*store, increment_of("a")).value == 3);
+  CHECK(proxy.faults_seen() == 1);
+}
+
 TEST_CASE("a batch of which a write fails after others is unknown", "[redis]") {
   const RedisServer server;
   StoreOptions options = options_for(server.url());

@@ -309,7 +309,7 @@ Result<void> RedisStore::probe(Deadline deadline) {
 // `counterctl --store` would leave one for an hour. Copies that are still on their way are refused,
 // as of any session that the server has forgotten.
 void RedisStore::forget_session() {
-  if (!connection_.is_open() || connection_.was_closed() || sequence_ == 0) return;
+  if (!connection_.is_open() || connection_.is_spent() || sequence_ == 0) return;
   static_cast<void>(
       connection_.command({"DEL", session_key()}, steady_clock::now() + milliseconds(100)));
 }

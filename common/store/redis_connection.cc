@@ -179,12 +179,13 @@ Error RedisConnection::unavailable(std::string_view why) const {
           "Redis at " + place() + ": " + escape_controls(why.substr(0, kLongestSaying))};
 }
 
-bool RedisConnection::was_closed() const {
-  return is_readable(context_->fd);
+bool RedisConnection::is_spent() const {
+  const redisReader& reader = *context_->reader;
+  return reader.pos < reader.len || is_readable(context_->fd);
 }
 
 Result<void> RedisConnection::connect(Deadline deadline) {
-  if (context_ && was_closed()) context_.reset();
+  if (context_ && is_spent()) context_.reset();
   if (context_) return {};
   std::unique_ptr<redisContext, FreeRedisContext> context(
       location_.host.empty()

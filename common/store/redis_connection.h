@@ -67,9 +67,11 @@ class RedisConnection {
   Result<void> connect(Deadline deadline);
   // Whether it was made.
   bool is_open() const { return context_ != nullptr; }
-  // Whether the server has closed it since: what is sent after that is lost, and nobody could know.
+  // Whether nothing more is to be asked on it: the server has closed it since, so that what is sent
+  // would be lost, and nobody could know; or more has come than was asked for, which would be taken
+  // for the next answer.
   // REQUIRES: is_open()
-  bool was_closed() const;
+  bool is_spent() const;
 
   // Asks the server for the settings that say what a crash can lose, as connect() does too.
   // kConfig: it is not as durable as it must be; the connection is given up.
