@@ -967,6 +967,23 @@ TEST_CASE("a probe sees settings that have become less durable, and no change is
   CHECK(run_one(*strict, increment_of("a")).value == 2);
 }
 
+TEST_CASE("a replica that takes changes is not durable", "[redis]") {
+  const RedisServer server({"--appendonly", "yes", "--appendfsync", "always"});
+  StoreOptions options = options_for(server.url());
+  const auto store = open_or_throw(options);
+  options.require_durable = true;
+  const auto strict = open_or_throw(options);
+  server.command({"REPLICAOF", "127.0.0.1", "1"});
+  CHECK(strict->probe(patiently()));  // it refuses changes itself, for as long as it is one
+  server.command({"CONFIG", "SET", "replica-read-only", "no"});
+  CHECK(store->probe(patiently()));
+  CHECK(contains(store->status().durability, "replica-read-only no"));
+  CHECK(contains(probe_error(*strict).message, "replica-read-only no"));
+  CHECK(run_one(*strict, increment_of("a")).code == Code::kUnavailable);
+  server.command({"REPLICAOF", "NO", "ONE"});
+  CHECK(run_one(*strict, increment_of("a")).value == 1);
+}
+
 TEST_CASE("scripts are called what the server calls them", "[redis]") {
   const RedisServer server;
   CHECK(server.command({"SCRIPT", "LOAD", std::string(kApplyScript)}) == kApplyName);

@@ -85,14 +85,25 @@ std::string refusal(const RedisReply& reply, std::string_view password) {
 struct Persistence {
   bool verified = true;  // it allows CONFIG GET; else the others mean nothing
   std::string append_only, fsync, no_fsync_on_rewrite, eviction;
+  std::string primary, read_only_replica;  // the first is empty unless it is a replica
 };
+
+// Other replicas refuse changes, and may become primaries any time.
+bool is_writable_replica(const Persistence& found) {
+  return !found.primary.empty() && found.read_only_replica == "no";
+}
 
 bool is_durable(const Persistence& found) {
   return found.verified && found.append_only == "yes" && found.fsync == "always" &&
-         found.no_fsync_on_rewrite == "no" && found.eviction == "noeviction";
+         found.no_fsync_on_rewrite == "no" && found.eviction == "noeviction" &&
+         !is_writable_replica(found);
 }
 
 std::string describe_crashes(const Persistence& found) {
+  if (is_writable_replica(found)) {
+    return "every change is lost when this replica is next given all data of its primary (" +
+           found.primary + "; replica-read-only no)";
+  }
   if (found.append_only != "yes") {
     return "a crash or restart of Redis loses what its last snapshot lacks (appendonly no)";
   }
@@ -255,11 +266,13 @@ Result<std::optional<std::string>> RedisConnection::read_setting(const RedisRepl
 
 Result<void> RedisConnection::read_durability(Deadline deadline) {
   Persistence found;
-  const std::array<std::pair<std::string_view, std::string*>, 4> settings = {
+  const std::array<std::pair<std::string_view, std::string*>, 6> settings = {
       {{"appendonly", &found.append_only},
        {"appendfsync", &found.fsync},
        {"no-appendfsync-on-rewrite", &found.no_fsync_on_rewrite},
-       {"maxmemory-policy", &found.eviction}}};
+       {"maxmemory-policy", &found.eviction},
+       {"replicaof", &found.primary},
+       {"replica-read-only", &found.read_only_replica}}};
   std::vector<Words> questions;
   questions.reserve(settings.size());
   for (const auto& [name, value] : settings) questions.push_back({"CONFIG", "GET", name});
