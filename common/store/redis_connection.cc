@@ -118,11 +118,11 @@ std::string describe_crashes(const Persistence& found) {
 
 std::string describe_eviction(const Persistence& found) {
   if (found.eviction == "noeviction") return "";
-  const std::string what =
-      found.eviction.starts_with("volatile-")
-          ? "what is sent again can be counted twice, and counters with an end be lost"
-          : "counters can be evicted";
-  return "; when its memory is full, " + what + " (maxmemory-policy " + found.eviction + ")";
+  const std::string which =
+      found.eviction.starts_with("volatile-") ? "counters with an end" : "counters";
+  return "; when its memory is full, " + which +
+         " can be lost, and what is sent again be counted twice (maxmemory-policy " +
+         found.eviction + ")";
 }
 
 std::string describe(const Persistence& found) {
