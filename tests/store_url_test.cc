@@ -122,6 +122,11 @@ TEST_CASE("a URL that is not complete or not known is refused", "[store_url]") {
   }
 }
 
+TEST_CASE("who asks for TLS is told that there is none", "[store_url]") {
+  CHECK(parse_store_url("rediss://h:6380").error().message.find("TLS") != std::string::npos);
+  CHECK(parse_store_url("redistls://h").error().message.find("TLS") == std::string::npos);
+}
+
 TEST_CASE("a host is a name or an address", "[store_url]") {
   for (const std::string_view bad : {"redis://a b"sv, "redis://a?"sv, "redis://a#b"sv,
                                      "redis://[::1?]"sv, "redis://a\nb"sv, "redis://\xff"sv}) {

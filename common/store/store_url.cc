@@ -124,6 +124,9 @@ Result<StoreLocation> parse_store_url(std::string_view url) {
   }
   if (url.starts_with("redis://")) return parse_redis(url, rest_after("redis://"));
   if (url.starts_with("redis+unix://")) return parse_redis_unix(url, rest_after("redis+unix://"));
+  if (url.starts_with("rediss://")) {
+    return bad_url(url, "there is no TLS to Redis; lead to it through a tunnel on this host");
+  }
   return bad_url(url, "unknown scheme");
 }
 
