@@ -1860,6 +1860,12 @@ gives_back() {
   [[ $(words_of "$(children_of "$1")") == *' --by -1 '* ]]
 }
 
+# Whether the script with this pid waits for its work, so that a signal ends both. One that comes
+# before bash has made the process for it is taken only after the work.
+is_at_work() {
+  [[ $(words_of "$(children_of "$1")") == 'sleep 30 ' ]]
+}
+
 @test "a script that takes a slot as the manual says gives it back, however many signals come" {
   local script turn
   open_sqlite
@@ -1874,6 +1880,7 @@ gives_back() {
   assert_prints 1 report slots
   exec {turn}<"$dir/direct.db"
   flock "$turn"  # so that it is still giving back when the second signal comes
+  await 10 is_at_work "$script"
   # A terminal that is closed sends it twice: by its shell, and when that has ended.
   kill -HUP -- "-$script"
   await 10 gives_back "$script"
