@@ -64,7 +64,10 @@ Result<WorkerProcess> start_worker(const UniqueFd& binary, const UniqueFd& setup
                                     std::to_string(sockets.size())};
   std::vector<char*> argv = argv_of(words);
   const pid_t pid = fork();
-  if (pid < 0) return system_error(Code::kIo, "cannot start a worker", errno);
+  if (pid < 0) {
+    return system_error(Code::kIo, "cannot start a worker", errno,
+                        errno == EAGAIN ? " (ulimit -u; TasksMax= of systemd)" : "");
+  }
   if (pid == 0) become_worker(fds, argv.data());
   return WorkerProcess{pid, std::move(ours)};
 }

@@ -1705,6 +1705,17 @@ os.execve(program, sys.argv[2:], os.environ)'
   assert_status 0
 }
 
+@test "a daemon that may have no more processes says which limit that is" {
+  ((EUID == 0)) || skip "only root can become other users"
+  chmod o+x "$BATS_RUN_TMPDIR" "${dir%/*}" "$dir"
+  mkdir -m 0777 "$dir/theirs"
+  export RUNTIME_DIRECTORY=$dir/theirs
+  launcher=(prlimit --nproc=1:1 "$python" -c "$as_user" 65531)
+  launch_daemon --store "sqlite:$dir/theirs/c.db" --workers 1
+  exec {ready}<>"$pipe"
+  await 10 grep -qs 'cannot start a worker: .*ulimit -u; TasksMax=' "$daemon_log"
+}
+
 @test "a folder for control sockets that others may write to is refused" {
   local mode
   for mode in 0770 0702; do
