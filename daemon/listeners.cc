@@ -68,11 +68,12 @@ Error cannot_listen(const Endpoint& endpoint, int number) {
                 "it, else choose another path with --listen"};
   }
   if (number == EADDRINUSE) {
-    return {Code::kConfig, what +
-                               ": the address is taken; if counterctl status shows a counterd, it "
-                               "serves already, else end the program that has it (ss -ltnp shows "
-                               "it: perhaps a stopped worker of an earlier daemon), or choose "
-                               "another with --listen"};
+    return {Code::kConfig,
+            what +
+                ": the address is taken; if counterctl status shows a counterd, it serves already, "
+                "else end what has it (ss -tanp shows it: perhaps a stopped worker of an earlier "
+                "daemon, or a client's end of a connection, which may have one of "
+                "net.ipv4.ip_local_port_range), or choose another with --listen"};
   }
   return system_error(code_of(number), what, number);
 }

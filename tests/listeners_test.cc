@@ -35,18 +35,27 @@ UniqueFd bind_unix(const std::string& path) {
   return bound;
 }
 
-// Connects to the only endpoint, on the loopback address, so many times. Closes each connection; it
-// stays in the queue that it came to.
-void connect_to(const Listeners& listeners, int times) {
+// Connects to the only endpoint, on the loopback address.
+UniqueFd connect_to(const Listeners& listeners) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   address.sin_port = htons(static_cast<std::uint16_t>(listeners.endpoints().front().port));
-  for (int i = 0; i < times; ++i) {
-    const UniqueFd client(socket(AF_INET, SOCK_STREAM, 0));
-    REQUIRE(connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
-            0);
-  }
+  UniqueFd client(socket(AF_INET, SOCK_STREAM, 0));
+  REQUIRE(connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+  return client;
+}
+
+// So many times. Closes each connection; it stays in the queue that it came to.
+void connect_to(const Listeners& listeners, int times) {
+  for (int i = 0; i < times; ++i) connect_to(listeners);
+}
+
+int port_of(const UniqueFd& client) {
+  sockaddr_in address{};
+  socklen_t size = sizeof address;
+  getsockname(client.get(), reinterpret_cast<sockaddr*>(&address), &size);
+  return ntohs(address.sin_port);
 }
 
 // The slots that have been connected to.
@@ -115,6 +124,15 @@ TEST_CASE("an address that becomes free in time is opened") {
   });
   CHECK(Listeners::open(taken, std::chrono::steady_clock::now() + std::chrono::seconds(10)));
   goes.join();
+}
+
+TEST_CASE("a port that a client's end of a connection has is taken, and the message says so") {
+  const Listeners server = listeners_with(1);
+  const UniqueFd client = connect_to(server);
+  const counterd::Result<Listeners> opened = Listeners::open({{"127.0.0.1", port_of(client), ""}});
+  REQUIRE_FALSE(opened);
+  CHECK(opened.error().message.find("ss -tanp") != std::string::npos);
+  CHECK(opened.error().message.find("net.ipv4.ip_local_port_range") != std::string::npos);
 }
 
 TEST_CASE("a Unix socket that is bound and does not listen yet is not taken for a stale one") {
