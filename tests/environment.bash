@@ -173,12 +173,15 @@ words_of() {
   tr '\0' ' ' <"/proc/$1/cmdline"
 }
 
-# This test's processes that are supervisors of daemons, one pid per line.
+# This test's processes that are supervisors of daemons, one pid per line; not a worker in its first
+# moment, which has the words of its supervisor until it has some of its own.
 supervisors() {
-  local pid words
+  local pid words parent
   for pid in $(processes_of_test); do
     words=$(words_of "$pid" 2>/dev/null) || continue
-    if [[ ${words%% *} == */counterd && $words != *" worker "* ]]; then echo "$pid"; fi
+    [[ ${words%% *} == */counterd && $words != *" worker "* ]] || continue
+    parent=$(ps -o ppid= -p "$pid") || continue
+    [[ $(words_of "${parent// /}" 2>/dev/null) == "$words" ]] || echo "$pid"
   done
 }
 
