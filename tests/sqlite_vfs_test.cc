@@ -169,10 +169,9 @@ struct Pair {
   Client other{directory, ""};
 };
 
-TEST_CASE("what is gathered for the log is found by the transaction itself and by others",
-          "[sqlite]") {
-  Pair pair;
-  auto& [directory, client, other] = pair;
+#define ON_A_PAIR(name) TEST_CASE_METHOD(Pair, name, "[sqlite]")
+
+ON_A_PAIR("what is gathered for the log is found by the transaction itself and by others") {
   for (int number = 1; number <= 20; ++number) {
     client.run("BEGIN IMMEDIATE");
     client.run("UPDATE t SET number = " + std::to_string(number));
@@ -212,15 +211,13 @@ class Interruption {
   static inline std::function<void()> interrupt;
 };
 
-TEST_CASE("the log does not restart while another program makes a checkpoint", "[sqlite]") {
-  Pair pair;
-  auto& [directory, client, other] = pair;
+ON_A_PAIR("the log does not restart while another program makes a checkpoint") {
   client.run("UPDATE t SET number = 1");
   client.run("PRAGMA wal_checkpoint(PASSIVE)");  // all is moved
   const WalEnd before = end_of_wal(client.handle());
   {
     const Interruption interruption(
-        other, [&client = client] { client.run("UPDATE t SET number = 2 WHERE id <= 3"); });
+        other, [this] { client.run("UPDATE t SET number = 2 WHERE id <= 3"); });
     other.run("PRAGMA wal_checkpoint(PASSIVE)");
     REQUIRE(Interruption::has_come());
   }
@@ -232,9 +229,7 @@ TEST_CASE("the log does not restart while another program makes a checkpoint", "
   CHECK(Client(directory, "").sees(2));
 }
 
-TEST_CASE("the log restarts when all of it is moved and nobody makes a checkpoint", "[sqlite]") {
-  Pair pair;
-  auto& [directory, client, other] = pair;
+ON_A_PAIR("the log restarts when all of it is moved and nobody makes a checkpoint") {
   client.run("UPDATE t SET number = 1");
   client.run("PRAGMA wal_checkpoint(PASSIVE)");
   const WalEnd before = end_of_wal(client.handle());
@@ -242,9 +237,7 @@ TEST_CASE("the log restarts when all of it is moved and nobody makes a checkpoin
   CHECK(end_of_wal(client.handle()).frames < before.frames);
 }
 
-TEST_CASE("whoever is kept from restarting the log lets others make checkpoints", "[sqlite]") {
-  Pair pair;
-  auto& [directory, client, other] = pair;
+ON_A_PAIR("whoever is kept from restarting the log lets others make checkpoints") {
   client.run("UPDATE t SET number = 1");
   const WalEnd before = end_of_wal(client.handle());
   other.run("BEGIN");
@@ -256,9 +249,7 @@ TEST_CASE("whoever is kept from restarting the log lets others make checkpoints"
   other.run("COMMIT");
 }
 
-TEST_CASE("a lock of the writer that is taken twice is released with the last", "[sqlite]") {
-  Pair pair;
-  auto& [directory, client, other] = pair;
+ON_A_PAIR("a lock of the writer that is taken twice is released with the last") {
   other.run("PRAGMA busy_timeout = 0");
   {
     const ShmLock lock(client.handle(), kWriteLock);
@@ -270,9 +261,7 @@ TEST_CASE("a lock of the writer that is taken twice is released with the last", 
   CHECK(client.sees(1));
 }
 
-TEST_CASE("what is added to a log is found, even if whoever restarted it has died", "[sqlite]") {
-  Pair pair;
-  auto& [directory, client, other] = pair;
+ON_A_PAIR("what is added to a log is found, even if whoever restarted it has died") {
   client.run("UPDATE t SET number = 1");
   const std::uint32_t moved = end_of_wal(client.handle()).frames;
   client.run("PRAGMA wal_checkpoint(TRUNCATE)");
@@ -306,10 +295,7 @@ struct Index {
   volatile std::uint16_t* slots;
 };
 
-TEST_CASE("what is added to a log is found, even if two have died who were about to add to it",
-          "[sqlite]") {
-  Pair pair;
-  auto& [directory, client, other] = pair;
+ON_A_PAIR("what is added to a log is found, even if two have died who were about to add to it") {
   client.run("UPDATE t SET number = 1");
   const std::uint32_t frames = end_of_wal(client.handle()).frames;
   const Index index(client);
@@ -321,10 +307,7 @@ TEST_CASE("what is added to a log is found, even if two have died who were about
   CHECK(other.sees(2));
 }
 
-TEST_CASE("whoever takes the lock of the writer removes what one who died has left in the index",
-          "[sqlite]") {
-  Pair pair;
-  auto& [directory, client, other] = pair;
+ON_A_PAIR("whoever takes the lock of the writer removes what one who died has left in the index") {
   client.run("UPDATE t SET number = 1");
   const std::uint32_t frames = end_of_wal(client.handle()).frames;
   const Index index(client);
@@ -335,10 +318,7 @@ TEST_CASE("whoever takes the lock of the writer removes what one who died has le
   CHECK((index.copy() == before));
 }
 
-TEST_CASE("what was gathered and rolled back is never written over what others have committed",
-          "[sqlite]") {
-  Pair pair;
-  auto& [directory, client, other] = pair;
+ON_A_PAIR("what was gathered and rolled back is never written over what others have committed") {
   for (int number = 1; number <= 20; ++number) {
     // Nothing is read from the log, which would write what was gathered.
     client.run("PRAGMA wal_checkpoint(TRUNCATE)");
