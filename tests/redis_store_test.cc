@@ -20,14 +20,16 @@
 namespace counterd {
 namespace {
 
+using Fault = RedisProxy::Fault;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr std::int64_t kBeyondDoubles = 9'007'199'254'740'993;  // 2^53 + 1
 
-StoreOptions options_for(const std::string& url) {
+StoreOptions options_for(const std::string& url, milliseconds timeout = StoreOptions().timeout) {
   StoreOptions options;
   options.url = url;
+  options.timeout = timeout;
   return options;
 }
 
@@ -39,11 +41,60 @@ std::string password_file(const RedisServer& server, const std::string& text) {
   return path;
 }
 
+// Of who logs in as `user`, if that is not empty, with what a file holds.
+StoreOptions options_with_login(const RedisServer& server, const std::string& user = "",
+                                const std::string& file = "correct\n") {
+  StoreOptions options =
+      options_for("redis+unix://" + (user.empty() ? "" : user + "@") + server.socket_path());
+  options.redis_password_file = password_file(server, file);
+  return options;
+}
+
+// The key of the one session that the server knows.
+std::string session_key(const RedisServer& server) {
+  return server.command({"KEYS", "counterd:s:*"});
+}
+
+void forget_session(const RedisServer& server) {
+  server.command({"DEL", session_key(server)});
+}
+
 Error probe_error(Store& store) {
   const Result<void> probed = store.probe(patiently());
   if (probed) throw std::runtime_error("the store answered the probe");
   return probed.error();
 }
+
+// What most tests need: a server, and a store on it.
+struct OneStore {
+  const RedisServer server;
+  const std::unique_ptr<Store> store = open_or_throw(options_for(server.url()));
+};
+#define ON_REDIS(name) TEST_CASE_METHOD(OneStore, name, "[redis]")
+
+// The same, with a network between them that can fail.
+struct StoreBehindProxy {
+  const RedisServer server;
+  RedisProxy proxy{server};
+  const std::unique_ptr<Store> store = open_or_throw(options_for(proxy.url()));
+
+  // The outcome of an increment that is applied, and whose answers are lost until `meanwhile` has
+  // been called.
+  Outcome increment_without_answer(const std::function<void()>& meanwhile,
+                                   Deadline deadline = patiently()) {
+    REQUIRE_FALSE(value_of(*store, "a").has_value());  // and the server knows the script
+    proxy.arm(Fault::kCutBeforeReply, 1'000);
+    std::thread other([&] {
+      if (!proxy.wait_for_faults()) return;
+      meanwhile();
+      proxy.arm(Fault::kNone);
+    });
+    Outcome outcome = run_one(*store, increment_of("a"), deadline);
+    other.join();
+    return outcome;
+  }
+};
+#define BEHIND_PROXY(name) TEST_CASE_METHOD(StoreBehindProxy, name, "[redis]")
 
 }  // namespace
 
@@ -70,19 +121,16 @@ TEST_CASE("opening a Redis store does not need the server", "[redis]") {
 
 TEST_CASE("the default user logs in with the password of the file's first line", "[redis]") {
   const RedisServer server({"--requirepass", "correct horse"});
-  StoreOptions options = options_for(server.url());
-  const char* text = GENERATE("correct horse", "correct horse\n", "correct horse\nsecond line\n");
-  options.redis_password_file = password_file(server, text);
-  const auto store = open_or_throw(options);
+  const char* file = GENERATE("correct horse", "correct horse\n", "correct horse\r\n",
+                              "correct horse\nsecond line\n");
+  const auto store = open_or_throw(options_with_login(server, "", file));
   CHECK(store->probe(patiently()).ok());
   CHECK(run_one(*store, increment_of("a")).value == 1);
 }
 
 TEST_CASE("a wrong password is a wrong configuration and stays secret", "[redis]") {
   const RedisServer server({"--requirepass", "correct"});
-  StoreOptions options = options_for(server.url());
-  options.redis_password_file = password_file(server, "hunter2\n");
-  const auto store = open_or_throw(options);
+  const auto store = open_or_throw(options_with_login(server, "", "hunter2\n"));
   const Error error = probe_error(*store);
   CHECK(error.code == Code::kConfig);
   CHECK(contains(error.message, "--redis-password-file"));
@@ -96,8 +144,7 @@ TEST_CASE("a wrong password is a wrong configuration and stays secret", "[redis]
 TEST_CASE("a password that is changed at the server and in its file is used without a restart",
           "[redis]") {
   const RedisServer server({"--requirepass", "before"});
-  StoreOptions options = options_for(server.url());
-  options.redis_password_file = password_file(server, "before\n");
+  const StoreOptions options = options_with_login(server, "", "before\n");
   const auto store = open_or_throw(options);
   CHECK(run_one(*store, increment_of("a")).value == 1);
   server.command({"CONFIG", "SET", "requirepass", "after"}, {"AUTH", "before"});
@@ -133,22 +180,15 @@ TEST_CASE("a password that is missing or not asked for is a wrong configuration"
     CHECK(contains(lacking.message, "--redis-password-file"));
   }
   const RedisServer open;
-  StoreOptions options = options_for(open.url());
-  options.redis_password_file = password_file(open, "hunter2\n");
-  const Error error = probe_error(*open_or_throw(options));
+  const Error error = probe_error(*open_or_throw(options_with_login(open, "", "hunter2\n")));
   CHECK(error.code == Code::kConfig);
   CHECK_FALSE(contains(error.message, "hunter2"));
 }
 
-TEST_CASE("Redis itself ends a counter, and its name is forgotten with later ones", "[redis]") {
-  const RedisServer server;
-  StoreOptions options;
-  options.url = server.url();
-  const auto store = open_or_throw(options);
-  std::vector<Step> steps;
-  for (int i = 0; i < 30; ++i) {
-    steps.push_back(ending_in(std::chrono::milliseconds(20), increment_of(std::to_string(i))));
-  }
+ON_REDIS("Redis itself ends a counter, and its name is forgotten with later ones") {
+  std::vector<Step> steps = many(30, [](const std::string& number) {
+    return ending_in(milliseconds(20), increment_of(number));
+  });
   steps.push_back(ending_in(std::chrono::hours(1), increment_of("stays")));
   steps.push_back(increment_of("plain"));
   run(*store, std::move(steps));
@@ -171,11 +211,7 @@ TEST_CASE("Redis itself ends a counter, and its name is forgotten with later one
   CHECK(server.command({"ZRANGE", "counterd:ends", "0", "-1"}) == "other");
 }
 
-TEST_CASE("names of counters that end while others are made are forgotten", "[redis]") {
-  const RedisServer server;
-  StoreOptions options;
-  options.url = server.url();
-  const auto store = open_or_throw(options);
+ON_REDIS("names of counters that end while others are made are forgotten") {
   for (int i = 0; i < 2'000; ++i) {
     run_one(*store, ending_in(std::chrono::milliseconds(3), increment_of("n" + std::to_string(i))));
   }
@@ -187,10 +223,7 @@ TEST_CASE("names of counters that end while others are made are forgotten", "[re
   CHECK(server.command({"ZRANGE", "counterd:ends", "0", "-1"}) == "stays");
 }
 
-TEST_CASE("names of counters that have ended are forgotten also by changes without an end",
-          "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("names of counters that have ended are forgotten also by changes without an end") {
   for (int i = 0; i < 10; ++i) {
     run_one(*store, ending_in(std::chrono::milliseconds(3), increment_of("n" + std::to_string(i))));
   }
@@ -200,24 +233,17 @@ TEST_CASE("names of counters that have ended are forgotten also by changes witho
   CHECK(server.command({"ZRANGE", "counterd:names", "0", "-1"}) == "stays");
 }
 
-TEST_CASE("names of counters that have ended are forgotten where no counter has an end any more",
-          "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
-  std::vector<Step> steps;
-  for (int i = 0; i < 500; ++i) {
-    steps.push_back(ending_in(std::chrono::milliseconds(3), increment_of("n" + std::to_string(i))));
-  }
-  run(*store, std::move(steps));
+ON_REDIS("names of counters that have ended are forgotten where no counter has an end any more") {
+  run(*store, many(500, [](const std::string& number) {
+    return ending_in(milliseconds(3), increment_of("n" + number));
+  }));
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("plain"));
   CHECK(server.command({"ZRANGE", "counterd:names", "0", "-1"}) == "plain");
   CHECK(server.command({"ZCARD", "counterd:ends"}) == "0");
 }
 
-TEST_CASE("a counter with an end that somebody has given another type stops no other", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("a counter with an end that somebody has given another type stops no other") {
   run_one(*store, ending_in(std::chrono::milliseconds(3), increment_of("a")));
   server.command({"SET", "counterd:c:a", "text"});
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -225,23 +251,17 @@ TEST_CASE("a counter with an end that somebody has given another type stops no o
   CHECK(run_one(*store, increment_of("a")).code == Code::kUnavailable);
 }
 
-TEST_CASE("a counter that is made anew when its end is looked for keeps its new end", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("a counter that is made anew when its end is looked for keeps its new end") {
   run_one(*store, ending_in(milliseconds(1), increment_of("a")));
   std::this_thread::sleep_for(milliseconds(5));
   CHECK(run_one(*store, ending_in(std::chrono::hours(1), increment_of("a"))).value == 1);
   CHECK(server.command({"ZCARD", "counterd:ends"}) == "1");
 }
 
-TEST_CASE("keys that have expired are not listed for ever", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
-  std::vector<Step> steps;
-  for (int i = 0; i < 100; ++i) {
-    steps.push_back(keyed(increment_of("a"), std::to_string(i), milliseconds(1)));
-  }
-  run(*store, std::move(steps));
+ON_REDIS("keys that have expired are not listed for ever") {
+  run(*store, many(100, [](const std::string& number) {
+    return keyed(increment_of("a"), number, milliseconds(1));
+  }));
   std::this_thread::sleep_for(milliseconds(5));
   for (int i = 100; i < 110; ++i) run_one(*store, keyed(increment_of("a"), std::to_string(i)));
   CHECK(server.command({"ZCARD", "counterd:keys"}) == "10");
@@ -249,13 +269,8 @@ TEST_CASE("keys that have expired are not listed for ever", "[redis]") {
 
 TEST_CASE("where Redis denies an end, nothing is changed", "[redis]") {
   const RedisServer server;
-  const TemporaryDirectory directory;
-  std::ofstream(directory / "password") << "correct\n";
-  StoreOptions options;
-  options.url = "redis+unix://alice@" + server.socket_path();
-  options.redis_password_file = directory / "password";
   server.command({"ACL", "SETUSER", "alice", "on", ">correct", "~*", "+@all", "-pexpireat"});
-  const auto store = open_or_throw(options);
+  const auto store = open_or_throw(options_with_login(server, "alice"));
   const Outcome outcome = run_one(*store, ending_in(std::chrono::hours(1), increment_of("a")));
   CHECK(outcome.code == Code::kUnavailable);
   CHECK(server.command({"EXISTS", "counterd:c:a"}) == "0");
@@ -268,8 +283,7 @@ TEST_CASE("a user of the server's ACL logs in with name and password", "[redis]"
   std::ofstream(acl) << "user default off\n"
                      << "user alice on >correct ~counterd:* &* +@all\n";
   const RedisServer server({"--aclfile", acl});
-  StoreOptions options = options_for("redis+unix://alice@" + server.socket_path());
-  options.redis_password_file = password_file(server, "correct\n");
+  StoreOptions options = options_with_login(server, "alice");
   const auto store = open_or_throw(options);
   REQUIRE(store->probe(patiently()));
   // Within her keys alone: the ones that numbers beyond 2^53 need are among them.
@@ -284,8 +298,7 @@ TEST_CASE("a user of the server's ACL logs in with name and password", "[redis]"
 TEST_CASE("a user may not touch what the ACL denies, and is told so", "[redis]") {
   const RedisServer server;
   server.command({"ACL", "SETUSER", "alice", "on", ">correct", "~elsewhere:*", "+@all"});
-  StoreOptions options = options_for("redis+unix://alice@" + server.socket_path());
-  options.redis_password_file = password_file(server, "correct\n");
+  StoreOptions options = options_with_login(server, "alice");
   const auto store = open_or_throw(options);
   const Outcome outcome = run_one(*store, increment_of("a"));
   CHECK(outcome.code == Code::kUnavailable);
@@ -293,15 +306,6 @@ TEST_CASE("a user may not touch what the ACL denies, and is told so", "[redis]")
   CHECK(server.command({"KEYS", "*"}).empty());
   options.redis_prefix = "elsewhere:";
   CHECK(run_one(*open_or_throw(options), increment_of("a")).value == 1);
-}
-
-TEST_CASE("a key of another type refuses the batch before any of it", "[redis]") {
-  const RedisServer server;
-  // A type that is none of ours, where the first write is not.
-  server.command({"SET", "counterd:names", "text"});
-  const Outcome outcome = run_one(*open_or_throw(options_for(server.url())), increment_of("a"));
-  CHECK(outcome.code == Code::kUnavailable);
-  CHECK(server.command({"EXISTS", "counterd:c:a"}) == "0");
 }
 
 TEST_CASE("a batch of which the user may not do all is refused before any of it", "[redis]") {
@@ -314,8 +318,7 @@ TEST_CASE("a batch of which the user may not do all is refused before any of it"
       {"-hset", "-zadd", "-set", "-zrangebyscore"},
       {"-hset", "-zadd", "-set", "-pexpireat", "-zrangebyscore"},
       {"-zrem", "-del", "-set"}};
-  StoreOptions options = options_for("redis+unix://alice@" + server.socket_path());
-  options.redis_password_file = password_file(server, "correct\n");
+  StoreOptions options = options_with_login(server, "alice");
   for (std::size_t i = 0; i < steps.size(); ++i) {
     for (const char* denied : needs[i]) {
       CAPTURE(i, denied);
@@ -336,8 +339,7 @@ TEST_CASE("a batch that may not touch one of its keys is refused before any of i
   const RedisServer server;
   const std::vector<const char*> keys = {"~counterd:c:b",   "~counterd:names", "~counterd:s:*",
                                          "~counterd:k:b/*", "~counterd:keys",  "~counterd:ends"};
-  StoreOptions options = options_for("redis+unix://alice@" + server.socket_path());
-  options.redis_password_file = password_file(server, "correct\n");
+  StoreOptions options = options_with_login(server, "alice");
   for (const std::string denied : keys) {
     CAPTURE(denied);
     std::vector<std::string> user = {"ACL", "SETUSER",  "alice", "reset",
@@ -354,11 +356,8 @@ TEST_CASE("a batch that may not touch one of its keys is refused before any of i
   }
 }
 
-TEST_CASE("times that are none refuse the batch before any of it", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
-  Step daily = increment_of("bad");
-  daily.operation.lifetime.window = Window{Period::kDay, "UTC"};
+ON_REDIS("times that are none refuse the batch before any of it") {
+  const Step daily = per(Period::kDay, increment_of("bad"));
   struct Case {
     std::vector<std::string> times;
     Step step;
@@ -379,11 +378,8 @@ TEST_CASE("times that are none refuse the batch before any of it", "[redis]") {
   }
 }
 
-TEST_CASE("a window that somebody has written does no harm", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
-  Step daily = increment_of("bad");
-  daily.operation.lifetime.window = Window{Period::kDay, "UTC"};
+ON_REDIS("a window that somebody has written does no harm") {
+  const Step daily = per(Period::kDay, increment_of("bad"));
   const std::vector<Step> batch = {increment_of("good"), daily};
 
   server.command({"HSET", "counterd:c:bad", "v", "1", "w", std::string(100'000, 'x')});
@@ -400,9 +396,7 @@ TEST_CASE("a window that somebody has written does no harm", "[redis]") {
   CHECK(outcomes[1].window == "day UTC?k 7 - 0 0 0");
 }
 
-TEST_CASE("a counter whose end is none counts, is listed, and can be deleted", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("a counter whose end is none counts, is listed, and can be deleted") {
   run_one(*store, increment_of("bad"));
   server.command({"HSET", "counterd:c:bad", "e", "abc"});
   CHECK(run_one(*store, increment_of("bad")).value == 2);
@@ -411,10 +405,7 @@ TEST_CASE("a counter whose end is none counts, is listed, and can be deleted", "
   CHECK(server.command({"EXISTS", "counterd:c:bad"}) == "0");
 }
 
-TEST_CASE("in the millisecond that a counter ends in, for which Redis keeps it, it is missing",
-          "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("in the millisecond that a counter ends in, for which Redis keeps it, it is missing") {
   const Step daily = ending_in(std::chrono::hours(24), increment_of("a"));
   run_one(*store, daily);
   server.command({"HSET", "counterd:c:a", "e", std::to_string(unix_now_ms())});
@@ -430,9 +421,7 @@ TEST_CASE("in the millisecond that a counter ends in, for which Redis keeps it, 
   CHECK(server.command({"ZCARD", "counterd:ends"}) == "0");
 }
 
-TEST_CASE("a name that is none is not listed", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("a name that is none is not listed") {
   server.command({"ZADD", "counterd:names", "0", "web:e\nfake"});
   server.command({"HSET", "counterd:c:web:e\nfake", "v", "1"});
   const Result<ListPage> page = store->list({"", "", 10}, patiently());
@@ -440,9 +429,7 @@ TEST_CASE("a name that is none is not listed", "[redis]") {
   CHECK(page.error().code == Code::kUnavailable);
 }
 
-TEST_CASE("a name that is none does not say where a list goes on", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("a name that is none does not say where a list goes on") {
   server.command({"ZADD", "counterd:names", "0", "a\"b", "0", "b"});
   const Result<ListPage> page = store->list({"", "", 1}, patiently());
   REQUIRE_FALSE(page);
@@ -473,20 +460,12 @@ TEST_CASE("a server that refuses changes as a replica is connected to anew", "[r
 
 TEST_CASE("a password is not repeated, whatever the server says of it", "[redis]") {
   const RedisServer server({"--rename-command", "AUTH", ""});
-  StoreOptions options = options_for("redis+unix://alice@" + server.socket_path());
   const int more = GENERATE(0, 200);  // of a long one it repeats a part
-  options.redis_password_file = password_file(server, "hunter2" + std::string(more, 'x') + "\n");
-  const Error error = probe_error(*open_or_throw(options));
+  const std::string file = "hunter2" + std::string(more, 'x') + "\n";
+  const Error error = probe_error(*open_or_throw(options_with_login(server, "alice", file)));
   CHECK(error.code == Code::kConfig);
   CHECK(contains(error.message, "password"));
   CHECK_FALSE(contains(error.message, "hunter2"));
-}
-
-TEST_CASE("a password file may have line ends of another system", "[redis]") {
-  const RedisServer server({"--requirepass", "correct"});
-  StoreOptions options = options_for(server.url());
-  options.redis_password_file = password_file(server, "correct\r\n");
-  CHECK(open_or_throw(options)->probe(patiently()));
 }
 
 TEST_CASE("a key that is kept again when it has ended is counted among those that are known",
@@ -530,9 +509,7 @@ TEST_CASE("a server without memory to spare refuses a batch also where counters 
   CHECK(run_one(*store, increment_of("stays")).value == 2);
 }
 
-TEST_CASE("a server without memory to spare refuses counters with an end too", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("a server without memory to spare refuses counters with an end too") {
   run_one(*store, increment_of("a"));
   server.command({"CONFIG", "SET", "maxmemory", "1"});
   const Outcome outcome = run_one(*store, ending_in(milliseconds(60'000), increment_of("b")));
@@ -540,23 +517,14 @@ TEST_CASE("a server without memory to spare refuses counters with an end too", "
   CHECK(server.command({"EXISTS", "counterd:c:b"}) == "0");
 }
 
-TEST_CASE("a counter made by hand, without its times, counts", "[redis]") {
-  const RedisServer server;
+ON_REDIS("a counter made by hand, without its times, counts") {
   server.command({"HSET", "counterd:c:a", "v", "100"});
-  const auto store = open_or_throw(options_for(server.url()));
-  const auto outcomes = run(*store, [] {
-    std::vector<Step> steps;
-    steps.push_back(increment_of("b"));
-    steps.push_back(increment_of("a"));
-    return steps;
-  }());
+  const auto outcomes = run(*store, {increment_of("b"), increment_of("a")});
   CHECK(outcomes[0].value == 1);
   CHECK(outcomes[1].value == 101);
 }
 
-TEST_CASE("a list goes on after names whose counters are gone", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("a list goes on after names whose counters are gone") {
   run_one(*store, increment_of("a"));
   run_one(*store, increment_of("b"));
   server.command({"DEL", "counterd:c:a"});
@@ -573,8 +541,7 @@ TEST_CASE("a list goes on after names whose counters are gone", "[redis]") {
 
 TEST_CASE("too many clients of the server pass by themselves", "[redis]") {
   const RedisServer server;
-  StoreOptions options = options_for("redis+unix://default@" + server.socket_path());
-  options.redis_password_file = password_file(server, "correct\n");
+  const StoreOptions options = options_with_login(server, "default");
   server.command({"CONFIG", "SET", "requirepass", "correct"});
   server.command({"CONFIG", "SET", "maxclients", "1"}, {"AUTH", "correct"});
   const auto holder = open_or_throw(options);
@@ -595,15 +562,13 @@ TEST_CASE("a server that ends the connection while it is logged in to is heard",
 TEST_CASE("a connection on which no answer comes is given up for another in time", "[redis]") {
   const RedisServer server;
   RedisProxy proxy(server);
-  StoreOptions options = options_for(proxy.url());
-  options.timeout = milliseconds(2'000);
-  const auto store = open_or_throw(options);
+  const auto store = open_or_throw(options_for(proxy.url(), milliseconds(2'000)));
   REQUIRE(run_one(*store, increment_of("a")).value == 1);
-  proxy.arm(RedisProxy::Fault::kSwallow);
+  proxy.arm(Fault::kSwallow);
   const Outcome outcome = run_one(*store, increment_of("a"));
   CHECK(outcome.code == Code::kOk);
   CHECK(outcome.value == 2);
-  proxy.arm(RedisProxy::Fault::kSwallow);
+  proxy.arm(Fault::kSwallow);
   CHECK(value_of(*store, "a") == 2);
 }
 
@@ -623,18 +588,15 @@ TEST_CASE("a change is made over a link on which to connect takes longer than an
           "[redis]") {
   const RedisServer server;
   const RedisProxy proxy(server, milliseconds(200));
-  StoreOptions options = options_for(proxy.url());
-  options.timeout = milliseconds(3'900);
-  CHECK(run_one(*open_or_throw(options), increment_of("a")).value == 1);
+  const auto store = open_or_throw(options_for(proxy.url(), milliseconds(3'900)));
+  CHECK(run_one(*store, increment_of("a")).value == 1);
 }
 
 TEST_CASE("a connection that is lost is made anew for a change, even if most of its time goes by",
           "[redis]") {
   const RedisServer server;
   RedisProxy proxy(server, milliseconds(200));
-  StoreOptions options = options_for(proxy.url());
-  options.timeout = milliseconds(1'900);
-  const auto store = open_or_throw(options);
+  const auto store = open_or_throw(options_for(proxy.url(), milliseconds(1'900)));
   REQUIRE_FALSE(value_of(*store, "a").has_value());  // and the server knows the script
   REQUIRE(run_one(*store, increment_of("a")).value == 1);
   server.command({"CLIENT", "KILL", "TYPE", "normal"});
@@ -645,50 +607,40 @@ TEST_CASE("a connection that is lost is made anew for a change, even if most of 
 TEST_CASE("a server that is slow with its answers is waited for longer and longer", "[redis]") {
   const RedisServer server;
   RedisProxy proxy(server);
-  StoreOptions options = options_for(proxy.url());
-  options.timeout = milliseconds(3'000);  // of which the first attempt has 750
-  const auto store = open_or_throw(options);
+  const auto store = open_or_throw(
+      options_for(proxy.url(), milliseconds(3'000)));  // of which the first attempt has 750
   REQUIRE(run_one(*store, increment_of("a")).value == 1);
-  proxy.arm(RedisProxy::Fault::kComeLate, 1'000);
+  proxy.arm(Fault::kComeLate, 1'000);
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
 TEST_CASE("many attempts that fail at once take no time from later ones", "[redis]") {
   const RedisServer server;
   RedisProxy proxy(server);
-  StoreOptions options = options_for(proxy.url());
-  options.timeout = milliseconds(20'000);
-  const auto store = open_or_throw(options);
+  const auto store = open_or_throw(options_for(proxy.url(), milliseconds(20'000)));
   REQUIRE(run_one(*store, increment_of("a")).value == 1);
-  proxy.arm(RedisProxy::Fault::kCutBeforeRequest, 70);  // one every 100 ms
+  proxy.arm(Fault::kCutBeforeRequest, 70);  // one every 100 ms
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
-TEST_CASE("changes that have waited for too long are not sent", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("changes that have waited for too long are not sent") {
   const Result<void> late = store->take_turn(after(milliseconds(-1)));
   REQUIRE_FALSE(late);
   CHECK(late.error().code == Code::kOverloaded);
   CHECK(store->take_turn(after(milliseconds(1'000))));
 }
 
-TEST_CASE("a batch that the server broke off in the middle is unknown", "[redis]") {
-  const RedisServer server;
-  RedisProxy proxy(server);
-  const auto store = open_or_throw(options_for(proxy.url()));
-  proxy.arm(RedisProxy::Fault::kBreakOff);
+BEHIND_PROXY("a batch that the server broke off in the middle is unknown") {
+  proxy.arm(Fault::kBreakOff);
   const Outcome outcome = run_one(*store, increment_of("a"));
   CHECK(outcome.code == Code::kUnknown);
   CHECK(contains(outcome.detail, "PARTIAL"));
   CHECK(proxy.faults_seen() == 1);
 }
 
-TEST_CASE("a change whose answer makes no sense is unknown", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("a change whose answer makes no sense is unknown") {
   run_one(*store, increment_of("a"));
-  const std::string session = server.command({"KEYS", "counterd:s:*"});
+  const std::string session = session_key(server);
   server.command({"SET", session, "2\nk is no outcome\n", "KEEPTTL"});  // of the next batch
   CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
 }
@@ -792,31 +744,17 @@ TEST_CASE("what refuses all writes is told in the words of the server by Redis 6
   CHECK(reply.starts_with("READONLY"));
 }
 
-TEST_CASE("a batch whose session the server has forgotten is unknown, and not applied again",
-          "[redis]") {
-  const RedisServer server;
-  RedisProxy proxy(server);
-  const auto store = open_or_throw(options_for(proxy.url()));
-  REQUIRE_FALSE(value_of(*store, "a").has_value());  // and the server knows the script
-  proxy.arm(RedisProxy::Fault::kCutBeforeReply, 1'000);
-  std::thread clock([&] {  // as if it were set forward by hours
-    if (!proxy.wait_for_faults()) return;
-    server.command({"DEL", server.command({"KEYS", "counterd:s:*"})});
-    proxy.arm(RedisProxy::Fault::kNone);
-  });
-  const Outcome outcome = run_one(*store, increment_of("a"));
-  clock.join();
+BEHIND_PROXY("a batch whose session the server has forgotten is unknown, and not applied again") {
+  // As if its clock were set forward by hours.
+  const Outcome outcome = increment_without_answer([&] { forget_session(server); });
   CHECK(outcome.code == Code::kUnknown);
   CHECK(contains(outcome.detail, "FORGOTTEN"));
   CHECK(server.command({"HGET", "counterd:c:a", "v"}) == "1");
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
-TEST_CASE("the first batch of a session is applied by its copy if it never arrived", "[redis]") {
-  const RedisServer server;
-  RedisProxy proxy(server);
-  const auto store = open_or_throw(options_for(proxy.url()));
-  proxy.arm(RedisProxy::Fault::kCutBeforeRequest);
+BEHIND_PROXY("the first batch of a session is applied by its copy if it never arrived") {
+  proxy.arm(Fault::kCutBeforeRequest);
   CHECK(run_one(*store, increment_of("a")).value == 1);
 }
 
@@ -920,8 +858,7 @@ TEST_CASE("status says what the server's settings make durable", "[redis]") {
 TEST_CASE("where CONFIG is denied the durability is unverified and not enough", "[redis]") {
   const RedisServer server({"--appendonly", "yes", "--appendfsync", "always"});
   server.command({"ACL", "SETUSER", "alice", "on", ">correct", "~*", "+@all", "-config"});
-  StoreOptions options = options_for("redis+unix://alice@" + server.socket_path());
-  options.redis_password_file = password_file(server, "correct\n");
+  StoreOptions options = options_with_login(server, "alice");
   const auto store = open_or_throw(options);
   REQUIRE(store->probe(patiently()));
   CHECK(contains(store->status().durability, "unverified"));
@@ -993,9 +930,7 @@ TEST_CASE("scripts are called what the server calls them", "[redis]") {
   CHECK(server.command({"SCRIPT", "LOAD", std::string(kListScript)}) == kListName);
 }
 
-TEST_CASE("a server that forgot the scripts is given them again", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("a server that forgot the scripts is given them again") {
   for (int i = 1; i <= 3; ++i) {
     CHECK(run_one(*store, increment_of("a")).value == i);
     CHECK(store->list({"", "", 10}, patiently())->rows.size() == 1);
@@ -1016,9 +951,7 @@ TEST_CASE("a server that syncs every write loses nothing when it is killed betwe
   }
 }
 
-TEST_CASE("a connection that the server has closed meanwhile is made anew", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("a connection that the server has closed meanwhile is made anew") {
   const auto close_it = [&] { server.command({"CLIENT", "KILL", "TYPE", "normal"}); };
   CHECK(run_one(*store, increment_of("a")).value == 1);
   close_it();
@@ -1037,7 +970,7 @@ TEST_CASE("a server that comes back within the deadline is used without an error
   const auto store = open_or_throw(options_for(proxy.url()));
   REQUIRE(run_one(*store, increment_of("a")).value == 1);
   // The batch is cut off first, so that it is in the middle of its attempts when the server goes.
-  proxy.arm(RedisProxy::Fault::kCutBeforeRequest);
+  proxy.arm(Fault::kCutBeforeRequest);
   Outcome outcome;
   std::thread other([&] { outcome = run_one(*store, increment_of("a")); });
   CHECK(proxy.wait_for_faults());
@@ -1086,13 +1019,10 @@ TEST_CASE("a server that goes away under an open store is never answered for", "
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
-TEST_CASE("a server that is paused and goes on in time applies the batch once", "[redis]") {
-  const RedisServer server;
-  RedisProxy proxy(server);
-  const auto store = open_or_throw(options_for(proxy.url()));
+BEHIND_PROXY("a server that is paused and goes on in time applies the batch once") {
   REQUIRE(run_one(*store, increment_of("a", 0)).value == 0);  // so that it is connected
   for (int i = 1; i <= 5; ++i) {
-    proxy.arm(RedisProxy::Fault::kTellWhenForwarded);
+    proxy.arm(Fault::kTellWhenForwarded);
     server.pause();
     Outcome outcome;
     std::thread other([&] { outcome = run_one(*store, increment_of("a", kBeyondDoubles)); });
@@ -1104,10 +1034,7 @@ TEST_CASE("a server that is paused and goes on in time applies the batch once", 
   }
 }
 
-TEST_CASE("a server that is paused beyond the deadline leaves the batch unknown, never doubled",
-          "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("a server that is paused beyond the deadline leaves the batch unknown, never doubled") {
   std::int64_t before = 0;
   for (int round = 0; round < 5; ++round) {
     REQUIRE(run_one(*store, increment_of("a")).value == before + 1);
@@ -1138,9 +1065,7 @@ TEST_CASE("a server that is paused beyond the deadline leaves the batch unknown,
 
 TEST_CASE("a store's own timeout ends a batch before a later deadline", "[redis]") {
   const RedisServer server;
-  StoreOptions options = options_for(server.url());
-  options.timeout = milliseconds(100);
-  const auto store = open_or_throw(options);
+  const auto store = open_or_throw(options_for(server.url(), milliseconds(100)));
   REQUIRE(run_one(*store, increment_of("a")).value == 1);
   server.pause();
   const milliseconds took =
@@ -1149,13 +1074,9 @@ TEST_CASE("a store's own timeout ends a batch before a later deadline", "[redis]
   CHECK(took < milliseconds(1'100));
 }
 
-TEST_CASE("a batch whose connection is cut is answered and applied exactly once", "[redis]") {
-  const RedisServer server;
-  RedisProxy proxy(server);
-  const auto store = open_or_throw(options_for(proxy.url()));
+BEHIND_PROXY("a batch whose connection is cut is answered and applied exactly once") {
   const RedisProxy::Fault fault =
-      GENERATE(RedisProxy::Fault::kCutBeforeRequest, RedisProxy::Fault::kCutAfterRequest,
-               RedisProxy::Fault::kCutBeforeReply);
+      GENERATE(Fault::kCutBeforeRequest, Fault::kCutAfterRequest, Fault::kCutBeforeReply);
   CAPTURE(static_cast<int>(fault));
   std::int64_t expected = kBeyondDoubles;
   run_one(*store, reset_of("a", expected));
@@ -1181,21 +1102,18 @@ TEST_CASE("a batch whose connection is cut is answered and applied exactly once"
   }
 }
 
-TEST_CASE("a copy of a batch that was stuck on its way is not applied late", "[redis]") {
-  const RedisServer server;
-  RedisProxy proxy(server);
-  const auto store = open_or_throw(options_for(proxy.url()));
+BEHIND_PROXY("a copy of a batch that was stuck on its way is not applied late") {
   REQUIRE(run_one(*store, increment_of("a")).value == 1);
 
   // It comes while its second copy is the latest batch: answered as that one was.
-  proxy.arm(RedisProxy::Fault::kHoldRequest);
+  proxy.arm(Fault::kHoldRequest);
   CHECK(run_one(*store, increment_of("a")).value == 2);
   const std::string again = proxy.release_held();
   CHECK(contains(again, "k 2 "));
   CHECK(value_of(*store, "a") == 2);
 
   // It comes after later batches: refused.
-  proxy.arm(RedisProxy::Fault::kHoldRequest);
+  proxy.arm(Fault::kHoldRequest);
   CHECK(run_one(*store, increment_of("a")).value == 3);
   CHECK(run_one(*store, increment_of("a")).value == 4);
   const std::string late = proxy.release_held();
@@ -1203,15 +1121,11 @@ TEST_CASE("a copy of a batch that was stuck on its way is not applied late", "[r
   CHECK(value_of(*store, "a") == 4);
 }
 
-TEST_CASE("a copy of a batch that was stuck on its way is not applied to a forgotten session",
-          "[redis]") {
-  const RedisServer server;
-  RedisProxy proxy(server);
-  const auto store = open_or_throw(options_for(proxy.url()));
+BEHIND_PROXY("a copy of a batch that was stuck on its way is not applied to a forgotten session") {
   REQUIRE(run_one(*store, increment_of("a")).value == 1);
-  proxy.arm(RedisProxy::Fault::kHoldRequest);
+  proxy.arm(Fault::kHoldRequest);
   CHECK(run_one(*store, increment_of("a")).value == 2);
-  server.command({"DEL", server.command({"KEYS", "counterd:s:*"})});
+  forget_session(server);
   SECTION("before the next batch") {}
   SECTION("nor after it") {
     CHECK(run_one(*store, increment_of("b")).value == 1);
@@ -1221,60 +1135,43 @@ TEST_CASE("a copy of a batch that was stuck on its way is not applied to a forgo
   CHECK(run_one(*store, increment_of("a")).value == 3);
 }
 
-TEST_CASE("what made a session known, and was stuck on its way, does not make it known again",
-          "[redis]") {
-  const RedisServer server;
-  RedisProxy proxy(server);
-  const auto store = open_or_throw(options_for(proxy.url()));
-  const auto forget = [&] {
-    std::string session = server.command({"KEYS", "counterd:s:*"});
-    server.command({"DEL", session});
-    return session;
-  };
+BEHIND_PROXY("what made a session known, and was stuck on its way, does not make it known again") {
   REQUIRE(run_one(*store, increment_of("a")).value == 1);
-  forget();
-  proxy.arm(RedisProxy::Fault::kHoldRequest, 1, "SET");
+  forget_session(server);
+  proxy.arm(Fault::kHoldRequest, 1, "SET");
   REQUIRE(run_one(*store, increment_of("a")).value == 2);
-  const std::string session = forget();
+  const std::string session = session_key(server);
+  forget_session(server);
   REQUIRE(proxy.release_held() == "+OK\r\n");
   CHECK(server.command({"EXISTS", session}) == "0");
 }
 
-TEST_CASE("a batch given up as unknown is not applied after later ones", "[redis]") {
-  const RedisServer server;
-  RedisProxy proxy(server);
-  const auto store = open_or_throw(options_for(proxy.url()));
+BEHIND_PROXY("a batch given up as unknown is not applied after later ones") {
   REQUIRE(run_one(*store, increment_of("a")).value == 1);
   // Every copy of it is lost, the last one only stuck.
-  proxy.arm(RedisProxy::Fault::kHoldRequest, 1'000);
+  proxy.arm(Fault::kHoldRequest, 1'000);
   CHECK(run_one(*store, increment_of("a"), after(milliseconds(100))).code == Code::kUnknown);
-  proxy.arm(RedisProxy::Fault::kNone, 0);
+  proxy.arm(Fault::kNone, 0);
   CHECK(run_one(*store, increment_of("a")).value == 2);
   CHECK(proxy.release_held().starts_with("-STALE"));
   CHECK(value_of(*store, "a") == 2);
 }
 
-TEST_CASE("a batch given up as unknown is not applied after its deadline", "[redis]") {
-  const RedisServer server;
-  RedisProxy proxy(server);
-  const auto store = open_or_throw(options_for(proxy.url()));
+BEHIND_PROXY("a batch given up as unknown is not applied after its deadline") {
   const auto begun = steady_clock::now();
   REQUIRE(run_one(*store, increment_of("a")).value == 1);
   const auto took = steady_clock::now() - begun;
-  proxy.arm(RedisProxy::Fault::kHoldRequest, 1'000);
+  proxy.arm(Fault::kHoldRequest, 1'000);
   const Deadline deadline = after(milliseconds(200));
   CHECK(run_one(*store, increment_of("a"), deadline).code == Code::kUnknown);
-  proxy.arm(RedisProxy::Fault::kNone, 0);
+  proxy.arm(Fault::kNone, 0);
   std::this_thread::sleep_until(deadline + took + milliseconds(2));
   CHECK(proxy.release_held().starts_with("-LATE"));
   CHECK(value_of(*store, "a") == 1);
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
-TEST_CASE("a copy that a stopped server gets to when its key is forgotten is not applied",
-          "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("a copy that a stopped server gets to when its key is forgotten is not applied") {
   const Step step = keyed(increment_of("a"), "key", milliseconds(300));
   REQUIRE(run_one(*store, step).value == 1);
   server.pause();
@@ -1285,16 +1182,12 @@ TEST_CASE("a copy that a stopped server gets to when its key is forgotten is not
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
-TEST_CASE("a batch given up as unknown is not applied later, though its worker has been idle",
-          "[redis]") {
-  const RedisServer server;
-  RedisProxy proxy(server);
-  const auto store = open_or_throw(options_for(proxy.url()));
+BEHIND_PROXY("a batch given up as unknown is not applied later, though its worker has been idle") {
   REQUIRE(run_one(*store, increment_of("a")).value == 1);
-  const std::string session = server.command({"KEYS", "counterd:s:*"});
-  proxy.arm(RedisProxy::Fault::kHoldRequest, 1'000);
+  const std::string session = session_key(server);
+  proxy.arm(Fault::kHoldRequest, 1'000);
   CHECK(run_one(*store, increment_of("a"), after(milliseconds(200))).code == Code::kUnknown);
-  proxy.arm(RedisProxy::Fault::kNone, 0);
+  proxy.arm(Fault::kNone, 0);
   // As if half an hour had gone by; the next batch makes a session known, and is refused.
   server.command({"PEXPIRE", session, "1800000"});
   server.command({"HSET", "counterd:c:bad", "v", "1", "c", "x", "u", "x"});
@@ -1305,58 +1198,44 @@ TEST_CASE("a batch given up as unknown is not applied later, though its worker h
   CHECK(value_of(*store, "a") == 1);
 }
 
-TEST_CASE("a batch given up as unknown is not applied late after one whose answer was lost",
-          "[redis]") {
-  const RedisServer server;
-  RedisProxy proxy(server);
-  const auto store = open_or_throw(options_for(proxy.url()));
+BEHIND_PROXY("a batch given up as unknown is not applied late after one whose answer was lost") {
   const auto begun = steady_clock::now();
   REQUIRE(run_one(*store, increment_of("a")).value == 1);
   const auto took = steady_clock::now() - begun;
   std::this_thread::sleep_for(10 * took + std::chrono::seconds(1));
   // It is applied, and no answer comes.
-  proxy.arm(RedisProxy::Fault::kCutBeforeReply, 1'000);
+  proxy.arm(Fault::kCutBeforeReply, 1'000);
   CHECK(run_one(*store, increment_of("a"), after(milliseconds(200))).code == Code::kUnknown);
-  proxy.arm(RedisProxy::Fault::kHoldRequest, 1'000);
+  proxy.arm(Fault::kHoldRequest, 1'000);
   const Deadline deadline = after(milliseconds(200));
   CHECK(run_one(*store, increment_of("a"), deadline).code == Code::kUnknown);
-  proxy.arm(RedisProxy::Fault::kNone, 0);
+  proxy.arm(Fault::kNone, 0);
   std::this_thread::sleep_until(deadline + took + milliseconds(2));
   CHECK(proxy.release_held().starts_with("-LATE"));
   CHECK(value_of(*store, "a") == 2);
 }
 
-TEST_CASE("a batch whose first copy is lost is applied after one whose answer was slow",
-          "[redis]") {
-  const RedisServer server;
-  RedisProxy proxy(server);
-  const auto store = open_or_throw(options_for(proxy.url()));
-  proxy.arm(RedisProxy::Fault::kComeLate);
+BEHIND_PROXY("a batch whose first copy is lost is applied after one whose answer was slow") {
+  proxy.arm(Fault::kComeLate);
   CHECK(run_one(*store, increment_of("a")).value == 1);
-  proxy.arm(RedisProxy::Fault::kHoldRequest);
+  proxy.arm(Fault::kHoldRequest);
   CHECK(run_one(*store, increment_of("a"), after(milliseconds(900))).value == 2);
 }
 
-TEST_CASE("a batch that is late by the server's clock alone is applied", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("a batch that is late by the server's clock alone is applied") {
   REQUIRE(run_one(*store, increment_of("a")).value == 1);
   // As if the clock were set forward.
-  server.command({"PEXPIRE", server.command({"KEYS", "counterd:s:*"}), "1800000"});
+  server.command({"PEXPIRE", session_key(server), "1800000"});
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
-TEST_CASE("a batch of reports whose connection is cut is unavailable, and the next one works",
-          "[redis]") {
-  const RedisServer server;
-  RedisProxy proxy(server);
-  const auto store = open_or_throw(options_for(proxy.url()));
+BEHIND_PROXY("a batch of reports whose connection is cut is unavailable, and the next one works") {
   run_one(*store, increment_of("a", 5));
   for (int i = 0; i < 5; ++i) {
-    proxy.arm(RedisProxy::Fault::kCutBeforeReply);
+    proxy.arm(Fault::kCutBeforeReply);
     const Code code = run_one(*store, report_of("a")).code;
     CHECK((code == Code::kUnavailable || code == Code::kOk));
-    proxy.arm(RedisProxy::Fault::kNone, 0);
+    proxy.arm(Fault::kNone, 0);
     CHECK(value_of(*store, "a") == 5);
   }
 }
@@ -1387,9 +1266,8 @@ TEST_CASE("two stores whose connections are cut again and again lose and double 
     });
   }
   std::thread vandal([&] {
-    constexpr std::array kFaults = {RedisProxy::Fault::kCutAfterRequest,
-                                    RedisProxy::Fault::kCutBeforeReply,
-                                    RedisProxy::Fault::kCutBeforeRequest};
+    constexpr std::array kFaults = {Fault::kCutAfterRequest, Fault::kCutBeforeReply,
+                                    Fault::kCutBeforeRequest};
     for (std::size_t i = 0; !stop; ++i) {
       const int before = batches;
       proxy.arm(kFaults[i % kFaults.size()]);
@@ -1408,10 +1286,7 @@ TEST_CASE("two stores whose connections are cut again and again lose and double 
   CHECK(value_of(*store, "a") == 2 * kBatches * kBeyondDoubles);
 }
 
-TEST_CASE("a key of another type in a counter's place fails the batch and changes nothing",
-          "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("a key of another type in a counter's place fails the batch and changes nothing") {
   run_one(*store, increment_of("good"));
   server.command({"SET", "counterd:c:bad", "text"});
   const std::vector<Outcome> outcomes =
@@ -1425,9 +1300,7 @@ TEST_CASE("a key of another type in a counter's place fails the batch and change
   CHECK(run_one(*store, increment_of("good")).value == 2);
 }
 
-TEST_CASE("a list of names in another type's key fails the batch and changes nothing", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("a list of names in another type's key fails the batch and changes nothing") {
   run(*store, {increment_of("a"), increment_of("b")});
   server.command({"SET", "counterd:names", "text"});
   CHECK(run_one(*store, increment_of("fresh")).code == Code::kUnavailable);
@@ -1440,9 +1313,7 @@ TEST_CASE("a list of names in another type's key fails the batch and changes not
   CHECK(store->list({"", "", 10}, patiently()).error().code == Code::kUnavailable);
 }
 
-TEST_CASE("a stored value that is no counter's fails the batch and changes nothing", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("a stored value that is no counter's fails the batch and changes nothing") {
   run_one(*store, increment_of("good"));
   const std::string value =
       GENERATE("abc", "", "1.5", "1e3", " 1", "1 ", "+1", "0x10", "--1", "-", "nan",
@@ -1459,9 +1330,7 @@ TEST_CASE("a stored value that is no counter's fails the batch and changes nothi
   CHECK(run_one(*store, increment_of("good")).value == 2);
 }
 
-TEST_CASE("a value that people wrote in another form is the number that it means", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("a value that people wrote in another form is the number that it means") {
   const std::int64_t big = std::int64_t{1} << 60;
   for (const auto& [text, value] :
        {std::pair("007", 7), std::pair("-007", -7), std::pair("-0", 0), std::pair("000", 0)}) {
@@ -1486,11 +1355,11 @@ TEST_CASE("a check writes nothing, however large its numbers", "[redis]") {
   const auto store = open_or_throw(options_for(server.url()));
   run_one(*store, increment_of("a", kBeyondDoubles));
   server.command({"CONFIG", "SET", "maxmemory", "1"});
-  Step step = within(increment_of("a", 5), {}, kBeyondDoubles + 5);
-  step.operation.check = true;
-  CHECK(run_one(*store, step).code == Code::kOk);
-  step.operation.operand = 6;
-  CHECK(run_one(*store, step).code == Code::kBeyondBound);
+  const auto check = [&](std::int64_t by) {
+    return run_one(*store, checking(within(increment_of("a", by), {}, kBeyondDoubles + 5))).code;
+  };
+  CHECK(check(5) == Code::kOk);
+  CHECK(check(6) == Code::kBeyondBound);
 }
 
 // What the server refuses was not applied, whether it refuses all commands or only writes.
@@ -1503,9 +1372,7 @@ void check_refused(Store& store, const std::string& reason) {
   }
 }
 
-TEST_CASE("a replica refuses changes whole, and reports are read from it", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("a replica refuses changes whole, and reports are read from it") {
   REQUIRE(run_one(*store, increment_of("a", 5)).value == 5);
   server.command({"REPLICAOF", "127.0.0.1", "1"});
   check_refused(*store, "READONLY");
@@ -1564,8 +1431,7 @@ TEST_CASE("a server that is busy with a script of others refuses batches whole",
 TEST_CASE("a batch whose script is killed was not applied", "[redis]") {
   const RedisServer server({"--busy-reply-threshold", "1"});
   const auto store = open_or_throw(options_for(server.url()));
-  std::vector<Step> batch;
-  for (int i = 0; i < 20'000; ++i) batch.push_back(increment_of("c" + std::to_string(i)));
+  std::vector<Step> batch = increments_of_many(20'000, "c");
   std::jthread killer([&](const std::stop_token& over) {
     while (!over.stop_requested()) server.command({"SCRIPT", "KILL"});
   });
@@ -1593,9 +1459,7 @@ TEST_CASE("a batch whose script is killed was not applied", "[redis]") {
 TEST_CASE("a server that loads its data is waited for by asking again", "[redis]") {
   const RedisServer server({"--enable-debug-command", "yes"});
   const auto store = open_or_throw(options_for(server.url()));
-  std::vector<Step> many;
-  for (int i = 0; i < 300; ++i) many.push_back(increment_of("c" + std::to_string(i)));
-  run_batch(*store, many, patiently());
+  run(*store, increments_of_many(300, "c"));
   REQUIRE(run_one(*store, increment_of("a", 5)).value == 5);
   server.command({"CONFIG", "SET", "loading-process-events-interval-bytes", "1024"});
   server.command({"CONFIG", "SET", "key-load-delay", "1000"});
@@ -1635,36 +1499,28 @@ TEST_CASE("a store that is closed in good order leaves no key but its counters'"
     const auto store = open_or_throw(options_for(server.url()));
     run(*store, {increment_of("a"), increment_of("b", kBeyondDoubles)});
     run(*store, {increment_of("b", kBeyondDoubles), delete_of("a"), report_of("b")});
-    CHECK_FALSE(server.command({"KEYS", "counterd:s:*"}).empty());
+    CHECK_FALSE(session_key(server).empty());
   }
-  CHECK(server.command({"KEYS", "counterd:s:*"}).empty());
+  CHECK(session_key(server).empty());
   CHECK(server.command({"EXISTS", "counterd:c:b", "counterd:names"}) == "2");
   CHECK(server.command({"DBSIZE"}) == "2");
 }
 
-TEST_CASE("reports leave no key", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("reports leave no key") {
   run(*store, {report_of("a"), report_of("b")});
   CHECK(server.command({"DBSIZE"}) == "0");
 }
 
-TEST_CASE("counters that end while their batch is applied leave nothing behind", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
-  std::vector<Step> steps;
-  for (int i = 0; i < 900; ++i) {
-    steps.push_back(ending_in(milliseconds(1), increment_of("c" + std::to_string(i))));
-  }
-  run(*store, std::move(steps));
+ON_REDIS("counters that end while their batch is applied leave nothing behind") {
+  run(*store, many(900, [](const std::string& number) {
+    return ending_in(milliseconds(1), increment_of("c" + number));
+  }));
   CHECK(becomes_true([&] { return server.command({"KEYS", "counterd:c:*"}).empty(); }));
 }
 
-TEST_CASE("one key for a session is all that batches leave, and it expires", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
+ON_REDIS("one key for a session is all that batches leave, and it expires") {
   for (int i = 0; i < 50; ++i) run_one(*store, increment_of("a"));
-  const std::string key = server.command({"KEYS", "counterd:s:*"});
+  const std::string key = session_key(server);
   REQUIRE(key.starts_with("counterd:s:"));
   CHECK_FALSE(contains(key, "\n"));
   const long lifetime_ms = std::stol(server.command({"PTTL", key}));
@@ -1678,61 +1534,33 @@ TEST_CASE("a copy of a batch that was stuck on its way is not applied after its 
   RedisProxy proxy(server);
   {
     const auto store = open_or_throw(options_for(proxy.url()));
-    proxy.arm(RedisProxy::Fault::kHoldRequest);
+    proxy.arm(Fault::kHoldRequest);
     REQUIRE(run_one(*store, increment_of("a")).value == 1);
   }
   CHECK(proxy.release_held().starts_with("-FORGOTTEN"));
   CHECK(server.command({"HGET", "counterd:c:a", "v"}) == "1");
 }
 
-TEST_CASE("a session that was forgotten is made known again", "[redis]") {
-  const RedisServer server;
-  RedisProxy proxy(server);
-  const auto store = open_or_throw(options_for(proxy.url()));
-  REQUIRE_FALSE(value_of(*store, "a").has_value());  // and the server knows the script
-  proxy.arm(RedisProxy::Fault::kCutBeforeReply, 1'000);
-  std::thread clock([&] {
-    if (!proxy.wait_for_faults()) return;
-    server.command({"DEL", server.command({"KEYS", "counterd:s:*"})});
-    proxy.arm(RedisProxy::Fault::kNone);
-  });
-  CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
-  clock.join();
+BEHIND_PROXY("a session that was forgotten is made known again") {
+  CHECK(increment_without_answer([&] { forget_session(server); }).code == Code::kUnknown);
   SECTION("for the copies of the next batch") {
-    proxy.arm(RedisProxy::Fault::kCutBeforeRequest);
+    proxy.arm(Fault::kCutBeforeRequest);
     CHECK(run_one(*store, increment_of("a")).value == 2);
   }
   SECTION("but not for those of the one before") {
-    proxy.arm(RedisProxy::Fault::kSwallow, 1'000);
+    proxy.arm(Fault::kSwallow, 1'000);
     CHECK(run_one(*store, increment_of("a"), after(milliseconds(300))).code == Code::kUnknown);
-    CHECK(server.command({"GET", server.command({"KEYS", "counterd:s:*"})}) == "1\n");
-    proxy.arm(RedisProxy::Fault::kNone);
+    CHECK(server.command({"GET", session_key(server)}) == "1\n");
+    proxy.arm(Fault::kNone);
   }
 }
 
-TEST_CASE("a counter with an end that is deleted leaves no key", "[redis]") {
-  const RedisServer server;
-  const auto store = open_or_throw(options_for(server.url()));
-  run_one(*store, ending_in(std::chrono::hours(1), increment_of("a")));
-  CHECK(server.command({"ZCARD", "counterd:ends"}) == "1");
-  run_one(*store, delete_of("a"));
-  CHECK(server.command({"ZCARD", "counterd:ends"}) == "0");
-}
-
-TEST_CASE("a batch is unknown whose first copy was applied and whose next ones are refused",
-          "[redis]") {
-  const RedisServer server;
-  RedisProxy proxy(server);
-  const auto store = open_or_throw(options_for(proxy.url()));
-  REQUIRE_FALSE(value_of(*store, "a").has_value());  // and the server knows the script
-  proxy.arm(RedisProxy::Fault::kCutBeforeReply, 1'000);
-  std::thread refuser([&] {
-    if (!proxy.wait_for_faults()) return;
-    server.command({"ACL", "SETUSER", "default", "-evalsha"});
-    proxy.arm(RedisProxy::Fault::kNone);
-  });
-  const Outcome outcome = run_one(*store, increment_of("a"), after(milliseconds(1'000)));
-  refuser.join();
+BEHIND_PROXY("a batch is unknown whose first copy was applied and whose next ones are refused") {
+  const Outcome outcome = increment_without_answer(
+      [&] {
+        server.command({"ACL", "SETUSER", "default", "-evalsha"});
+      },
+      after(milliseconds(1'000)));
   server.command({"ACL", "SETUSER", "default", "+evalsha"});
   INFO(outcome.detail);
   CHECK(outcome.code == Code::kUnknown);
@@ -1747,9 +1575,9 @@ TEST_CASE("a batch that was given up as unknown is not applied after its store i
   {
     const auto store = open_or_throw(options_for(proxy.url()));
     REQUIRE(run_one(*store, increment_of("a")).value == 1);
-    proxy.arm(RedisProxy::Fault::kHoldRequest, 1'000);
+    proxy.arm(Fault::kHoldRequest, 1'000);
     REQUIRE(run_one(*store, increment_of("a"), after(milliseconds(100))).code == Code::kUnknown);
-    proxy.arm(RedisProxy::Fault::kNone, 0);
+    proxy.arm(Fault::kNone, 0);
     REQUIRE(run_one(*store, increment_of("a")).value == 2);
   }
   CHECK(proxy.release_held().starts_with("-FORGOTTEN"));

@@ -81,6 +81,18 @@ inline Step keyed(Step step, std::string key, std::chrono::milliseconds lifetime
   return step;
 }
 
+// So many steps, each made for its number, from 0.
+inline std::vector<Step> many(int count,
+                              const std::function<Step(const std::string& number)>& make) {
+  std::vector<Step> steps;
+  for (int i = 0; i < count; ++i) steps.push_back(make(std::to_string(i)));
+  return steps;
+}
+// Increments of so many counters, whose names are `prefix` and a number.
+inline std::vector<Step> increments_of_many(int count, const std::string& prefix) {
+  return many(count, [&](const std::string& number) { return increment_of(prefix + number); });
+}
+
 inline Deadline after(std::chrono::milliseconds time) {
   return std::chrono::steady_clock::now() + time;
 }
