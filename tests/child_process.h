@@ -49,6 +49,12 @@ class ChildProcess {
     wait();
   }
 
+  // For the child: writes a byte, then waits to be killed.
+  static int say_and_wait(int output) {
+    while (::write(output, "!", 1) == 1) pause();
+    return 1;
+  }
+
   pid_t pid() const { return pid_; }
   void send(int signal) const { ::kill(pid_, signal); }
 

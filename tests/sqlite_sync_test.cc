@@ -122,13 +122,52 @@ int syncs_of(const std::function<void()>& action) {
   return syncs - before;
 }
 
+// What `action` returns when writes fail meanwhile, of the files alone whose names end like `file`,
+// if that is not null.
+template <class Action>
+auto while_writes_fail(int error, const char* file, Action action) {
+  struct Failing {
+    ~Failing() {
+      write_error = 0;
+      only_file = nullptr;
+    }
+  } failing;
+  write_error = error;
+  only_file = file;
+  return action();
+}
+
 // A database with a counter that holds 1, and stores on it. It has no log, as other programs leave
 // it: the first change begins one.
 struct Place : SqlitePlace {
   Place() {
     run_one(*open(), increment_of("a"));
-    SQLite::Database(path(), SQLite::OPEN_READWRITE).exec("PRAGMA wal_checkpoint(TRUNCATE)");
+    checkpoint("TRUNCATE");
   }
+  // As another program makes it.
+  void checkpoint(const std::string& mode) const {
+    SQLite::Database(path(), SQLite::OPEN_READWRITE)
+        .execAndGet("PRAGMA wal_checkpoint(" + mode + ")");
+  }
+  // In the middle of the log.
+  void spoil_log() const {
+    std::fstream log(wal_path(), std::ios::binary | std::ios::in | std::ios::out);
+    log.seekp(static_cast<std::streamoff>(wal_size() / 2)).put('\x2a');
+  }
+};
+
+struct OneStore {
+  const Place place;
+  std::unique_ptr<Store> store = place.open();
+};
+#define ON_SQLITE(name) TEST_CASE_METHOD(OneStore, name, "[sqlite]")
+
+// Another program's connection, which has read the database.
+struct Another : SQLite::Database {
+  explicit Another(const Place& place) : Database(place.path(), SQLite::OPEN_READWRITE) {
+    execAndGet("SELECT count(*) FROM counters");
+  }
+  sqlite3_file* file() { return database_file(getHandle()); }
 };
 
 // Whether SQLite finds nothing wrong with the database.
@@ -137,18 +176,21 @@ bool is_sound(const Place& place) {
   return database.execAndGet("PRAGMA integrity_check").getString() == "ok";
 }
 
+// As who opens what the files hold now finds it.
+std::optional<std::int64_t> value_in_files(const Place& place, const std::string& name) {
+  const SqlitePlace copy;
+  for (const std::string end : {"", "-wal"}) {
+    if (!std::filesystem::exists(place.path() + end)) continue;
+    std::filesystem::copy_file(place.path() + end, copy.path() + end);
+  }
+  return value_of(*copy.open(), name);
+}
+
 // The database is what its disk has; the log is as it is.
 std::optional<std::int64_t> value_after_power_failure(const Place& place, const ForgetfulDisk& disk,
                                                       const std::string& name) {
   disk.forget();
-  const TemporaryDirectory crashed;
-  for (const std::string end : {"", "-wal"}) {
-    if (!std::filesystem::exists(place.path() + end)) continue;
-    std::filesystem::copy_file(place.path() + end, crashed / ("counters.db" + end));
-  }
-  StoreOptions options;
-  options.url = "sqlite:" + (crashed / "counters.db");
-  return value_of(*open_or_throw(options), name);
+  return value_in_files(place, name);
 }
 
 // A batch that is not asked for its outcomes yet.
@@ -162,15 +204,30 @@ void apply_unsynced(Store& store, Step step) {
   apply_unsynced(store, {&step, 1});
 }
 
-std::vector<Step> large_batch() {
-  std::vector<Step> batch;
-  for (int i = 0; i < 900; ++i) batch.push_back(increment_of("counter-" + std::to_string(i)));
-  return batch;
+// A change whose sync fails after it was made.
+void fail_sync_of(Store& store, Step change) {
+  apply_unsynced(store, {&change, 1});
+  failing_syncs = 1;
+  store.make_durable({&change, 1});
+  CHECK(change.outcome.code == Code::kUnknown);
 }
 
-TEST_CASE("a change is synced after the turn, and before its outcome holds", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+std::vector<Step> large_batch(const std::string& prefix = "counter-") {
+  return increments_of_many(900, prefix);
+}
+
+// Without the housekeeping.
+void change(Store& store, std::vector<Step> batch = large_batch()) {
+  apply_unsynced(store, batch);
+  store.make_durable(batch);
+}
+
+// So long that a checkpoint is due.
+void lengthen_log(const Place& place, Store& store) {
+  while (place.wal_size() < 2 << 20) change(store);
+}
+
+ON_SQLITE("a change is synced after the turn, and before its outcome holds") {
   const auto other = place.open();
   run_one(*store, increment_of("a"));  // the log begins, which is synced at once
   Step step = increment_of("a");
@@ -186,26 +243,20 @@ TEST_CASE("a change is synced after the turn, and before its outcome holds", "[s
   CHECK(step.outcome.value == 3);
 }
 
-TEST_CASE(
-    "a change is one sync, and none if it changes nothing or need not survive a power failure",
-    "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE(
+    "a change is one sync, and none if it changes nothing or need not survive a power failure") {
   run_one(*store, increment_of("a"));
   CHECK(syncs_of([&] { run_one(*store, increment_of("a")); }) == 1);
   CHECK(syncs_of([&] { run_one(*store, within(increment_of("a"), {}, 0)); }) == 0);
   CHECK(syncs_of([&] { run_one(*store, report_of("a")); }) == 0);
   const auto normal = place.open(Sync::kNormal);
   CHECK(syncs_of([&] { run_one(*normal, increment_of("a")); }) == 0);
-  SQLite::Database(place.path(), SQLite::OPEN_READWRITE)
-      .execAndGet("PRAGMA wal_checkpoint(RESTART)");
+  place.checkpoint("RESTART");
   // The log restarts: the database, its first bytes, and the folder, once for each connection.
   CHECK(syncs_of([&] { run_one(*normal, increment_of("a")); }) == 3);
 }
 
-TEST_CASE("what another store has changed is on the disk before it is told", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("what another store has changed is on the disk before it is told") {
   const auto other = place.open();
   run_one(*other, report_of("a"));
   CHECK(syncs_of([&] { run_one(*other, report_of("a")); }) == 0);
@@ -223,10 +274,7 @@ TEST_CASE("what another store has changed is on the disk before it is told", "[s
   CHECK(syncs_of([&] { CHECK(run_one(*other, keyed(increment_of("a"), "k")).replayed); }) == 1);
 }
 
-TEST_CASE("a change whose sync fails is unknown, and all is moved to the database after it",
-          "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("a change whose sync fails is unknown, and all is moved to the database after it") {
   run_one(*store, increment_of("a"));
   REQUIRE(place.wal_size() > 0);
   failing_syncs = 1;
@@ -245,9 +293,7 @@ std::uintmax_t bytes_written() {
   return count;
 }
 
-TEST_CASE("after a failed sync the whole log is written again where it is", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("after a failed sync the whole log is written again where it is") {
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("a"));
   const std::uintmax_t log = place.wal_size();
   const std::uintmax_t before = bytes_written();
@@ -256,20 +302,11 @@ TEST_CASE("after a failed sync the whole log is written again where it is", "[sq
   CHECK(bytes_written() - before > log);
 }
 
-TEST_CASE("a log that cannot be written again is not believed", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("a log that cannot be written again is not believed") {
   run_one(*store, increment_of("a"));
-  std::vector<Step> batch = {increment_of("a")};
-  apply_unsynced(*store, batch);
-  failing_syncs = 1;
-  store->make_durable(batch);
-  CHECK(batch[0].outcome.code == Code::kUnknown);
-  write_error = EIO;
-  only_file = ".db-wal";
-  const Outcome refused = run_one(*store, report_of("a"));
-  write_error = 0;
-  only_file = nullptr;
+  fail_sync_of(*store, increment_of("a"));
+  const Outcome refused =
+      while_writes_fail(EIO, ".db-wal", [&] { return run_one(*store, report_of("a")); });
   CHECK(refused.code == Code::kUnavailable);
   CHECK(contains(refused.detail, "cannot write again the log"));
   CHECK(value_of(*store, "a") == 3);
@@ -306,7 +343,7 @@ TEST_CASE("what the database has of a log is not undone by what is left of the l
   const ForgetfulDisk disk(place.wal_path());
   failing_syncs = 2;  // the second one is that of the recovery
   CHECK(run_one(*store, increment_of("b")).code == Code::kUnknown);
-  SQLite::Database(place.path(), SQLite::OPEN_READWRITE).execAndGet("PRAGMA wal_checkpoint");
+  place.checkpoint("PASSIVE");
   disk.forget();
   CHECK(value_of(*store, "b") == 101);
   CHECK(run_one(*store, increment_of("b")).value == 102);
@@ -323,15 +360,12 @@ TEST_CASE("a log that has lost what was acknowledged is refused, and left as it 
   if (GENERATE(true, false)) {
     std::filesystem::resize_file(place.wal_path(), place.wal_size() / 2);
   } else {
-    std::fstream log(place.wal_path(), std::ios::binary | std::ios::in | std::ios::out);
-    log.seekp(static_cast<std::streamoff>(place.wal_size() / 2)).put('\x2a');
+    place.spoil_log();
   }
   const std::uintmax_t size = place.wal_size();
-  write_error = EIO;
-  run_one(*store, increment_of("b"));  // unknown, or unavailable where it reads what is lost
-  write_error = 0;
-  CHECK(run_one(*store, increment_of("b")).detail.find("may have lost a part") !=
-        std::string::npos);
+  // Unknown, or unavailable where it reads what is lost.
+  while_writes_fail(EIO, nullptr, [&] { run_one(*store, increment_of("b")); });
+  CHECK(contains(run_one(*store, increment_of("b")).detail, "may have lost a part"));
   SQLite::Database another(place.path(), SQLite::OPEN_READWRITE);
   SQLite::Statement checkpoint(another, "PRAGMA wal_checkpoint");
   REQUIRE(checkpoint.executeStep());
@@ -348,9 +382,7 @@ TEST_CASE("a log that has lost what was acknowledged is refused, and left as it 
   CHECK(place.wal_size() >= size);
 }
 
-TEST_CASE("a database that has a part of what is lost of a log is refused", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("a database that has a part of what is lost of a log is refused") {
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
   const ForgetfulDisk disk(place.wal_path());
   SQLite::Database reader(place.path(), SQLite::OPEN_READWRITE);
@@ -359,7 +391,7 @@ TEST_CASE("a database that has a part of what is lost of a log is refused", "[sq
   reader.exec("BEGIN");
   reader.execAndGet("SELECT count(*) FROM counters");
   apply_unsynced(*store, increment_of("d"));
-  SQLite::Database(place.path(), SQLite::OPEN_READWRITE).execAndGet("PRAGMA wal_checkpoint");
+  place.checkpoint("PASSIVE");
   reader.exec("COMMIT");
   failing_syncs = 1;
   store->make_durable(batch);
@@ -368,14 +400,8 @@ TEST_CASE("a database that has a part of what is lost of a log is refused", "[sq
   CHECK(run_one(*store, increment_of("b")).code == Code::kUnavailable);
 }
 
-TEST_CASE("a checkpoint that meets a failed sync has moved nothing of what is lost", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
-  std::vector<Step> batch = large_batch();
-  while (place.wal_size() < 2 << 20) {
-    apply_unsynced(*store, batch);
-    store->make_durable(batch);
-  }
+ON_SQLITE("a checkpoint that meets a failed sync has moved nothing of what is lost") {
+  lengthen_log(place, *store);
   const ForgetfulDisk disk(place.wal_path());
   apply_unsynced(*store, increment_of("a"));
   failing_syncs = 1;
@@ -385,19 +411,9 @@ TEST_CASE("a checkpoint that meets a failed sync has moved nothing of what is lo
   CHECK(value_of(*store, "a") == 1);
 }
 
-TEST_CASE("nothing is moved of a log that somebody has cut short since the latest change",
-          "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
-  std::vector<Step> early;
-  for (int i = 0; i < 900; ++i) early.push_back(increment_of("a-" + std::to_string(i)));
-  apply_unsynced(*store, early);
-  store->make_durable(early);
-  std::vector<Step> batch = large_batch();
-  while (place.wal_size() < 2 << 20) {
-    apply_unsynced(*store, batch);
-    store->make_durable(batch);
-  }
+ON_SQLITE("nothing is moved of a log that somebody has cut short since the latest change") {
+  change(*store, large_batch("a-"));
+  lengthen_log(place, *store);
   const std::string before = contents_of(place.path());
   std::filesystem::resize_file(place.wal_path(), place.wal_size() - 10'000);
   store->tidy();
@@ -405,14 +421,12 @@ TEST_CASE("nothing is moved of a log that somebody has cut short since the lates
   CHECK(contains(run_one(*store, increment_of("a")).detail, "may have lost a part"));
 }
 
-TEST_CASE("a log is not discarded for a database whose sync fails", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("a log is not discarded for a database whose sync fails") {
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
   const ForgetfulDisk disk(place.wal_path());
   failing_syncs = 2;  // the second one is that of the recovery
   CHECK(run_one(*store, increment_of("b")).code == Code::kUnknown);
-  SQLite::Database(place.path(), SQLite::OPEN_READWRITE).execAndGet("PRAGMA wal_checkpoint");
+  place.checkpoint("PASSIVE");
   disk.forget();
   failing_syncs = 1;
   CHECK(run_one(*store, increment_of("b")).code == Code::kUnavailable);
@@ -421,18 +435,11 @@ TEST_CASE("a log is not discarded for a database whose sync fails", "[sqlite]") 
   CHECK(place.wal_size() > 0);
 }
 
-TEST_CASE("what is lost of a log is left to those that have acknowledged something in it",
-          "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("what is lost of a log is left to those that have acknowledged something in it") {
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
   const auto newcomer = place.open();
   const ForgetfulDisk disk(place.wal_path());
-  std::vector<Step> batch = {increment_of("b")};
-  apply_unsynced(*newcomer, batch);
-  failing_syncs = 1;
-  newcomer->make_durable(batch);
-  CHECK(batch[0].outcome.code == Code::kUnknown);
+  fail_sync_of(*newcomer, increment_of("b"));
   disk.forget();
   CHECK(run_one(*newcomer, increment_of("b")).code == Code::kUnavailable);
   failing_syncs = 1;  // the kernel reports it to each
@@ -443,15 +450,10 @@ TEST_CASE("what is lost of a log is left to those that have acknowledged somethi
   CHECK(run_one(*newcomer, increment_of("b")).value == 101);
 }
 
-TEST_CASE("what is lost of a log is dropped only when nobody reads it", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("what is lost of a log is dropped only when nobody reads it") {
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
   const ForgetfulDisk disk(place.wal_path());
-  failing_syncs = 1;
-  std::vector<Step> batch = {increment_of("b")};
-  apply_unsynced(*store, batch);
-  store->make_durable(batch);
+  fail_sync_of(*store, increment_of("b"));
   SQLite::Database reader(place.path(), SQLite::OPEN_READONLY);
   SQLite::Statement statement(reader, "SELECT name FROM counters");
   statement.executeStep();
@@ -464,13 +466,10 @@ TEST_CASE("what is lost of a log is dropped only when nobody reads it", "[sqlite
   CHECK(value_of(*store, "b") == 100);
 }
 
-TEST_CASE("a log that nobody has read since its index was forgotten has lost nothing", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("a log that nobody has read since its index was forgotten has lost nothing") {
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
-  SQLite::Database another(place.path(), SQLite::OPEN_READWRITE);
-  another.execAndGet("SELECT count(*) FROM counters");
-  begin_sync(database_file(another.getHandle()));  // which makes a newcomer look
+  Another another(place);
+  begin_sync(another.file());  // which makes a newcomer look
   std::filesystem::resize_file(place.wal_path(), place.wal_size() / 2);
   std::fstream index(place.path() + "-shm", std::ios::binary | std::ios::in | std::ios::out);
   constexpr std::array kValid = {12, 48 + 12};  // of the header's two copies
@@ -484,11 +483,7 @@ TEST_CASE("after a failed sync all is moved again that a checkpoint had moved an
   const Place place;
   const auto idle = place.open();  // so that the store is never the first to open the log
   const auto store = place.open();
-  std::vector<Step> batch = large_batch();
-  while (place.wal_size() < 2 << 20) {
-    apply_unsynced(*store, batch);
-    store->make_durable(batch);
-  }
+  lengthen_log(place, *store);
   {
     SQLite::Database reader(place.path());
     SQLite::Statement statement(reader, "SELECT name FROM counters");
@@ -511,11 +506,7 @@ TEST_CASE("a log in doubt is written again by who closes its store, beside other
   const auto idle = place.open();
   auto store = place.open();
   run_one(*store, increment_of("a"));
-  Step step = increment_of("a");
-  apply_unsynced(*store, {&step, 1});
-  failing_syncs = 1;
-  store->make_durable({&step, 1});
-  CHECK(step.outcome.code == Code::kUnknown);
+  fail_sync_of(*store, increment_of("a"));
   CHECK(place.wal_size() > 0);
   store.reset();
   CHECK(place.wal_size() == 0);
@@ -527,23 +518,13 @@ TEST_CASE("a log in doubt that cannot be written again is left as it is at the e
   StoreOptions options = place.options();
   options.empty_wal = true;
   auto store = open_or_throw(options);
-  std::vector<Step> batch = {increment_of("a")};
-  apply_unsynced(*store, batch);
-  failing_syncs = 1;
-  store->make_durable(batch);
-  CHECK(batch[0].outcome.code == Code::kUnknown);
-  only_file = ".db-wal";
-  write_error = EIO;
-  store.reset();
-  write_error = 0;
-  only_file = nullptr;
+  fail_sync_of(*store, increment_of("a"));
+  while_writes_fail(EIO, ".db-wal", [&] { store.reset(); });
   CHECK(place.wal_size() > 0);
   CHECK(value_of(*place.open(), "a") == 2);
 }
 
-TEST_CASE("nothing is told while the log cannot be synced", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("nothing is told while the log cannot be synced") {
   const auto other = place.open();
   apply_unsynced(*store, increment_of("a"));
   failing_syncs = 1'000;
@@ -555,10 +536,7 @@ TEST_CASE("nothing is told while the log cannot be synced", "[sqlite]") {
   CHECK(other->list({"", "", 10}, patiently()));
 }
 
-TEST_CASE("a report whose sync fails is unavailable, and all is moved to the database after it",
-          "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("a report whose sync fails is unavailable, and all is moved to the database after it") {
   const auto other = place.open();
   apply_unsynced(*store, increment_of("a"));
   failing_syncs = 1;
@@ -567,9 +545,7 @@ TEST_CASE("a report whose sync fails is unavailable, and all is moved to the dat
   CHECK(value_of(*other, "a") == 2);
 }
 
-TEST_CASE("in a batch whose sync fails, changes are unknown and reports unavailable", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("in a batch whose sync fails, changes are unknown and reports unavailable") {
   run_one(*store, increment_of("a"));
   std::vector<Step> batch = {report_of("a"), increment_of("a")};
   failing_syncs = 1;
@@ -590,9 +566,7 @@ TEST_CASE("what a store that need not sync has changed is synced by who tells it
   CHECK(syncs_of([&] { CHECK(value_of(*full, "a") == 2); }) == 0);
 }
 
-TEST_CASE("a log that cannot be synced where it begins makes its change unknown", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("a log that cannot be synced where it begins makes its change unknown") {
   failing_syncs = 1;  // that of the header, within the commit
   CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
   CHECK(failing_syncs == 0);
@@ -601,13 +575,11 @@ TEST_CASE("a log that cannot be synced where it begins makes its change unknown"
   CHECK(run_one(*store, increment_of("a")).value == value + 1);
 }
 
-TEST_CASE("a quota that is used up is a store without room, and nothing happens", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("a quota that is used up is a store without room, and nothing happens") {
   run_one(*store, increment_of("a"));
-  write_error = EDQUOT;
-  const std::vector<Outcome> outcomes = run(*store, {increment_of("a"), report_of("a")});
-  write_error = 0;
+  const std::vector<Outcome> outcomes = while_writes_fail(EDQUOT, nullptr, [&] {
+    return run(*store, {increment_of("a"), report_of("a")});
+  });
   CHECK(outcomes[0].code == Code::kStoreFull);
   CHECK(outcomes[1].code == Code::kOk);  // reports need no room
   CHECK(outcomes[1].value == 2);
@@ -620,26 +592,18 @@ TEST_CASE("a commit that found no room is not found in the log later", "[sqlite]
   const auto store = place.open(sync);
   for (int i = 0; i < 10; ++i) run_one(*store, increment_of("b"));
   const bool restarts = GENERATE(false, true);
-  SQLite::Database(place.path(), SQLite::OPEN_READWRITE)
-      .execAndGet("PRAGMA wal_checkpoint(RESTART)");
+  place.checkpoint("RESTART");
   if (!restarts) run_one(*store, increment_of("b"));
   const std::int64_t before = value_of(*store, "b").value_or(0);
   // What is missing of the page, the end of the row of "a", is the same in the older log.
   cut_bytes = 8;
-  write_error = ENOSPC;
   const int full_syncs_before = full_syncs;
-  const Outcome refused = run_one(*store, increment_of("b"));
-  write_error = 0;
+  const Outcome refused =
+      while_writes_fail(ENOSPC, nullptr, [&] { return run_one(*store, increment_of("b")); });
   cut_bytes = 0;
   CHECK(refused.code == Code::kStoreFull);
   CHECK(full_syncs > full_syncs_before);  // of the log, without what was cut off
-  const TemporaryDirectory crashed;
-  for (const std::string end : {"", "-wal"}) {
-    std::filesystem::copy_file(place.path() + end, crashed / ("counters.db" + end));
-  }
-  StoreOptions options;
-  options.url = "sqlite:" + (crashed / "counters.db");
-  CHECK(value_of(*open_or_throw(options), "b") == before);
+  CHECK(value_in_files(place, "b") == before);
   CHECK(run_one(*store, increment_of("b")).value == before + 1);
 }
 
@@ -652,28 +616,22 @@ TEST_CASE("a commit whose place in the log's index has no room has not happened"
   REQUIRE(reading.executeStep());  // so that the log cannot restart
   const auto frames = [&] { return end_of_wal(reader.getHandle()).frames; };
   std::int64_t acknowledged = 1;
-  write_error = GENERATE(ENOSPC, EDQUOT);
-  only_file = ".db-shm";
-  Outcome outcome;
-  while (outcome.code == Code::kOk && frames() <= kIndexed) {
-    outcome = run_one(*store, increment_of("a"));
-    if (outcome.code == Code::kOk) ++acknowledged;
-  }
-  const Outcome report = run_one(*store, report_of("a"));
-  write_error = 0;
-  only_file = nullptr;
-  CHECK(outcome.code == Code::kStoreFull);
-  CHECK(report.value == acknowledged);
+  while_writes_fail(GENERATE(ENOSPC, EDQUOT), ".db-shm", [&] {
+    Outcome outcome;
+    while (outcome.code == Code::kOk && frames() <= kIndexed) {
+      outcome = run_one(*store, increment_of("a"));
+      if (outcome.code == Code::kOk) ++acknowledged;
+    }
+    CHECK(outcome.code == Code::kStoreFull);
+    CHECK(run_one(*store, report_of("a")).value == acknowledged);
+  });
   CHECK(run_one(*store, increment_of("a")).value == acknowledged + 1);
 }
 
 TEST_CASE("who opens a database where the log's index has no room is told so", "[sqlite]") {
   const Place place;
-  write_error = ENOSPC;
-  only_file = ".db-shm";
-  const Result<std::unique_ptr<Store>> store = open_store(place.options());
-  write_error = 0;
-  only_file = nullptr;
+  const Result<std::unique_ptr<Store>> store =
+      while_writes_fail(ENOSPC, ".db-shm", [&] { return open_store(place.options()); });
   REQUIRE_FALSE(store);
   CHECK(store.error().code == Code::kUnavailable);
   CHECK(contains(store.error().message, "its -shm cannot grow: is the disk full?"));
@@ -695,8 +653,7 @@ TEST_CASE("a store whose shared memory can only be read is not opened", "[sqlite
   const Place place;
   ChildProcess other([&](int output) {
     const auto store = place.open();
-    if (write(output, "d", 1) != 1) return 1;
-    for (;;) pause();
+    return ChildProcess::say_and_wait(output);
   });
   REQUIRE(other.wait_for_byte());
   sqlite3_vfs* const system = sqlite3_vfs_find("unix");
@@ -736,15 +693,12 @@ TEST_CASE("who opens a database whose log could not be synced moves all to the d
   CHECK(place.wal_size() > 0);
 }
 
-TEST_CASE("a store whose recovery failed is still seen to use the database", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("a store whose recovery failed is still seen to use the database") {
   run_one(*store, increment_of("a"));
   failing_syncs = 2;  // the second one is that of the recovery
   CHECK(run_one(*store, increment_of("a")).code == Code::kUnknown);
   CHECK(failing_syncs == 0);
-  SQLite::Database(place.path(), SQLite::OPEN_READWRITE)
-      .execAndGet("SELECT count(*) FROM counters");
+  Another{place};
   CHECK(place.wal_size() > 0);  // another program that ends is not the last one
   std::filesystem::rename(place.path() + "-shm", place.path() + "-moved");
   CHECK_THROWS(place.open());
@@ -752,9 +706,7 @@ TEST_CASE("a store whose recovery failed is still seen to use the database", "[s
   CHECK(run_one(*store, increment_of("a")).value == 4);
 }
 
-TEST_CASE("a database that cannot grow is recovered in its log", "[sqlite]") {
-  const Place place;
-  auto store = place.open();
+ON_SQLITE("a database that cannot grow is recovered in its log") {
   run_one(*store, increment_of("a"));
   SECTION("after a sync that failed") {
     failing_syncs = 1;
@@ -764,15 +716,11 @@ TEST_CASE("a database that cannot grow is recovered in its log", "[sqlite]") {
     apply_unsynced(*store, increment_of("a"));
     store = nullptr;
   }
-  only_file = ".db";
-  write_error = ENOSPC;
-  if (!store) store = place.open();
-  const std::optional<std::int64_t> value = value_of(*store, "a");
-  const Outcome changed = run_one(*store, increment_of("a"));
-  write_error = 0;
-  only_file = nullptr;
-  CHECK(value == 3);
-  CHECK(changed.value == 4);
+  while_writes_fail(ENOSPC, ".db", [&] {
+    if (!store) store = place.open();
+    CHECK(value_of(*store, "a") == 3);
+    CHECK(run_one(*store, increment_of("a")).value == 4);
+  });
 }
 
 TEST_CASE("who opens a database recovers it after a sync that failed or was never ended",
@@ -786,17 +734,15 @@ TEST_CASE("who opens a database recovers it after a sync that failed or was neve
     CHECK(failing_syncs == 0);
   }
   SECTION("of a process that died in it") {
-    SQLite::Database dying(place.path(), SQLite::OPEN_READWRITE);
-    dying.execAndGet("SELECT count(*) FROM counters");
-    begin_sync(database_file(dying.getHandle()));
+    Another dying(place);
+    begin_sync(dying.file());
   }
   SECTION("although others' syncs were not ended before it, and came to their ends") {
-    SQLite::Database dying(place.path(), SQLite::OPEN_READWRITE);
-    dying.execAndGet("SELECT count(*) FROM counters");
-    const std::uint32_t before = begin_sync(database_file(dying.getHandle()));
+    Another dying(place);
+    const std::uint32_t before = begin_sync(dying.file());
     trust_wal(dying.getHandle());
-    begin_sync(database_file(dying.getHandle()));
-    end_sync(database_file(dying.getHandle()), before);
+    begin_sync(dying.file());
+    end_sync(dying.file(), before);
   }
   REQUIRE(place.wal_size() > 0);
   CHECK(value_of(*place.open(), "a").value_or(0) >= 2);
@@ -806,9 +752,7 @@ TEST_CASE("who opens a database recovers it after a sync that failed or was neve
   CHECK(place.wal_size() > 0);
 }
 
-TEST_CASE("a recovery waits for a checkpoint of another program", "[sqlite]") {
-  const Place place;
-  auto store = place.open();
+ON_SQLITE("a recovery waits for a checkpoint of another program") {
   run_one(*store, increment_of("a"));
   std::vector<Step> batch = {increment_of("a")};
   apply_unsynced(*store, batch);
@@ -819,8 +763,7 @@ TEST_CASE("a recovery waits for a checkpoint of another program", "[sqlite]") {
     failing_syncs = 1;
     store->make_durable(batch);
   }
-  SQLite::Database another(place.path(), SQLite::OPEN_READWRITE);
-  another.execAndGet("SELECT count(*) FROM counters");
+  Another another(place);
   std::optional<ShmLock> checkpoint(std::in_place, another.getHandle(), kCheckpointLock);
   REQUIRE(checkpoint->code() == SQLITE_OK);
   std::atomic<bool> ends = false;
@@ -860,18 +803,14 @@ TEST_CASE("a killed process vouches for no log while its locks are being release
   CHECK(place.wal_size() > 0);
 }
 
-TEST_CASE("who opens a database waits for syncs that are under way, and need not recover",
-          "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("who opens a database waits for syncs that are under way, and need not recover") {
   run_one(*store, increment_of("a"));
-  SQLite::Database syncing(place.path(), SQLite::OPEN_READWRITE);
-  syncing.execAndGet("SELECT count(*) FROM counters");
-  const std::uint32_t begun = begin_sync(database_file(syncing.getHandle()));
+  Another syncing(place);
+  const std::uint32_t begun = begin_sync(syncing.file());
   sync_ms = 150;
   std::thread ending([&] {  // later than those that the newcomer makes itself
     std::this_thread::sleep_for(std::chrono::milliseconds(400));
-    end_sync(database_file(syncing.getHandle()), begun);
+    end_sync(syncing.file(), begun);
   });
   const auto opened = place.open();
   sync_ms = 0;
@@ -880,53 +819,36 @@ TEST_CASE("who opens a database waits for syncs that are under way, and need not
   CHECK(place.wal_size() > 0);
 }
 
-TEST_CASE("who opens a database waits for no sync that never ends", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("who opens a database waits for no sync that never ends") {
   run_one(*store, increment_of("a"));
-  SQLite::Database killed(place.path(), SQLite::OPEN_READWRITE);
-  killed.execAndGet("SELECT count(*) FROM counters");
-  begin_sync(database_file(killed.getHandle()));
+  Another killed(place);
+  begin_sync(killed.file());
   CHECK(time_of([&] { place.open(); }) < StoreOptions().timeout / 2);
 }
 
-TEST_CASE("a log whose syncs fail without end stays in doubt", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
-  SQLite::Database failing(place.path(), SQLite::OPEN_READWRITE);
-  failing.execAndGet("SELECT count(*) FROM counters");
-  for (int i = 0; i < 1 << 16; ++i) begin_sync(database_file(failing.getHandle()));
+ON_SQLITE("a log whose syncs fail without end stays in doubt") {
+  Another failing(place);
+  for (int i = 0; i < 1 << 16; ++i) begin_sync(failing.file());
   CHECK(is_in_doubt(failing.getHandle()));
 }
 
-TEST_CASE("a database that makes no sense while its log is in doubt is asked for again",
-          "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("a database that makes no sense while its log is in doubt is asked for again") {
   run_one(*store, increment_of("a"));
-  SQLite::Database failing(place.path(), SQLite::OPEN_READWRITE);
-  failing.execAndGet("SELECT count(*) FROM counters");
+  Another failing(place);
   const bool in_doubt = GENERATE(true, false);
-  if (in_doubt) begin_sync(database_file(failing.getHandle()));
+  if (in_doubt) begin_sync(failing.file());
   std::fstream(place.path(), std::ios::binary | std::ios::in | std::ios::out) << "what is this?";
   const Result<std::unique_ptr<Store>> opened = open_store(place.options());
   REQUIRE_FALSE(opened);
   CHECK(opened.error().code == (in_doubt ? Code::kUnavailable : Code::kConfig));
 }
 
-TEST_CASE("what a checkpoint has moved in part is synced, or does not count as moved", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("what a checkpoint has moved in part is synced, or does not count as moved") {
   SQLite::Database reader(place.path(), SQLite::OPEN_READWRITE);
-  std::vector<Step> batch = large_batch();
-  const auto change = [&] {
-    apply_unsynced(*store, batch);
-    store->make_durable(batch);
-  };
-  while (place.wal_size() < 2 << 20) change();
+  lengthen_log(place, *store);
   reader.exec("BEGIN");
   reader.execAndGet("SELECT count(*) FROM counters");
-  change();  // which the reader does not see, and a checkpoint does not move
+  change(*store);  // which the reader does not see, and a checkpoint does not move
   SECTION("the sync works") {
     std::vector<std::uint32_t> moved;
     std::vector<bool> doubts;
@@ -954,9 +876,7 @@ TEST_CASE("what a checkpoint has moved in part is synced, or does not count as m
   CHECK_FALSE(is_in_doubt(reader.getHandle()));
 }
 
-TEST_CASE("what was closed in order is opened and told without a sync", "[sqlite]") {
-  const Place place;
-  std::unique_ptr<Store> store = place.open();
+ON_SQLITE("what was closed in order is opened and told without a sync") {
   run_one(*store, increment_of("a"));
   run_one(*store, delete_of("b"));  // of nothing: a commit that adds nothing to the log
   store.reset();
@@ -1001,11 +921,7 @@ TEST_CASE("what was closed with something unsynced is moved to the database by t
   SECTION("a sync that failed, and was not mended yet") {
     auto store = place.open();
     run_one(*store, increment_of("a"));
-    std::vector<Step> batch = {increment_of("a")};
-    apply_unsynced(*store, batch);
-    failing_syncs = 1;
-    store->make_durable(batch);
-    CHECK(batch[0].outcome.code == Code::kUnknown);
+    fail_sync_of(*store, increment_of("a"));
     failing_syncs = 1;
     store.reset();
   }
@@ -1029,15 +945,11 @@ TEST_CASE("what was closed with something unsynced is moved to the database by t
 // More large batches than make a checkpoint due.
 constexpr int kMostBatches = 1'000;
 
-TEST_CASE("no other program writes while a store makes a checkpoint", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("no other program writes while a store makes a checkpoint") {
   SQLite::Database other(place.path(), SQLite::OPEN_READWRITE);
-  std::vector<Step> batch = large_batch();
   std::vector<int> codes;
   for (int i = 0; i < kMostBatches && codes.empty(); ++i) {
-    apply_unsynced(*store, batch);
-    store->make_durable(batch);
+    change(*store);
     when_syncing = [&] {
       codes.push_back(other.tryExec("BEGIN IMMEDIATE"));
       other.tryExec("ROLLBACK");
@@ -1053,11 +965,9 @@ TEST_CASE("a checkpoint whose sync fails warns those who open the database later
   const Place place;
   const auto idle = place.open();  // so that nobody else is the first, who recovers anyway
   const auto store = place.open();
-  std::vector<Step> batch = large_batch();
   bool failed = false;
   for (int i = 0; i < kMostBatches && !failed; ++i) {
-    apply_unsynced(*store, batch);
-    store->make_durable(batch);
+    change(*store);
     failing_syncs = 1;
     store->tidy();
     failed = failing_syncs.exchange(0) == 0;
@@ -1094,16 +1004,14 @@ TEST_CASE("commits that are left unsynced are on the disk after a sync of the lo
   CHECK(syncs_of(insert) == 0);
 }
 
-TEST_CASE("what was lost of a log that began with a change of ours is left aside", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("what was lost of a log that began with a change of ours is left aside") {
   const auto other = place.open();
   // A new log, one that the change restarts, and one that somebody has emptied.
-  const char* before = GENERATE("", "PRAGMA wal_checkpoint", "PRAGMA wal_checkpoint(TRUNCATE)");
+  const char* before = GENERATE("", "PASSIVE", "TRUNCATE");
   CAPTURE(before);
   if (*before != '\0') {
     run_one(*store, increment_of("a"));
-    SQLite::Database(place.path(), SQLite::OPEN_READWRITE).execAndGet(before);
+    place.checkpoint(before);
   }
   Step ours = increment_of("a");
   apply_unsynced(*store, {&ours, 1});
@@ -1122,10 +1030,7 @@ TEST_CASE("what was lost of a log that began with a change of ours is left aside
   CHECK(next.code == Code::kOk);
 }
 
-TEST_CASE("a log is refused if a checkpoint that failed may have moved what is lost of it",
-          "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("a log is refused if a checkpoint that failed may have moved what is lost of it") {
   run_one(*store, increment_of("a"));
   ForgetfulDisk disk(place.wal_path());
   const auto other = place.open();
@@ -1161,14 +1066,9 @@ TEST_CASE("a log that has lost what was acknowledged stays as it is when all sto
   auto store = open_or_throw(options);
   for (int i = 0; i < 100; ++i) run_one(*store, increment_of("b"));
   CHECK(value_of(*other, "b") == 100);
-  {
-    std::fstream log(place.wal_path(), std::ios::binary | std::ios::in | std::ios::out);
-    log.seekp(static_cast<std::streamoff>(place.wal_size() / 2)).put('\x2a');
-  }
+  place.spoil_log();
   const std::uintmax_t size = place.wal_size();
-  write_error = EIO;
-  run_one(*store, increment_of("b"));
-  write_error = 0;
+  while_writes_fail(EIO, nullptr, [&] { run_one(*store, increment_of("b")); });
   CHECK(contains(run_one(*store, increment_of("b")).detail, "may have lost a part"));
   store.reset();
   other.reset();
@@ -1176,10 +1076,7 @@ TEST_CASE("a log that has lost what was acknowledged stays as it is when all sto
   CHECK(place.wal_size() >= size);
 }
 
-TEST_CASE("what others have moved without a sync is on the disk before the log restarts",
-          "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("what others have moved without a sync is on the disk before the log restarts") {
   run(*store, large_batch());
   ForgetfulDisk disk(place.path());
   forgetful_disk = &disk;
@@ -1234,10 +1131,7 @@ void die_writing_index(const Place& place) {
   forget_index(dying.getHandle());  // as good as half written
 }
 
-TEST_CASE("a store sees what others have done, even if some have died who were writing the index",
-          "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("a store sees what others have done, even if some have died who were writing the index") {
   const auto other = place.open();
   REQUIRE(value_of(*store, "a") == 1);
   for (int value = 2; value < 5; ++value) {
