@@ -14,9 +14,13 @@ namespace counterd {
 
 class SqlitePlace {
  public:
-  StoreOptions options(Sync sync = Sync::kFull) const {
+  static StoreOptions options_at(const std::string& path) {
     StoreOptions options;
-    options.url = "sqlite:" + path();
+    options.url = "sqlite:" + path;
+    return options;
+  }
+  StoreOptions options(Sync sync = Sync::kFull) const {
+    StoreOptions options = options_at(path());
     options.sync = sync;
     return options;
   }

@@ -55,7 +55,26 @@ class Place : public SqlitePlace {
     return store.error();
   }
   Error refusal() const { return refusal(options()); }
+  // The log is moved into the database at the end.
+  StoreOptions options_to_empty() const {
+    StoreOptions emptying = options();
+    emptying.empty_wal = true;
+    return emptying;
+  }
 };
+
+struct OneStore {
+  const Place place;
+  std::unique_ptr<Store> store = place.open();
+};
+#define ON_SQLITE(name) TEST_CASE_METHOD(OneStore, name, "[sqlite]")
+
+struct TwoStores {
+  const Place place;
+  const std::unique_ptr<Store> first = place.open();
+  const std::unique_ptr<Store> second = place.open();
+};
+#define ON_SQLITE_TWICE(name) TEST_CASE_METHOD(TwoStores, name, "[sqlite]")
 
 // Another program's connection.
 class Foreigner {
@@ -85,10 +104,7 @@ void write_file(const std::string& path, const std::string& text) {
 
 }  // namespace
 
-TEST_CASE("one store at a time has the turn", "[sqlite]") {
-  const Place place;
-  const auto first = place.open();
-  const auto second = place.open();
+ON_SQLITE_TWICE("one store at a time has the turn") {
   REQUIRE(first->take_turn(patiently()));
   const Result<void> refused = second->take_turn(after(milliseconds(30)));
   REQUIRE_FALSE(refused);
@@ -101,9 +117,7 @@ TEST_CASE("one store at a time has the turn", "[sqlite]") {
   CHECK(run_one(*first, increment_of("a")).value == 1);
 }
 
-TEST_CASE("a change that was held up until after its deadline is not applied", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("a change that was held up until after its deadline is not applied") {
   Step step = increment_of("a");
   REQUIRE(store->take_turn(patiently()));
   store->apply({&step, 1}, after(milliseconds(-1)));
@@ -112,10 +126,7 @@ TEST_CASE("a change that was held up until after its deadline is not applied", "
   CHECK(run_one(*store, increment_of("a")).value == 1);
 }
 
-TEST_CASE("the wait for the turn ends at its deadline", "[sqlite]") {
-  const Place place;
-  const auto first = place.open();
-  const auto second = place.open();
+ON_SQLITE_TWICE("the wait for the turn ends at its deadline") {
   REQUIRE(first->take_turn(patiently()));
   for (const int patience_ms : {0, 1, 50, 300}) {
     CAPTURE(patience_ms);
@@ -128,10 +139,7 @@ TEST_CASE("the wait for the turn ends at its deadline", "[sqlite]") {
   first->yield_turn();
 }
 
-TEST_CASE("the wait for the turn ends at its deadline where all signals are blocked", "[sqlite]") {
-  const Place place;
-  const auto first = place.open();
-  const auto second = place.open();
+ON_SQLITE_TWICE("the wait for the turn ends at its deadline where all signals are blocked") {
   REQUIRE(first->take_turn(patiently()));
   bool got = true;
   std::thread([&] {
@@ -174,8 +182,7 @@ TEST_CASE("the turn of a killed process is free again", "[sqlite]") {
   ChildProcess child([&](int output) {
     const auto store = place.open();
     if (!store->take_turn(patiently())) return 1;
-    if (write(output, "t", 1) != 1) return 2;
-    for (;;) pause();
+    return ChildProcess::say_and_wait(output);
   });
   REQUIRE(child.wait_for_byte());
   StoreOptions options = place.options();
@@ -317,19 +324,15 @@ TEST_CASE("the path of a database is not read as anything else", "[sqlite]") {
   const TemporaryDirectory directory;
   for (const char* name : {"a b.db", "x?mode=memory", "x%20y", "#1", "file:z", "'q'"}) {
     CAPTURE(name);
-    StoreOptions options;
-    options.url = "sqlite:" + (directory / name);
+    const StoreOptions options = Place::options_at(directory / name);
     CHECK(run_one(*open_or_throw(options), increment_of("a")).value == 1);
     CHECK(fs::exists(directory / name));
   }
 }
 
-TEST_CASE("a database reached by a symbolic link is the same one", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("a database reached by a symbolic link is the same one") {
   fs::create_symlink(place.path(), place.directory() / "link.db");
-  StoreOptions options;
-  options.url = "sqlite:" + (place.directory() / "link.db");
+  const StoreOptions options = Place::options_at(place.directory() / "link.db");
   const auto by_link = open_or_throw(options);
   CHECK(by_link->status().location == place.path());
   REQUIRE(store->take_turn(patiently()));
@@ -354,8 +357,7 @@ TEST_CASE("a missing database is not made where it must be there", "[sqlite]") {
 
 TEST_CASE("a database in a missing folder is refused", "[sqlite]") {
   const TemporaryDirectory directory;
-  StoreOptions options;
-  options.url = "sqlite:" + (directory / "missing") + "/counters.db";
+  const StoreOptions options = Place::options_at((directory / "missing") + "/counters.db");
   const Result<std::unique_ptr<Store>> store = open_store(options);
   REQUIRE_FALSE(store);
   CHECK(store.error().code == Code::kConfig);
@@ -586,9 +588,7 @@ void check_all_unavailable(Store& store) {
 
 }  // namespace
 
-TEST_CASE("a database deleted under an open store is noticed and not made anew", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("a database deleted under an open store is noticed and not made anew") {
   run_one(*store, increment_of("a"));
   fs::rename(place.path(), place.directory() / "away");
   check_all_unavailable(*store);
@@ -603,8 +603,7 @@ TEST_CASE("a link to a database that is turned to another one is noticed", "[sql
   const Place other;
   const fs::path link = place.directory() / "current";
   fs::create_directory_symlink(fs::path(place.path()).parent_path(), link);
-  StoreOptions options;
-  options.url = "sqlite:" + (link / "counters.db").string();
+  const StoreOptions options = Place::options_at(link / "counters.db");
   const auto store = open_or_throw(options);
   CHECK(run_one(*store, increment_of("a")).value == 1);
   fs::remove(link);
@@ -622,15 +621,12 @@ TEST_CASE("a link to a database that is turned to another one is noticed", "[sql
 TEST_CASE("a path that goes back out of a folder that is missing leads to the same database",
           "[sqlite]") {
   const Place place;
-  StoreOptions options;
-  options.url = "sqlite:" + (place.directory() / "missing/../counters.db");
+  const StoreOptions options = Place::options_at(place.directory() / "missing/../counters.db");
   const auto store = open_or_throw(options);
   CHECK(run_one(*store, increment_of("a")).value == 1);
 }
 
-TEST_CASE("a database replaced under an open store is noticed and not written to", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("a database replaced under an open store is noticed and not written to") {
   run_one(*store, increment_of("a", 5));
   fs::rename(place.path(), place.directory() / "away");
   write_file(place.path(), "");
@@ -696,14 +692,9 @@ TEST_CASE("a database put in the place of one that is in use does not get its lo
   CHECK(contents_of(place.wal_path()) == log);
 }
 
-TEST_CASE("nothing of the log is moved after a part of the database was removed", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("nothing of the log is moved after a part of the database was removed") {
   for (int i = 0; place.wal_size() < 2 << 20; ++i) {
-    std::vector<Step> steps;
-    for (int row = 0; row < 1'000; ++row) {
-      steps.push_back(increment_of("row" + std::to_string(i * 1'000 + row)));
-    }
+    std::vector<Step> steps = increments_of_many(1'000, "row" + std::to_string(i) + "-");
     REQUIRE(store->take_turn(patiently()));  // without the housekeeping
     store->apply(steps, patiently());
     store->yield_turn();
@@ -756,9 +747,7 @@ TEST_CASE("a database that is missing or empty, whose log is not, is not begun a
 
 TEST_CASE("a database that somebody empties takes no more changes, and keeps its log", "[sqlite]") {
   const Place place;
-  StoreOptions options = place.options();
-  options.empty_wal = true;
-  auto store = open_or_throw(options);
+  auto store = open_or_throw(place.options_to_empty());
   run_one(*store, increment_of("a"));
   fs::resize_file(place.path(), 0);
   CHECK(contains(run_one(*store, increment_of("a")).detail, "was emptied while it was in use"));
@@ -768,9 +757,7 @@ TEST_CASE("a database that somebody empties takes no more changes, and keeps its
   CHECK(contains(place.refusal().message, "missing or empty, but its log"));
 }
 
-TEST_CASE("a log that somebody cuts short takes no more changes", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("a log that somebody cuts short takes no more changes") {
   for (int i = 1; i <= 100; ++i) run_one(*store, increment_of("a"));
   const bool all_moved = GENERATE(false, true);
   if (all_moved) Foreigner(place.path()).ask("PRAGMA wal_checkpoint");
@@ -804,8 +791,7 @@ TEST_CASE(
       if (!store->take_turn(patiently())) return 1;  // without the housekeeping
       apply_in_turn(*store, steps, patiently());
     }
-    if (write(output, "d", 1) != 1) return 1;
-    for (;;) pause();
+    return ChildProcess::say_and_wait(output);
   });
   REQUIRE(child.wait_for_byte());
   const std::string memory = place.path() + "-shm";
@@ -819,9 +805,7 @@ TEST_CASE(
   CHECK(Foreigner(place.path()).ask("PRAGMA integrity_check") == "ok");
 }
 
-TEST_CASE("a hard link made under an open store stops it", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("a hard link made under an open store stops it") {
   run_one(*store, increment_of("a"));
   fs::create_hard_link(place.path(), place.directory() / "second");
   check_all_unavailable(*store);
@@ -829,10 +813,8 @@ TEST_CASE("a hard link made under an open store stops it", "[sqlite]") {
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
-TEST_CASE("a database that becomes newer under an open store is neither changed nor read any more",
-          "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE(
+    "a database that becomes newer under an open store is neither changed nor read any more") {
   run_one(*store, increment_of("a"));
   Foreigner foreigner(place.path());
   foreigner.run("PRAGMA user_version = 7");
@@ -887,14 +869,10 @@ TEST_CASE("a database of version 2 keeps its keys, and keeps those of groups too
   CHECK(value_of(*store, "a") == 6);
 }
 
-TEST_CASE("counters that have ended leave the database in small portions", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
-  std::vector<Step> steps;
-  for (int i = 0; i < 1'000; ++i) {
-    steps.push_back(ending_in(milliseconds(1), increment_of("c" + std::to_string(i))));
-  }
-  run(*store, std::move(steps));
+ON_SQLITE("counters that have ended leave the database in small portions") {
+  run(*store, many(1'000, [](const std::string& number) {
+    return ending_in(milliseconds(1), increment_of("c" + number));
+  }));
   run_one(*store, ending_in(std::chrono::hours(1), increment_of("stays")));
   Foreigner foreigner(place.path());
   const auto rows = [&] { return std::stol(foreigner.ask("SELECT count(*) FROM counters")); };
@@ -909,17 +887,11 @@ TEST_CASE("counters that have ended leave the database in small portions", "[sql
   CHECK(rows() == 1);
 }
 
-TEST_CASE("counters with an end that are made all the time do not become more and more",
-          "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("counters with an end that are made all the time do not become more and more") {
   for (int batch = 0; batch < 20; ++batch) {
-    std::vector<Step> steps;
-    for (int i = 0; i < 500; ++i) {
-      steps.push_back(ending_in(milliseconds(1),
-                                increment_of(std::to_string(batch) + ":" + std::to_string(i))));
-    }
-    run(*store, std::move(steps));
+    run(*store, many(500, [&](const std::string& number) {
+      return ending_in(milliseconds(1), increment_of(std::to_string(batch) + ":" + number));
+    }));
     std::this_thread::sleep_for(milliseconds(2));
   }
   CHECK(std::stol(Foreigner(place.path()).ask("SELECT count(*) FROM counters")) <= 1'000);
@@ -954,9 +926,7 @@ TEST_CASE("a database of version 4 has no windows, and keeps its ends", "[sqlite
   CHECK(run_one(*store, per(Period::kDay, increment_of("b"))).value == 1);
 }
 
-TEST_CASE("expired keys leave the database in small portions", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("expired keys leave the database in small portions") {
   constexpr int kKeys = 3'000;
   const auto batch_of = [](int from, int count, milliseconds lifetime) {
     std::vector<Step> steps;
@@ -980,21 +950,15 @@ TEST_CASE("expired keys leave the database in small portions", "[sqlite]") {
         foreigner.ask("SELECT count FROM keys_state"));
 }
 
-TEST_CASE("a key that has expired is as good as none while it is still in the database",
-          "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
-  std::vector<Step> steps;
-  for (int i = 100; i < 200; ++i) {
-    steps.push_back(keyed(increment_of("a"), std::to_string(i), milliseconds(1)));
-  }
-  run(*store, std::move(steps));
+ON_SQLITE("a key that has expired is as good as none while it is still in the database") {
+  run(*store, many(100, [](const std::string& number) {
+    return keyed(increment_of("a"), number, milliseconds(1));
+  }));
   std::this_thread::sleep_for(milliseconds(5));
-  const Outcome again =
-      run_one(*store, keyed(increment_of("a"), "199"));  // beyond the first portion
+  const Outcome again = run_one(*store, keyed(increment_of("a"), "99"));  // of the last portion
   CHECK(again.value == 101);
   CHECK_FALSE(again.replayed);
-  CHECK(run_one(*store, keyed(increment_of("a"), "199")).replayed);
+  CHECK(run_one(*store, keyed(increment_of("a"), "99")).replayed);
 }
 
 TEST_CASE("keys are counted wherever they are added, forgotten and used again", "[sqlite]") {
@@ -1075,28 +1039,21 @@ TEST_CASE("a key that has expired makes room for another one, wherever it is", "
   CHECK(ask("other").code == Code::kTooManyKeys);
 }
 
-TEST_CASE("what somebody made of a key's outcome is refused if it makes no sense", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("what somebody made of a key's outcome is refused if it makes no sense") {
   const Step change = keyed(per(Period::kDay, increment_of("a")), "key");
   run_one(*store, change);
   Foreigner(place.path()).run("UPDATE keys SET members = NULL");
   CHECK(run_one(*store, change).code == Code::kUnavailable);
 }
 
-TEST_CASE("an end of 0, which somebody has set, is none", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("an end of 0, which somebody has set, is none") {
   run_one(*store, increment_of("a", 43));
   Foreigner(place.path()).run("UPDATE counters SET expires_at = 0");
   CHECK(run_one(*store, ending_in(milliseconds(60'000), increment_of("b"))).value == 1);
   CHECK(run_one(*store, increment_of("a")).value == 44);
 }
 
-TEST_CASE("another program's write transaction delays changes to the deadline, not reports",
-          "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("another program's write transaction delays changes to the deadline, not reports") {
   run_one(*store, increment_of("a"));
   Foreigner foreigner(place.path());
   foreigner.run("BEGIN IMMEDIATE");
@@ -1113,9 +1070,7 @@ TEST_CASE("another program's write transaction delays changes to the deadline, n
   CHECK(run_one(*store, increment_of("a")).value == 2);
 }
 
-TEST_CASE("another program's write transaction that ends in time delays changes only", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("another program's write transaction that ends in time delays changes only") {
   Foreigner foreigner(place.path());
   foreigner.run("BEGIN IMMEDIATE");
   std::atomic<bool> ends{false};
@@ -1131,9 +1086,7 @@ TEST_CASE("another program's write transaction that ends in time delays changes 
   other.join();
 }
 
-TEST_CASE("another program's reader delays no change and loses none", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("another program's reader delays no change and loses none") {
   run_one(*store, increment_of("a"));
   Foreigner foreigner(place.path());
   foreigner.run("BEGIN");
@@ -1144,9 +1097,7 @@ TEST_CASE("another program's reader delays no change and loses none", "[sqlite]"
   CHECK(foreigner.ask("SELECT value FROM counters") == "2000");
 }
 
-TEST_CASE("the schema is strict and the database is sound after use", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("the schema is strict and the database is sound after use") {
   run(*store, {increment_of("a", 5), reset_of("b"), delete_of("b")});
   Foreigner foreigner(place.path());
   CHECK(foreigner.ask("PRAGMA journal_mode") == "wal");
@@ -1227,8 +1178,7 @@ TEST_CASE("closing the last store leaves the log, and opening takes it as it is"
 
 TEST_CASE("the database file is all of it where its log is emptied at the end", "[sqlite]") {
   const Place place;
-  StoreOptions options = place.options();
-  options.empty_wal = true;
+  const StoreOptions options = place.options_to_empty();
   auto store = open_or_throw(options);
   auto other = open_or_throw(options);
   for (int i = 0; i < 10; ++i) run_one(*store, increment_of("a"));
@@ -1244,9 +1194,7 @@ TEST_CASE("the database file is all of it where its log is emptied at the end", 
 
 // A store that empties its log at the end, with a counter that holds 1, in its log alone.
 std::unique_ptr<Store> open_to_empty(const Place& place) {
-  StoreOptions options = place.options();
-  options.empty_wal = true;
-  auto store = open_or_throw(options);
+  auto store = open_or_throw(place.options_to_empty());
   run_one(*store, increment_of("a"));
   return store;
 }
@@ -1366,10 +1314,7 @@ TEST_CASE("the log of a deleted database is kept at the end, and spoils no other
   CHECK(value_of(*place.open(), "a") == 50);
 }
 
-TEST_CASE("the log of a deleted database is kept also where the last one must wait for the turn",
-          "[sqlite]") {
-  const Place place;
-  auto store = place.open();
+ON_SQLITE("the log of a deleted database is kept also where the last one must wait for the turn") {
   const UniqueFd holder(open(place.path().c_str(), O_RDONLY | O_CLOEXEC));
   REQUIRE(flock(holder.get(), LOCK_EX) == 0);
   fs::remove(place.path());
@@ -1385,9 +1330,7 @@ TEST_CASE("the log of a deleted database is kept also where the last one must wa
 TEST_CASE("a log that cannot be emptied at the end keeps nobody waiting, and all it holds",
           "[sqlite]") {
   const Place place;
-  StoreOptions options = place.options();
-  options.empty_wal = true;
-  auto store = open_or_throw(options);
+  auto store = open_or_throw(place.options_to_empty());
   run_one(*store, increment_of("a"));
   Foreigner reader(place.path());
   reader.run("BEGIN");
@@ -1422,10 +1365,7 @@ TEST_CASE("a log that another program has written to is moved into the database 
   CHECK(value_of(*store, "a") == 7);
 }
 
-TEST_CASE("a log with something after its last commit is moved into the database by the next one",
-          "[sqlite]") {
-  const Place place;
-  auto store = place.open();
+ON_SQLITE("a log with something after its last commit is moved into the database by the next one") {
   run_one(*store, increment_of("a"));
   const std::uintmax_t size = place.wal_size();
   {
@@ -1445,9 +1385,7 @@ TEST_CASE("a log with something after its last commit is moved into the database
   CHECK(value_of(*store, "a") == 2);
 }
 
-TEST_CASE("closing a store leaves the log to another program that writes to it", "[sqlite]") {
-  const Place place;
-  auto store = place.open();
+ON_SQLITE("closing a store leaves the log to another program that writes to it") {
   run_one(*store, increment_of("a"));
   Foreigner foreigner(place.path());
   foreigner.run("BEGIN IMMEDIATE");
@@ -1459,10 +1397,8 @@ TEST_CASE("closing a store leaves the log to another program that writes to it",
   CHECK(value_of(*place.open(), "a") == 7);
 }
 
-TEST_CASE("a log with a commit that nobody was told of is moved into the database by the next one",
-          "[sqlite]") {
-  const Place place;
-  auto store = place.open();
+ON_SQLITE(
+    "a log with a commit that nobody was told of is moved into the database by the next one") {
   run_one(*store, increment_of("a"));
   const std::string log = contents_of(place.wal_path());
   // As one leaves it that is killed in its COMMIT: the same log, and a commit more.
@@ -1481,9 +1417,7 @@ TEST_CASE("a log with a commit that nobody was told of is moved into the databas
   CHECK(value_of(*store, "a") == 42);
 }
 
-TEST_CASE("closing a store waits for nobody who has the turn", "[sqlite]") {
-  const Place place;
-  auto store = place.open();
+ON_SQLITE("closing a store waits for nobody who has the turn") {
   run_one(*store, increment_of("a"));
   const auto other = place.open();
   REQUIRE(other->take_turn(patiently()));
@@ -1520,9 +1454,7 @@ TEST_CASE("triggers and views that others have added are not used", "[sqlite]") 
   CHECK(place.refusal().code == Code::kConfig);
 }
 
-TEST_CASE("what others have written and is no name is not listed", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("what others have written and is no name is not listed") {
   for (const char* name : {"a", "b", "c"}) run_one(*store, increment_of(name));
   Foreigner(place.path())
       .run(R"(INSERT INTO counters SELECT 'a","value":7},{"name":"b', 7, 0, 0, NULL, NULL
@@ -1537,11 +1469,8 @@ TEST_CASE("what others have written and is no name is not listed", "[sqlite]") {
   CHECK(page->next.empty());
 }
 
-TEST_CASE("a window that others have written fills no answer", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
-  Step daily = increment_of("a");
-  daily.operation.lifetime.window = Window{Period::kDay, "UTC"};
+ON_SQLITE("a window that others have written fills no answer") {
+  const Step daily = per(Period::kDay, increment_of("a"));
   run_one(*store, daily);
   Foreigner(place.path()).run("UPDATE counters SET window = window || printf('%.100000c', 'x')");
   const Outcome outcome = run_one(*store, daily);
@@ -1549,9 +1478,7 @@ TEST_CASE("a window that others have written fills no answer", "[sqlite]") {
   CHECK(outcome.window.size() < 100);
 }
 
-TEST_CASE("a store sees at once what others have done to the counters that it knows", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("a store sees at once what others have done to the counters that it knows") {
   const auto other = place.open();
   const auto count = [&] { return run_one(*store, increment_of("a")).value; };
   CHECK(count() == 1);
@@ -1596,11 +1523,8 @@ TEST_CASE("more counters than a store remembers are all counted", "[sqlite]") {
   const auto store = place.open();
   for (int round = 1; round <= 2; ++round) {
     for (int i = 0; i < kCounters; i += 1'000) {
-      std::vector<Step> batch;
-      for (int j = i; j < i + 1'000; ++j) {
-        batch.push_back(increment_of("counter-" + std::to_string(j)));
-      }
-      const std::vector<Outcome> outcomes = run(*store, std::move(batch));
+      const std::vector<Outcome> outcomes =
+          run(*store, increments_of_many(1'000, "counter-" + std::to_string(i) + "-"));
       CHECK(std::all_of(outcomes.begin(), outcomes.end(),
                         [&](const Outcome& outcome) { return outcome.value == round; }));
     }
@@ -1613,8 +1537,7 @@ TEST_CASE("the log that a killed process leaves is moved into the database by th
   ChildProcess child([&](int output) {
     const auto store = place.open();
     for (int i = 0; i < 100; ++i) run_one(*store, increment_of("a"));
-    if (write(output, "d", 1) != 1) return 1;
-    for (;;) pause();
+    return ChildProcess::say_and_wait(output);
   });
   REQUIRE(child.wait_for_byte());
   child.send(SIGKILL);
@@ -1662,9 +1585,7 @@ bool change_many_rows(Store& store, int expected) {
 
 TEST_CASE("the log stays small, however many batches", "[sqlite]") {
   const Place place;
-  StoreOptions options = place.options();
-  options.sync = Sync::kNormal;  // the same log, sooner
-  const auto store = open_or_throw(options);
+  const auto store = place.open(Sync::kNormal);  // the same log, sooner
   for (int i = 1; i <= kManyBatches; ++i) REQUIRE(change_many_rows(*store, i));
   CHECK(place.wal_size() > 0);
   CHECK(place.wal_size() < 18 * kMiB);
@@ -1733,15 +1654,10 @@ TEST_CASE("the log restarts although others read without a pause", "[sqlite]") {
   CHECK(longest > 0);
 }
 
-TEST_CASE("housekeeping that does not get the turn keeps nobody waiting again and again",
-          "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("housekeeping that does not get the turn keeps nobody waiting again and again") {
   const auto other = place.open();
   for (int i = 0; place.wal_size() < 2 * kMiB; ++i) {
-    std::vector<Step> batch;
-    for (int j = 0; j < 500; ++j)
-      batch.push_back(increment_of("row" + std::to_string(i * 500 + j)));
+    std::vector<Step> batch = increments_of_many(500, "row" + std::to_string(i) + "-");
     REQUIRE(store->take_turn(patiently()));
     store->apply(batch, patiently());
     store->yield_turn();
@@ -1815,9 +1731,7 @@ TEST_CASE("where the log cannot grow, nothing acknowledged is lost and it works 
   CHECK(value_of(*place.open(), "a") == seen.then);
 }
 
-TEST_CASE("a copy made by VACUUM INTO while others count is a whole database", "[sqlite]") {
-  const Place place;
-  const auto store = place.open();
+ON_SQLITE("a copy made by VACUUM INTO while others count is a whole database") {
   run_one(*store, increment_of("a", 7));
   const Place copy;
   Foreigner(place.path()).run("VACUUM INTO '" + copy.path() + "'");
@@ -1828,10 +1742,7 @@ TEST_CASE("a copy made by VACUUM INTO while others count is a whole database", "
   CHECK(run_one(*restored, increment_of("a")).value == 8);
 }
 
-TEST_CASE("no signal comes any more when the wait for the turn has ended", "[sqlite]") {
-  const Place place;
-  const auto first = place.open();
-  const auto second = place.open();
+ON_SQLITE_TWICE("no signal comes any more when the wait for the turn has ended") {
   REQUIRE(first->take_turn(patiently()));
   CHECK_FALSE(second->take_turn(after(milliseconds(20))));
   first->yield_turn();
@@ -1839,10 +1750,7 @@ TEST_CASE("no signal comes any more when the wait for the turn has ended", "[sql
   CHECK(nanosleep(&pause, nullptr) == 0);
 }
 
-TEST_CASE("the wait for the turn ends at its deadline in another thread too", "[sqlite]") {
-  const Place place;
-  const auto first = place.open();
-  const auto second = place.open();
+ON_SQLITE_TWICE("the wait for the turn ends at its deadline in another thread too") {
   REQUIRE(first->take_turn(patiently()));
   bool got_it = true;
   std::thread([&] { got_it = second->take_turn(after(milliseconds(20))).ok(); }).join();
