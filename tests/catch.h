@@ -11,6 +11,8 @@
 #endif
 
 #include <ostream>
+#include <string>
+#include <string_view>
 
 #include "common/error.h"
 
@@ -19,6 +21,13 @@ namespace counterd {
 // So that a failed comparison shows a word.
 inline std::ostream& operator<<(std::ostream& out, Code code) {
   return out << code_info(code).type;
+}
+
+// The error has this code, and its message these words.
+inline void check_error(const Error& error, Code code, std::string_view words) {
+  CAPTURE(error.message, words);
+  CHECK(error.code == code);
+  CHECK(error.message.find(words) != std::string::npos);
 }
 
 }  // namespace counterd

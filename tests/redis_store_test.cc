@@ -132,8 +132,7 @@ TEST_CASE("a wrong password is a wrong configuration and stays secret", "[redis]
   const RedisServer server({"--requirepass", "correct"});
   const auto store = open_or_throw(options_with_login(server, "", "hunter2\n"));
   const Error error = probe_error(*store);
-  CHECK(error.code == Code::kConfig);
-  CHECK(contains(error.message, "--redis-password-file"));
+  check_error(error, Code::kConfig, "--redis-password-file");
   CHECK_FALSE(contains(error.message, "hunter2"));
   const Outcome outcome = run_one(*store, increment_of("a"));
   CHECK(outcome.code == Code::kUnavailable);
@@ -175,9 +174,8 @@ TEST_CASE("a password can come from a pipe, which has it once", "[redis]") {
 TEST_CASE("a password that is missing or not asked for is a wrong configuration", "[redis]") {
   const RedisServer guarded({"--requirepass", "correct"});
   for (const char* database : {"", "?db=3"}) {
-    const Error lacking = probe_error(*open_or_throw(options_for(guarded.url() + database)));
-    CHECK(lacking.code == Code::kConfig);
-    CHECK(contains(lacking.message, "--redis-password-file"));
+    check_error(probe_error(*open_or_throw(options_for(guarded.url() + database))), Code::kConfig,
+                "--redis-password-file");
   }
   const RedisServer open;
   const Error error = probe_error(*open_or_throw(options_with_login(open, "", "hunter2\n")));
@@ -463,8 +461,7 @@ TEST_CASE("a password is not repeated, whatever the server says of it", "[redis]
   const int more = GENERATE(0, 200);  // of a long one it repeats a part
   const std::string file = "hunter2" + std::string(more, 'x') + "\n";
   const Error error = probe_error(*open_or_throw(options_with_login(server, "alice", file)));
-  CHECK(error.code == Code::kConfig);
-  CHECK(contains(error.message, "password"));
+  check_error(error, Code::kConfig, "password");
   CHECK_FALSE(contains(error.message, "hunter2"));
 }
 
@@ -789,9 +786,7 @@ TEST_CASE("databases of one server are different stores", "[redis]") {
 TEST_CASE("a database that the server does not have is a wrong configuration", "[redis]") {
   const RedisServer server;
   const auto store = open_or_throw(options_for(server.url() + "?db=16"));
-  const Error error = probe_error(*store);
-  CHECK(error.code == Code::kConfig);
-  CHECK(contains(error.message, "database"));
+  check_error(probe_error(*store), Code::kConfig, "database");
 }
 
 TEST_CASE("prefixes keep two stores of one database apart", "[redis]") {
@@ -848,8 +843,7 @@ TEST_CASE("status says what the server's settings make durable", "[redis]") {
     CHECK(probed.ok() == kind.durable);
     CHECK((run_one(*strict, increment_of("a")).code == Code::kOk) == kind.durable);
     if (probed) continue;
-    CHECK(probed.error().code == Code::kConfig);
-    CHECK(contains(probed.error().message, kind.phrase));
+    check_error(probed.error(), Code::kConfig, kind.phrase);
     CHECK(contains(probed.error().message, "--require-durable"));
     CHECK(server.command({"EXISTS", "counterd:c:a"}) == "0");
   }

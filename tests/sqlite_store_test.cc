@@ -209,9 +209,7 @@ TEST_CASE("a stopped process that has the turn makes others unavailable until it
   REQUIRE(child.wait_until_stopped());
   StoreOptions options = place.options();
   options.timeout = milliseconds(200);
-  const Error error = place.refusal(options);
-  CHECK(error.code == Code::kUnavailable);
-  CHECK(contains(error.message, "stopped"));
+  check_error(place.refusal(options), Code::kUnavailable, "stopped");
   child.send(SIGCONT);
   const auto store = place.open();
   CHECK(run_one(*store, increment_of("a")).value == 2);
@@ -347,9 +345,7 @@ TEST_CASE("a missing database is not made where it must be there", "[sqlite]") {
   const Place place;
   StoreOptions options = place.options();
   options.create = false;
-  const Error error = place.refusal(options);
-  CHECK(error.code == Code::kConfig);
-  CHECK(contains(error.message, place.path()));
+  check_error(place.refusal(options), Code::kConfig, place.path());
   CHECK_FALSE(fs::exists(place.path()));
   { place.open(); }
   CHECK(run_one(*open_or_throw(options), increment_of("a")).value == 1);
@@ -360,8 +356,7 @@ TEST_CASE("a database in a missing folder is refused", "[sqlite]") {
   const StoreOptions options = Place::options_at((directory / "missing") + "/counters.db");
   const Result<std::unique_ptr<Store>> store = open_store(options);
   REQUIRE_FALSE(store);
-  CHECK(store.error().code == Code::kConfig);
-  CHECK(contains(store.error().message, "folder"));
+  check_error(store.error(), Code::kConfig, "folder");
   CHECK(contains(store.error().message, directory / "missing"));
   CHECK_FALSE(fs::exists(directory / "missing"));
 }
@@ -369,9 +364,7 @@ TEST_CASE("a database in a missing folder is refused", "[sqlite]") {
 TEST_CASE("a folder is no database", "[sqlite]") {
   const Place place;
   fs::create_directory(place.path());
-  const Error error = place.refusal();
-  CHECK(error.code == Code::kConfig);
-  CHECK(contains(error.message, "irectory"));
+  check_error(place.refusal(), Code::kConfig, "irectory");
 }
 
 TEST_CASE("a device and a FIFO are no database, and nothing waits for them", "[sqlite]") {
@@ -380,9 +373,7 @@ TEST_CASE("a device and a FIFO are no database, and nothing waits for them", "[s
   options.url = "sqlite:/dev/null";
   CHECK(place.refusal(options).code == Code::kConfig);
   REQUIRE(mkfifo(place.path().c_str(), 0600) == 0);
-  const Error error = place.refusal();
-  CHECK(error.code == Code::kConfig);
-  CHECK(contains(error.message, "regular file"));
+  check_error(place.refusal(), Code::kConfig, "regular file");
 }
 
 TEST_CASE("a database cannot be in a file", "[sqlite]") {
@@ -390,9 +381,7 @@ TEST_CASE("a database cannot be in a file", "[sqlite]") {
   write_file(place.path(), "x");
   StoreOptions options = place.options();
   options.url += "/counters.db";
-  const Error error = place.refusal(options);
-  CHECK(error.code == Code::kConfig);
-  CHECK(contains(error.message, "is not a folder"));
+  check_error(place.refusal(options), Code::kConfig, "is not a folder");
 }
 
 TEST_CASE("a file that is no database is refused and left as it is", "[sqlite]") {
@@ -400,8 +389,7 @@ TEST_CASE("a file that is no database is refused and left as it is", "[sqlite]")
   const std::string text(8'192, 'x');
   write_file(place.path(), text);
   const Error error = place.refusal();
-  CHECK(error.code == Code::kConfig);
-  CHECK(contains(error.message, "not a database"));
+  check_error(error, Code::kConfig, "not a database");
   CHECK(contains(error.message, "put a backup in its place"));
   CHECK(contents_of(place.path()) == text);
 }
@@ -415,9 +403,7 @@ TEST_CASE("a database of another application is refused and left as it is", "[sq
   Foreigner(place.path()).run(kind);
   chmod(place.path().c_str(), 0600);
   const std::string before = contents_of(place.path());
-  const Error error = place.refusal();
-  CHECK(error.code == Code::kConfig);
-  CHECK(contains(error.message, "another application"));
+  check_error(place.refusal(), Code::kConfig, "another application");
   CHECK(contents_of(place.path()) == before);
   CHECK_FALSE(fs::exists(place.wal_path()));
 }
@@ -427,8 +413,7 @@ TEST_CASE("a database of a newer version is refused and left as it is", "[sqlite
   { place.open(); }
   Foreigner(place.path()).run("PRAGMA user_version = 7");
   const Error error = place.refusal();
-  CHECK(error.code == Code::kConfig);
-  CHECK(contains(error.message, "version 7"));
+  check_error(error, Code::kConfig, "version 7");
   CHECK(contains(error.message, "newer counterd"));
   CHECK(Foreigner(place.path()).ask("PRAGMA user_version") == "7");
 }
@@ -437,9 +422,7 @@ TEST_CASE("a database with a hard link is refused", "[sqlite]") {
   const Place place;
   { run_one(*place.open(), increment_of("a")); }
   fs::create_hard_link(place.path(), place.directory() / "second.db");
-  const Error error = place.refusal();
-  CHECK(error.code == Code::kConfig);
-  CHECK(contains(error.message, "hard link"));
+  check_error(place.refusal(), Code::kConfig, "hard link");
   fs::remove(place.directory() / "second.db");
   CHECK(run_one(*place.open(), increment_of("a")).value == 2);
 }
@@ -451,8 +434,7 @@ TEST_CASE("a database that every user may open is refused", "[sqlite]") {
     CAPTURE(mode);
     chmod(place.path().c_str(), mode);
     const Error error = place.refusal();
-    CHECK(error.code == Code::kConfig);
-    CHECK(contains(error.message, "every user"));
+    check_error(error, Code::kConfig, "every user");
     CHECK(contains(error.message, "chmod"));
   }
   chmod(place.path().c_str(), 0640);
@@ -465,8 +447,7 @@ TEST_CASE("nobody is told to close to others what is no database", "[sqlite]") {
   std::ofstream(place.path()) << text;
   chmod(place.path().c_str(), 0644);
   const Error error = place.refusal();
-  CHECK(error.code == Code::kConfig);
-  CHECK(contains(error.message, "is no database; name another file"));
+  check_error(error, Code::kConfig, "is no database; name another file");
   CHECK_FALSE(contains(error.message, "chmod"));
   CHECK(contents_of(place.path()) == text);
 }
@@ -478,9 +459,7 @@ TEST_CASE("a database with a part that every user may open is refused", "[sqlite
     CAPTURE(part);
     const std::string path = place.path() + part;
     chmod(path.c_str(), 0604);
-    const Error error = place.refusal();
-    CHECK(error.code == Code::kConfig);
-    CHECK(contains(error.message, "chmod o= " + path));
+    check_error(place.refusal(), Code::kConfig, "chmod o= " + path);
     chmod(path.c_str(), 0600);
     CHECK(place.open() != nullptr);
   }
@@ -523,8 +502,7 @@ TEST_CASE("a store that must be durable refuses Sync::kNormal and makes no file"
   options.require_durable = true;
   options.sync = Sync::kNormal;
   const Error error = place.refusal(options);
-  CHECK(error.code == Code::kConfig);
-  CHECK(contains(error.message, "--sync full"));
+  check_error(error, Code::kConfig, "--sync full");
   CHECK_FALSE(fs::exists(place.path()));
   options.sync = Sync::kFull;
   const Result<std::unique_ptr<Store>> durable = open_store(options);
@@ -565,8 +543,7 @@ TEST_CASE("a database on a network file system is refused, however it got there"
     const Result<std::unique_ptr<Store>> store = open_store(place.options());
     told_file_system = 0;
     REQUIRE_FALSE(store);
-    CHECK(store.error().code == Code::kConfig);
-    CHECK(contains(store.error().message, name));
+    check_error(store.error(), Code::kConfig, name);
   }
   CHECK(run_one(*place.open(), increment_of("a")).value == 2);
 }
@@ -663,9 +640,8 @@ TEST_CASE("who opens a database joins no others that use a log or a shared memor
     for (const std::string& part : parts) {
       fs::rename(place.path() + part, place.directory() / ("away" + part));
     }
-    const Error error = place.refusal();
-    CHECK(error.code == Code::kUnavailable);
-    CHECK(contains(error.message, parts.front() + ", a part of the database, was removed"));
+    check_error(place.refusal(), Code::kUnavailable,
+                parts.front() + ", a part of the database, was removed");
     for (const std::string& part : parts) {
       CHECK_FALSE(fs::exists(place.path() + part));
       fs::rename(place.directory() / ("away" + part), place.path() + part);
@@ -685,9 +661,7 @@ TEST_CASE("a database put in the place of one that is in use does not get its lo
   const std::string log = contents_of(place.wal_path());
   fs::rename(other.path(), place.path());
   const std::string replacement = contents_of(place.path());
-  const Error error = place.refusal();
-  CHECK(error.code == Code::kConfig);
-  CHECK(contains(error.message, "put in the place of another one"));
+  check_error(place.refusal(), Code::kConfig, "put in the place of another one");
   CHECK(contents_of(place.path()) == replacement);
   CHECK(contents_of(place.wal_path()) == log);
 }
@@ -718,8 +692,7 @@ TEST_CASE("a link in the place of a part of the database is refused, and not fol
     write_file(place.directory() / "elsewhere", "precious");
     fs::create_symlink(place.directory() / "elsewhere", place.path() + part);
     const Error error = place.refusal();
-    CHECK(error.code == Code::kConfig);
-    CHECK(contains(error.message, place.path() + part));
+    check_error(error, Code::kConfig, place.path() + part);
     CHECK(contains(error.message, "regular file"));
     CHECK(contents_of(place.directory() / "elsewhere") == "precious");
   }
@@ -732,9 +705,7 @@ TEST_CASE("a database that is missing or empty, whose log is not, is not begun a
   REQUIRE_FALSE(log.empty());
   fs::rename(place.path(), place.directory() / "away");
   const auto check_refused = [&] {
-    const Error error = place.refusal();
-    CHECK(error.code == Code::kConfig);
-    CHECK(contains(error.message, "put that very database back"));
+    check_error(place.refusal(), Code::kConfig, "put that very database back");
     CHECK(contents_of(place.wal_path()) == log);
   };
   check_refused();
@@ -1244,9 +1215,7 @@ TEST_CASE("a database is not read with the log of one that was there before", "[
   const std::string first = place.directory() / "first";
   fs::rename(place.path(), first);
   fs::rename(backup.path(), place.path());
-  const Error refusal = place.refusal();
-  CHECK(refusal.code == Code::kConfig);
-  CHECK(contains(refusal.message, "move the log away"));
+  check_error(place.refusal(), Code::kConfig, "move the log away");
   SECTION("the first one is put back") {
     fs::rename(first, place.path());
     CHECK(value_of(*place.open(), "a") == 5);

@@ -633,8 +633,7 @@ TEST_CASE("who opens a database where the log's index has no room is told so", "
   const Result<std::unique_ptr<Store>> store =
       while_writes_fail(ENOSPC, ".db-shm", [&] { return open_store(place.options()); });
   REQUIRE_FALSE(store);
-  CHECK(store.error().code == Code::kUnavailable);
-  CHECK(contains(store.error().message, "its -shm cannot grow: is the disk full?"));
+  check_error(store.error(), Code::kUnavailable, "its -shm cannot grow: is the disk full?");
   CHECK(value_of(*place.open(), "a") == 1);
 }
 
@@ -644,8 +643,7 @@ TEST_CASE("a store whose files cannot be looked at is not opened", "[sqlite]") {
   const Result<std::unique_ptr<Store>> store = open_store(place.options());
   unseen = nullptr;
   REQUIRE_FALSE(store);
-  CHECK(store.error().code == Code::kUnavailable);
-  CHECK(contains(store.error().message, "a part of the database: Input/output error"));
+  check_error(store.error(), Code::kUnavailable, "a part of the database: Input/output error");
   CHECK(run_one(*place.open(), increment_of("a")).value == 2);
 }
 
@@ -667,8 +665,7 @@ TEST_CASE("a store whose shared memory can only be read is not opened", "[sqlite
   const Result<std::unique_ptr<Store>> store = open_store(place.options());
   system->xSetSystemCall(system, "open", nullptr);
   REQUIRE_FALSE(store);
-  CHECK(store.error().code == Code::kUnavailable);
-  CHECK(contains(store.error().message, "its -shm can only be read"));
+  check_error(store.error(), Code::kUnavailable, "its -shm can only be read");
   CHECK(run_one(*place.open(), increment_of("a")).value == 2);
 }
 
