@@ -2171,42 +2171,27 @@ opens_sockets() {
   assert_stderr_has 'descriptor 3 is a socket'
 }
 
-@test "a socket that does not listen is refused" {
-  try timeout 20 "$python" -c '
-import os, socket, sys
-listener = socket.create_server(("127.0.0.1", 0))
-client = socket.create_connection(listener.getsockname())
-os.dup2(client.fileno(), 3)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
-os.execv(sys.argv[1], [sys.argv[1]])' "$counterd"
+# check_refused_socket CODE TEXT: counterd does not take the socket that CODE, of Python, names `given`
+# from systemd, and says so.
+check_refused_socket() {
+  try timeout 20 "$python" -c "import os, socket, sys
+$1
+os.dup2(given.fileno(), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1')
+os.execv(sys.argv[1], [sys.argv[1]])" "$counterd"
   assert_refused 78
-  assert_stderr_has 'no listening stream socket'
+  assert_stderr_has "$2"
 }
 
-@test "a listening socket of packets is refused" {
-  try timeout 20 "$python" -c '
-import os, socket, sys
-listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-listener.bind(sys.argv[2])
-listener.listen()
-os.dup2(listener.fileno(), 3)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
-os.execv(sys.argv[1], [sys.argv[1]])' "$counterd" "$dir/packets.sock"
-  assert_refused 78
-  assert_stderr_has 'no listening stream socket'
-}
-
-@test "a socket without a path is refused" {
-  try timeout 20 "$python" -c '
-import os, socket, sys
-listener = socket.socket(socket.AF_UNIX)
-listener.bind("\0" + sys.argv[2])
-listener.listen()
-os.dup2(listener.fileno(), 3)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
-os.execv(sys.argv[1], [sys.argv[1]])' "$counterd" "$dir/abstract"
-  assert_refused 78
-  assert_stderr_has 'without a path'
+@test "a socket that does not listen, or for packets, or without a path, is refused" {
+  check_refused_socket 'listener = socket.create_server(("127.0.0.1", 0))
+given = socket.create_connection(listener.getsockname())' 'no listening stream socket'
+  check_refused_socket 'given = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+given.bind("packets.sock")
+given.listen()' 'no listening stream socket'
+  check_refused_socket 'given = socket.socket(socket.AF_UNIX)
+given.bind("\0" + os.getcwd())
+given.listen()' 'without a path'
 }
 
 @test "a daemon that a socket starts answers the connection that started it" {
