@@ -861,21 +861,9 @@ while True:
 }
 
 @test "an answer that is nested deeply is no answer of a counterd" {
-  start_python '
-import http.server
-class Nested(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = b"{\"version\":\"1\",\"store\":{\"x\":" + 500000 * b"[" + 500000 * b"]" + b"}}"
-        self.protocol_version = "HTTP/1.1"
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *unused):
-        pass
-server = http.server.HTTPServer(("127.0.0.1", 0), Nested)
-print(server.server_port)
-server.serve_forever()'
+  start_python 'import sys
+sys.argv[1:] = ["200 {\"version\":\"1\",\"store\":{\"x\":" +
+                "[" * 500000 + "]" * 500000 + "}}"]'"$answering_server"
   try timeout 20 "$counterctl" --server "http://127.0.0.1:$said" status
   assert_refused 69
   assert_stderr_has 'does not answer like counterd'
