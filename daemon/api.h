@@ -1,7 +1,8 @@
 // The HTTP interface: what each request means, and what its reply looks like.
 //
-// decode() and encode() are pure: they touch no socket, no store and no clock. Each route is one
-// row of the table in api.cc, with one function for each direction.
+// decode() and encode() touch no socket, no store and no clock; decode() alone looks up the time
+// zones of windows (calendar.h). Each route is one row of the table in api.cc, with one function
+// for each direction.
 #pragma once
 
 #include <cstdint>

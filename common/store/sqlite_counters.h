@@ -4,8 +4,8 @@
 // Rows are remembered from batch to batch, as SQLite's own pages are: while nobody else commits, a
 // change of a counter need not read what the last one wrote.
 //
-// REQUIRES, for all but list(): a transaction is open, for write() one that writes under the turn.
-// Throws SQLite::Exception.
+// REQUIRES, for all but list() and forget(): a transaction is open, for write() one that writes
+// under the turn. Throws SQLite::Exception.
 #pragma once
 
 #include <SQLiteCpp/SQLiteCpp.h>

@@ -7,7 +7,7 @@
 // table is full and few keys have expired, finding them takes several batches. Each time round also
 // counts all keys, since somebody may have deleted some by other means.
 //
-// REQUIRES, for all: the turn is held and a transaction that writes is open. Throws
+// REQUIRES, for all but reset(): the turn is held and a transaction that writes is open. Throws
 // SQLite::Exception.
 #pragma once
 

@@ -28,7 +28,7 @@ constexpr std::array<const char*, kSchemaVersion> kMigrations = {
     "INSERT INTO keys_state VALUES (0, '', '')",
 
     // Groups are stored under the name '', with their members' outcomes in the format of
-    // outcome_text.h; an increment with a window has its own.
+    // outcome_text.h; an increment with a window is stored with its own outcome there.
     "ALTER TABLE keys ADD COLUMN members TEXT",
 
     // The index covers only counters that have an end: it costs the others nothing.

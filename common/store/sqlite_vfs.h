@@ -1,4 +1,4 @@
-// A VFS for SQLite (sqlite.org/vfs.html): the system's own, except for five things.
+// A VFS for SQLite (sqlite.org/vfs.html): the system's own, except for seven things.
 //
 // What a checkpoint has moved is synced before anybody reads it from the database. SQLite itself
 // does so only if all of the log was moved. After a checkpoint of a part, others could read pages
@@ -21,6 +21,11 @@
 //
 // The sync of a commit can be left until later, when another has the turn to write: the disk then
 // gets what several have committed at once.
+//
+// Whoever begins to write first corrects what those have left in the shared memory who died while
+// they wrote (clean_index() and correct_moved_frames() of sqlite_shm.h).
+//
+// A quota that is used up is told as a full disk, SQLITE_FULL, and not as an I/O error.
 #pragma once
 
 #include <sqlite3.h>
