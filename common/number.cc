@@ -52,12 +52,6 @@ Result<std::int64_t> parse_int64_within(std::string_view text, std::string_view 
   return value;
 }
 
-void append_number(std::string& out, std::int64_t number) {
-  std::array<char, 21> digits{};
-  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr;
-  out.append(digits.data(), end);
-}
-
 Result<int> parse_workers(std::string_view text, std::string_view what) {
   const Result<std::int64_t> workers = parse_int64_within(text, what, 1, kMaxWorkers);
   if (!workers) return workers.error();

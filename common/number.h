@@ -27,9 +27,6 @@ bool read_lenient(std::string_view text, Number& number) {
   return failure == std::errc() && end == text.data() + text.size();
 }
 
-// Appends the number in decimal digits.
-void append_number(std::string& out, std::int64_t number);
-
 // A number of workers, from 1 to kMaxWorkers; kBadNumber otherwise.
 Result<int> parse_workers(std::string_view text, std::string_view what);
 

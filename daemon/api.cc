@@ -107,8 +107,7 @@ Response json_response(std::string body) {
 Response text_response(std::int64_t value) {
   Response response;
   response.content_type = kPlainText;
-  append_number(response.body, value);
-  response.body += '\n';
+  response.body = std::to_string(value) + '\n';
   return response;
 }
 
@@ -169,7 +168,7 @@ Response encode_list(const Call&, const Answer& answer, const Figures&) {
     body += R"({"name":")";
     body += row.name;
     body += R"(","value":)";
-    append_number(body, row.value);
+    body += std::to_string(row.value);
     body += '}';
   }
   body += R"(],"next":)";

@@ -5,7 +5,6 @@
 #include <ctime>
 
 #include "common/json.h"
-#include "common/number.h"
 
 namespace counterd {
 namespace {
@@ -62,13 +61,13 @@ const std::string& date_field() {
 
 void append_bytes(std::string& out, const Response& response, After after, bool head_only) {
   out += "HTTP/1.1 ";
-  append_number(out, response.status);
+  out += std::to_string(response.status);
   out += ' ';
   out += reason(response.status);
   out += "\r\nContent-Type: ";
   out += response.content_type;
   out += "\r\nContent-Length: ";
-  append_number(out, static_cast<std::int64_t>(response.body.size()));
+  out += std::to_string(response.body.size());
   out += "\r\nCache-Control: no-store\r\n";
   out += date_field();
   out += response.fields;
