@@ -2434,7 +2434,7 @@ listener = socket.socket(socket.AF_UNIX)
 listener.bind(sys.argv[1])
 listener.listen()
 print("listens")
-settings = {b"appendonly": b"yes", b"appendfsync": b"\x1b[2J"}
+settings = {b"appendonly": b"yes", b"appendfsync": b"\x1b[2J", b"replicaof": b""}
 def bulk(text):
     return b"$%d\r\n%s\r\n" % (len(text), text)
 def read_command(file):
