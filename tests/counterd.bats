@@ -496,6 +496,12 @@ sync = "full"'
   done
 }
 
+@test "a home for the state that is no absolute path is ignored" {
+  XDG_STATE_HOME=state try "$counterd" --check-config
+  assert_status 0
+  assert_output_has "store = \"sqlite:$HOME/.local/state/counterd/counters.db\""
+}
+
 @test "flag beats environment beats file" {
   printf 'workers = 1\nsync = "full"\nstore = "sqlite:%s"\nlisten = "unix:%s"\n' \
     "$dir/file.db" "$dir/file.sock" >"$dir/settings"
@@ -952,6 +958,17 @@ workers_have_ended() {
   has_ready_workers 2
 }
 
+@test "all addresses of both kinds are served by one port" {
+  local port host
+  "$python" -c 'import socket; socket.socket(socket.AF_INET6).bind(("::1", 0))' ||
+    skip "this machine has no IPv6"
+  port=$(free_port)
+  start_daemon --listen "0.0.0.0:$port" --listen "[::]:$port"
+  for host in 127.0.0.1 '[::1]'; do
+    assert_succeeds "$counterctl" --server "http://$host:$port" -q increment
+  done
+}
+
 @test "an IPv6 address of one link serves by several workers, and is found" {
   local address='[fe80::1%lo]:4747' alone=(unshare --map-root-user --net)
   ((EUID != 0)) || alone=(unshare --net)
@@ -972,6 +989,13 @@ workers_have_ended() {
 1
 3
 ready http://$address"
+}
+
+@test "requests may come by the name that the daemon was told to listen by" {
+  start_daemon --listen 127.1:0  # of which the address is 127.0.0.1
+  [[ $url == http://127.0.0.1:* ]] || fail "the URL is $url"
+  assert_equal "$(http GET /report -H 'Host: 127.1')" 200
+  assert_equal "$(http GET /report -H 'Host: 127.2')" 403
 }
 
 @test "a name serves by the addresses that this machine has" {
@@ -1671,6 +1695,15 @@ os.setgid(int(sys.argv[1]))
 os.setuid(int(sys.argv[1]))
 os.execve(program, sys.argv[2:], os.environ)'
 
+@test "a folder whose path is too long for a control socket is refused and named" {
+  RUNTIME_DIRECTORY=$dir/$(printf 'x%.0s' {1..107})
+  mkdir "$RUNTIME_DIRECTORY"
+  export RUNTIME_DIRECTORY
+  try timeout 20 "$counterd" --listen 127.0.0.1:0
+  assert_refused 78
+  assert_stderr_has "the control socket's path is too long: $RUNTIME_DIRECTORY/"
+}
+
 @test "another user's control socket is not believed" {
   local command
   ((EUID == 0)) || skip "only root can become other users"
@@ -1759,6 +1792,10 @@ os.execve(program, sys.argv[2:], os.environ)'
   done
   has_ready_workers 1
   assert_equal "$(supervisors)" "$daemon_pid"
+  stop_daemon
+  start_daemon --workers 1 --listen 0.0.0.0:0  # which is all addresses of this machine alone
+  try "$counterctl" --server "http://192.0.2.1:${url##*:}" stop
+  assert_refused 69
 }
 
 @test "a daemon is found by whatever address of this machine reaches it" {
@@ -1774,6 +1811,24 @@ os.execve(program, sys.argv[2:], os.environ)'
   port=${url##*:}
   for host in localhost "${url#http://}"; do
     try "$counterctl" --server "http://${host%:"$port"}:$port" workers
+    assert_status 0
+  done
+}
+
+@test "a daemon that has one socket for both kinds of addresses is found by each" {
+  local host
+  "$python" -c 'import socket; socket.socket(socket.AF_INET6).bind(("::1", 0))' ||
+    skip "this machine has no IPv6"
+  launcher=("$python" -c '
+import os, socket, sys
+listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+os.dup2(listener.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execvp(sys.argv[1], sys.argv[1:])')
+  start_daemon --workers 1
+  for host in 127.0.0.1 '[::1]'; do
+    try "$counterctl" --server "http://$host:${url##*:}" workers
     assert_status 0
   done
 }
