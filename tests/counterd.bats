@@ -1077,15 +1077,29 @@ ready http://$address"
   assert_equal "$(supervisors)" "$daemon_pid"
 }
 
+@test "workers that are killed all at once are all replaced" {
+  local old
+  start_daemon --workers 3
+  old=$(ready_workers)
+  kill -STOP "$daemon_pid"  # hears of all of them together
+  xargs kill -KILL <<<"$old"
+  kill -CONT "$daemon_pid"
+  await 10 has_ready_workers 3
+  assert_equal "$(ready_workers | grep -cxF "$old")" 0
+}
+
 @test "a worker that cannot start gets no connections while another serves, and is tried again" {
-  local worker i
+  local worker begin i
   start_daemon --workers 2 --store "sqlite:$dir/c.db"
   "$counterctl" --server "$url" -q increment
   chmod 0644 "$dir/c.db"
   worker=$(ready_workers | head -n 1)
+  begin=$(milliseconds)
   kill -KILL "$worker"
   await 10 grep -q 'worker [01] ended with status 78 while it started: .*c.db.*; next try in' "$daemon_log"
   for i in {1..20}; do "$counterctl" --server "$url" --timeout 1s -q increment; done
+  await 10 grep -q 'next try in 800 ms' "$daemon_log"
+  assert_between $(($(milliseconds) - begin)) 700 20000
   chmod 0600 "$dir/c.db"
   await 15 is_replaced "$worker" 2
   assert_equal "$(value_of count)" 21
@@ -1196,12 +1210,18 @@ subprocess.run(sys.argv[2:], input="".join(f"increment c{i * 7919 % 1000003}\n" 
 }
 
 # hold_leaving_worker: the only worker, $worker, is told to end; a request on $slow keeps it.
+# Whether the daemon has so many workers, without asking it, which would wake it.
+has_children() {
+  [[ $(children_of "$daemon_pid" | wc -l) == "$1" ]]
+}
+
 hold_leaving_worker() {
   worker=$(ready_workers)
   exec {slow}<>"/dev/tcp/127.0.0.1/${url##*:}"
   printf 'POST /increment HTTP/1.1\r\nHost: localhost\r\n' >&"$slow"
   "$counterctl" --server "$url" -q increment
   kill -TERM "$worker"
+  await 10 has_children 2
   await 10 is_replaced "$worker" 1
 }
 
@@ -1377,6 +1397,8 @@ has_child() {
   assert_equal "$("$counterctl" --server "$url" scale 1)" 1
   assert_equal "$(ready_workers)" "$kept"
   assert_equal "$(children_of "$daemon_pid")" "$kept"
+  # As of one that was meant to stay.
+  assert_fails grep -qE ' ended with | was told to end' "$daemon_log"
 }
 
 @test "scale down ends a worker that was starting when it was asked for" {
@@ -1431,6 +1453,38 @@ with open(sys.argv[2], "w") as file:
   kill -KILL "$worker"
   await 20 test -s "$dir/answered"
   assert_equal "$(cat "$dir/answered")" 40
+  assert_succeeds wait $!
+}
+
+is_draining() {
+  [[ $("$counterctl" --server "$url" workers) == *draining* ]]
+}
+
+@test "scale down answers those who wait for a worker that dies when it has been told to end" {
+  local worker
+  start_daemon --workers 2
+  worker=$("$counterctl" --server "$url" workers | sed -n '2s/\t.*//p')  # the one that is to go
+  kill -STOP "$worker"
+  start_python "$many_clients" "${url##*:}" "$dir/answered"
+  "$counterctl" --server "$url" -q scale 1 &
+  await 5 is_draining
+  kill -KILL "$worker"
+  await 20 test -s "$dir/answered"
+  assert_equal "$(cat "$dir/answered")" 40
+  assert_succeeds wait $!
+}
+
+@test "a worker that scale removes gets no more connections" {
+  local worker count
+  start_daemon --workers 2
+  worker=$("$counterctl" --server "$url" workers | sed -n '2s/\t.*//p')
+  kill -STOP "$worker"
+  "$counterctl" --server "$url" -q scale 1 &
+  await 5 grep -q '1 workers are wanted' "$daemon_log"
+  for count in {1..10}; do
+    assert_succeeds "$counterctl" --server "$url" --timeout 2s -q increment
+  done
+  kill -CONT "$worker"
   assert_succeeds wait $!
 }
 
