@@ -277,6 +277,13 @@ assert_check() {
   ((status == 0)) || { assert_output ""; assert_stderr_lines 1; assert_stderr_has "$2"; }
 }
 
+@test "--ready-fd gets its line and is closed" {
+  launch_daemon --workers 1
+  try timeout 10 cat "$pipe"
+  assert_status 0
+  [[ $output =~ ^ready\ http://127.0.0.1:[0-9]+$ ]] || fail "the line is $output"
+}
+
 @test "--check-config accepts every setting by flag, by environment and by file" {
   local name good bad
   try "$counterd" --check-config
@@ -1388,6 +1395,20 @@ has_child() {
   [[ -n $(children_of "$1") ]]
 }
 
+@test "killed supervisor: a worker whose store hangs ends too" {
+  local worker
+  start_redis
+  start_daemon --workers 1 --store "redis+unix://$redis_socket" --store-timeout 1m \
+    --drain-timeout 100ms
+  worker=$(ready_workers)
+  kill -STOP "$redis_pid"
+  curl -s --max-time 20 -X POST -o "$dir/body" "$url/increment" &
+  sleep 0.2  # to wait for the store
+  kill -KILL "$daemon_pid"
+  await 5 has_ended "$worker"
+  kill -CONT "$redis_pid"
+}
+
 @test "scale changes the number of workers" {
   local kept
   start_daemon --workers 1
@@ -2006,7 +2027,15 @@ print(connection.makefile().read())' "${url#http://}.control"
   try "$counterctl" --server "$url" --timeout 2s scale 3
   assert_refused 69
   assert_stderr_has 'is ending'
+  start_python '
+import socket, sys
+silent = socket.socket(socket.AF_UNIX)
+silent.connect(sys.argv[1])
+print("connected")
+with open(sys.argv[2], "w") as file:
+    print("closed" if silent.recv(1) == b"" else "answered", file=file)' "$(control_socket)" "$dir/silent"
   sleep 6  # more than others who ask are waited for
+  assert_equal "$(<"$dir/silent")" closed
   "$counterctl" --server "$url" workers  # wakes the supervisor
   sleep 0.5
   assert_fails has_ended "$stopper"
@@ -2047,6 +2076,20 @@ ticks_of() {
   await 10 has_ready_workers 1
 }
 
+@test "a daemon that waits for the last of its workers to end waits without using the processor" {
+  local before
+  start_daemon --workers 2
+  kill -STOP "$(ready_workers | tail -n 1)"
+  kill -TERM "$daemon_pid"
+  await 5 has_children 1
+  before=$(ticks_of "$daemon_pid")
+  sleep 1
+  assert_between $(($(ticks_of "$daemon_pid") - before)) 0 5
+  children_of "$daemon_pid" | xargs kill -CONT
+  wait_for_end_of "$daemon_pid"
+  assert_equal "$ended_with" 0
+}
+
 @test "a supervisor that does not answer may yet do what it was told" {
   start_daemon --workers 1
   kill -STOP "$daemon_pid"
@@ -2063,7 +2106,7 @@ ticks_of() {
   exec {ready}<>"$pipe"
   await 10 grep -qs "$dir/redis.sock" "$daemon_log"
   stop_daemon
-  assert_fails grep -q replaced "$daemon_log"
+  assert_fails grep -qE 'replaced|next try' "$daemon_log"
   exec {ready}>&-
 }
 
@@ -2092,6 +2135,18 @@ assert_ends_in_order() {
 
 @test "SIGINT ends with 0 and answers what is in flight" {
   assert_ends_in_order INT
+}
+
+@test "a client that connects and asks nothing holds up the end for a second, not longer" {
+  local silent begin
+  start_daemon --workers 1
+  exec {silent}<>"/dev/tcp/127.0.0.1/${url##*:}"
+  assert_equal "$("$counterctl" --server "$url" increment)" 1  # the other one is accepted, too
+  begin=$(milliseconds)
+  stop_daemon
+  exec {silent}>&-
+  assert_between $(($(milliseconds) - begin)) 0 5000  # and not the 10 s of --drain-timeout
+  assert_fails grep -q 'cut off' "$daemon_log"
 }
 
 @test "a request whose body is still on its way at SIGTERM is answered" {
@@ -2178,6 +2233,14 @@ opens_sockets() {
   assert_equal "$ended_with" 0
 }
 
+@test "a worker that does not end with the daemon is killed" {
+  start_daemon --workers 1 --drain-timeout 100ms
+  kill -STOP "$(ready_workers)"
+  kill -TERM "$daemon_pid"
+  wait_for_end_of "$daemon_pid" 8
+  assert_succeeds grep -q 'has not ended in time: killed' "$daemon_log"
+}
+
 @test "--drain-timeout bounds the end" {
   local begin
   start_daemon --drain-timeout 300ms --store-timeout 1m
@@ -2188,6 +2251,7 @@ opens_sockets() {
   wait_for_end_of "$daemon_pid" 10
   (($(milliseconds) - begin < 3000)) || fail "it has lasted too long"
   assert_equal "$ended_with" 0
+  assert_fails grep -q 'has not ended in time' "$daemon_log"  # the worker has ended by itself
   let_go
   assert_equal "$("$counterctl" --store "sqlite:$database" report)" 0
 }
@@ -2347,6 +2411,7 @@ start_receiver() {
   await 5 grep -q STOPPING=1 "$dir/messages"
   # As long as --drain-timeout, 10 s, and a little: systemd waits for TimeoutStopSec= otherwise.
   assert_succeeds grep -q EXTEND_TIMEOUT_USEC=14000000 "$dir/messages"
+  assert_fails grep -q 'READY=1' <(sed '1,/STOPPING=1/d' "$dir/messages")
 }
 
 @test "systemd hears READY=1 not before the store answers" {
