@@ -1055,6 +1055,37 @@ ready http://$address"
 
 # --- workers ---
 
+@test "a worker says how many requests it has had" {
+  start_daemon --workers 1
+  http POST /increment >"$dir/status"
+  http GET /nothing >"$dir/status"
+  assert_equal "$(http GET /v1/status)" 200
+  assert_succeeds grep -q '"requests":3[,}]' "$dir/body"
+}
+
+@test "at the limit of connections each address where others wait is asked again" {
+  start_daemon --workers 1 --max-connections 1 --listen 127.0.0.1:0 --listen "unix:$dir/daemon.sock"
+  assert_equal "$("$python" -c '
+import select, socket, sys
+ask = b"POST /increment HTTP/1.1\r\nHost: localhost\r\n\r\n"
+def connect():
+    client = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+    client.sendall(ask)
+    return client
+first = connect()
+first.recv(999)
+others = [connect(), socket.socket(socket.AF_UNIX)]
+others[1].connect(sys.argv[2])
+others[1].sendall(ask)
+print(len(select.select(others, [], [], 0.2)[0]))  # both wait
+first.close()
+served = select.select(others, [], [], 5)[0]
+print(len(served))
+served[0].close()
+others.remove(served[0])
+print(len(select.select(others, [], [], 5)[0]))' "${url##*:}" "$dir/daemon.sock" | xargs)" "0 1 1"
+}
+
 @test "workers show what they are in the process list, and are small while idle" {
   local pid count=0
   start_daemon --workers 4
@@ -1980,6 +2011,19 @@ os.execvp(sys.argv[1], sys.argv[1:])')
   await 10 is_replaced "$worker" 1
   "$counterctl" --server "$url" -q scale 2
   assert_equal "$("$counterctl" --server "$url" increment)" 1
+}
+
+@test "a store that has kept a change waiting and answers again is not said to hang" {
+  start_daemon --workers 1 --store-timeout 200ms
+  hold_store
+  curl -s --max-time 20 -X POST -o "$dir/late" "$url/increment" &
+  sleep 0.1  # to wait for the turn
+  let_go
+  wait $!
+  assert_equal "$(<"$dir/late")" '{"name":"count","value":1,"applied":1}'
+  sleep 0.5  # longer than twice --store-timeout
+  assert_equal "$("$counterctl" --server "$url" increment)" 2
+  assert_fails grep -q 'has not answered' "$daemon_log"
 }
 
 @test "reading goes on while a change waits for the turn" {
