@@ -316,6 +316,30 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   assert_equal "$(supervisors)" "$first"
 }
 
+@test "the address of a file that the flags name goes before that of --server" {
+  printf 'listen = unix:own.sock\n' >settings
+  spawn_daemon --server "http://127.0.0.1:$(free_port)" -- --config settings
+  assert_equal "$url" "unix:$dir/own.sock"
+}
+
+@test "a log that is made empty under the daemon, as logrotate does, begins anew" {
+  local log
+  spawn_daemon --workers 1 -- --listen 127.0.0.1:0
+  log=$(grep -oE '[^ ]+\.log' "$dir/said")
+  : >"$log"
+  ready_workers | xargs kill -KILL
+  await 10 grep -qa 'was killed' "$log"
+  assert_equal "$(tr -d '\0' <"$log" | wc -c)" "$(wc -c <"$log")"
+}
+
+@test "a socket that is not for this user is told with 77" {
+  ((EUID == 0)) || skip "only root can become other users"
+  spawn_daemon -- --listen "unix:$dir/daemon.sock"
+  chmod o+x "$BATS_RUN_TMPDIR" "${dir%/*}" "$dir"
+  try setpriv --reuid=65532 --regid=65532 --clear-groups "$counterctl" --server "$url" increment
+  assert_refused 77
+}
+
 @test "--workers after -- is refused: spawn has its own" {
   local flag
   for flag in "--workers 2" --workers=2; do
