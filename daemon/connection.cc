@@ -152,10 +152,9 @@ std::size_t Connection::serve_request(std::string_view input) {
   const std::size_t size = head.size + head.body_size;
   if (input.size() < size) {
     needed_ = size;
-    if (head.expects_continue && continue_ == Continue::kNone) continue_ = Continue::kDue;
+    continue_due_ = head.expects_continue;  // its head is not looked at again before it is whole
     return 0;
   }
-  continue_ = Continue::kNone;
   answer_request(head, input.substr(head.size, head.body_size));
   return size;
 }
@@ -227,12 +226,11 @@ void Connection::refuse(const Error& error, std::string_view request) {
 }
 
 void Connection::send_continue() {
-  if (continue_ != Continue::kDue) return;
+  if (!std::exchange(continue_due_, false)) return;
   constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
   // Nothing else is unwritten, so a socket that does not take this much takes nothing. The client
   // sends the body all the same, after a while (RFC 9110, 10.1.1).
-  const bool sent = send(socket_.get(), kContinue.data(), kContinue.size(), MSG_NOSIGNAL) >= 0;
-  continue_ = sent ? Continue::kSent : Continue::kNone;
+  send(socket_.get(), kContinue.data(), kContinue.size(), MSG_NOSIGNAL);
 }
 
 void Connection::send_when_answered() {

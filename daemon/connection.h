@@ -77,13 +77,6 @@ class Connection : public Waiter,
     std::unique_ptr<asio::steady_timer> patience = {};  // for a probe
   };
 
-  // Of 100, for the request that is being received.
-  enum class Continue : unsigned char {
-    kNone,
-    kDue,  // once the answers before it are sent
-    kSent,
-  };
-
   void go_on_reading();
   void go_on_serving();
   bool reads() const;
@@ -109,10 +102,10 @@ class Connection : public Waiter,
   const GuestPlace place_;
   UniqueFd socket_;  // none: closed
   Phase phase_ = Phase::kIdle;
-  bool readable_ = false;      // the socket may have more to read, or its end or an error
-  bool client_ended_ = false;  // its end or error was reported: no further event will come
-  bool closing_ = false;       // no more requests are taken
-  Continue continue_ = Continue::kNone;
+  bool readable_ = false;           // the socket may have more to read, or its end or an error
+  bool client_ended_ = false;       // its end or error was reported: no further event will come
+  bool closing_ = false;            // no more requests are taken
+  bool continue_due_ = false;       // 100, once the answers before it are sent
   bool round_ended_ = false;        // the rest of the input waits for the answers
   std::uint32_t unanswered_ = 0;    // of exchanges_
   std::uint64_t first_number_ = 0;  // of exchanges_.front()
