@@ -40,15 +40,9 @@ std::size_t fit_descriptors(std::size_t connections) {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
   const rlim_t wanted = connections + kOtherDescriptors;
-  if (limit.rlim_cur < wanted) {
-    limit.rlim_cur = wanted;
-    if (limit.rlim_max < wanted) {
-      rlimit raised{wanted, wanted};
-      if (setrlimit(RLIMIT_NOFILE, &raised) == 0) return connections;
-      limit.rlim_cur = limit.rlim_max;
-    }
-    setrlimit(RLIMIT_NOFILE, &limit);
-  }
+  // The supervisor has raised it as far as anybody may; beyond that only root may.
+  const rlimit raised{wanted, wanted};
+  if (limit.rlim_cur < wanted && setrlimit(RLIMIT_NOFILE, &raised) == 0) return connections;
   const rlim_t left = std::max(limit.rlim_cur, kOtherDescriptors + 1) - kOtherDescriptors;
   if (left < connections) {
     log_warning("the limit of open files, " + std::to_string(limit.rlim_cur) +
