@@ -1436,7 +1436,7 @@ has_child() {
   curl -s --max-time 20 -X POST -o "$dir/body" "$url/increment" &
   sleep 0.2  # to wait for the store
   kill -KILL "$daemon_pid"
-  await 5 has_ended "$worker"
+  await 20 has_ended "$worker"
   kill -CONT "$redis_pid"
 }
 
@@ -2011,19 +2011,6 @@ os.execvp(sys.argv[1], sys.argv[1:])')
   await 10 is_replaced "$worker" 1
   "$counterctl" --server "$url" -q scale 2
   assert_equal "$("$counterctl" --server "$url" increment)" 1
-}
-
-@test "a store that has kept a change waiting and answers again is not said to hang" {
-  start_daemon --workers 1 --store-timeout 200ms
-  hold_store
-  curl -s --max-time 20 -X POST -o "$dir/late" "$url/increment" &
-  sleep 0.1  # to wait for the turn
-  let_go
-  wait $!
-  assert_equal "$(<"$dir/late")" '{"name":"count","value":1,"applied":1}'
-  sleep 0.5  # longer than twice --store-timeout
-  assert_equal "$("$counterctl" --server "$url" increment)" 2
-  assert_fails grep -q 'has not answered' "$daemon_log"
 }
 
 @test "reading goes on while a change waits for the turn" {
