@@ -1494,18 +1494,23 @@ answered = sum([is_answered(client) for client in clients])
 with open(sys.argv[2], "w") as file:
     file.write(str(answered))'
 
-@test "scale down answers those who wait for a worker that dies instead of ending" {
+# The worker that scale removes dies once the command given succeeds; who waits for it is answered.
+kill_worker_to_go_when() {
   local worker
-  start_daemon --workers 2
   worker=$("$counterctl" --server "$url" workers | sed -n '2s/\t.*//p')  # the one that is to go
   kill -STOP "$worker"
   start_python "$many_clients" "${url##*:}" "$dir/answered"
   "$counterctl" --server "$url" -q scale 1 &
-  await 5 grep -q '1 workers are wanted' "$daemon_log"
+  await 5 "$@"
   kill -KILL "$worker"
   await 20 test -s "$dir/answered"
   assert_equal "$(cat "$dir/answered")" 40
   assert_succeeds wait $!
+}
+
+@test "scale down answers those who wait for a worker that dies instead of ending" {
+  start_daemon --workers 2
+  kill_worker_to_go_when grep -q '1 workers are wanted' "$daemon_log"
 }
 
 is_draining() {
@@ -1513,17 +1518,8 @@ is_draining() {
 }
 
 @test "scale down answers those who wait for a worker that dies when it has been told to end" {
-  local worker
   start_daemon --workers 2
-  worker=$("$counterctl" --server "$url" workers | sed -n '2s/\t.*//p')  # the one that is to go
-  kill -STOP "$worker"
-  start_python "$many_clients" "${url##*:}" "$dir/answered"
-  "$counterctl" --server "$url" -q scale 1 &
-  await 5 is_draining
-  kill -KILL "$worker"
-  await 20 test -s "$dir/answered"
-  assert_equal "$(cat "$dir/answered")" 40
-  assert_succeeds wait $!
+  kill_worker_to_go_when is_draining
 }
 
 @test "a worker that scale removes gets no more connections" {
