@@ -12,12 +12,13 @@ setup_file() {
 
 unit() { printf '%s' "$install_root/usr/local/lib/systemd/system/counterd.service"; }
 
-@test "cmake --install installs programs, manual pages, completion and the unit, and nothing else" {
+@test "cmake --install installs programs, manual pages, completion, the unit and the licence, and nothing else" {
   run find "$install_root" -type f -printf '%P\n'
   [ "$(sort <<<"$output")" = "usr/local/bin/counterctl
 usr/local/bin/counterd
 usr/local/lib/systemd/system/counterd.service
 usr/local/share/bash-completion/completions/counterctl
+usr/local/share/doc/counterd/LICENSE
 usr/local/share/man/man1/counterctl.1
 usr/local/share/man/man8/counterd.8" ]
 }
