@@ -129,12 +129,14 @@ int default_workers(const std::string& store_url) {
   return std::clamp(processors, 1, kMaxWorkers);
 }
 
-// A systemd credential of this name is the password (systemd.exec(5), LoadCredential).
+// A systemd credential of this name is the password (systemd.exec(5), LoadCredential); also where
+// this user may not read it, which the first worker then reports: without it the daemon would be
+// another user of the server, or none.
 std::string password_credential() {
   const std::string directory = environment("CREDENTIALS_DIRECTORY");
   if (directory.empty()) return {};
   const std::string path = directory + "/redis-password";
-  return access(path.c_str(), R_OK) == 0 ? path : std::string();
+  return access(path.c_str(), F_OK) == 0 ? path : std::string();
 }
 
 Result<void> make_absolute(std::string& path) {
