@@ -126,6 +126,7 @@ void WorkerPool::take_word_of(Slot& slot) {
 void WorkerPool::become_ready(Slot& slot) {
   enter(slot.worker, WorkerState::kReady);
   slot.pause = milliseconds(0);
+  slot.is_new = false;
   slot.logged.clear();
   route();
   one_was_ready_ = true;
@@ -208,8 +209,9 @@ void WorkerPool::log_failed_start(Slot& slot, const std::string& how) {
   log_warning(line);
 }
 
-// Slots whose worker fails to start get no connections, which would wait there for the next try,
-// unless all slots are so.
+// Slots whose worker fails to start, or that are new, get no connections, which would wait there
+// while others serve; unless all slots are so. Not so one whose worker has died: it is soon there
+// again, and the clients that come back would all stay with the others.
 void WorkerPool::route() {
   if (draining_) return;
   std::vector<std::size_t> staying;
@@ -217,7 +219,7 @@ void WorkerPool::route() {
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     if (slots_[i].retiring) continue;
     staying.push_back(i);
-    if (slots_[i].pause.count() == 0) working.push_back(i);
+    if (!slots_[i].is_new && slots_[i].pause.count() == 0) working.push_back(i);
   }
   listeners_.route_to(working.empty() ? staying : working);
 }
@@ -273,7 +275,9 @@ Result<void> WorkerPool::add_slots_up_to(std::size_t wanted) {
                                            std::to_string(before) + ": " + added.error().message};
     }
     const std::size_t number = slots_.size();
-    slots_.emplace_back().worker.slot = number;
+    Slot& slot = slots_.emplace_back();
+    slot.worker.slot = number;
+    slot.is_new = was_ready_;  // until then, those that wait are shared out among all
   }
   route();
   start_due();

@@ -91,6 +91,7 @@ class WorkerPool {
   // A place for a worker, with sockets of its own.
   struct Slot {
     Worker worker;
+    bool is_new = false;    // added while others serve: gets connections once its worker is ready
     bool retiring = false;  // goes away when its worker has ended and its queue is empty
     Time goes_from;         // if it is retiring: until then its worker serves on
     Time start_at;

@@ -1465,6 +1465,18 @@ has_child() {
   assert_fails grep -qE ' ended with | was told to end' "$daemon_log"
 }
 
+@test "scale up sends nobody to a worker that is not ready yet" {
+  start_daemon --workers 1
+  hold_store  # keeps the others from becoming ready
+  "$counterctl" --server "$url" --timeout 20s -q scale 4 &
+  await 5 grep -q '4 workers are wanted' "$daemon_log"
+  for _ in {1..20}; do
+    assert_equal "$(curl -s --max-time 2 -o "$dir/body" -w '%{http_code}' "$url/report")" 200
+  done
+  let_go
+  assert_succeeds wait $!
+}
+
 @test "scale down ends a worker that was starting when it was asked for" {
   start_daemon --workers 1
   exec {lock}<"$database"
