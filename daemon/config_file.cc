@@ -81,7 +81,7 @@ Result<std::vector<ConfigSetting>> read_config_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   if (!file.is_open() || file.bad()) {
-    return system_error(Code::kConfig, "cannot read the file " + path, errno);
+    return system_error(setup_code(errno), "cannot read the file " + path, errno);
   }
   text.resize(static_cast<std::size_t>(file.gcount()));
   if (text.size() > kMaxFileBytes) {

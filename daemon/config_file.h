@@ -25,7 +25,8 @@ struct ConfigSetting {
 // message gives.
 Result<std::vector<ConfigSetting>> parse_config(std::string_view text);
 
-// The same for a file. kConfig: it cannot be read, or is longer than 64 KiB; the message names it.
+// The same for a file, which the message names. kIo: for now it cannot be opened, for lack of
+// descriptors, say; kConfig: it cannot be read, or is longer than 64 KiB.
 Result<std::vector<ConfigSetting>> read_config_file(const std::string& path);
 
 }  // namespace counterd

@@ -1,5 +1,7 @@
 #include "daemon/config_file.h"
 
+#include <sys/resource.h>
+
 #include "tests/catch.h"
 
 namespace counterd {
@@ -62,6 +64,18 @@ TEST_CASE("a malformed line is reported with its number", "[config]") {
     CHECK(settings_of(line).starts_with("line 1: "));
     CHECK(settings_of(line).find("comes after a value") != std::string::npos);
   }
+}
+
+TEST_CASE("a shortage of descriptors is no wrong configuration", "[config]") {
+  rlimit before{};
+  getrlimit(RLIMIT_NOFILE, &before);
+  rlimit none = before;
+  none.rlim_cur = 0;
+  setrlimit(RLIMIT_NOFILE, &none);
+  const Result<std::vector<ConfigSetting>> settings = read_config_file("/dev/null");
+  setrlimit(RLIMIT_NOFILE, &before);
+  REQUIRE(!settings);
+  CHECK(settings.error().code == Code::kIo);
 }
 
 TEST_CASE("what may be a password is not repeated", "[config]") {

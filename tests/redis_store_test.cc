@@ -1,5 +1,6 @@
 // What the redis engine promises beyond the contract: how it logs in, what it says of the server's
 // durability, and that a batch is applied exactly once whatever happens to its connection.
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -769,6 +770,22 @@ TEST_CASE("a user without a password, and a password file without one, are refus
     options.redis_password_file = password_file(server, text);
     CHECK(code_of(options) == Code::kConfig);
   }
+}
+
+TEST_CASE("a shortage of descriptors that keeps the password from being read passes by itself",
+          "[redis]") {
+  const RedisServer server;
+  StoreOptions options = options_for(server.url());
+  options.redis_password_file = password_file(server, "correct\n");
+  rlimit before{};
+  getrlimit(RLIMIT_NOFILE, &before);
+  rlimit none = before;
+  none.rlim_cur = 0;
+  setrlimit(RLIMIT_NOFILE, &none);
+  const Result<std::unique_ptr<Store>> store = open_store(options);
+  setrlimit(RLIMIT_NOFILE, &before);
+  REQUIRE(!store);
+  CHECK(store.error().code == Code::kUnavailable);
 }
 
 TEST_CASE("databases of one server are different stores", "[redis]") {

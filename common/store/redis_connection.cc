@@ -137,7 +137,9 @@ Result<std::string> read_password(const std::string& path) {
   const std::string what = "cannot read a password from " + quote_for_people(path);
   std::ifstream file(path);
   std::string password;
-  if (!file) return system_error(Code::kConfig, what, errno);
+  if (!file) {
+    return system_error(is_shortage(errno) ? Code::kUnavailable : Code::kConfig, what, errno);
+  }
   std::getline(file, password);
   if (file.bad()) return system_error(Code::kConfig, what, errno);  // a folder can be opened too
   if (password.ends_with('\r')) password.pop_back();

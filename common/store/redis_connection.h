@@ -35,8 +35,8 @@ std::string_view text_of(const redisReply& reply);
 // Whether the server refused, with a text that begins like this.
 bool is_error(const RedisReply& reply, std::string_view beginning = "");
 
-// The first line of the file at `path`, without its end; empty if `path` is. kConfig: it is empty
-// or cannot be read.
+// The first line of the file at `path`, without its end; empty if `path` is. kUnavailable: for
+// now it cannot be opened, for lack of descriptors, say. kConfig: it is empty or cannot be read.
 Result<std::string> read_password(const std::string& path);
 
 class RedisConnection {
