@@ -23,8 +23,9 @@ namespace {
 
 // Puts `fds`, the last of which is the program image, at kSetupFd and up, marks all others to be
 // closed, and becomes the worker. In the child; never returns. A worker that lacked one would take
-// another file for it.
-[[noreturn]] void become_worker(const std::vector<int>& fds, char** argv) {
+// another file for it. An exception ends the child here: what it would destroy on its way out is
+// the supervisor's, whose sockets it would remove.
+[[noreturn]] void become_worker(const std::vector<int>& fds, char** argv) noexcept {
   const int first = kSetupFd;
   const int after = first + static_cast<int>(fds.size());
   std::vector<int> copies;
