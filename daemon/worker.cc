@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <asio/io_context.hpp>
 #include <asio/signal_set.hpp>
+#include <cerrno>
 #include <csignal>
 #include <optional>
 #include <system_error>
@@ -69,6 +70,7 @@ void set_up_worker() {
 
 class Worker {
  public:
+  // Throws std::system_error, as does listen().
   Worker(int slot, const WorkerSetup& setup, std::unique_ptr<Store> store)
       : batcher_(loop_, std::move(store), setup.store.timeout),
         server_(loop_, batcher_, setup.api,
@@ -79,11 +81,15 @@ class Worker {
         lifeline_(loop_, kLifelineFd),
         readiness_(std::make_shared<Readiness>(*this)) {}
 
-  void run(int sockets) {
+  // On the first `sockets` descriptors from kFirstSocketFd on.
+  void listen(int sockets) {
     for (int i = 0; i < sockets; ++i) {
       fcntl(kFirstSocketFd + i, F_SETFD, FD_CLOEXEC);
       server_.listen(UniqueFd(kFirstSocketFd + i));
     }
+  }
+
+  void run() {
     signals_.async_wait([this](const asio::error_code& failure, int) {
       if (!failure) drain();
     });
@@ -92,6 +98,11 @@ class Worker {
     readiness_->probe();
     batcher_.run();
     batcher_.close();
+  }
+
+  [[noreturn]] static void give_up(const Error& error) {
+    tell_failure(kLifelineFd, error);
+    _exit(code_info(error.code).exit_status);
   }
 
  private:
@@ -136,11 +147,6 @@ class Worker {
   // If the supervisor is gone, the lifeline shows that too.
   static void tell_supervisor(char word) { send(kLifelineFd, &word, 1, MSG_NOSIGNAL); }
 
-  [[noreturn]] static void give_up(const Error& error) {
-    tell_failure(kLifelineFd, error);
-    _exit(code_info(error.code).exit_status);
-  }
-
   void watch_lifeline() {
     lifeline_.async_wait(asio::posix::stream_descriptor::wait_read,
                          [this](const asio::error_code& failure) {
@@ -179,18 +185,23 @@ class Worker {
   std::shared_ptr<Readiness> readiness_;
 };
 
-// kIo: there are too few threads or descriptors; errors of open_store().
+// Errors: as open_store(). Gives up where there are too few threads, descriptors or watches.
 Result<void> serve(int slot, int sockets, const WorkerSetup& setup) {
   Result<std::unique_ptr<Store>> store = open_store(setup.store);
   if (!store) return store.error();
   std::optional<Worker> worker;
   try {
     worker.emplace(slot, setup, std::move(*store));
-  } catch (const std::system_error& failure) {  // of threads or descriptors there are too few
-    return Error{Code::kIo, std::string("cannot start a worker: ") + failure.what() +
-                                " (ulimit -u, -n; TasksMax=, LimitNOFILE= of systemd)"};
+    worker->listen(sockets);
+  } catch (const std::system_error& failure) {
+    const bool lacks_watches = failure.code().value() == ENOSPC;  // epoll(7)
+    // Now: the lifeline ends with the worker.
+    Worker::give_up(
+        {Code::kIo, std::string("cannot start a worker: ") + failure.what() +
+                        (lacks_watches ? " (sysctl fs.epoll.max_user_watches)"
+                                       : " (ulimit -u, -n; TasksMax=, LimitNOFILE= of systemd)")});
   }
-  worker->run(sockets);
+  worker->run();
   return {};
 }
 
