@@ -828,6 +828,31 @@ is_refused_for_now() {
   assert_output 2
 }
 
+# Keeps the database open, and the locks of its readers, as one that is stopped while the log restarts.
+keep_reader_locks='
+import fcntl, sqlite3, sys, time
+database = sqlite3.connect(sys.argv[1])
+database.execute("SELECT * FROM sqlite_schema").fetchall()
+memory = open(sys.argv[1] + "-shm", "r+b")
+fcntl.lockf(memory, fcntl.LOCK_EX | fcntl.LOCK_NB, 4, 124)
+print("kept")
+time.sleep(60)'
+
+@test "another program that keeps the locks of readers keeps nobody beyond --timeout" {
+  local begin command
+  "$counterctl" --store "sqlite:$dir/c.db" -q increment
+  start_python "$keep_reader_locks" "$dir/c.db"
+  for command in increment report; do
+    begin=$(milliseconds)
+    try "$counterctl" --store "sqlite:$dir/c.db" --timeout 500ms "$command"
+    assert_refused 69
+    assert_stderr_has 'another program keeps its locks'
+    (($(milliseconds) - begin < 3000)) || fail "it has lasted too long"
+  done
+  end_process "$python_pid"
+  assert_equal "$("$counterctl" --store "sqlite:$dir/c.db" increment)" 2
+}
+
 @test "what is beside a database and no file is refused, and nobody waits for it" {
   local part
   for part in wal shm; do

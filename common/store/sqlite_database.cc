@@ -41,6 +41,9 @@ constexpr const char* kCheckDatabase =
     "; if it stays so, check it (PRAGMA integrity_check), and put a backup in its place if it is "
     "damaged: see FILES in counterd(8)";
 
+// Who keeps SQLite's own locks.
+constexpr const char* kKeptOut = " (another program keeps its locks: lslocks shows which)";
+
 // Why the shared memory could not be made.
 constexpr const char* kMemoryLacksRoom = " (its -shm cannot grow: is the disk full?)";
 
@@ -109,6 +112,11 @@ SqliteDatabase::SqliteDatabase(SqliteFile file, const StoreOptions& options)
 
 SqliteDatabase::~SqliteDatabase() = default;
 
+void SqliteDatabase::set_deadline(Deadline deadline) {
+  deadline_ = deadline;
+  limit_sleep(deadline);
+}
+
 sqlite3* SqliteDatabase::handle() const {
   return connection_->database.getHandle();
 }
@@ -122,14 +130,14 @@ SqliteKeys& SqliteDatabase::keys() {
 }
 
 Result<void> SqliteDatabase::open(Deadline deadline) {
-  deadline_ = deadline;
+  set_deadline(deadline);
   if (const Result<void> alike = file_.check_others(); !alike) return alike.error();
   if (const Result<void> connected = connect(); !connected) return connected.error();
   return file_.be_present();  // only now: others trust a log that somebody uses
 }
 
 Result<void> SqliteDatabase::recover(Deadline deadline) {
-  deadline_ = deadline;
+  set_deadline(deadline);
   if (const Result<void> usable = check_files(); !usable) return usable.error();
   if (const Result<void> whole = check_wal(); !whole) return whole.error();
   return connect();
@@ -227,6 +235,7 @@ Error SqliteDatabase::cannot_open(const SQLite::Exception& exception) const {
   return {passes ? Code::kUnavailable : Code::kConfig,
           "cannot open the database " + file_.path() + ": " + exception.what() +
               (lacks_room ? kMemoryLacksRoom : "") +
+              (exception.getErrorCode() == SQLITE_PROTOCOL ? kKeptOut : "") +
               (lacks_inodes ? " (its -wal or -shm: rights, descriptors, inodes left?)" : "") +
               (looks_damaged ? kCheckDatabase : "")};
 }
@@ -369,7 +378,7 @@ int SqliteDatabase::wait_for_writers(std::optional<ShmLock>& no_writers) {
 // sync; if that failed and the log lost frames, nobody could tell whether those had been moved.
 // REQUIRES: the turn is held
 int SqliteDatabase::try_checkpoint(int mode, Deadline deadline) {
-  deadline_ = deadline;
+  set_deadline(deadline);
   std::optional<ShmLock> no_writers;
   if (const int code = wait_for_writers(no_writers); code != SQLITE_OK) return code;
   if (!check_wal_length()) return SQLITE_IOERR_SHORT_READ;
@@ -430,7 +439,7 @@ Result<void> SqliteDatabase::check_wal_length() {
 }
 
 Result<void> SqliteDatabase::check_end_of_wal(Deadline deadline) {
-  deadline_ = is_end_worth_waiting() ? deadline : steady_clock::now();
+  set_deadline(is_end_worth_waiting() ? deadline : steady_clock::now());
   {
     std::optional<ShmLock> no_writers;
     if (wait_for_writers(no_writers) != SQLITE_OK || check_wal_length()) return {};
@@ -549,7 +558,7 @@ void SqliteDatabase::empty_wal(Deadline deadline) {
 // and nothing after our latest commit, as left by a process that ends before reporting its own.
 void SqliteDatabase::seal() {
   if (!connection_->knows_log) return;
-  deadline_ = steady_clock::now();  // whoever is in the way goes on with the log
+  set_deadline(steady_clock::now());  // whoever is in the way goes on with the log
   try {
     run(*connection_->write_begin);  // another program may not know of the turn
     const bool ends_with_ours = connection_->our_version == data_version();
@@ -591,6 +600,7 @@ Error SqliteDatabase::note_failure(const SQLite::Exception& exception, std::stri
   if (code == SQLITE_FULL) return full();
   std::string hint;
   if (code == SQLITE_BUSY) hint = " by another program that uses it (lslocks shows which)";
+  if (code == SQLITE_PROTOCOL) hint = kKeptOut;
   if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) hint = kCheckDatabase;
   return {Code::kUnavailable, std::string(doing) + file_.path() + ": " + exception.what() + hint};
 }

@@ -66,7 +66,7 @@ class SqliteDatabase {
 
   // How long what follows waits for SQLite's own locks, which other programs hold without taking
   // the turn.
-  void set_deadline(Deadline deadline) { deadline_ = deadline; }
+  void set_deadline(Deadline deadline);
 
   // Begin a transaction. Errors: as check_version(); to write, kUnavailable also: the log was cut
   // short, so that must_recover() is true. REQUIRES, to write: the turn is held

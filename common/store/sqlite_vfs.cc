@@ -2,10 +2,13 @@
 
 #include <sqlite3.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <new>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -17,6 +20,12 @@ namespace {
 // How many bytes are gathered, at most, before they are written ahead of the transaction's end. The
 // system VFS cannot write more than 131,071 at once: it takes the size modulo 131,072 (os_unix.c).
 constexpr std::size_t kMostGathered = 64 << 10;
+
+// How long SQLite sleeps at a time beyond the deadline; it gives up after some 90 times.
+constexpr std::chrono::microseconds kShortestSleep{100};
+
+// SQLite does not tell for which connection it sleeps.
+thread_local Deadline latest_wakeup = Deadline::max();
 
 using Methods = sqlite3_io_methods;
 
@@ -295,13 +304,24 @@ int open_file(sqlite3_vfs*, const char* name, sqlite3_file* file, int flags, int
   return code;
 }
 
-// The system's, which opens files in another way. Its other methods do not look at the VFS that
-// they are called with (os_unix.c).
+// Returns how long it has slept.
+int sleep(sqlite3_vfs*, int wanted) {
+  using std::chrono::microseconds;
+  const auto left =
+      std::chrono::duration_cast<microseconds>(latest_wakeup - std::chrono::steady_clock::now());
+  const auto time = std::min(microseconds(wanted), std::max(left, kShortestSleep));
+  std::this_thread::sleep_for(time);
+  return static_cast<int>(time.count());
+}
+
+// The system's, which opens files and sleeps in another way. Its other methods do not look at the
+// VFS that they are called with (os_unix.c).
 sqlite3_vfs make_vfs() {
   sqlite3_vfs vfs = *system_vfs();
   vfs.szOsFile += static_cast<int>(sizeof(Wal));
   vfs.zName = "counterd";
   vfs.xOpen = &open_file;
+  vfs.xSleep = &sleep;
   return vfs;
 }
 
@@ -316,6 +336,10 @@ const char* counterd_vfs() {
   static sqlite3_vfs vfs = make_vfs();
   [[maybe_unused]] static const int registered = sqlite3_vfs_register(&vfs, 0);
   return vfs.zName;
+}
+
+void limit_sleep(Deadline deadline) {
+  latest_wakeup = deadline;
 }
 
 void gather_writes(sqlite3* connection, bool gather) {

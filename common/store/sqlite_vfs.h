@@ -1,4 +1,4 @@
-// A VFS for SQLite (sqlite.org/vfs.html): the system's own, except for seven things.
+// A VFS for SQLite (sqlite.org/vfs.html): the system's own, except for eight things.
 //
 // What a checkpoint has moved is synced before anybody reads it from the database. SQLite itself
 // does so only if all of the log was moved. After a checkpoint of a part, others could read pages
@@ -26,14 +26,23 @@
 // they wrote (clean_index() and correct_moved_frames() of sqlite_shm.h).
 //
 // A quota that is used up is told as a full disk, SQLITE_FULL, and not as an I/O error.
+//
+// Where another program keeps the locks of readers, SQLite sleeps between its attempts by itself,
+// for up to 10 s in all. It does not beyond the deadline.
 #pragma once
 
 #include <sqlite3.h>
+
+#include "common/deadline.h"
 
 namespace counterd {
 
 // The name of the VFS. What is declared below takes connections that use it.
 const char* counterd_vfs();
+
+// Until when SQLite may sleep in this thread, for any connection; a moment longer, so that what is
+// free soon is obtained.
+void limit_sleep(Deadline deadline);
 
 // Whether what the connection adds to the log is gathered; at first it is. REQUIRES: PRAGMA
 // synchronous is FULL where it is. Without the sync, others would be told of a commit that is not
