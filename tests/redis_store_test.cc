@@ -280,7 +280,7 @@ TEST_CASE("a user of the server's ACL logs in with name and password", "[redis]"
   const TemporaryDirectory directory;
   const std::string acl = directory / "users.acl";
   std::ofstream(acl) << "user default off\n"
-                     << "user alice on >correct ~counterd:* &* +@all\n";
+                     << "user alice on >correct ~counterd:* +@all -@dangerous +config|get\n";
   const RedisServer server({"--aclfile", acl});
   StoreOptions options = options_with_login(server, "alice");
   const auto store = open_or_throw(options);
@@ -289,6 +289,12 @@ TEST_CASE("a user of the server's ACL logs in with name and password", "[redis]"
   CHECK(run_one(*store, increment_of("a", kBeyondDoubles)).value == kBeyondDoubles);
   CHECK(run_one(*store, increment_of("a", kBeyondDoubles)).value == 2 * kBeyondDoubles);
   CHECK(value_of(*store, "a") == 2 * kBeyondDoubles);
+  const std::vector<Step> others = {ending_in(std::chrono::hours(1), increment_of("t")),
+                                    per(Period::kDay, increment_of("w")), reset_of("t", 5),
+                                    keyed(increment_of("k"), "key"), delete_of("w")};
+  for (const Outcome& outcome : run(*store, others)) CHECK(outcome.code == Code::kOk);
+  CHECK(store->list({"", "", 10}, patiently())->rows.size() == 3);
+  CHECK_FALSE(contains(store->status().durability, "unverified"));
 
   options.url = "redis+unix://bob@" + server.socket_path();
   CHECK(probe_error(*open_or_throw(options)).code == Code::kConfig);
