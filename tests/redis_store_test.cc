@@ -812,6 +812,34 @@ TEST_CASE("a database that the server does not have is a wrong configuration", "
   check_error(probe_error(*store), Code::kConfig, "database");
 }
 
+// A node of a cluster of two, whose other one never answers. "{counterd}:" is in slot 5841.
+TEST_CASE("a node of a cluster that has other keys is told from the one to name", "[redis]") {
+  const TemporaryDirectory directory;
+  const std::string nodes = directory / "nodes.conf";
+  std::ofstream(nodes) << std::string(40, 'a') << " 127.0.0.1:0@0 myself,master - 0 0 1 connected "
+                       << "0-5840\n"
+                       << std::string(40, 'b') << " 127.0.0.1:1@1 master - 0 0 2 connected "
+                       << "5841-16383\nvars currentEpoch 2 lastVoteEpoch 0\n";
+  RedisServer other({}, RedisServer::Tcp::kYes);
+  other.stop();  // its port is free
+  const RedisServer server({"--cluster-enabled", "yes", "--cluster-config-file", nodes,
+                            "--cluster-node-timeout", "3600000", "--cluster-port",
+                            std::to_string(other.port())});
+  REQUIRE(becomes_true([&] {
+    return contains(server.command({"CLUSTER", "INFO"}), "cluster_state:ok");
+  }));
+  StoreOptions options = options_for(server.url());
+  options.redis_prefix = "{counterd}:";
+  const auto store = open_or_throw(options);
+  for (const Step& step : {increment_of("a"), report_of("a")}) {
+    const Outcome outcome = run_one(*store, step);
+    CHECK(outcome.code == Code::kUnavailable);
+    CHECK(contains(outcome.detail, "name the node"));
+    CHECK(contains(outcome.detail, "hash tag"));
+  }
+  CHECK(contains(probe_error(*store).message, "name the node"));
+}
+
 TEST_CASE("prefixes keep two stores of one database apart", "[redis]") {
   const RedisServer server;
   StoreOptions options = options_for(server.url());

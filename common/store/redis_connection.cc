@@ -81,6 +81,17 @@ std::string refusal(const RedisReply& reply, std::string_view password) {
   return repeats ? "it refuses the password" : std::string(text);
 }
 
+// What helps where the server's own words do not say it. A node of a cluster refuses a command
+// whose key another one has as MOVED, and a script in words of its own.
+const char* hint_for(std::string_view why) {
+  const bool is_elsewhere =
+      why.starts_with("MOVED ") || why.find("non local key") != std::string_view::npos;
+  return is_elsewhere
+             ? "; in a cluster, give --redis-prefix a hash tag, as in {counterd}:, and name "
+               "the node that has its keys in --store"
+             : "";
+}
+
 // What a server does for what it holds, in the words of its settings.
 struct Persistence {
   bool verified = true;  // it allows CONFIG GET; else the others mean nothing
@@ -188,8 +199,8 @@ std::string RedisConnection::place() const {
 }
 
 Error RedisConnection::unavailable(std::string_view why) const {
-  return {Code::kUnavailable,
-          "Redis at " + place() + ": " + escape_controls(why.substr(0, kLongestSaying))};
+  return {Code::kUnavailable, "Redis at " + place() + ": " +
+                                  escape_controls(why.substr(0, kLongestSaying)) + hint_for(why)};
 }
 
 bool RedisConnection::is_spent() const {
