@@ -686,7 +686,8 @@ TEST_CASE("a server that is too old refuses a batch before any of it", "[redis]"
 // in these words.
 std::string on_redis_6(const std::string& command, const std::string& words) {
   return "local real = redis\n"
-         "local redis = {error_reply = real.error_reply, setresp = real.setresp}\n"
+         "local redis = {error_reply = real.error_reply, pcall = real.pcall, setresp = "
+         "real.setresp}\n"
          "redis.call = function(...)\n"
          "  if (...) == '" +
          command + "' then error('@user_script: 7: " + words +
@@ -1331,18 +1332,53 @@ TEST_CASE("two stores whose connections are cut again and again lose and double 
   CHECK(value_of(*store, "a") == 2 * kBatches * kBeyondDoubles);
 }
 
-ON_REDIS("a key of another type in a counter's place fails the batch and changes nothing") {
-  run_one(*store, increment_of("good"));
+ON_REDIS("a key of another type in a counter's place fails what asks for it, and nothing else") {
   server.command({"SET", "counterd:c:bad", "text"});
   const std::vector<Outcome> outcomes =
-      run(*store, {increment_of("good"), increment_of("bad"), increment_of("fresh")});
-  for (const Outcome& outcome : outcomes) CHECK(outcome.code == Code::kUnavailable);
-  CHECK(contains(outcomes[0].detail, "WRONGTYPE"));
-  CHECK(value_of(*store, "good") == 1);
-  CHECK_FALSE(value_of(*store, "fresh").has_value());
+      run(*store, {increment_of("good"), increment_of("bad"), delete_of("bad"), reset_of("bad", 1),
+                   increment_of("good")});
+  CHECK(outcomes[0].value == 1);
+  for (const Outcome& outcome : {outcomes[1], outcomes[2], outcomes[3]}) {
+    CHECK(outcome.code == Code::kUnavailable);
+    CHECK(contains(outcome.detail, "no 64-bit number"));
+    CHECK(contains(outcome.detail, ": bad"));
+  }
+  CHECK(outcomes[4].value == 2);
   CHECK(server.command({"GET", "counterd:c:bad"}) == "text");
   CHECK(run_one(*store, report_of("bad")).code == Code::kUnavailable);
-  CHECK(run_one(*store, increment_of("good")).value == 2);
+}
+
+ON_REDIS("a batch of a client fails as a whole if one of its counters is none, and keeps no key") {
+  server.command({"SET", "counterd:c:bad", "text"});
+  const std::vector<Step> members = {increment_of("good"), increment_of("bad")};
+  for (const Step& group : {keyed(each_of(members), "key"), all_of(members)}) {
+    const std::vector<Outcome> outcomes = run(*store, {increment_of("other"), group});
+    CHECK(outcomes[0].code == Code::kOk);
+    CHECK(outcomes[1].code == Code::kUnavailable);
+    CHECK(contains(outcomes[1].detail, "one of the batch's counters"));
+    CHECK_FALSE(value_of(*store, "good").has_value());
+  }
+  // Without a key, and not atomic, it is nothing but its members.
+  const Outcome apart = run_one(*store, each_of(members));
+  CHECK(apart.members.at(0).value == 1);
+  CHECK(apart.members.at(1).code == Code::kUnavailable);
+  CHECK(contains(apart.members[1].detail, ": bad"));
+  server.command({"DEL", "counterd:c:bad"});
+  const Outcome again = run_one(*store, keyed(each_of(members), "key"));
+  CHECK_FALSE(again.replayed);
+  CHECK(again.members.at(0).value == 2);
+}
+
+ON_REDIS("a list says which of its counters is none") {
+  run(*store, {increment_of("a"), increment_of("bad"), increment_of("c")});
+  server.command({"HSET", "counterd:c:bad", "v", "1.5"});
+  const Result<ListPage> of_value = store->list({"", "", 10}, patiently());
+  REQUIRE_FALSE(of_value);
+  CHECK(contains(of_value.error().message, ": bad"));
+  server.command({"SET", "counterd:c:bad", "1"});
+  const Result<ListPage> of_type = store->list({"", "", 10}, patiently());
+  REQUIRE_FALSE(of_type);
+  CHECK(contains(of_type.error().message, "counter bad"));
 }
 
 ON_REDIS("a list of names in another type's key fails the batch and changes nothing") {
@@ -1358,21 +1394,20 @@ ON_REDIS("a list of names in another type's key fails the batch and changes noth
   CHECK(store->list({"", "", 10}, patiently()).error().code == Code::kUnavailable);
 }
 
-ON_REDIS("a stored value that is no counter's fails the batch and changes nothing") {
-  run_one(*store, increment_of("good"));
+ON_REDIS("a stored value that is no counter's fails what asks for it, and nothing else") {
   const std::string value =
       GENERATE("abc", "", "1.5", "1e3", " 1", "1 ", "+1", "0x10", "--1", "-", "nan",
                "9223372036854775808", "-9223372036854775809", "99999999999999999999999");
   CAPTURE(value);
   server.command({"HSET", "counterd:c:bad", "v", value, "c", "1", "u", "1"});
   const std::vector<Outcome> outcomes =
-      run(*store, {increment_of("good"), increment_of("bad"), increment_of("fresh")});
-  for (const Outcome& outcome : outcomes) CHECK(outcome.code == Code::kUnavailable);
-  CHECK(server.command({"HGET", "counterd:c:good", "v"}) == "1");
+      run(*store, {increment_of("good"), increment_of("bad"), report_of("good")});
+  CHECK(outcomes[0].code == Code::kOk);
+  CHECK(outcomes[1].code == Code::kUnavailable);
+  CHECK(contains(outcomes[1].detail, "no 64-bit number"));
+  CHECK(outcomes[2].value == 1);
   CHECK(server.command({"HGET", "counterd:c:bad", "v"}) == value);
-  CHECK(server.command({"EXISTS", "counterd:c:fresh"}) == "0");
   CHECK(run_one(*store, report_of("bad")).code == Code::kUnavailable);
-  CHECK(run_one(*store, increment_of("good")).value == 2);
 }
 
 ON_REDIS("a value that people wrote in another form is the number that it means") {

@@ -18,7 +18,7 @@ constexpr std::array kLetters = {Letter{'k', Code::kOk},          Letter{'m', Co
                                  Letter{'o', Code::kOutOfRange},  Letter{'b', Code::kBeyondBound},
                                  Letter{'w', Code::kOtherWindow}, Letter{'c', Code::kClocksApart},
                                  Letter{'x', Code::kKeyReused},   Letter{'f', Code::kTooManyKeys},
-                                 Letter{'r', Code::kOk}};
+                                 Letter{'v', Code::kUnavailable}, Letter{'r', Code::kOk}};
 
 }  // namespace
 

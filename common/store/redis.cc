@@ -94,6 +94,8 @@ class RedisStore : public Store {
   RedisArguments script_arguments(const RedisBatch& batch, std::uint64_t sequence,
                                   milliseconds least_left) const;
   void log_loss();
+  void explain_corrupt(const Operation& operation, Outcome& outcome) const;
+  Error corrupt(const std::string& name) const;
   // By both clocks: while this system is suspended, the monotonic one stands still.
   bool session_is_known() const {
     return steady_clock::now() < session_is_known_until_ &&
@@ -255,6 +257,23 @@ void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
   if (!request.read_outcomes(answer)) {
     fail_batch(batch, {Code::kUnknown, connection_.unavailable(kNonsense).message});
   }
+  for (Step& step : batch) explain_corrupt(step.operation, step.outcome);
+}
+
+// Says why the script has refused an operation by itself.
+void RedisStore::explain_corrupt(const Operation& operation, Outcome& outcome) const {
+  for (std::size_t i = 0; i < outcome.members.size(); ++i) {
+    explain_corrupt(operation.members[i], outcome.members[i]);
+  }
+  if (outcome.code != Code::kUnavailable || !outcome.detail.empty()) return;
+  outcome.detail =
+      corrupt(is_group(operation) ? "one of the batch's counters" : operation.name).message;
+}
+
+// Somebody else has written to the key of the counter.
+Error RedisStore::corrupt(const std::string& name) const {
+  return connection_.unavailable("what is stored is no 64-bit number; correct the field v of key " +
+                                 options_.redis_prefix + "c:NAME, or delete it: " + name);
 }
 
 // Nothing else would tell: a server that comes back with older data, or a replica in its place,
@@ -287,8 +306,9 @@ Result<ListPage> RedisStore::list(const ListQuery& query, Deadline deadline) {
   }
   for (std::size_t i = 1; i + 1 < rows.elements; i += 2) {
     ListPage::Row row{std::string(text_of(*rows.element[i])), 0};
-    if (!check_counter_name(row.name) || !read_lenient(text_of(*rows.element[i + 1]), row.value)) {
-      return connection_.unavailable(kNonsense);
+    if (!check_counter_name(row.name)) return connection_.unavailable(kNonsense);
+    if (!read_lenient(text_of(*rows.element[i + 1]), row.value)) {
+      return corrupt(row.name);
     }
     page.rows.push_back(std::move(row));
   }

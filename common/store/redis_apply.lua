@@ -60,6 +60,7 @@ redis.call('ZCARD', prefix .. 'names')
 -- The operations, as redis_batch.h describes them, and the counters that they name.
 local steps = {}
 local rows = {}
+local corrupt_names = {}  -- of counters in whose place somebody has written what is no number
 local keyed = false     -- whether any has a key
 local lifetimes = 0     -- how many set an end
 local has_ends = false  -- whether any of the counters has one
@@ -92,16 +93,21 @@ while at <= #ARGV do
     at = at + 4
   end
   steps[#steps + 1] = step
-  if not step.size and not rows[name] then
+  if not step.size and not rows[name] and not corrupt_names[name] then
     local key = prefix .. 'c:' .. name
-    local fields = redis.call('HMGET', key, 'v', 'c', 'u', 'e', 'w')
+    local fields = redis.pcall('HMGET', key, 'v', 'c', 'u', 'e', 'w')
+    local is_other_type = fields.err and fields.err:find('^WRONGTYPE')
+    if fields.err and not is_other_type then return redis.error_reply(fields.err) end
     local value = fields[1] and counter_value(fields[1])
-    if fields[1] and not value then return redis.error_reply('CORRUPT value of ' .. name) end
-    rows[name] = { key = key, stored = value and true, changed = false, value = value,
-                   created = fields[2] or now, stored_created = fields[2],
-                   updated = fields[3] or now, ends = fields[4], stored_ends = fields[4],
-                   window = fields[5], stored_window = fields[5] }
-    has_ends = has_ends or fields[4]
+    if is_other_type or fields[1] and not value then
+      corrupt_names[name] = true
+    else
+      rows[name] = { key = key, stored = value and true, changed = false, value = value,
+                     created = fields[2] or now, stored_created = fields[2],
+                     updated = fields[3] or now, ends = fields[4], stored_ends = fields[4],
+                     window = fields[5], stored_window = fields[5] }
+      has_ends = has_ends or fields[4]
+    end
   end
 end
 
@@ -142,15 +148,16 @@ for line in windows:gmatch('[^\n]+') do
   end
 end
 
--- Whether the end of a window of the step, or of one of its members, is not known. Then nothing of
--- the step is applied, or kept under its key.
-local function is_unclear(step)
-  if windows == '' then return false end
+-- The letter of why nothing of the step is applied, or kept under its key: a counter of it or of one
+-- of its members is corrupt, or the end of a window is not known. Nothing: it can be applied.
+local function refusal_of_all(step)
+  if windows == '' and not next(corrupt_names) then return nil end
   for i = step.at, step.at + (step.size or 0) do
+    if corrupt_names[steps[i].name] then return 'v' end
     local window = steps[i].window
-    if window and not window_ends[window] then return true end
+    if window and not window_ends[window] then return 'c' end
   end
-  return false
+  return nil
 end
 
 -- Names of counters that have ended are removed: more of them than this batch can add.
@@ -373,7 +380,8 @@ end
 
 -- The same for what was not applied before.
 local function apply_new(step)
-  if is_unclear(step) then return 'c', nothing(step), false end
+  local refused = refusal_of_all(step)
+  if refused then return refused, nothing(step), false end
   return (step.size and apply_group or apply)(step)
 end
 

@@ -48,9 +48,10 @@ class RedisBatch {
   // outcome_text.h. The letter n stands for a run of increments: it is followed by the value after
   // all of them and, instead of a value before, by how many of them, the first ones, were applied.
   // Any other letter is for all of its run. An increment that clamps is a run of its own. A group
-  // that is refused as a whole has x, f or c, and the lines of its members mean nothing; a kAll
-  // that a member refuses has k, and their lines show which. False: the answer makes no sense, and
-  // no outcome is valid.
+  // that is refused as a whole has x, f, c or v, and the lines of its members mean nothing; a kAll
+  // that a member refuses has k, and their lines show which. The letter v stands for a counter in
+  // whose place somebody has written something else: kUnavailable, with an empty `detail`. False:
+  // the answer makes no sense, and no outcome is valid.
   bool read_outcomes(std::string_view answer) const;
 
  private:

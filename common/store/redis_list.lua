@@ -8,7 +8,9 @@ local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local names = redis.call('ZRANGEBYLEX', prefix .. 'names', ARGV[2], ARGV[3], 'LIMIT', 0, limit + 1)
 local rows = { #names > limit and names[limit] or '' }
 for i = 1, math.min(#names, limit) do
-  local value, ends = unpack(redis.call('HMGET', prefix .. 'c:' .. names[i], 'v', 'e'))
+  local fields = redis.pcall('HMGET', prefix .. 'c:' .. names[i], 'v', 'e')
+  if fields.err then return redis.error_reply(fields.err .. ': counter ' .. names[i]) end
+  local value, ends = unpack(fields)
   if value and not (ends and (tonumber(ends) or now + 1) <= now) then
     rows[#rows + 1] = names[i]
     rows[#rows + 1] = value
