@@ -1341,7 +1341,7 @@ ON_REDIS("a key of another type in a counter's place fails what asks for it, and
   for (const Outcome& outcome : {outcomes[1], outcomes[2], outcomes[3]}) {
     CHECK(outcome.code == Code::kUnavailable);
     CHECK(contains(outcome.detail, "no 64-bit number"));
-    CHECK(contains(outcome.detail, ": bad"));
+    CHECK(contains(outcome.detail, "counter bad"));
   }
   CHECK(outcomes[4].value == 2);
   CHECK(server.command({"GET", "counterd:c:bad"}) == "text");
@@ -1362,7 +1362,7 @@ ON_REDIS("a batch of a client fails as a whole if one of its counters is none, a
   const Outcome apart = run_one(*store, each_of(members));
   CHECK(apart.members.at(0).value == 1);
   CHECK(apart.members.at(1).code == Code::kUnavailable);
-  CHECK(contains(apart.members[1].detail, ": bad"));
+  CHECK(contains(apart.members[1].detail, "counter bad"));
   server.command({"DEL", "counterd:c:bad"});
   const Outcome again = run_one(*store, keyed(each_of(members), "key"));
   CHECK_FALSE(again.replayed);
@@ -1374,7 +1374,7 @@ ON_REDIS("a list says which of its counters is none") {
   server.command({"HSET", "counterd:c:bad", "v", "1.5"});
   const Result<ListPage> of_value = store->list({"", "", 10}, patiently());
   REQUIRE_FALSE(of_value);
-  CHECK(contains(of_value.error().message, ": bad"));
+  CHECK(contains(of_value.error().message, "counter bad"));
   server.command({"SET", "counterd:c:bad", "1"});
   const Result<ListPage> of_type = store->list({"", "", 10}, patiently());
   REQUIRE_FALSE(of_type);

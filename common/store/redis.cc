@@ -95,7 +95,7 @@ class RedisStore : public Store {
                                   milliseconds least_left) const;
   void log_loss();
   void explain_corrupt(const Operation& operation, Outcome& outcome) const;
-  Error corrupt(const std::string& name) const;
+  Error corrupt(const std::string& counter) const;
   // By both clocks: while this system is suspended, the monotonic one stands still.
   bool session_is_known() const {
     return steady_clock::now() < session_is_known_until_ &&
@@ -266,14 +266,16 @@ void RedisStore::explain_corrupt(const Operation& operation, Outcome& outcome) c
     explain_corrupt(operation.members[i], outcome.members[i]);
   }
   if (outcome.code != Code::kUnavailable || !outcome.detail.empty()) return;
+  const bool of_member = is_group(operation);
   outcome.detail =
-      corrupt(is_group(operation) ? "one of the batch's counters" : operation.name).message;
+      corrupt(of_member ? "one of the batch's counters" : "counter " + operation.name).message;
 }
 
 // Somebody else has written to the key of the counter.
-Error RedisStore::corrupt(const std::string& name) const {
-  return connection_.unavailable("what is stored is no 64-bit number; correct the field v of key " +
-                                 options_.redis_prefix + "c:NAME, or delete it: " + name);
+Error RedisStore::corrupt(const std::string& counter) const {
+  return connection_.unavailable("what is stored of " + counter +
+                                 " is no 64-bit number; correct the field v of its key (" +
+                                 options_.redis_prefix + "c: and the name), or delete that");
 }
 
 // Nothing else would tell: a server that comes back with older data, or a replica in its place,
@@ -308,7 +310,7 @@ Result<ListPage> RedisStore::list(const ListQuery& query, Deadline deadline) {
     ListPage::Row row{std::string(text_of(*rows.element[i])), 0};
     if (!check_counter_name(row.name)) return connection_.unavailable(kNonsense);
     if (!read_lenient(text_of(*rows.element[i + 1]), row.value)) {
-      return corrupt(row.name);
+      return corrupt("counter " + row.name);
     }
     page.rows.push_back(std::move(row));
   }
