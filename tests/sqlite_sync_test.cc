@@ -749,6 +749,27 @@ TEST_CASE("who opens a database recovers it after a sync that failed or was neve
   CHECK(place.wal_size() > 0);
 }
 
+TEST_CASE("a process that dies while it writes the log again leaves it in doubt", "[sqlite]") {
+  const Place place;
+  ChildProcess dying([&](int) {
+    const auto store = place.open();
+    run_one(*store, increment_of("a"));
+    fail_sync_of(*store, increment_of("a"));
+    raise(SIGSTOP);
+    when_syncing = [] { _exit(0); };
+    run_one(*store, increment_of("a"));
+    return 1;
+  });
+  REQUIRE(dying.wait_until_stopped());
+  const auto store = place.open();  // recovers, so that nothing is in doubt
+  apply_unsynced(*store, increment_of("a"));
+  dying.send(SIGCONT);
+  REQUIRE(dying.wait() == 0);
+  CHECK(is_in_doubt(Another(place).getHandle()));
+  place.open();
+  CHECK(place.wal_size() == 0);
+}
+
 ON_SQLITE("a recovery waits for a checkpoint of another program") {
   run_one(*store, increment_of("a"));
   std::vector<Step> batch = {increment_of("a")};

@@ -21,6 +21,16 @@ bool write_all(int file, std::string_view bytes, off_t at) {
   return true;
 }
 
+// Syncs the log's file, which is in doubt meanwhile, and if it fails: this process may die then,
+// and the system has told it alone. False: errno says why.
+bool sync_in_doubt(sqlite3* connection, int wal) {
+  sqlite3_file* const database = database_file(connection);
+  const std::uint32_t begun = begin_sync(database);
+  if (fdatasync(wal) != 0) return false;
+  end_sync(database, begun);
+  return true;
+}
+
 // Shortens the log to the frames that are whole, unless a lost frame has been moved into the
 // database. Then the rest of the log would hide newer pages of the database, and the database alone
 // would lack pages: a checkpoint does not move a page that changes again later in the log. But if
@@ -35,7 +45,7 @@ WalCheck::State shorten_wal(sqlite3* connection, int wal, std::uint32_t acknowle
     // A sync of the database that has failed is not asked again: it would be believed.
     const bool has_all = moved == check.frames && sync_database(connection) == SQLITE_OK;
     if (!has_all) return WalCheck::State::kDamaged;
-    if (ftruncate(wal, 0) != 0 || fdatasync(wal) != 0) {
+    if (ftruncate(wal, 0) != 0 || !sync_in_doubt(connection, wal)) {
       check.error = errno;
       return WalCheck::State::kFailed;
     }
@@ -71,7 +81,7 @@ WalReading rewrite_wal(sqlite3* connection, int wal) {
   WalReading written =
       read_wal(wal, read_wal_index(connection),
                [wal](std::string_view bytes, off_t at) { return write_all(wal, bytes, at); });
-  if (written.state == WalReading::State::kWhole && fdatasync(wal) != 0) {
+  if (written.state == WalReading::State::kWhole && !sync_in_doubt(connection, wal)) {
     written = {WalReading::State::kFailed, written.whole, errno};
   }
   return written;
