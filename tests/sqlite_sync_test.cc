@@ -910,6 +910,26 @@ ON_SQLITE("what was closed in order is opened and told without a sync") {
         }) == 0);
 }
 
+ON_SQLITE("a seal that is found again where changes were lost vouches for nothing") {
+  for (int i = 0; i < 100; ++i) run_one(*store, increment_of("a"));
+  place.checkpoint("PASSIVE");
+  run_one(*store, increment_of("a"));  // the log restarts over a longer one, with older pages
+  store = nullptr;
+  const ForgetfulDisk disk(place.wal_path());            // has the seal
+  std::optional<Another> another(std::in_place, place);  // keeps the index
+  sqlite3_db_config(another->getHandle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  {
+    const auto killed = place.open();
+    apply_unsynced(*killed, increment_of("a"));
+  }
+  disk.forget();
+  const Result<std::unique_ptr<Store>> opened = open_store(place.options());
+  if (opened) CHECK(value_of(**opened, "a").value_or(-1) == 102);
+  CHECK_FALSE(opened);
+  another.reset();
+  CHECK(value_of(*place.open(), "a") == 102);
+}
+
 TEST_CASE("what was closed with something unsynced is moved to the database by the next one",
           "[sqlite]") {
   const Place place;

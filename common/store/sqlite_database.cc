@@ -195,7 +195,7 @@ Result<void> SqliteDatabase::settle_wal() {
   // Others are seen for a moment after they were killed, when SQLite's own locks are gone, and the
   // next one to open the log has made new shared memory.
   const bool is_first = !file_.is_another_present() || !was_trusted(handle());
-  const bool sealed = is_first && is_sealed(file_.wal_path());
+  const bool sealed = is_first && is_sealed(file_.wal_path(), end_of_wal(handle()).frames);
   const bool in_doubt = is_first && !connection_->wal_was_empty && !sealed;
   if (must_recover_ || in_doubt || !wait_for_syncs_of_others()) {
     if (const Result<void> recovered = move_wal_again(); !recovered) return recovered.error();

@@ -94,11 +94,11 @@ void seal_wal(const std::string& path, std::size_t frames) {
       pwrite(file.get(), ending->seal.data(), ending->seal.size(), static_cast<off_t>(ending->at));
 }
 
-bool is_sealed(const std::string& path) {
+bool is_sealed(const std::string& path, std::size_t frames) {
   const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!file) return false;
   const std::optional<Ending> ending = find_ending(file.get());
-  return ending && ending->sealed;
+  return ending && ending->sealed && ending->frames == frames;
 }
 
 }  // namespace counterd

@@ -24,7 +24,9 @@ inline constexpr std::size_t kLongestSealedBytes = 128 << 10;
 // meanwhile
 void seal_wal(const std::string& path, std::size_t frames);
 
-// Whether the log is as it was when it was sealed, and ends within kLongestSealedBytes.
-bool is_sealed(const std::string& path);
+// Whether the log is as it was when it was sealed, with `frames` frames, and ends within
+// kLongestSealedBytes. Where it has lost the frames after its seal, which they were written over,
+// the seal may be there again: so `frames` is what its index says.
+bool is_sealed(const std::string& path, std::size_t frames);
 
 }  // namespace counterd
