@@ -91,18 +91,20 @@ class Splitter {
 
 BatchLines::BatchLines(std::istream& input, std::string name, std::size_t from)
     : input_(input), name_(std::move(name)), from_(from), buffer_(kMaxLineBytes + 1) {
-  add("increment", add_increment_words);
-  add("reset", add_reset_words);
-  add("delete", [](CLI::App& app) { return OperationWords(app, OperationKind::kDelete); });
-  add("report", [](CLI::App& app) { return OperationWords(app, OperationKind::kReport); });
+  add(OperationKind::kIncrement, add_increment_words);
+  add(OperationKind::kReset, add_reset_words);
+  add(OperationKind::kDelete,
+      [](CLI::App& app) { return OperationWords(app, OperationKind::kDelete); });
+  add(OperationKind::kReport,
+      [](CLI::App& app) { return OperationWords(app, OperationKind::kReport); });
 }
 
-void BatchLines::add(const std::string& word, OperationWords (*add_words)(CLI::App& app)) {
+void BatchLines::add(OperationKind kind, OperationWords (*add_words)(CLI::App& app)) {
   auto app = std::make_unique<CLI::App>();
   app->set_help_flag();
   app->allow_extras();
   OperationWords words = add_words(*app);
-  commands_.emplace(word, Command{std::move(app), std::move(words)});
+  commands_.emplace(kind, Command{std::move(app), std::move(words)});
 }
 
 std::string BatchLines::place(std::size_t line) const {
@@ -173,12 +175,9 @@ Result<std::optional<Operation>> BatchLines::read_words() {
   Result<std::vector<std::string>> words = Splitter(line_).split();
   if (!words) return words.error();
   if (words->empty()) return std::optional<Operation>();
-  const auto found = commands_.find(words->front());
-  if (found == commands_.end()) {
-    return Error{Code::kBadParameter,
-                 quote_for_people(words->front()) + " is none of increment, reset, delete, report"};
-  }
-  Result<Operation> operation = parse(found->second, std::move(*words));
+  const Result<OperationKind> kind = parse_kind(words->front());
+  if (!kind) return kind.error();
+  Result<Operation> operation = parse(commands_.at(*kind), std::move(*words));
   if (!operation) return operation.error();
   return std::optional(std::move(*operation));
 }

@@ -45,7 +45,7 @@ class BatchLines {
     OperationWords words;
   };
 
-  void add(const std::string& word, OperationWords (*add_words)(CLI::App& app));
+  void add(OperationKind kind, OperationWords (*add_words)(CLI::App& app));
   Result<bool> read_line();
   Result<void> take_line(Portion& portion);
   Result<std::optional<Operation>> read_object() const;
@@ -55,7 +55,7 @@ class BatchLines {
   std::istream& input_;
   const std::string name_;
   const std::size_t from_;
-  std::map<std::string, Command, std::less<>> commands_;
+  std::map<OperationKind, Command> commands_;
   std::vector<char> buffer_;
   std::string_view line_;
   std::size_t number_ = 0;

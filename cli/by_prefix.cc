@@ -19,10 +19,6 @@ struct Options {
   bool yes = false;
 };
 
-const char* word_of(const Operation& change) {
-  return change.kind == OperationKind::kDelete ? "delete" : "reset";
-}
-
 Result<void> check_prefix(const std::string& prefix) {
   // A script's unset variable must not stand for every counter.
   if (prefix.empty()) return Error{Code::kBadName, "--prefix: an empty one is every counter"};
@@ -47,12 +43,12 @@ Result<std::int64_t> count_below(const Globals& globals, const std::string& pref
 
 Result<void> confirm(const Globals& globals, const std::string& prefix, const Operation& change) {
   if (isatty(STDIN_FILENO) == 0 || isatty(STDERR_FILENO) == 0) {
-    return Error{Code::kUsage, std::string("to ") + word_of(change) + " " + prefix +
+    return Error{Code::kUsage, "to " + std::string(word_of(change.kind)) + " " + prefix +
                                    " and all below it, give --yes"};
   }
   const Result<std::int64_t> count = count_below(globals, prefix);
   if (!count) return count.error();
-  std::cerr << word_of(change) << ' ' << *count << (*count == 1 ? " counter, " : " counters, ")
+  std::cerr << word_of(change.kind) << ' ' << *count << (*count == 1 ? " counter, " : " counters, ")
             << prefix << " and all below it? [y/N] ";
   std::string answer;
   std::getline(std::cin, answer);
@@ -84,9 +80,10 @@ class PrefixChange {
                    message + "; before that, " + count + " counters were changed" + more +
                        "; run it again" + (repeats ? ", which changes them all again" : "")};
     }
-    print_line(globals_, globals_.json ? R"({"prefix":")" + prefix_ + R"(",")" + word_of(change_) +
-                                             "\":" + count + "}"
-                                       : count);
+    print_line(globals_, globals_.json
+                             ? R"({"prefix":")" + prefix_ + R"(",")" +
+                                   std::string(word_of(change_.kind)) + "\":" + count + "}"
+                             : count);
     const Result<void> written = flush_output();
     if (written) return {};
     return Error{Code::kIo, written.error().message + "; " + count + " counters were changed"};

@@ -19,8 +19,6 @@ constexpr std::array<std::string_view, 5> kWordParameters = {"on_limit", "ttl", 
 
 constexpr std::string_view kWord = "op";
 constexpr std::string_view kName = "name";
-constexpr std::array<std::string_view, 4> kWords = {"increment", "reset", "delete",
-                                                    "report"};  // in the order of OperationKind
 
 // Reads the parameters of an operation on one counter.
 class Reader {
@@ -28,18 +26,6 @@ class Reader {
   Reader(const Parameters& parameters, Spelling spelling)
       : parameters_(parameters), spelling_(spelling) {}
 
-  Result<Operation> read(OperationKind kind, std::string name) const {
-    Operation operation;
-    operation.kind = kind;
-    operation.name = std::move(name);
-    Result<void> read;
-    if (kind == OperationKind::kIncrement) read = read_increment(operation);
-    if (kind == OperationKind::kReset) read = read_reset(operation);
-    if (!read) return read.error();
-    return operation;
-  }
-
- private:
   Result<void> read_increment(Operation& operation) const {
     operation.operand = 1;
     if (auto by = read_number("by", operation.operand); !by) return by;
@@ -54,6 +40,7 @@ class Reader {
     return read_truth(parameters_, "create", operation.create);
   }
 
+ private:
   Result<void> read_bounds(Bounds& bounds) const {
     if (auto min = read_number("min", bounds.min); !min) return min;
     if (auto max = read_number("max", bounds.max); !max) return max;
@@ -133,6 +120,60 @@ class Reader {
   const Spelling spelling_;
 };
 
+void write_increment(const Operation& operation, Parameters& parameters) {
+  const auto add = [&](const char* name, std::int64_t number) {
+    parameters.emplace_back(name, std::to_string(number));
+  };
+  add("by", operation.operand);
+  if (operation.initial != 0) add("initial", operation.initial);
+  const auto& [min, max, clamp] = operation.bounds;
+  if (min) add("min", *min);
+  if (max) add("max", *max);
+  if (clamp) parameters.emplace_back("on_limit", "clamp");
+  if (const auto& ttl = operation.lifetime.ttl) {
+    parameters.emplace_back("ttl", std::to_string(ttl->count()) + "ms");
+  }
+  if (operation.lifetime.renew) parameters.emplace_back("ttl_mode", "renew");
+  if (const auto& window = operation.lifetime.window) {
+    parameters.emplace_back("per", word_of(window->period));
+    if (!window->timezone.empty()) parameters.emplace_back("timezone", window->timezone);
+  }
+  if (operation.check) parameters.emplace_back("check", "true");
+}
+
+void write_reset(const Operation& operation, Parameters& parameters) {
+  parameters.emplace_back("to", std::to_string(operation.operand));
+  if (!operation.create) parameters.emplace_back("create", "false");
+}
+
+// What is particular to the operations of one kind, on one counter.
+struct KindInfo {
+  OperationKind kind;
+  std::string_view word;
+  std::span<const std::string_view> parameters = {};  // read and written by these:
+  Result<void> (Reader::*read)(Operation& operation) const = nullptr;
+  void (*write)(const Operation& operation, Parameters& parameters) = nullptr;
+};
+constexpr std::array kKinds = {
+    KindInfo{OperationKind::kIncrement, "increment", kIncrementParameters, &Reader::read_increment,
+             write_increment},
+    KindInfo{OperationKind::kReset, "reset", kResetParameters, &Reader::read_reset, write_reset},
+    KindInfo{OperationKind::kDelete, "delete"},
+    KindInfo{OperationKind::kReport, "report"},
+};
+
+constexpr bool table_is_in_order() {
+  for (std::size_t i = 0; i < kKinds.size(); ++i) {
+    if (static_cast<std::size_t>(kKinds[i].kind) != i) return false;
+  }
+  return kKinds.size() == static_cast<std::size_t>(OperationKind::kEach);  // the first group
+}
+static_assert(table_is_in_order(), "info_of() finds a row by its place");
+
+const KindInfo& info_of(OperationKind kind) {
+  return kKinds.at(static_cast<std::size_t>(kind));
+}
+
 // Takes the member `name` out of `members`; nothing: there is none.
 std::optional<std::string> take_member(Parameters& members, std::string_view name) {
   const auto found = std::ranges::find(members, name, &Parameters::value_type::first);
@@ -140,14 +181,6 @@ std::optional<std::string> take_member(Parameters& members, std::string_view nam
   std::string text = std::move(found->second);
   members.erase(found);
   return text;
-}
-
-Result<OperationKind> read_word(Parameters& members) {
-  const std::optional<std::string> word = take_member(members, kWord);
-  const auto found = std::ranges::find(kWords, word.value_or(""));
-  if (found != kWords.end()) return static_cast<OperationKind>(found - kWords.begin());
-  return Error{Code::kBadParameter, "op " + quote_for_people(word.value_or("")) +
-                                        " is none of increment, reset, delete, report"};
 }
 
 std::string group_to_json(const Operation& group) {
@@ -179,10 +212,20 @@ Result<void> read_truth(const Parameters& parameters, std::string_view name, boo
                std::string(name) + " " + quote_for_people(*text) + " is neither true nor false"};
 }
 
+Result<OperationKind> parse_kind(std::string_view word) {
+  const auto found = std::ranges::find(kKinds, word, &KindInfo::word);
+  if (found != kKinds.end()) return found->kind;
+  std::string words;
+  for (const KindInfo& info : kKinds) words.append(words.empty() ? "" : ", ").append(info.word);
+  return Error{Code::kBadParameter, quote_for_people(word) + " is none of " + words};
+}
+
+std::string_view word_of(OperationKind kind) {
+  return info_of(kind).word;
+}
+
 std::span<const std::string_view> parameters_of(OperationKind kind) {
-  if (kind == OperationKind::kIncrement) return kIncrementParameters;
-  if (kind == OperationKind::kReset) return kResetParameters;
-  return {};
+  return info_of(kind).parameters;
 }
 
 Result<void> check_parameters(const Parameters& parameters,
@@ -202,12 +245,19 @@ Result<void> check_parameters(const Parameters& parameters,
 
 Result<Operation> read_operation(OperationKind kind, std::string name, const Parameters& parameters,
                                  Spelling spelling) {
-  return Reader(parameters, spelling).read(kind, std::move(name));
+  Operation operation;
+  operation.kind = kind;
+  operation.name = std::move(name);
+  const auto read = info_of(kind).read;
+  if (read == nullptr) return operation;
+  const Reader reader(parameters, spelling);
+  if (const Result<void> done = (reader.*read)(operation); !done) return done.error();
+  return operation;
 }
 
 Result<Operation> read_operation(Parameters members) {
-  const Result<OperationKind> kind = read_word(members);
-  if (!kind) return kind.error();
+  const Result<OperationKind> kind = parse_kind(take_member(members, kWord).value_or(""));
+  if (!kind) return Error{kind.error().code, "op " + kind.error().message};
   std::optional<std::string> name = take_member(members, kName);
   if (!name) return Error{Code::kBadParameter, "the name of a counter is missing"};
   if (const Result<void> checked = check_counter_name(*name); !checked) return checked.error();
@@ -219,34 +269,15 @@ Result<Operation> read_operation(Parameters members) {
 
 Parameters write_parameters(const Operation& operation) {
   Parameters parameters;
-  const auto add = [&](const char* name, std::int64_t number) {
-    parameters.emplace_back(name, std::to_string(number));
-  };
-  if (operation.kind == OperationKind::kReset) add("to", operation.operand);
-  if (!operation.create) parameters.emplace_back("create", "false");
-  if (operation.kind != OperationKind::kIncrement) return parameters;
-  add("by", operation.operand);
-  if (operation.initial != 0) add("initial", operation.initial);
-  const auto& [min, max, clamp] = operation.bounds;
-  if (min) add("min", *min);
-  if (max) add("max", *max);
-  if (clamp) parameters.emplace_back("on_limit", "clamp");
-  if (const auto& ttl = operation.lifetime.ttl) {
-    parameters.emplace_back("ttl", std::to_string(ttl->count()) + "ms");
-  }
-  if (operation.lifetime.renew) parameters.emplace_back("ttl_mode", "renew");
-  if (const auto& window = operation.lifetime.window) {
-    parameters.emplace_back("per", word_of(window->period));
-    if (!window->timezone.empty()) parameters.emplace_back("timezone", window->timezone);
-  }
-  if (operation.check) parameters.emplace_back("check", "true");
+  const KindInfo& info = info_of(operation.kind);
+  if (info.write != nullptr) info.write(operation, parameters);
   return parameters;
 }
 
 std::string to_json(const Operation& operation) {
   if (is_group(operation)) return group_to_json(operation);
   std::string text = R"({"op":")";
-  text += kWords.at(static_cast<std::size_t>(operation.kind));
+  text += word_of(operation.kind);
   text.append(R"(","name":")").append(operation.name).append("\"");
   for (const auto& [name, value] : write_parameters(operation)) {
     const bool is_word = std::ranges::find(kWordParameters, name) != kWordParameters.end();

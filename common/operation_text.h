@@ -21,6 +21,12 @@ const std::string* find_parameter(const Parameters& parameters, std::string_view
 // not given. kBadParameter: it is neither.
 Result<void> read_truth(const Parameters& parameters, std::string_view name, bool& truth);
 
+// The operation that a word stands for: increment, reset, delete or report. kBadParameter: none.
+Result<OperationKind> parse_kind(std::string_view word);
+
+// That word. REQUIRES: it is of one counter
+std::string_view word_of(OperationKind kind);
+
 // Which parameters such an operation may have. REQUIRES: it is of one counter
 std::span<const std::string_view> parameters_of(OperationKind kind);
 
@@ -37,8 +43,8 @@ enum class Spelling : unsigned char { kParameter, kOption };
 Result<Operation> read_operation(OperationKind kind, std::string name, const Parameters& parameters,
                                  Spelling spelling = Spelling::kParameter);
 
-// The operation that the members of a JSON object describe: "op" (increment, reset, delete,
-// report), "name", and the parameters. The error as above, or kBadName.
+// The operation that the members of a JSON object describe: "op" (a word of parse_kind()),
+// "name", and the parameters. The error as above, or kBadName.
 Result<Operation> read_operation(Parameters members);
 
 // The parameters that read_operation() makes `operation` from, without those that may be omitted.

@@ -48,7 +48,9 @@ void append_outcome_json(std::string& out, const Operation& operation, const Out
     case OperationKind::kDelete:
       append_previous(out, outcome.value);
       break;
-    default:
+    case OperationKind::kReport:
+    case OperationKind::kEach:
+    case OperationKind::kAll:
       append_json_member(out, "value", outcome.value);
       append_moment(out, "created_at", outcome.created_at_ms);
       append_moment(out, "updated_at", outcome.updated_at_ms);

@@ -37,6 +37,23 @@ check_lines() {
   for_each_place check_lines
 }
 
+@test "each operation that JSON has is also a line of words" {
+  local word words
+  open_sqlite
+  batch '{"op":"count","name":"a"}'
+  assert_refused 65
+  words=${stderr##*is none of }
+  batch 'count a'
+  assert_refused 65
+  assert_stderr_has "'count' is none of ${words%%;*}"
+  for word in ${words%%;*}; do
+    echo "$word"
+    batch "${word%,} a --not-an-option"
+    assert_refused 65
+    assert_stderr_has "unexpected '--not-an-option'"
+  done
+}
+
 check_json() {
   batch $'increment a --max 1\nincrement a --max 1\nreset b --to 2\nreset b\nreport a\ndelete a\nreport a' --json
   assert_status 1

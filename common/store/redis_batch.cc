@@ -30,6 +30,7 @@ char letter_of(const Operation& operation) {
   if (has_conditions(operation)) return 'b';
   if (!operation.create) return 't';
   constexpr std::array kLetters = {'i', 's', 'd', 'r', 'e', 'a'};  // in the order of OperationKind
+  static_assert(kLetters.size() == static_cast<std::size_t>(OperationKind::kAll) + 1);
   return kLetters.at(static_cast<std::size_t>(operation.kind));
 }
 
