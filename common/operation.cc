@@ -37,6 +37,26 @@ std::string digest_of(const Operation& group) {
   return digits.data();
 }
 
+std::string identity_of_increment(const Operation& operation) {
+  std::string text;
+  const auto add = [&](std::string_view word, std::int64_t number) {
+    text.append(word).append(std::to_string(number));
+  };
+  // One more bound, or one more way to end, does not compile until it is told apart here.
+  const auto& [min, max, clamp] = operation.bounds;
+  const auto& [ttl, renew, window] = operation.lifetime;
+  add("increment ", operation.operand);
+  if (operation.initial != 0) add(" initial ", operation.initial);
+  if (min) add(" min ", *min);
+  if (max) add(" max ", *max);
+  if (clamp) text += " clamp";
+  if (ttl) add(" ttl ", ttl->count());
+  if (renew) text += " renew";
+  if (window) text.append(" per ").append(identity_of(*window));
+  if (operation.check) text += " check";
+  return text;
+}
+
 std::string describe_sum(const Operation& operation, const Outcome& outcome) {
   return "counter " + operation.name + " is " + std::to_string(outcome.value) + "; adding " +
          std::to_string(operation.operand) + " would ";
@@ -160,28 +180,11 @@ std::int64_t applied_by(const Operation& operation, const Outcome& outcome) {
 }
 
 std::string identity_of(const Operation& operation) {
-  std::string text;
-  const auto add = [&](std::string_view word, std::int64_t number) {
-    text.append(word).append(std::to_string(number));
-  };
   switch (operation.kind) {
     case OperationKind::kIncrement:
-      add("increment ", operation.operand);
-      if (operation.initial != 0) add(" initial ", operation.initial);
-      if (operation.bounds.min) add(" min ", *operation.bounds.min);
-      if (operation.bounds.max) add(" max ", *operation.bounds.max);
-      if (operation.bounds.clamp) text += " clamp";
-      if (operation.lifetime.ttl) add(" ttl ", operation.lifetime.ttl->count());
-      if (operation.lifetime.renew) text += " renew";
-      if (operation.lifetime.window) {
-        text.append(" per ").append(identity_of(*operation.lifetime.window));
-      }
-      if (operation.check) text += " check";
-      return text;
+      return identity_of_increment(operation);
     case OperationKind::kReset:
-      add("reset ", operation.operand);
-      if (!operation.create) text += " existing";
-      return text;
+      return "reset " + std::to_string(operation.operand) + (operation.create ? "" : " existing");
     case OperationKind::kDelete:
       return "delete";
     case OperationKind::kReport:

@@ -130,11 +130,10 @@ void write_increment(const Operation& operation, Parameters& parameters) {
   if (min) add("min", *min);
   if (max) add("max", *max);
   if (clamp) parameters.emplace_back("on_limit", "clamp");
-  if (const auto& ttl = operation.lifetime.ttl) {
-    parameters.emplace_back("ttl", std::to_string(ttl->count()) + "ms");
-  }
-  if (operation.lifetime.renew) parameters.emplace_back("ttl_mode", "renew");
-  if (const auto& window = operation.lifetime.window) {
+  const auto& [ttl, renew, window] = operation.lifetime;
+  if (ttl) parameters.emplace_back("ttl", std::to_string(ttl->count()) + "ms");
+  if (renew) parameters.emplace_back("ttl_mode", "renew");
+  if (window) {
     parameters.emplace_back("per", word_of(window->period));
     if (!window->timezone.empty()) parameters.emplace_back("timezone", window->timezone);
   }
