@@ -99,14 +99,13 @@ Result<WorkerProgram> worker_program(const DaemonOptions& options,
                                      const std::vector<Endpoint>& bound) {
   UniqueFd binary(open("/proc/self/exe", O_PATH | O_CLOEXEC));  // may be executable only
   if (!binary) return system_error(Code::kIo, "cannot open /proc/self/exe", errno);
-  WorkerSetup setup;
-  setup.store = options.store;
+  WorkerSetup setup{
+      options.store,
+      {sender_rules(options.allowed_hosts, options.listen, bound), options.allow_get_writes},
+      static_cast<std::size_t>(options.max_connections),
+      options.drain_timeout};
   setup.store.key_reserve = longest_hold_up(setup.store.timeout);
   setup.store.empty_wal = true;
-  setup.api = {sender_rules(options.allowed_hosts, options.listen, bound),
-               options.allow_get_writes};
-  setup.max_connections = static_cast<std::size_t>(options.max_connections);
-  setup.drain_timeout = options.drain_timeout;
   setup.store.create = true;
   Result<UniqueFd> first = write_setup(setup);
   if (!first) return first.error();

@@ -11,11 +11,12 @@
 
 namespace counterd {
 
+// Without defaults, so that where it is made each of them must be given.
 struct WorkerSetup {
   StoreOptions store;
   ApiOptions api;
-  std::size_t max_connections = 0;
-  std::chrono::milliseconds drain_timeout{0};
+  std::size_t max_connections;
+  std::chrono::milliseconds drain_timeout;
 };
 
 // A file in memory that holds `setup`. kIo.
