@@ -79,6 +79,31 @@ same() {
     "$(page counterd.8 OPTIONS | tags | long_options)"
 }
 
+# The options of counterd --help whose default is one word, each with it.
+defaults() {
+  "$bin/counterd" --help |
+    sed -nE 's/^  +(--[a-z][a-z-]*) .*\(default: ([^ ;]+)\)$/\1 \2/p'
+}
+
+# option_part OPTION: what counterd.8 says of it, on one line, without macros.
+option_part() {
+  page counterd.8 OPTIONS |
+    awk -v option="$1 " '/^\.T[PQ]/ { tag = 1; next } tag { mine = index($0, option); tag = 0 } mine' |
+    sed -e 's/^\.[A-Z]* *//' -e 's/ \.$/./' | tr '\n' ' '
+}
+
+@test "the defaults in counterd --help are those of counterd, and of counterd.8" {
+  cd "$BATS_TEST_TMPDIR"
+  export HOME=$PWD
+  effective=$("$bin/counterd" --check-config)
+  [ "$(defaults | wc -l)" -ge 8 ]
+  while read -r option default; do
+    echo "$option $default"
+    [ "$("$bin/counterd" --check-config "$option" "$default")" = "$effective" ]
+    [[ $(option_part "$option") == *"Default: $default."* ]]
+  done < <(defaults)
+}
+
 @test "counterctl.1 explains the options of counterctl --help, and no others" {
   same options "$(help_options "$bin/counterctl")" \
     "$(page counterctl.1 OPTIONS | tags | long_options)"
