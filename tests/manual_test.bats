@@ -114,6 +114,29 @@ option_part() {
     "$(page counterctl.1 COMMANDS | sed -n 's/^\.SS \([a-z]*\).*/\1/p' | sort -u)"
 }
 
+@test "the README and counterctl.1 list the commands of counterctl --help, and no others" {
+  same README "$(help_commands)" "$(sed -n '/^These commands count:/,/^$/p' "$root/README.md" |
+    grep -oE "\`[a-z]+\`" | tr -d "\`" | sort -u)"
+  same counterctl.1 "$(help_commands)" "$(page counterctl.1 COMMANDS | sed '/^\.SS/,$d' |
+    grep '^\.B' | words | tr -d . | xargs -n 1 | sort -u)"
+}
+
+@test "counterctl.1 says what each command prints with --json, but for stop, which prints nothing" {
+  same commands "$(help_commands | grep -vx stop)" "$(page counterctl.1 JSON | tags | words | sort -u)"
+}
+
+@test "the pages list the operations of a batch, and no others" {
+  run "$bin/counterctl" --store "sqlite:$BATS_TEST_TMPDIR/x.db" batch <<<'other'
+  [ "$status" -eq 65 ]
+  [[ $output =~ is\ none\ of\ ([a-z, ]+) ]]
+  known=$(tr -d , <<<"${BASH_REMATCH[1]}" | xargs -n 1 | sort)
+  line=$(page counterctl.1 COMMANDS | sed -n '/^A line is$/{n;p}' | words)
+  op=$(page counterd.8 "HTTP INTERFACE" | sed -n '/^\.B op$/{n;p}' | words | tr -d '()')
+  for list in "$line" "$op"; do
+    same operations "$known" "$(xargs -n 1 <<<"$list" | grep -vx or | sort)"
+  done
+}
+
 @test "counterctl.1 explains the options of each command's --help with the command" {
   [ -n "$(help_commands)" ]
   for command in $(help_commands); do
