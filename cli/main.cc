@@ -57,8 +57,7 @@ void add_globals(CLI::App& app, Words& words, Globals& globals) {
   app.add_option("--server", words.server.text,
                  "http://HOST:PORT or unix:PATH (default: http://127.0.0.1:4747)")
       ->type_name("URL");
-  app.add_option("--store", words.store.text,
-                 "work without a daemon: sqlite:PATH, redis://HOST[:PORT] or redis+unix://PATH")
+  app.add_option("--store", words.store.text, "work without a daemon: " + std::string(kStoreForms))
       ->type_name("URL")
       ->excludes("--server");
   app.add_option("--timeout", words.timeout.text,

@@ -158,9 +158,7 @@ const std::vector<Setting>& settings() {
       {"listen", "ADDRESS",
        "HOST:PORT, [IPv6]:PORT or unix:PATH; may be repeated (default: 127.0.0.1:4747)", set_listen,
        get_listen, true},
-      {"store", "URL",
-       "sqlite:PATH, redis://[user@]host[:port][/db] or redis+unix://[user@]PATH[?db=N] "
-       "(default: sqlite: in the state directory)",
+      {"store", "URL", std::string(kStoreForms) + " (default: sqlite: in the state directory)",
        set_store, [](const DaemonOptions& its) { return Values{its.store.url}; }},
       {"sync", "full|normal",
        "sqlite: sync every change to the disk, or survive process crashes only (default: full)",

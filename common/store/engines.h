@@ -1,4 +1,4 @@
-// The engines, for open_store() alone. A new one also needs its kind of URL (store_url.h).
+// The engines, for open_store() alone: one for each kind of StoreLocation (store_url.h).
 #pragma once
 
 #include <memory>
@@ -8,9 +8,9 @@
 
 namespace counterd {
 
-Result<std::unique_ptr<Store>> open_sqlite_store(const SqliteLocation& location,
-                                                 const StoreOptions& options);
-Result<std::unique_ptr<Store>> open_redis_store(const RedisLocation& location,
-                                                const StoreOptions& options);
+Result<std::unique_ptr<Store>> open_engine(const SqliteLocation& location,
+                                           const StoreOptions& options);
+Result<std::unique_ptr<Store>> open_engine(const RedisLocation& location,
+                                           const StoreOptions& options);
 
 }  // namespace counterd

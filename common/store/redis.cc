@@ -338,8 +338,8 @@ void RedisStore::forget_session() {
 
 }  // namespace
 
-Result<std::unique_ptr<Store>> open_redis_store(const RedisLocation& location,
-                                                const StoreOptions& options) {
+Result<std::unique_ptr<Store>> open_engine(const RedisLocation& location,
+                                           const StoreOptions& options) {
   Result<std::string> password = read_password(options.redis_password_file);
   if (!password) return password.error();
   if (password->empty() && !location.user.empty()) {

@@ -287,8 +287,8 @@ const char* SqliteStore::durability_of(const SqliteFile& file, Sync sync) {
 
 }  // namespace
 
-Result<std::unique_ptr<Store>> open_sqlite_store(const SqliteLocation& location,
-                                                 const StoreOptions& options) {
+Result<std::unique_ptr<Store>> open_engine(const SqliteLocation& location,
+                                           const StoreOptions& options) {
   if (options.require_durable && options.sync != Sync::kFull) {
     return Error{Code::kConfig, "--require-durable needs --sync full"};
   }

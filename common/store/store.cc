@@ -12,10 +12,7 @@ namespace counterd {
 Result<std::unique_ptr<Store>> open_store(const StoreOptions& options) {
   const Result<StoreLocation> location = parse_store_url(options.url);
   if (!location) return location.error();
-  if (const auto* sqlite = std::get_if<SqliteLocation>(&*location)) {
-    return open_sqlite_store(*sqlite, options);
-  }
-  return open_redis_store(std::get<RedisLocation>(*location), options);
+  return std::visit([&](const auto& place) { return open_engine(place, options); }, *location);
 }
 
 Result<Sync> parse_sync(std::string_view text) {

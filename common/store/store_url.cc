@@ -13,12 +13,9 @@ namespace {
 
 constexpr std::string_view kSqlite = "sqlite:";
 
-constexpr const char* kForms =
-    "sqlite:PATH, redis://[user@]host[:port][/db] or redis+unix://[user@]PATH[?db=N]";
-
 Error bad_url(std::string_view url, std::string_view why) {
   return {Code::kConfig, "store " + quote_without_secrets(url) + ": " + std::string(why) +
-                             "; a store is " + kForms};
+                             "; a store is " + std::string(kStoreForms)};
 }
 
 Result<int> parse_port_or_database(std::string_view text, std::string_view what, int least) {

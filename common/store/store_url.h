@@ -1,5 +1,4 @@
-// Where a store is: sqlite:PATH, redis://[user@]host[:port][/db] or
-// redis+unix://[user@]PATH[?db=N].
+// Where a store is.
 #pragma once
 
 #include <string>
@@ -9,6 +8,10 @@
 #include "common/error.h"
 
 namespace counterd {
+
+// For people.
+inline constexpr std::string_view kStoreForms =
+    "sqlite:PATH, redis://[user@]host[:port][/db] or redis+unix://[user@]PATH[?db=N]";
 
 struct SqliteLocation {
   std::string path;
