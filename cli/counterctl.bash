@@ -15,7 +15,7 @@ _counterctl() {
     proposed=$(grep -oE '^  [^ ]+' <<<"$help" | grep -oE -- '--?[a-z-]+')
   elif [[ -z $command ]]; then
     proposed=$commands
-  elif [[ $command =~ ^(increment|next|report|reset|delete)$ ]]; then
+  elif counterctl "$command" --help 2>/dev/null | grep -qE '^  names? NAME'; then
     proposed=$(counterctl --timeout 2s list --limit 200 --prefix "$word_at_cursor" 2>/dev/null |
       cut -f 1)
   fi
