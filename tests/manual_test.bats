@@ -225,7 +225,8 @@ option_part() {
   names=$(grep -oE '[a-z_]+\.(cc|h|lua)' <<<"$part" | sort -u)
   [ -n "$names" ]
   for name in $names; do
-    [ -n "$(find "$root/cli" "$root/common" "$root/daemon" -name "$name")" ] || {
+    [ -n "$(find "$root/cli" "$root/common" "$root/daemon" "$root/tests" \
+      -name "$name")" ] || {
       echo "there is no $name"
       return 1
     }
