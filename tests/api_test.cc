@@ -713,6 +713,17 @@ TEST_CASE("a response is bytes with a length, and no body for HEAD") {
   CHECK(bytes.ends_with("\r\n\r\n"));
 }
 
+TEST_CASE("the status of each code has its own reason phrase") {
+  for (int i = 0; i <= static_cast<int>(Code::kIo); ++i) {
+    const Response response = problem_response({static_cast<Code>(i), ""});
+    std::string bytes;
+    append_bytes(bytes, response, After::kClose, true);
+    const std::string first = bytes.substr(0, bytes.find('\r'));
+    CAPTURE(first);
+    CHECK(contains(first, "Internal Server Error") == (response.status == 500));
+  }
+}
+
 TEST_CASE("a response is not for caches, has its date, and says how its connection goes on") {
   const auto sent = [](After after) {
     std::string bytes;
