@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 
 #include "common/command_line.h"
@@ -136,7 +137,8 @@ std::string password_credential() {
   const std::string directory = environment("CREDENTIALS_DIRECTORY");
   if (directory.empty()) return {};
   const std::string path = directory + "/redis-password";
-  return access(path.c_str(), F_OK) == 0 ? path : std::string();
+  const bool is_missing = access(path.c_str(), F_OK) != 0 && errno == ENOENT;
+  return is_missing ? std::string() : path;
 }
 
 Result<void> make_absolute(std::string& path) {

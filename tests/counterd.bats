@@ -708,15 +708,19 @@ restart_redis() {
 }
 
 @test "a systemd credential that may not be read is refused" {
-  local user=()
+  local mode user=()
   ((EUID != 0)) || user=("$python" -c "$as_user" 65534)
   chmod o+x "$BATS_RUN_TMPDIR" "${dir%/*}" "$dir"
   mkdir -m 0777 "$dir/theirs"
-  install -m 0200 /dev/null "$dir/theirs/redis-password"
-  export CREDENTIALS_DIRECTORY=$dir/theirs RUNTIME_DIRECTORY=$dir/theirs
-  try timeout 20 "${user[@]}" "$counterd" --listen 127.0.0.1:0 --store redis://127.0.0.1:1
-  assert_refused 78
-  assert_stderr_has "cannot read a password from '$dir/theirs/redis-password': Permission denied"
+  export CREDENTIALS_DIRECTORY=$dir/credentials RUNTIME_DIRECTORY=$dir/theirs
+  install -D -m 0200 /dev/null "$CREDENTIALS_DIRECTORY/redis-password"
+  for mode in 0755 0000; do
+    chmod "$mode" "$CREDENTIALS_DIRECTORY"
+    try timeout 20 "${user[@]}" "$counterd" --listen 127.0.0.1:0 --store redis://127.0.0.1:1
+    assert_refused 78
+    assert_stderr_has "cannot read a password from '$CREDENTIALS_DIRECTORY/redis-password': Permission denied"
+  done
+  chmod 0700 "$CREDENTIALS_DIRECTORY"
 }
 
 @test "--require-durable refuses a store that could lose an acknowledged change" {
