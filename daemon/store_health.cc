@@ -39,11 +39,15 @@ std::optional<std::string> StoreHealth::note_read(const Error* failure, Time now
 }
 
 std::optional<std::string> StoreHealth::note_batch(std::span<const Step> batch, Time now) {
-  const auto change = std::ranges::find_if(batch, changes_something, &Step::operation);
-  const bool only_reads = change == batch.end();
-  const Outcome& first = only_reads ? batch.front().outcome : change->outcome;
+  const bool only_reads = std::ranges::none_of(batch, changes_something, &Step::operation);
+  const auto tells = [only_reads](const Step& step) {
+    return only_reads || changes_something(step.operation);
+  };
+  const bool works = std::ranges::any_of(
+      batch, [&](const Step& step) { return tells(step) && !is_failure(step.outcome.code); });
+  const Outcome& first = std::ranges::find_if(batch, tells)->outcome;
   const Error error{first.code, first.detail};
-  const Error* const failure = is_failure(first.code) ? &error : nullptr;
+  const Error* const failure = works ? nullptr : &error;
   std::optional<std::string> message =
       only_reads ? note_read(failure, now) : note_change(failure, now);
   const auto refused = std::ranges::find_if(batch, needs_administrator);

@@ -22,7 +22,8 @@ class StoreHealth {
   std::optional<std::string> note_change(const Error* failure, Time now);
   // How reading went. That it works says nothing about changes that have failed.
   std::optional<std::string> note_read(const Error* failure, Time now);
-  // How a batch went, which is not empty. A failing store fails all changes in it together.
+  // How a batch went, which is not empty. A failing store fails all changes in it together; where
+  // some went well, others fail for what is stored of their counters.
   std::optional<std::string> note_batch(std::span<const Step> batch, Time now);
 
   // Why the latest change failed; empty: it did not.

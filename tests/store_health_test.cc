@@ -120,6 +120,21 @@ TEST_CASE("a batch with a change went as the change did") {
   CHECK(health.note_batch(batch, now + 2 * kQuiet) == kAgain);
 }
 
+TEST_CASE("a batch in which only some changes fail is none of a failing store") {
+  StoreHealth health;
+  const Time now{};
+  std::vector<Step> batch = {increment_of("bad"), increment_of("good")};
+  batch[0].outcome.code = Code::kUnavailable;
+  batch[0].outcome.detail = "bad";
+  CHECK(health.note_batch(batch, now) == kNothing);
+  CHECK(health.change_failure().empty());
+  CHECK(health.note_batch(std::span(batch).first(1), now) == "bad");
+  batch[1].outcome = batch[0].outcome;
+  health.note_change(nullptr, now);
+  health.note_batch(batch, now);
+  CHECK(health.change_failure() == "bad");
+}
+
 TEST_CASE("keys that are too many are logged, also behind a change that has none") {
   StoreHealth health;
   const Time now{};
