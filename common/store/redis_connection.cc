@@ -29,9 +29,9 @@ constexpr int kMostReads = 4'096;
 // The elements of the longest answer, which is a page of a list (redis_list.lua).
 constexpr std::size_t kMostElements = 1 + 2 * kMaxListLimit;
 
-// How much of what a server says is repeated in messages: that of a hostile one must not fill
-// answers and logs.
-constexpr std::size_t kLongestSaying = 256;
+// How much of what a server says is repeated in messages, with what we say ourselves of a counter:
+// that of a hostile one must not fill answers and logs.
+constexpr std::size_t kLongestSaying = 512;
 
 // hiredis makes room for as many elements of an array as a server announces. With these functions
 // it does so only for answers that make sense: they are not too long, and have no array in another.
