@@ -67,6 +67,10 @@ TEST_CASE("a malformed line is reported with its number", "[config]") {
 }
 
 TEST_CASE("a shortage of descriptors is no wrong configuration", "[config]") {
+  // First with descriptors: a sanitizer needs some where it meets a type for the first time.
+  const Result<std::vector<ConfigSetting>> missing = read_config_file("/there/is/none");
+  REQUIRE(!missing);
+  CHECK(missing.error().code == Code::kConfig);
   rlimit before{};
   getrlimit(RLIMIT_NOFILE, &before);
   rlimit none = before;
