@@ -69,6 +69,8 @@ def generate(server, load, connections, seconds):
         seen = run_redis_benchmark(server, connections, seconds)
     elif server.kind == "postgres":
         seen = run_pgbench(server, connections, seconds)
+    elif server.asked_by:
+        seen = run_counterctl_bench(server, connections, seconds)
     else:
         seen = run_wrk(connections, seconds, *wrk_arguments(server, load))
     if seen[1] == 0:
@@ -143,6 +145,15 @@ def run_pgbench(server, connections, seconds):
     requests = int(number_behind("transactions actually processed:", output))
     errors = int(number_behind("number of failed transactions:", output))
     return number_behind("tps =", output), requests, errors
+
+
+def run_counterctl_bench(server, connections, seconds):
+    """Increments of one counter."""
+    duration = f"{round(seconds * 1000)}ms"
+    output = json.loads(run([server.asked_by, "--server", server.url, "--json", "bench",
+                             "--connections", str(connections), "--duration", duration]))
+    errors = output["failed"] + output["lost"] + output["unanswered"]
+    return output["per_second"], output["requests"], errors
 
 
 def open_idle(url, count):

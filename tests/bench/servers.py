@@ -27,6 +27,8 @@ COUNTERD = {
     "full-w4": ("counterd, SQLite FULL, 4 workers", ["--workers", "4"], 0),
     "full-10k": ("counterd, SQLite FULL, 1 worker, beside 10,000 idle connections",
                  ["--workers", "1"], 0),
+    "full-unix": ("counterd, SQLite FULL, 1 worker, on a Unix socket, asked by counterctl bench",
+                  ["--workers", "1"], 0),
     "full-million": ("counterd, SQLite FULL, 1 worker, 1,000,000 counters exist",
                      ["--workers", "1"], 0),
     "full-1ms": ("counterd, SQLite FULL, 1 worker, syncs take 1 ms more", ["--workers", "1"],
@@ -79,6 +81,7 @@ class Server:
     kind: str  # "counterd", "webdis", "httplib", "redis" or "postgres"
     pid: int
     url: str = ""  # of what speaks HTTP
+    asked_by: str = ""  # the counterctl whose bench is its load, where wrk cannot be
     port: int = 0  # redis
     socket_folder: str = ""  # postgres
     others: list = field(default_factory=list)  # pids of servers that this one uses
@@ -133,6 +136,8 @@ class Servers:
             path = f"{self._work}/{name}.db"
             if name == "full-million":
                 shutil.copy(self.million_counters(), path)
+            if name == "full-unix":
+                return self._start_counterd_on_unix_socket(path, flags)
             return self.start_counterd(path, flags, sync_delay_us)[1]
         if name in COUNTERD_ON_REDIS:
             return self._start_counterd_on_redis(self.get(COUNTERD_ON_REDIS[name][1]))
@@ -151,13 +156,19 @@ class Servers:
     def end(self, process):
         self._processes.end(process)
 
-    def _launch_counterd(self, flags, sync_delay_us=0):
+    def _start_counterd_on_unix_socket(self, database, flags):
+        _, server = self._launch_counterd(["--store", f"sqlite:{database}", *flags],
+                                          listen=f"unix:{self._work}/http.sock")
+        server.asked_by = self.counterctl
+        return server
+
+    def _launch_counterd(self, flags, sync_delay_us=0, listen="127.0.0.1:0"):
         reader, writer = os.pipe()
         with open(reader) as ready:
             try:
                 process = self._processes.start(
-                    [f"{self._programs}/counterd", "--listen", "127.0.0.1:0", "--ready-fd",
-                     str(writer), *flags],
+                    [f"{self._programs}/counterd", "--listen", listen, "--ready-fd", str(writer),
+                     *flags],
                     self._log("counterd"), env=self.environment(sync_delay_us), pass_fds=[writer])
             finally:
                 os.close(writer)
