@@ -375,6 +375,14 @@ check_key() {
   assert_output 3000
 }
 
+sleeps() {
+  grep -q '^State:[[:space:]]*S' "/proc/$1/status"
+}
+
+sleeps_with_socket() {
+  grep -q '^socket:' <<<"$(readlink "/proc/$1/fd"/*)" && sleeps "$1"
+}
+
 @test "ended by a signal, between portions or in one, batch says how to go on exactly" {
   local batch status=0 words
   start_daemon
@@ -387,17 +395,19 @@ check_key() {
   exec 7>"$dir/pipe"
   head -n 1500 "$dir/many" >&7
   await 10 test -s "$dir/out"
+  await 10 sleeps "$batch"
   kill -TERM "$batch"
   wait "$batch" || status=$?
   exec 7>&-
   assert_equal "$status" 143
+  assert_succeeds grep -q ' --from 1001 ' "$dir/err"
   words=$(sed -n "s/.*\(--from 1001 --key\) '\([^']*\)'$/\1=\2/p" "$dir/err")
   # In one: the workers do not answer.
   ready_workers | xargs kill -STOP
   # shellcheck disable=SC2086
   "$counterctl" --server "$url" --timeout 20s batch "$dir/many" $words >"$dir/more" 2>"$dir/err" &
   batch=$!
-  sleep 0.5
+  await 10 sleeps_with_socket "$batch"
   kill -TERM "$batch"
   status=0
   wait "$batch" || status=$?
