@@ -102,8 +102,9 @@ Result<void> read_request_line(std::string_view line, RequestHead& head) {
     if (!version.starts_with("HTTP/")) return malformed("the request line names no HTTP version");
     return Error{Code::kVersionNotSupported, "this server speaks HTTP/1.1 and HTTP/1.0"};
   }
-  if (is_target(head.target)) take_host_from_target(head);
-  if (!is_target(head.target) || !head.target.starts_with('/')) {
+  const bool is_visible = is_target(head.target);
+  if (is_visible) take_host_from_target(head);
+  if (!is_visible || !head.target.starts_with('/')) {
     return malformed("the target is not a path in visible ASCII");
   }
   head.keep_alive = !head.http_1_0;
