@@ -361,7 +361,7 @@ TEST_CASE("a batch that may not touch one of its keys is refused before any of i
   }
 }
 
-ON_REDIS("times that are none refuse the batch before any of it") {
+ON_REDIS("times that are none fail what would tell them, and nothing else") {
   const Step daily = per(Period::kDay, increment_of("bad"));
   struct Case {
     std::vector<std::string> times;
@@ -376,11 +376,31 @@ ON_REDIS("times that are none refuse the batch before any of it") {
     std::vector<std::string> made = {"HSET", "counterd:c:bad", "v", "1"};
     made.insert(made.end(), times.begin(), times.end());
     server.command(made);
-    const auto outcomes = run(*store, std::vector<Step>{increment_of("good"), step});
-    CHECK(outcomes[0].code == Code::kUnavailable);
-    CHECK(contains(outcomes[0].detail, "times of bad"));
-    CHECK(server.command({"EXISTS", "counterd:c:good"}) == "0");
+    const auto outcomes = run(*store, std::vector<Step>{increment_of("good"), step, all_of({step}),
+                                                        keyed(each_of({daily, step}), "key")});
+    CHECK(outcomes[0].value == 1);
+    CHECK(outcomes[1].code == Code::kUnavailable);
+    CHECK(contains(outcomes[1].detail, "counter bad"));
+    CHECK(contains(outcomes[1].detail, "times"));
+    for (const Outcome& group : {outcomes[2], outcomes[3]}) {
+      CHECK(group.code == Code::kUnavailable);
+      CHECK(contains(group.detail, "one of the batch's counters"));
+    }
+    CHECK(server.command({"HGET", "counterd:c:bad", "v"}) == "1");
+    CHECK(server.command({"KEYS", "counterd:k:*"}).empty());
+    // What mends it is told as ever.
+    const auto mended = run(*store, std::vector<Step>{delete_of("bad"), daily, report_of("bad")});
+    CHECK(mended[1].value == 1);
+    CHECK(mended[2].code == Code::kOk);
   }
+}
+
+ON_REDIS("an end that is none does no harm where another window is refused") {
+  server.command({"HSET", "counterd:c:bad", "v", "1", "e", "abc", "w", "day UTC"});
+  const Step renewed = ending_in(std::chrono::hours(1), increment_of("bad"), true);
+  const auto outcomes = run(*store, std::vector<Step>{increment_of("good"), renewed});
+  CHECK(outcomes[0].value == 1);
+  CHECK(outcomes[1].code == Code::kOtherWindow);
 }
 
 ON_REDIS("a window that somebody has written does no harm") {
@@ -1241,10 +1261,9 @@ BEHIND_PROXY("a batch given up as unknown is not applied later, though its worke
   proxy.arm(Fault::kNone, 0);
   // As if half an hour had gone by; the next batch makes a session known, and is refused.
   server.command({"PEXPIRE", session, "1800000"});
-  server.command({"HSET", "counterd:c:bad", "v", "1", "c", "x", "u", "x"});
-  std::vector<Step> refused = {increment_of("b"), report_of("bad")};
-  run_batch(*store, refused, patiently());
-  CHECK(refused[0].outcome.code == Code::kUnavailable);
+  server.command({"SET", "counterd:names", "text"});
+  CHECK(run_one(*store, increment_of("b")).code == Code::kUnavailable);
+  server.command({"DEL", "counterd:names"});
   CHECK(proxy.release_held().starts_with("-LATE"));
   CHECK(value_of(*store, "a") == 1);
 }

@@ -274,7 +274,8 @@ void RedisStore::explain_corrupt(const Operation& operation, Outcome& outcome) c
 // Somebody else has written to the key of the counter.
 Error RedisStore::corrupt(const std::string& counter) const {
   return connection_.unavailable("what is stored of " + counter +
-                                 " is no 64-bit number; correct the field v of its key (" +
+                                 " is no 64-bit number, or its times are none; correct the fields "
+                                 "v, c, u and e of its key (" +
                                  options_.redis_prefix + "c: and the name), or delete that");
 }
 

@@ -148,12 +148,23 @@ for line in windows:gmatch('[^\n]+') do
   end
 end
 
+-- Whether a time of its counter that the step would tell is none: somebody has written it.
+local function lacks_times(step)
+  local row = rows[step.name]
+  if not row or not row.value then return false end
+  local has_end = not row.ends or is_time(row.ends)
+  if step.kind == 'r' then return not (is_time(row.created) and is_time(row.updated) and has_end) end
+  return step.window and not has_end
+end
+
 -- The letter of why nothing of the step is applied, or kept under its key: a counter of it or of one
 -- of its members is corrupt, or the end of a window is not known. Nothing: it can be applied.
 local function refusal_of_all(step)
-  if windows == '' and not next(corrupt_names) then return nil end
+  -- Nearly always: a change of one counter, of which no time is told.
+  local tells_no_time = windows == '' and not step.size and step.kind ~= 'r'
+  if tells_no_time and not next(corrupt_names) then return nil end
   for i = step.at, step.at + (step.size or 0) do
-    if corrupt_names[steps[i].name] then return 'v' end
+    if corrupt_names[steps[i].name] or lacks_times(steps[i]) then return 'v' end
     local window = steps[i].window
     if window and not window_ends[window] then return 'c' end
   end
@@ -282,14 +293,6 @@ local function has_other_window(row, step)
   return step.renew and row.window
 end
 
-local corrupt  -- the name of a counter whose times are none, although they are to be told
-
--- A time of the counter that is told; it may have been written by hand.
-local function told(name, time)
-  if not is_time(time) then corrupt = name end
-  return time
-end
-
 -- As counter.cc does: each returns the letter of the code, the value, the value before or '-' (for a
 -- run of increments, how many were applied), and whether all of the run was applied.
 local function check(row, step)
@@ -332,11 +335,10 @@ end
 -- The times that are told of the counter as the step has left it.
 local function times_of(row, step)
   if step.kind == 'r' and row.value then
-    return told(step.name, row.created) .. ' ' .. told(step.name, row.updated) .. ' ' ..
-      told(step.name, row.ends or '0')
+    return row.created .. ' ' .. row.updated .. ' ' .. (row.ends or '0')
   elseif step.window then
     return '0 ' .. string.format('%.0f', clock) .. ' ' ..
-      told(step.name, row.value and row.ends or window_ends[step.window])
+      (row.value and row.ends or window_ends[step.window])
   end
   return '0 0 0'
 end
@@ -345,10 +347,9 @@ end
 local function apply(step)
   local row = rows[step.name]
   if (step.kind == 'b' or step.kind == 'q') and has_other_window(row, step) then
-    local ends = told(step.name, row.ends or '0')
-    -- It may have been written by hand, too: a line end would begin another outcome.
+    -- It may have been written by hand: a line end would begin another outcome.
     local window = (row.window or ''):gsub('%c', '?')
-    return 'w', row.value .. ' - 0 0 ' .. ends .. ' ' .. window, false
+    return 'w', row.value .. ' - 0 0 0 ' .. window, false
   end
   local code, value, previous, whole = apply_to(row, step)
   return code, value .. ' ' .. previous .. ' ' .. times_of(row, step), whole
@@ -411,7 +412,6 @@ while at <= #steps do
   at = at + 1 + (step.size or 0)
 end
 local answer = lost .. table.concat(outcomes)
-if corrupt then return redis.error_reply('CORRUPT times of ' .. corrupt) end
 
 -- These give `run` what is to be written, one command after another. What is added comes before what
 -- is removed: a server that has no memory to spare refuses only the first write of a script, and only

@@ -50,8 +50,8 @@ class RedisBatch {
   // Any other letter is for all of its run. An increment that clamps is a run of its own. A group
   // that is refused as a whole has x, f, c or v, and the lines of its members mean nothing; a kAll
   // that a member refuses has k, and their lines show which. The letter v stands for a counter in
-  // whose place somebody has written something else: kUnavailable, with an empty `detail`. False:
-  // the answer makes no sense, and no outcome is valid.
+  // whose place, or in that of its times, somebody has written something else: kUnavailable, with
+  // an empty `detail`. False: the answer makes no sense, and no outcome is valid.
   bool read_outcomes(std::string_view answer) const;
 
  private:
