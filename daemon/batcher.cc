@@ -206,8 +206,8 @@ bool Batcher::is_due(const Query& query) const {
 void Batcher::serve_query(const Query& query) {
   // All at once: probes that nobody waits for any more then hold up nobody when the store hangs.
   const std::vector<Ticket> others = query.list ? std::vector<Ticket>() : take_probes();
-  const Deadline deadline = steady_clock::now() + timeout_;
-  Answer answer = stand_in_.cover([&] { return ask(*store_, query.list, deadline); });
+  const Deadline end = end_of(query.ticket);
+  Answer answer = stand_in_.cover([&] { return ask(*store_, query.list, end); });
   note_query(failure_of(answer));
   auto* const status = std::get_if<Result<StoreStatus>>(&answer);
   if (status != nullptr && *status) (*status)->change_failure = health_.change_failure();
@@ -235,6 +235,13 @@ std::vector<Batcher::Ticket> Batcher::take_probes() {
   return tickets;
 }
 
+// By when the store must have answered what is put to it now. What a store that stood still has
+// held up already may not wait for as long once more: else many that wait would wait for one
+// another.
+Deadline Batcher::end_of(const Ticket& oldest) const {
+  return std::min(steady_clock::now(), oldest.deadline) + timeout_;
+}
+
 void Batcher::serve_batch() {
   learn();
   const std::span<const Step> steps = waiting_.steps;
@@ -242,14 +249,13 @@ void Batcher::serve_batch() {
   if (turn_needed && !take_turn()) return;
   Batch batch = take_batch(waiting_);
   taken_ += batch.steps.size();
-  const Deadline start = steady_clock::now();
-  // What a disk that stood still has held up already may not wait for as long once more.
-  const Deadline end = std::min(start, batch.tickets.front().deadline) + timeout_;
+  const Time start = steady_clock::now();
+  const Deadline end = end_of(batch.tickets.front());
   stand_in_.cover([&] {
     if (turn_needed) {
       apply_in_turn(*store_, batch.steps, end);
     } else {
-      store_->apply(batch.steps, start + timeout_);
+      store_->apply(batch.steps, end);
     }
   });
   const steady_clock::duration took = steady_clock::now() - start;
@@ -304,7 +310,8 @@ void Batcher::answer_without_turn(const Error& error) {
   deliver(std::move(failing));
   while (!reports.steps.empty()) {
     Batch portion = take_batch(reports);
-    stand_in_.cover([&] { store_->apply(portion.steps, now + timeout_); });
+    const Deadline end = end_of(portion.tickets.front());
+    stand_in_.cover([&] { store_->apply(portion.steps, end); });
     log(health_.note_batch(portion.steps, steady_clock::now()));
     deliver(std::move(portion));
   }

@@ -81,6 +81,7 @@ class Batcher {
   void set_alarm(Deadline deadline);
   void serve();
   void serve_batch();
+  Deadline end_of(const Ticket& oldest) const;
   bool is_due(const Query& query) const;
   void serve_query(const Query& query);
   bool take_turn();

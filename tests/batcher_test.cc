@@ -30,6 +30,7 @@ class SlowStore : public Store {
     int turns_refused = 0;
     std::atomic<bool> turn_is_free{true};  // told by whoever has the loop
     bool is_broken = false;
+    bool hangs = false;     // what only reads gets no answer until its deadline
     bool is_wrong = false;  // its configuration
     int probes = 0;
     std::vector<std::string> order;
@@ -69,13 +70,15 @@ class SlowStore : public Store {
     notes_.begun.push_back(steady_clock::now());
     notes_.deadlines.push_back(deadline);
     std::this_thread::sleep_for(commit_);
+    if (notes_.hangs) std::this_thread::sleep_until(deadline);
     for (Step& step : batch) {
       notes_.order.push_back(step.operation.name);
       step.outcome = {};
     }
   }
-  Result<ListPage> list(const ListQuery&, Deadline) override {
+  Result<ListPage> list(const ListQuery&, Deadline deadline) override {
     notes_.order.emplace_back("list");
+    if (notes_.hangs) std::this_thread::sleep_until(deadline);
     return ListPage();
   }
   Result<void> probe(Deadline) override {
@@ -397,6 +400,19 @@ TEST_CASE("what a store that stood still has held up has no more than twice the 
   if (late->codes == std::vector{Code::kOk}) {
     CHECK(fixture.notes.deadlines.back() <= asked + 2 * kTimeout);
   }
+}
+
+TEST_CASE("where the store hangs, what only reads waits no longer for all that is before it") {
+  constexpr milliseconds kTimeout{300};
+  Fixture fixture(milliseconds(0), kTimeout);
+  fixture.notes.hangs = true;
+  const std::size_t reports = 3 * kMaxBatchOperations;
+  for (std::size_t i = 0; i < reports; ++i) fixture.client()->ask(report_of("a").operation);
+  constexpr std::size_t kLists = 5;
+  for (std::size_t i = 0; i < kLists; ++i) fixture.client()->ask(ListQuery{});
+  const auto begun = steady_clock::now();
+  fixture.run(reports + kLists);
+  CHECK(steady_clock::now() - begun < 6 * kTimeout);
 }
 
 TEST_CASE("reading goes on while changes wait for the turn, and they are applied when it comes") {
