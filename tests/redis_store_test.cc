@@ -691,6 +691,20 @@ TEST_CASE("a batch of which a write fails after others is unknown", "[redis]") {
   CHECK(value_of(*store, "a") == 1);
 }
 
+TEST_CASE("a copy of a batch that was broken off is not applied after the next one", "[redis]") {
+  const RedisServer server;
+  RedisProxy proxy(server);
+  StoreOptions options = options_for(proxy.url());
+  options.key_lifetime = milliseconds(0);  // as above
+  const auto store = open_or_throw(options);
+  REQUIRE(run_one(*store, increment_of("a")).value == 1);
+  proxy.arm(Fault::kHoldRequest);
+  CHECK(run_one(*store, keyed(increment_of("a"), "k")).code == Code::kUnknown);
+  CHECK(run_one(*store, increment_of("a")).value == 3);
+  CHECK(proxy.release_held().starts_with("-STALE"));
+  CHECK(value_of(*store, "a") == 3);
+}
+
 TEST_CASE("a server that is too old refuses a batch before any of it", "[redis]") {
   const RedisServer server;
   server.command({"SET", "p:s:session", "0\n", "PX", "60000"});

@@ -201,7 +201,7 @@ Result<RedisReply> RedisStore::run_until_known(const RedisBatch& batch, Deadline
     const bool is_forgotten = reply && is_error(*reply, "FORGOTTEN");
     const bool is_over = is_forgotten || (reply && is_error(*reply, "LATE"));
     const bool is_partial = reply && is_error(*reply, "PARTIAL");
-    if (is_over || is_partial) session_is_known_until_ = {};
+    if (is_over) session_is_known_until_ = {};
     if (is_forgotten && acknowledged_ > 0) log_loss();
     if (is_partial || error.code == Code::kUnknown) may_be_applied = true;
     if (may_be_applied) error.code = Code::kUnknown;
