@@ -36,6 +36,7 @@ class RedisProxy {
     kCutAfterRequest,    // the batch is on its way, the connection is lost
     kCutBeforeReply,     // the server has answered, the answer is lost
     kHoldRequest,        // the connection is lost, the batch is stuck until release_held()
+    kHoldCopy,           // nothing happens to it, but a copy of it is stuck until release_held()
     kSwallow,            // the batch vanishes, the connection seems to live
     kTellWhenForwarded,  // nothing happens to it
     kBreakOff,           // the answer says that it was broken off in the middle
@@ -161,12 +162,17 @@ class RedisProxy {
   void accept_one(std::list<Pair>& pairs) {
     Pair pair;
     pair.client = UniqueFd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    pair.server = UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    pair.server = connect_to_server();
+    if (pair.server) pairs.push_back(std::move(pair));
+  }
+
+  // Nothing: it does not run.
+  UniqueFd connect_to_server() const {
+    UniqueFd connection(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const sockaddr_un address = unix_address(server_path_);
-    if (connect(pair.server.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
-        0) {
-      pairs.push_back(std::move(pair));
-    }
+    const bool connected =
+        connect(connection.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+    return connected ? std::move(connection) : UniqueFd();
   }
 
   // False: the connection is over.
@@ -182,6 +188,11 @@ class RedisProxy {
     if (fault == Fault::kSwallow) {
       note_fault();
       return true;
+    }
+    if (fault == Fault::kHoldCopy) {
+      const std::lock_guard lock(mutex_);
+      held_request_ = request;
+      held_connection_ = connect_to_server();
     }
     const bool forwards = fault != Fault::kCutBeforeRequest && fault != Fault::kHoldRequest;
     if (forwards) send_all(pair.server.get(), request);

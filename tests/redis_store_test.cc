@@ -1231,6 +1231,15 @@ BEHIND_PROXY("what made a session known, and was stuck on its way, does not make
   CHECK(server.command({"EXISTS", session}) == "0");
 }
 
+BEHIND_PROXY("what made a session known, and comes once more, does not set it back") {
+  proxy.arm(Fault::kHoldCopy, 1, "SET");
+  REQUIRE(run_one(*store, increment_of("a")).value == 1);
+  const std::string session = session_key(server);
+  const std::string before = server.command({"GET", session});
+  proxy.release_held();
+  CHECK(server.command({"GET", session}) == before);
+}
+
 BEHIND_PROXY("a batch given up as unknown is not applied after later ones") {
   REQUIRE(run_one(*store, increment_of("a")).value == 1);
   // Every copy of it is lost, the last one only stuck.

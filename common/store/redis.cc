@@ -151,7 +151,8 @@ Result<void> RedisStore::make_session_known(Deadline deadline) {
     Result<std::string> fresh = make_uuid();
     if (!fresh) return fresh.error();
     session_ = std::move(*fresh);
-    return connection_.command({"SET", session_key(), before, "PX", lifetime}, until);
+    // NX: a proxy that repeats it must not set the session back, or a batch would be applied again.
+    return connection_.command({"SET", session_key(), before, "PX", lifetime, "NX"}, until);
   });
   if (!reply) return reply.error();
   session_is_known_until_ = begun + kSessionIsKnown;
