@@ -89,6 +89,7 @@ class Connection : public Waiter,
   std::size_t serve_request(std::string_view input);
   void answer_request(const RequestHead& head, std::string_view body);
   void send_continue();
+  void acknowledge();
   void refuse(const Error& error, std::string_view request);
   void ask(Question question);
   void complete(Exchange& exchange, Response response);

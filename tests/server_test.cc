@@ -914,6 +914,31 @@ TEST_CASE("no reply waits for the client to acknowledge another, also before the
   CHECK(sends_at_once(daemon.worker_pids().at(0)) == std::vector{true});
 }
 
+TEST_CASE(
+    "a client that waits until its head is acknowledged before it sends the body is not kept") {
+  const DaemonProcess daemon({"--workers", "1", "--sync", "normal"});
+  HttpSocket client(daemon.endpoint());
+  const int no = 0;
+  REQUIRE(setsockopt(client.fd(), IPPROTO_TCP, TCP_NODELAY, &no, sizeof no) == 0);
+  const std::string whole = request("POST", "/v1/counters/a/increment", "by=4",
+                                    "Content-Type: application/x-www-form-urlencoded\r\n");
+  const std::size_t head_size = whole.size() - 4;
+  const auto counts = [&] {
+    REQUIRE(client.send(whole.substr(0, head_size)));
+    const auto reply = client.ask(whole.substr(head_size));
+    REQUIRE(reply);
+    CHECK(reply->status == 200);
+  };
+  for (int i = 0; i < 5; ++i) counts();  // at first the kernel acknowledges at once
+  auto quickest = milliseconds::max();
+  for (int i = 0; i < 20; ++i) {
+    const auto start = steady_clock::now();
+    counts();
+    quickest = std::min(quickest, std::chrono::ceil<milliseconds>(steady_clock::now() - start));
+  }
+  CHECK(quickest < milliseconds(30));  // 40 where the acknowledgement is delayed
+}
+
 TEST_CASE("no more connections are served than the limit") {
   const DaemonProcess daemon({"--workers", "1", "--max-connections", "2"});
   const pid_t worker = daemon.worker_pids().front();
