@@ -97,8 +97,9 @@ inline constexpr std::chrono::seconds kReceiveTimeout{10};
 // A reply, from its first unsent byte.
 inline constexpr std::chrono::seconds kSendTimeout{10};
 
-// A connection between requests.
-inline constexpr std::chrono::seconds kIdleTimeout{75};
+// A connection between requests: longer than Go (90 s) and Caddy (120 s) keep one by themselves. A
+// request that is sent just as its connection ends is not counted, but its client cannot know that.
+inline constexpr std::chrono::seconds kIdleTimeout{130};
 
 // The rest of a refused request is read and dropped, so that the client sees the error: the wait
 // for the next part of it, and all of it.

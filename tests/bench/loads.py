@@ -157,7 +157,7 @@ def run_counterctl_bench(server, connections, seconds):
 
 
 def open_idle(url, count):
-    """Connections that were served once and stay open. They are idle for less than the 75 s after
+    """Connections that were served once and stay open. They are idle for less than the 130 s after
     which counterd would close them."""
     host, port = url.removeprefix("http://").split(":")
     request = f"GET /livez HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
