@@ -1606,6 +1606,19 @@ is_draining() {
   assert_equal "$(value_of visits)" 1
 }
 
+@test "the example of Python in the manual counts once, also where its answer is lost" {
+  local example
+  start_daemon --workers 1
+  start_python "$answer_cutter" "${url##*:}" 0 2
+  example=$(sed -e 's/\\-/-/g' -e "s|http://127.0.0.1:4747|http://127.0.0.1:$said|" \
+    "$BATS_TEST_DIRNAME/../man/counterd.8" | sed -n '/^import http/,/time.sleep/p')
+  try timeout 20 "$python" -c "$example
+print(increment('visits'))"
+  assert_status 0
+  assert_output 1
+  assert_equal "$(value_of visits)" 1
+}
+
 # hasten_time FACTOR: for the daemons that are started from now on, time passes that much faster. What
 # needs one of their timers is tried with a second daemon, too: libfaketime 0.9.10 never lets a timer
 # expire that Asio sets for at once (timerfd_settime(2), at 1 ns), which is so once in some hundred runs.
