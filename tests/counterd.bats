@@ -88,6 +88,36 @@ for target, source in enumerate(high, 3):
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="2", LISTEN_FDNAMES="a:b")
 os.execvp(sys.argv[2], sys.argv[2:])'
 
+# Holds a port as systemd does, and restarts the daemon on it half a second after it is ready, until there
+# is a file.
+# Appends a line to another one for each restart. Arguments: STOP RESTARTS DAEMON [OPTION...]
+restarter='
+import os, signal, socket, sys, time
+stop, restarts, *command = sys.argv[1:]
+held = socket.create_server(("127.0.0.1", 0), backlog=512)
+def start():
+    reader, writer = os.pipe()
+    daemon = os.fork()
+    if daemon == 0:
+        os.dup2(held.fileno(), 3)
+        os.set_inheritable(3, True)  # also if it was 3 before
+        os.set_inheritable(writer, True)
+        os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+        os.execv(command[0], command + ["--ready-fd", str(writer)])
+    os.close(writer)
+    with open(reader) as ready:
+        ready.readline()
+    return daemon
+daemon = start()
+print(held.getsockname()[1])
+while not os.path.exists(stop):
+    time.sleep(0.5)
+    os.kill(daemon, signal.SIGTERM)
+    assert os.waitpid(daemon, 0)[1] == 0
+    daemon = start()
+    with open(restarts, "a") as file:
+        file.write("restarted\n")'
+
 # Stands for systemd at NOTIFY_SOCKET: appends each message to a file, as one line; at READY=1,
 # whether the daemon at a Unix socket answers at that moment. Arguments: SOCKET FILE DAEMON; a socket
 # that begins with @ has no path, but an abstract name.
@@ -2403,6 +2433,23 @@ opens_sockets() {
   assert_equal "$("$counterctl" --server "$url" increment)" 3
   stop_daemon
   [[ -S $dir/systemd.sock ]]
+}
+
+@test "a restart under load fails no request where systemd holds the address" {
+  start_python "$restarter" "$dir/enough" "$dir/restarts" "$counterd" --workers 2
+  local restarter_pid=$python_pid
+  url=http://127.0.0.1:$said
+  start_load
+  await 20 has_been_restarted 4
+  stop_load
+  assert_equal "$failed" 0
+  assert_equal "$(value_of load)" "$acknowledged"
+  touch "$dir/enough"
+  wait_for_end_of "$restarter_pid" 10
+}
+
+has_been_restarted() {
+  (($(wc -l <"$dir/restarts") >= $1))
 }
 
 @test "a socket that is handed over is not the descriptor for readiness" {
