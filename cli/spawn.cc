@@ -135,7 +135,9 @@ Result<DaemonInfo> daemon_that_stays(const Endpoint& endpoint, Deadline deadline
   if (!daemon) return daemon.error();
   Result<DaemonInfo> info = ask_daemon(*daemon, {ControlCommand::kWorkers}, deadline);
   if (!info || !info->stopping) return info;
-  if (wait_for_end(*daemon, deadline)) return daemon_that_stays(endpoint, deadline);
+  if (wait_for_end(*daemon, deadline) != DaemonEnd::kNotYet) {
+    return daemon_that_stays(endpoint, deadline);
+  }
   return Error{Code::kOverloaded, "the daemon (pid " + std::to_string(info->pid) +
                                       ") is ending and has not ended yet"};
 }

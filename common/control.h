@@ -6,7 +6,9 @@
 //                                     "workers":[{"pid":…,"slot":…,"state":…,"since_ms":…}]}
 //   {"command":"scale","workers":4}  the same, once the number is adopted
 //   {"command":"stop"}               the same
-// After its reply the daemon closes the connection; if it is stopping, only when it has ended.
+// After its reply the daemon closes the connection; if it is stopping, only when all its processes
+// have ended, which it says by kEndedWord to everybody who is connected then. A connection that is
+// closed without it says nothing about workers.
 // A refused request is answered by {"error":{"code":…,"message":…}}, whose code is the problem's
 // type (error.h).
 #pragma once
@@ -53,6 +55,8 @@ struct ControlRequest {
   ControlCommand command;
   int workers = 0;  // kScale: 1 to kMaxWorkers
 };
+
+inline constexpr char kEndedWord = '.';  // begins no reply
 
 std::string encode(const ControlRequest& request);
 std::string encode(const DaemonInfo& info);

@@ -5,10 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
+#include <string_view>
 #include <vector>
 
 #include "common/environment.h"
@@ -87,6 +89,18 @@ Error no_answer() {
           "see its log"};
 }
 
+// Appends what has come of the reply, but not what comes after it, which wait_for_end() takes.
+// False: the daemon has ended.
+bool receive_reply(const UniqueFd& daemon, std::string& reply) {
+  std::array<char, 4096> portion{};
+  const ssize_t size = recv(daemon.get(), portion.data(), portion.size(), MSG_PEEK);
+  if (size <= 0 || (reply.empty() && portion.front() == kEndedWord)) return false;
+  const std::string_view come(portion.data(), static_cast<std::size_t>(size));
+  const std::size_t taken = std::min(come.find('\n'), come.size() - 1) + 1;
+  reply += come.substr(0, taken);
+  return recv(daemon.get(), portion.data(), taken, 0) > 0;
+}
+
 // Root trusts all folders: it may ask any user's daemon, and that of the service, whose folder
 // belongs to the service's user. Others trust their own and root's alone: in /tmp anybody can
 // create a folder with this user's name, and in it a link to another daemon of this user.
@@ -156,10 +170,7 @@ Result<DaemonInfo> ask_daemon(const UniqueFd& daemon, const ControlRequest& requ
   const bool sent = gone == static_cast<ssize_t>(line.size());
   while (sent && !reply.ends_with('\n') && reply.size() < kMaxControlReplyBytes) {
     if (!wait_ready(daemon.get(), POLLIN, deadline)) break;
-    std::array<char, 4096> portion{};
-    const ssize_t size = recv(daemon.get(), portion.data(), portion.size(), 0);
-    if (size <= 0) return ended;
-    reply.append(portion.data(), static_cast<std::size_t>(size));
+    if (!receive_reply(daemon, reply)) return ended;
   }
   if (reply.ends_with('\n')) return decode_control_reply(reply);
   Error error = no_answer();
@@ -174,9 +185,13 @@ Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& re
   return ask_daemon(*daemon, request, deadline);
 }
 
-bool wait_for_end(const UniqueFd& connection, Deadline deadline) {
-  char byte = 0;
-  return wait_ready(connection.get(), POLLIN, deadline) && recv(connection.get(), &byte, 1, 0) <= 0;
+DaemonEnd wait_for_end(const UniqueFd& daemon, Deadline deadline) {
+  if (!wait_ready(daemon.get(), POLLIN, deadline)) return DaemonEnd::kNotYet;
+  char word = 0;
+  const bool is_said = recv(daemon.get(), &word, 1, 0) == 1 && word == kEndedWord;
+  if (!is_said) return DaemonEnd::kUnknown;
+  wait_ready(daemon.get(), POLLIN, deadline);  // for the end of the process that has said it
+  return DaemonEnd::kComplete;
 }
 
 }  // namespace counterd

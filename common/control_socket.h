@@ -32,8 +32,8 @@ std::string control_socket_name(const Endpoint& endpoint);
 Result<UniqueFd> find_daemon(const Endpoint& endpoint, Deadline deadline);
 
 // Asks one question over the connection. Errors: the daemon's own refusal; kUnavailable: it has
-// ended; kOverloaded: it does not answer, and has not been told to do anything; kUnknown: it does
-// not answer, and may yet do what it was told.
+// ended (see wait_for_end()); kOverloaded: it does not answer, and has not been told to do
+// anything; kUnknown: it does not answer, and may yet do what it was told.
 Result<DaemonInfo> ask_daemon(const UniqueFd& daemon, const ControlRequest& request,
                               Deadline deadline);
 
@@ -41,8 +41,13 @@ Result<DaemonInfo> ask_daemon(const UniqueFd& daemon, const ControlRequest& requ
 Result<DaemonInfo> ask_daemon(const Endpoint& endpoint, const ControlRequest& request,
                               Deadline deadline);
 
-// Waits until the other side closes `connection`, as a daemon that has answered that it is stopping
-// does when it ends; false: not by `deadline`.
-bool wait_for_end(const UniqueFd& connection, Deadline deadline);
+enum class DaemonEnd : unsigned char {
+  kNotYet,
+  kComplete,  // no process of the daemon is left
+  kUnknown,   // it has closed the connection without a word: killed, perhaps, but not its workers
+};
+
+// Waits for the end of a daemon that has answered that it is stopping. kNotYet: by `deadline`.
+DaemonEnd wait_for_end(const UniqueFd& daemon, Deadline deadline);
 
 }  // namespace counterd

@@ -104,19 +104,20 @@ void ControlServer::serve(const std::vector<pollfd>& polled, const Handler& hand
   }
 }
 
-void ControlServer::accept(const UnixListener& listener) {
+bool ControlServer::accept(const UnixListener& listener) {
   UniqueFd socket(accept4(listener.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!socket) {
     if (is_shortage(errno)) accepts_from_ = steady_clock::now() + kAcceptPause;
-    return;
+    return false;
   }
   if (!is_of_user_or_root(socket.get())) {
     const std::string refusal =
         encode(Error{Code::kForbidden, "the daemon belongs to another user"});
     send(socket.get(), refusal.data(), refusal.size(), MSG_NOSIGNAL);
-    return;
+    return true;
   }
   connections_.push_back({std::move(socket), "", steady_clock::now() + kControlTimeout, false});
+  return true;
 }
 
 bool ControlServer::serve_connection(Connection& connection, const Handler& handler) {
@@ -133,6 +134,16 @@ bool ControlServer::serve_connection(Connection& connection, const Handler& hand
   send(connection.socket.get(), reply.data(), reply.size(), MSG_NOSIGNAL);
   connection.kept = answer.ok() && answer->stopping;
   return connection.kept;
+}
+
+void ControlServer::say_ended() {
+  for (UnixListener& listener : listeners_) {
+    listener.name.reset();
+    while (accept(listener)) continue;
+  }
+  for (const Connection& connection : connections_) {
+    send(connection.socket.get(), &kEndedWord, 1, MSG_NOSIGNAL);
+  }
 }
 
 Time ControlServer::next_deadline() const {

@@ -26,11 +26,13 @@ class ControlServer {
   static Result<ControlServer> open(const std::vector<Endpoint>& endpoints);
 
   // Adds what to wait for, and then serves what is ready. The connection of an answer that says
-  // that the daemon is stopping is kept open: its end tells the client that the daemon has ended.
+  // that the daemon is stopping is kept open, for say_ended().
   void add_to(std::vector<pollfd>& polled) const;
   void serve(const std::vector<pollfd>& polled, const Handler& handler);
   // Closes connections that say nothing, and ends a pause of accepting.
   void expire();
+  // Says to all that have connected that the daemon has ended; nobody can connect from now on.
+  void say_ended();
   // When add_to() and expire() are to be called again, even if nothing is ready; max(): at no time.
   Time next_deadline() const;
 
@@ -42,7 +44,7 @@ class ControlServer {
     bool kept = false;  // answered, and open until the end
   };
 
-  void accept(const UnixListener& listener);
+  bool accept(const UnixListener& listener);  // false: there is nobody
   // False: the connection is done with.
   bool serve_connection(Connection& connection, const Handler& handler);
 

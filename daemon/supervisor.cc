@@ -152,6 +152,7 @@ int Supervisor::run() {
   if (workers_.was_ready()) {
     log_line("the daemon ended with status " + std::to_string(exit_status_));
   }
+  control_.say_ended();
   return exit_status_;
 }
 

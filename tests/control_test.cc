@@ -63,6 +63,24 @@ TEST_CASE("what a daemon says of an error draws nothing on a terminal") {
   CHECK(read.error().message == R"(\x1b[2J)");
 }
 
+TEST_CASE("a daemon that has ended is told from one that has only closed the connection") {
+  const std::string answer = encode(some_daemon());
+  const std::string ended(1, kEndedWord);
+  const Deadline deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  for (const std::string& said : {std::string(), ended, answer, answer + ended}) {
+    CAPTURE(said);
+    std::array<int, 2> ends{};
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends.data()) == 0);
+    const UniqueFd ours(ends[0]);
+    const UniqueFd theirs(ends[1]);
+    send(theirs.get(), said.data(), said.size(), 0);
+    shutdown(theirs.get(), SHUT_WR);
+    CHECK(ask_daemon(ours, {ControlCommand::kStop}, deadline).ok() == said.starts_with(answer));
+    const bool has_ended = wait_for_end(ours, deadline) == DaemonEnd::kComplete;
+    CHECK(has_ended == said.ends_with(ended));
+  }
+}
+
 TEST_CASE("a signal does not end the wait on the control socket") {
   struct sigaction nothing {};
   struct sigaction before {};
@@ -82,10 +100,10 @@ TEST_CASE("a signal does not end the wait on the control socket") {
     theirs.reset();
   });
   using std::chrono::steady_clock;
-  CHECK(wait_for_end(ours, steady_clock::now() + std::chrono::seconds(20)));
+  CHECK(wait_for_end(ours, steady_clock::now() + std::chrono::seconds(20)) == DaemonEnd::kUnknown);
   CHECK(done);
   nuisance.join();
-  CHECK_FALSE(wait_for_end(ours, steady_clock::now() - std::chrono::seconds(1)));
+  CHECK(wait_for_end(ours, steady_clock::now() - std::chrono::seconds(1)) == DaemonEnd::kNotYet);
   sigaction(SIGUSR1, &before, nullptr);
 }
 

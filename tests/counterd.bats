@@ -2397,6 +2397,40 @@ opens_sockets() {
   await 2 has_ended "$daemon_pid"
 }
 
+@test "counterctl stop does not say that a daemon has ended that has only closed the connection" {
+  mkdir -m 0700 "$XDG_RUNTIME_DIR/counterd"
+  url=http://127.0.0.1:$(free_port)
+  # As a daemon does that has waited for the question of a paused command for too long.
+  start_python '
+import socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+print("listens")
+while True:
+    listener.accept()[0].close()' "$(control_socket)"
+  try "$counterctl" --server "$url" stop
+  assert_refused 75
+  assert_stderr_has 'without an answer'
+}
+
+@test "counterctl stop does not say that a daemon has ended whose workers go on" {
+  local stopper
+  start_daemon --workers 1
+  hold_store
+  send_late_increment
+  "$counterctl" --server "$url" stop 2>"$dir/said" 3>&- 4>&- {held}>&- &
+  stopper=$!
+  await 5 is_draining  # so the command has its answer
+  kill -KILL "$daemon_pid"
+  wait_for_end_of "$stopper"
+  assert_equal "$ended_with" 75
+  assert_succeeds grep -q 'was killed before its workers had ended' "$dir/said"
+  let_go
+  wait "$late_pid"
+  assert_equal "$(cat "$dir/late")" 200
+}
+
 @test "a daemon that drains leaves its successor's control socket alone" {
   local first first_pid
   start_daemon --listen "127.0.0.1:$(free_port)" --workers 1
