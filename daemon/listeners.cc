@@ -324,9 +324,11 @@ bool Listeners::has_queued(std::size_t slot) const {
 }
 
 void Listeners::close() {
+  // First, as a daemon that starts now takes a name whose socket is closed for a stale one, and
+  // puts its own in its place.
+  names_.clear();
   slots_.clear();
   shared_.clear();
-  names_.clear();
 }
 
 }  // namespace counterd

@@ -6,6 +6,7 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <chrono>
 #include <latch>
 #include <numeric>
@@ -151,6 +152,27 @@ TEST_CASE("a Unix socket that is bound and does not listen yet is not taken for 
   listens.join();
   REQUIRE_FALSE(opened);
   CHECK(opened.error().message.find("the address is taken") != std::string::npos);
+}
+
+TEST_CASE("a Unix socket that is given up never looks like a stale one") {
+  const TemporaryDirectory directory;
+  std::vector<Endpoint> endpoints;  // many, so that closing them takes a while
+  for (int i = 0; i < 500; ++i) endpoints.push_back(unix_endpoint(directory / std::to_string(i)));
+  Listeners listeners = std::move(*Listeners::open(endpoints));
+  std::latch connected(1);
+  int failure = 0;
+  std::thread client([&] {
+    const auto connect_again = [&] {
+      return counterd::connect_unix(endpoints.front().path, counterd::Deadline()).failure;
+    };
+    failure = connect_again();
+    connected.count_down();
+    while (failure == 0 || failure == EAGAIN) failure = connect_again();
+  });
+  connected.wait();
+  listeners.close();
+  client.join();
+  CHECK(failure == ENOENT);
 }
 
 TEST_CASE("a folder that somebody keeps locked does not keep a daemon from listening there") {
