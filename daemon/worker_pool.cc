@@ -120,7 +120,7 @@ void WorkerPool::take_word_of(Slot& slot) {
   if (size != 1) return;
   if (word == kFailedWord) worker.failure = read_rest(worker.process.lifeline);
   if (word == kReadyWord && worker.state == WorkerState::kStarting) become_ready(slot);
-  if (word == kLeavingWord && !draining_ && worker.state != WorkerState::kDraining) let_go(slot);
+  if (word == kLeavingWord && worker.state != WorkerState::kDraining) let_go(slot);
 }
 
 void WorkerPool::become_ready(Slot& slot) {
@@ -130,7 +130,6 @@ void WorkerPool::become_ready(Slot& slot) {
   slot.logged.clear();
   route();
   one_was_ready_ = true;
-  if (draining_) drain(slot.worker);
 }
 
 std::string WorkerPool::Slot::replacement() const {
@@ -176,10 +175,8 @@ std::optional<int> WorkerPool::take_end_of(Slot& slot, int status) {
     if (was_ready_) log_warning(name + " ended with 78: only a change of settings or files helps");
     return WEXITSTATUS(status);
   }
-  const bool was_starting = ended.state == WorkerState::kStarting;
-  if (was_starting) back_off(slot);
-  if (draining_) return std::nullopt;
-  if (was_starting) {
+  if (ended.state == WorkerState::kStarting) {
+    back_off(slot);
     log_failed_start(slot, how_it_ended(status) + " while it started" +
                                (ended.failure.empty() ? "" : ": " + ended.failure));
   } else {
@@ -213,7 +210,6 @@ void WorkerPool::log_failed_start(Slot& slot, const std::string& how) {
 // while others serve; unless all slots are so. Not so one whose worker has died: it is soon there
 // again, and the clients that come back would all stay with the others.
 void WorkerPool::route() {
-  if (draining_) return;
   std::vector<std::size_t> staying;
   std::vector<std::size_t> working;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
@@ -304,7 +300,7 @@ void WorkerPool::drain() {
 }
 
 void WorkerPool::drain(Worker& worker) {
-  if (worker.state == WorkerState::kReady) enter(worker, WorkerState::kDraining);
+  if (worker.state != WorkerState::kDraining) enter(worker, WorkerState::kDraining);
   worker.kill_at = std::min(worker.kill_at, end_of_patience());
   kill(worker.process.pid, SIGTERM);
 }

@@ -2276,6 +2276,22 @@ with open(result, "wb") as file:
   assert_equal "$("$counterctl" --store "sqlite:$database" report)" 7
 }
 
+@test "SIGTERM ends with 0 also where the worker has just refused its settings" {
+  local worker ready
+  launch_daemon --workers 1 --require-durable --store "redis+unix://$dir/redis.sock"
+  exec {ready}<>"$pipe"
+  await 10 grep -qs "$dir/redis.sock" "$daemon_log"
+  worker=$(children_of "$daemon_pid")
+  kill -STOP "$daemon_pid"
+  start_redis --appendonly no
+  await 10 has_ended "$worker"
+  kill -TERM "$daemon_pid"
+  kill -CONT "$daemon_pid"
+  wait_for_end_of "$daemon_pid"
+  assert_equal "$ended_with" 0
+  exec {ready}>&-
+}
+
 @test "a second SIGTERM ends at once" {
   local begin
   start_daemon --drain-timeout 1m --store-timeout 1m
