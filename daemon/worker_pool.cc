@@ -75,12 +75,15 @@ Time WorkerPool::next_deadline() const {
   for (const Worker& worker : leaving_) next = std::min(next, worker.kill_at);
   for (const Slot& slot : slots_) {
     next = std::min(next, slot.worker.kill_at);
-    if (slot.retiring && slot.worker.state == WorkerState::kReady) {
-      next = std::min(next, slot.goes_from);
+    const WorkerState state = slot.worker.state;
+    if (draining_ || state == WorkerState::kDraining) continue;
+    if (slot.retiring) {
+      // No event says that those behind it have gone, or that nobody waits there: look again.
+      const Time again = steady_clock::now() + kFirstPause;
+      next = std::min(next, state == WorkerState::kReady ? slot.goes_from : again);
+    } else if (state == WorkerState::kWaiting) {
+      next = std::min(next, slot.start_at);
     }
-    if (slot.worker.state != WorkerState::kWaiting || draining_) continue;
-    // A retiring slot goes only after those behind it, and no event says when: look again.
-    next = std::min(next, slot.retiring ? steady_clock::now() + kFirstPause : slot.start_at);
   }
   return next;
 }
@@ -234,10 +237,16 @@ Result<void> WorkerPool::adjust() {
   return add_slots_up_to(wanted);
 }
 
+// Also one that is not ready yet, for its store may be away for long; but not before it has
+// accepted those who wait for it.
 void WorkerPool::drain_retired_workers() {
   for (Slot& slot : slots_) {
-    const bool serves = slot.worker.state == WorkerState::kReady;
-    if (slot.retiring && serves && slot.goes_from <= steady_clock::now()) drain(slot.worker);
+    if (!slot.retiring || steady_clock::now() < slot.goes_from) continue;
+    const WorkerState state = slot.worker.state;
+    const bool starts = state == WorkerState::kStarting;
+    if (state == WorkerState::kReady || (starts && !listeners_.has_queued(slot.worker.slot))) {
+      drain(slot.worker);
+    }
   }
 }
 

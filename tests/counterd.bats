@@ -1524,6 +1524,18 @@ has_child() {
   assert_equal "$("$counterctl" --server "$url" workers | wc -l)" 1
 }
 
+@test "scale down ends a worker whose store is away" {
+  start_redis
+  start_daemon --workers 1 --store "redis+unix://$redis_socket"
+  kill -TERM "$redis_pid"
+  await 10 has_ended "$redis_pid"
+  try "$counterctl" --server "$url" --timeout 500ms scale 2
+  assert_refused 75
+  try "$counterctl" --server "$url" --timeout 15s scale 1
+  assert_status 0
+  assert_equal "$("$counterctl" --server "$url" workers | wc -l)" 1
+}
+
 @test "scale down keeps the sockets of a worker for a second, for handshakes that have begun" {
   local begin
   start_daemon --workers 2
