@@ -1,9 +1,13 @@
 #include "common/unix_socket.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
+#include <filesystem>
 #include <thread>
 #include <utility>
 
@@ -12,6 +16,20 @@
 namespace counterd {
 
 static_assert(kMaxSocketPath == sizeof(sockaddr_un::sun_path) - 1);  // and a NUL
+
+UniqueFd lock_folder(const std::string& path) {
+  // Others hold it for as long as it takes to create a socket.
+  constexpr std::chrono::seconds kPatience{1};
+  constexpr std::chrono::milliseconds kPause{5};
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  UniqueFd lock(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  while (lock && flock(lock.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK &&
+         std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(kPause);
+  }
+  return lock;
+}
 
 sockaddr_un unix_address(std::string_view path) {
   sockaddr_un address{};

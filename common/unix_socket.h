@@ -18,6 +18,12 @@ namespace counterd {
 // REQUIRES: `path` has at most kMaxSocketPath (limits.h) bytes
 sockaddr_un unix_address(std::string_view path);
 
+// Locks the folder of `path` for as long as the descriptor is open, so that one daemon at a time
+// looks at the socket there, and then removes it or puts its own there. The folder itself is
+// locked, so that no lock file is left behind. Anyone who may read it can hold the lock, so waiting
+// is limited to a second; after that, goes on without the lock.
+UniqueFd lock_folder(const std::string& path);
+
 // The name of a socket in the file system, which this process has just given to it. Removed at the
 // end, if it is still the same one: somebody may have put another in its place.
 class SocketName {
@@ -26,6 +32,7 @@ class SocketName {
   SocketName(SocketName&& other) noexcept;
   SocketName& operator=(SocketName&&) = delete;
   ~SocketName();
+  const std::string& path() const { return path_; }
 
  private:
   std::string path_;  // empty: nothing to remove

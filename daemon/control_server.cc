@@ -71,6 +71,7 @@ Result<ControlServer> ControlServer::open(const std::vector<Endpoint>& endpoints
                    "the control socket's path is too long: " + path + kNameAnotherPlace};
     }
     if (const Result<void> unused = check_unused(path, endpoint); !unused) return unused.error();
+    const UniqueFd lock = lock_folder(path);  // see say_ended()
     unlink(path.c_str());
     UnixListener listener = listen_unix(path, static_cast<int>(kMaxControlConnections));
     if (!listener.socket) return cannot_make(path, listener.failure);
@@ -138,6 +139,8 @@ bool ControlServer::serve_connection(Connection& connection, const Handler& hand
 
 void ControlServer::say_ended() {
   for (UnixListener& listener : listeners_) {
+    // A daemon that starts may be replacing it, and must not lose its own.
+    const UniqueFd lock = lock_folder(listener.name->path());
     listener.name.reset();
     while (accept(listener)) continue;
   }

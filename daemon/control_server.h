@@ -1,5 +1,5 @@
-// The supervisor's side of the control socket (common/control.h), for use with poll(): once it is
-// open, it never waits.
+// The supervisor's side of the control socket (common/control.h), for use with poll(): between
+// open() and say_ended() it never waits.
 #pragma once
 
 #include <poll.h>
@@ -31,7 +31,8 @@ class ControlServer {
   void serve(const std::vector<pollfd>& polled, const Handler& handler);
   // Closes connections that say nothing, and ends a pause of accepting.
   void expire();
-  // Says to all that have connected that the daemon has ended; nobody can connect from now on.
+  // Says to all that have connected that the daemon has ended; nobody can connect from now on. May
+  // wait for a second for each socket (see lock_folder()).
   void say_ended();
   // When add_to() and expire() are to be called again, even if nothing is ready; max(): at no time.
   Time next_deadline() const;

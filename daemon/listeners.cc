@@ -4,7 +4,6 @@
 #include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -15,7 +14,6 @@
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <thread>
 
 #include "common/deadline.h"
@@ -30,10 +28,6 @@ constexpr int kBacklog = 65'535;
 
 // The first descriptor that systemd hands over (sd_listen_fds(3)).
 constexpr int kFirstSystemdFd = 3;
-
-// Others hold the lock on a socket's folder for as long as it takes to create theirs.
-constexpr std::chrono::seconds kFolderPatience{1};
-constexpr std::chrono::milliseconds kFolderPause{5};
 
 // Between two looks at an address that is taken.
 constexpr std::chrono::milliseconds kTakenPause{10};
@@ -172,24 +166,9 @@ void remove_if_stale(const std::string& path) {
   if (connect_unix(path, Deadline()).failure == ECONNREFUSED) unlink(path.c_str());
 }
 
-// Locks the folder of `path` for as long as the descriptor is open, so that one daemon at a time
-// looks for a stale socket there and creates its own: between bind() and listen() a socket looks
-// stale. The folder itself is locked, so that no lock file is left behind. Anyone who may read it
-// can hold the lock, so waiting is limited; after that, goes on without the lock.
-UniqueFd lock_folder(const std::string& path) {
-  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-  UniqueFd lock(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  const auto end = std::chrono::steady_clock::now() + kFolderPatience;
-  while (lock && flock(lock.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK &&
-         std::chrono::steady_clock::now() < end) {
-    std::this_thread::sleep_for(kFolderPause);
-  }
-  return lock;
-}
-
 // A socket at `path`, where there is none or one that nobody listens on.
 UnixListener replace_unix(const std::string& path) {
-  const UniqueFd lock = lock_folder(path);
+  const UniqueFd lock = lock_folder(path);  // between bind() and listen() a socket looks stale
   remove_if_stale(path);
   const mode_t mask = umask(0117);  // for the owner and the group
   UnixListener listener = listen_unix(path, kBacklog);

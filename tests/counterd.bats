@@ -2477,6 +2477,20 @@ while True:
   assert_equal "$(ls "$XDG_RUNTIME_DIR/counterd")" ""
 }
 
+@test "a daemon that ends does not remove its control socket while another one may replace it" {
+  local folder begin
+  start_daemon
+  exec {folder}<"$XDG_RUNTIME_DIR/counterd"
+  flock "$folder"
+  begin=$(milliseconds)
+  kill -TERM "$daemon_pid"
+  wait_for_end_of "$daemon_pid"
+  # It waits for the lock, but only for a second.
+  assert_between "$(($(milliseconds) - begin))" 1000 20000
+  assert_fails test -e "$(control_socket)"
+  exec {folder}<&-
+}
+
 # --- systemd ---
 
 @test "sockets that systemd hands over are served, shared, and left to it" {
