@@ -62,7 +62,7 @@ class SqliteStore final : public Store {
  private:
   Result<void> make_readable(Deadline deadline);
   template <class Ask>
-  std::invoke_result_t<Ask> read(Deadline deadline, Ask ask);
+  std::invoke_result_t<Ask, std::int64_t> read(Deadline deadline, Ask ask);
   Result<void> change_counters(std::span<Step> batch, Deadline deadline);
   Result<void> report_counters(std::span<Step> batch, Deadline deadline);
   Outcome apply_once(const Operation& operation);
@@ -171,12 +171,20 @@ Result<void> SqliteStore::make_readable(Deadline deadline) {
   return database_.check_files();
 }
 
-// Has `ask` read the database, after what must be done first. It may throw SQLite::Exception.
+// Has `ask` read one snapshot of the database, after what must be done first. Its argument is the
+// time in Unix milliseconds, read after the snapshot was taken: a counter that ended while the
+// process was kept waiting for it is not shown. `ask` may throw SQLite::Exception.
 template <class Ask>
-std::invoke_result_t<Ask> SqliteStore::read(Deadline deadline, Ask ask) {
+std::invoke_result_t<Ask, std::int64_t> SqliteStore::read(Deadline deadline, Ask ask) {
   if (const Result<void> readable = make_readable(deadline); !readable) return readable.error();
   try {
-    return ask();
+    if (const Result<void> begun = database_.begin_to_read(); !begun) {
+      database_.roll_back();
+      return begun.error();
+    }
+    std::invoke_result_t<Ask, std::int64_t> answer = ask(unix_now_ms());
+    database_.end_reading();
+    return answer;
   } catch (const SQLite::Exception& exception) {
     return database_.note_failure(exception, "cannot read the database ");
   }
@@ -235,12 +243,10 @@ Outcome SqliteStore::apply_once(const Operation& operation) {
 }
 
 Result<void> SqliteStore::report_counters(std::span<Step> batch, Deadline deadline) {
-  const Result<void> reported = read(deadline, [&]() -> Result<void> {
-    if (const Result<void> begun = database_.begin_to_read(); !begun) return begun.error();
+  const Result<void> reported = read(deadline, [&](std::int64_t now_ms) -> Result<void> {
     SqliteCounters& counters = database_.counters();
-    counters.begin(database_.data_version(), unix_now_ms());
+    counters.begin(database_.data_version(), now_ms);
     for (Step& step : batch) step.outcome = counters.apply(step.operation);
-    database_.end_reading();
     counters.end(database_.data_version());
     return {};
   });
@@ -254,9 +260,8 @@ void SqliteStore::make_durable(std::span<Step> batch) {
 }
 
 Result<ListPage> SqliteStore::list(const ListQuery& query, Deadline deadline) {
-  Result<ListPage> page = read(deadline, [&]() -> Result<ListPage> {
-    if (const Result<void> known = database_.check_version(); !known) return known.error();
-    return database_.counters().list(query, unix_now_ms());
+  Result<ListPage> page = read(deadline, [&](std::int64_t now_ms) -> Result<ListPage> {
+    return database_.counters().list(query, now_ms);
   });
   if (!page) return page;
   if (const Result<void> synced = database_.sync_if_needed(); !synced) {
@@ -266,7 +271,7 @@ Result<ListPage> SqliteStore::list(const ListQuery& query, Deadline deadline) {
 }
 
 Result<void> SqliteStore::probe(Deadline deadline) {
-  return read(deadline, [this] { return database_.check_version(); });
+  return read(deadline, [](std::int64_t) { return Result<void>(); });
 }
 
 StoreStatus SqliteStore::status() const {

@@ -34,7 +34,8 @@ class SqliteCounters {
   Outcome apply(const Operation& operation);
   // Writes what the batch has changed, and deletes some of the counters that have ended.
   void write();
-  // Ends the batch, whose transaction has been committed and left this version of the data.
+  // Ends the batch, whose transaction has left this version of the data: it was committed, or has
+  // only read.
   void end(std::uint32_t version);
   // Ends a batch that was not committed, whatever failed: leaves no statement running, and
   // remembers nothing.

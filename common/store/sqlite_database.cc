@@ -402,6 +402,11 @@ Result<void> SqliteDatabase::check_files() const {
   return file_.check();
 }
 
+Result<void> SqliteDatabase::begin(SQLite::Statement& statement) {
+  run(statement);
+  return check_version();
+}
+
 Result<void> SqliteDatabase::check_version() {
   SQLite::Statement& version = *connection_->version;
   version.executeStep();
@@ -411,11 +416,6 @@ Result<void> SqliteDatabase::check_version() {
   if (found == kSchemaVersion) return {};
   return Error{Code::kUnavailable, "the database " + file_.path() + " was changed to version " +
                                        std::to_string(found) + " while it was in use; restart"};
-}
-
-Result<void> SqliteDatabase::begin(SQLite::Statement& statement) {
-  run(statement);
-  return check_version();
 }
 
 Result<void> SqliteDatabase::begin_to_write() {

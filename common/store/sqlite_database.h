@@ -61,15 +61,14 @@ class SqliteDatabase {
   Result<void> recover(Deadline deadline);
   // kUnavailable: what the files hold must not be used.
   Result<void> check_files() const;
-  // kUnavailable: another program has migrated the database. Throws SQLite::Exception.
-  Result<void> check_version();
 
   // How long what follows waits for SQLite's own locks, which other programs hold without taking
   // the turn.
   void set_deadline(Deadline deadline);
 
-  // Begin a transaction. Errors: as check_version(); to write, kUnavailable also: the log was cut
-  // short, so that must_recover() is true. REQUIRES, to write: the turn is held
+  // Begin a transaction, which sees the database as it is now. kUnavailable: another program has
+  // migrated it; to write, also: the log was cut short, so that must_recover() is true. They may
+  // throw SQLite::Exception. REQUIRES, to write: the turn is held
   Result<void> begin_to_write();
   Result<void> begin_to_read();
   // Ends a transaction that has only read. Throws SQLite::Exception.
@@ -133,6 +132,7 @@ class SqliteDatabase {
   Result<void> check_wal();
   Result<void> write_wal_again();
   Result<void> begin(SQLite::Statement& statement);
+  Result<void> check_version();
   Result<void> check_wal_length();
   void set_wal_of_deleted_aside();
   void empty_wal(Deadline deadline);
