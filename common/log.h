@@ -5,9 +5,10 @@
 
 namespace counterd {
 
-// Writes "PROGRAM[PID]: " and `message` and a newline in one write, with control characters
-// escaped, so that no input forges a line. The time comes first if standard error is a file;
-// elsewhere it is added by whoever keeps the lines. The journal of systemd adds all three.
+// Writes "PROGRAM[PID]: " and `message` and a newline in one write, but for a terminal that has no
+// room for all of it, with control characters escaped, so that no input forges a line. The time
+// comes first if standard error is a file; elsewhere it is added by whoever keeps the lines. The
+// journal of systemd adds all three.
 void log_line(std::string_view message);
 
 // The same for what somebody should look into: the journal gets it as a warning, so that it can be

@@ -2072,6 +2072,27 @@ os.execvp(sys.argv[1], sys.argv[1:])')
   exec {full}>&-
 }
 
+@test "a terminal on which nobody reads holds up nothing" {
+  local worker i
+  start_python '
+import os, time
+terminal, end = os.openpty()
+print(os.ttyname(end))
+time.sleep(300)'
+  # shellcheck disable=SC2016 # for that shell
+  launcher=(bash -c 'exec "$@" 2>"$0"' "$said")
+  start_daemon --workers 1
+  for i in {1..400}; do  # more lines than a terminal keeps
+    kill -HUP "$daemon_pid"
+    sleep 0.004
+  done
+  worker=$(ready_workers)
+  kill -KILL "$worker"
+  await 10 is_replaced "$worker" 1
+  assert_equal "$("$counterctl" --server "$url" increment)" 1
+  stop_daemon
+}
+
 @test "replaced workers come from the binary that was started, whatever becomes of the file" {
   local worker
   mkdir "$dir/bin"
