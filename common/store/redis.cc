@@ -3,9 +3,12 @@
 // If the connection is lost when a batch has been sent, the batch may have been applied, or may yet
 // be: a query on another connection could say "no" just before it is applied. So the identical
 // batch is sent again under the same id, and the script repeats its earlier answer, or applies the
-// batch now. An id is a session, of which a Store has one at a time, and a sequence number. The
-// server keeps the latest outcomes of each session, in one key however many batches there are, and
-// refuses an older number, so that a copy that was stuck on the way is not applied late.
+// batch now. An id is a session, of which a Store has one at a time, a sequence number, and a name
+// of the batch. The server keeps the latest outcomes of each session, in one key however many
+// batches there are, and refuses an older number, so that a copy that was stuck on the way is not
+// applied late. It refuses the same number under another name, too: where a virtual machine is set
+// back to a snapshot, or two go on from one, other batches of the session have had that number.
+// So the name is drawn from the system just before the batch is sent.
 //
 // The server also refuses a batch whose session it does not know, because it may have forgotten
 // what it did with the batch; so each session is made known before its first batch is sent. And it
@@ -17,8 +20,8 @@
 // Keys, each after the prefix: "c:NAME", a hash of v (value), c (created at), u (updated at) and,
 // if it has an end, e (all Unix ms), when Redis itself deletes it, and perhaps w (its window);
 // "names", a sorted set of all names; "ends", of those with an end, by it; "s:SESSION", the latest
-// number and outcomes; "k:NAME/KEY", for a group "k:/KEY", what was applied under an idempotency
-// key and its outcome; "keys", the sorted set of those by the time of their end.
+// number, its batch and outcomes; "k:NAME/KEY", for a group "k:/KEY", what was applied under an
+// idempotency key and its outcome; "keys", the sorted set of those by the time of their end.
 #include <algorithm>
 #include <thread>
 
@@ -92,7 +95,7 @@ class RedisStore : public Store {
     return std::max(options_.timeout / kAttempts, milliseconds(1));
   }
   RedisArguments script_arguments(const RedisBatch& batch, std::uint64_t sequence,
-                                  milliseconds least_left) const;
+                                  const std::string& name, milliseconds least_left) const;
   void log_loss();
   void explain_corrupt(const Operation& operation, Outcome& outcome) const;
   Error corrupt(const std::string& counter) const;
@@ -181,10 +184,10 @@ Result<RedisReply> RedisStore::run_once(const RedisArguments& arguments, millise
 
 // Sends a batch with changes until its outcomes are known or `deadline` has passed. An error reply
 // to the only copy means that it was not applied, except for PARTIAL: the script raises errors only
-// before it writes. After FORGOTTEN and LATE another session is begun, but only for a batch that
-// cannot have been applied. A missing answer is not waited for until the deadline: where packets
-// vanish, only another connection gets one. kUnknown: the batch may have been applied, or may yet
-// be; other errors: it was not.
+// before it writes. After FORGOTTEN, LATE and STALE another session is begun, but only for a batch
+// that cannot have been applied. A missing answer is not waited for until the deadline: where
+// packets vanish, only another connection gets one. kUnknown: the batch may have been applied, or
+// may yet be; other errors: it was not.
 Result<RedisReply> RedisStore::run_until_known(const RedisBatch& batch, Deadline deadline) {
   RedisArguments arguments;
   bool may_be_applied = false;
@@ -193,14 +196,17 @@ Result<RedisReply> RedisStore::run_until_known(const RedisBatch& batch, Deadline
   for (;;) {
     if (!may_be_applied) {
       if (const Result<void> known = make_session_known(deadline); !known) return known.error();
-      arguments = script_arguments(batch, sequence_, session_left_at(deadline));
+      const Result<std::string> name = make_uuid();
+      if (!name) return name.error();
+      arguments = script_arguments(batch, sequence_, *name, session_left_at(deadline));
     }
     const Time begun = steady_clock::now();
     Result<RedisReply> reply = run_once(arguments, attempt, deadline);
     if (reply && !is_error(*reply)) return reply;
     Error error = reply ? connection_.unavailable(text_of(**reply)) : reply.error();
     const bool is_forgotten = reply && is_error(*reply, "FORGOTTEN");
-    const bool is_over = is_forgotten || (reply && is_error(*reply, "LATE"));
+    const bool is_over =
+        is_forgotten || (reply && (is_error(*reply, "LATE") || is_error(*reply, "STALE")));
     const bool is_partial = reply && is_error(*reply, "PARTIAL");
     if (is_over) session_is_known_until_ = {};
     if (is_forgotten && acknowledged_ > 0) log_loss();
@@ -217,6 +223,7 @@ Result<RedisReply> RedisStore::run_until_known(const RedisBatch& batch, Deadline
 // What the script is called with. `sequence`: 0 if nothing in the batch changes anything. The times
 // of windows cover the time in which a copy may arrive.
 RedisArguments RedisStore::script_arguments(const RedisBatch& batch, std::uint64_t sequence,
+                                            const std::string& name,
                                             milliseconds least_left) const {
   const std::int64_t now_ms = unix_now_ms();
   constexpr std::int64_t kApart = milliseconds(kMaxClockDifference).count();
@@ -228,7 +235,8 @@ RedisArguments RedisStore::script_arguments(const RedisBatch& batch, std::uint64
       std::to_string(options_.max_keys),
       batch.list_windows(now_ms - kApart, now_ms + options_.timeout.count() + kApart),
       std::to_string(least_left.count()),
-      std::to_string(acknowledged_)};
+      std::to_string(acknowledged_),
+      name};
   batch.append_arguments(options_, arguments);
   return arguments;
 }
@@ -239,7 +247,7 @@ void RedisStore::apply(std::span<Step> batch, Deadline deadline) {
   if (changes) ++sequence_;
   const RedisBatch request(batch);
   const auto report = [&](Deadline until) {
-    return connection_.run(apply_, script_arguments(request, 0, milliseconds(0)), until);
+    return connection_.run(apply_, script_arguments(request, 0, "", milliseconds(0)), until);
   };
   const Result<RedisReply> reply =
       changes ? run_until_known(request, deadline) : read(deadline, report);

@@ -14,7 +14,8 @@ local max_keys = tonumber(ARGV[5])
 local windows = ARGV[6]
 local least_left = tonumber(ARGV[7])  -- of the session's lifetime: with less, it is too late
 local acknowledged = tonumber(ARGV[8])  -- the latest number whose outcomes have arrived there
-local FIRST_OPERATION = 9
+local batch = ARGV[9]  -- what no other batch is called, whatever its number
+local FIRST_OPERATION = 10
 local lost = ''  -- what the answer begins with if what had that number is no longer known here
 
 -- What lacks this is older than 6.0: it would write all but the session, whose end it cannot keep.
@@ -22,10 +23,10 @@ if not redis.setresp then return redis.error_reply('ERR Redis 6.0 or later is ne
 
 if sequence > 0 then
   local latest = redis.call('GET', session)
-  local number, outcomes = (latest or '0\n'):match('^(%d+)\n(.*)$')
+  local number, known_batch, outcomes = (latest or '0\n'):match('^(%d+) ?(%S*)\n(.*)$')
   number = tonumber(number)
-  if number == sequence then return outcomes end
-  if number > sequence then return redis.error_reply('STALE batch ' .. ARGV[3]) end
+  if number == sequence and known_batch == batch then return outcomes end
+  if number >= sequence then return redis.error_reply('STALE batch ' .. ARGV[3]) end
   local late = latest and redis.call('PTTL', session) < least_left
   if not latest or late and number < acknowledged then
     return redis.error_reply('FORGOTTEN whether this batch was applied: ' ..
@@ -480,7 +481,9 @@ local function each_write(run)
     if row.changed and row.stored and not row.value then run('DEL', row.key) end
   end
   -- Its end stays the same: how long it has still to live tells how late a copy comes.
-  if sequence > 0 then run('SET', session, ARGV[3] .. '\n' .. answer, 'KEEPTTL') end
+  if sequence > 0 then
+    run('SET', session, ARGV[3] .. ' ' .. batch .. '\n' .. answer, 'KEEPTTL')
+  end
 end
 
 -- What the server said when it refused a command; Redis 6 puts a place in this script before it, and
