@@ -180,6 +180,11 @@ Result<FileIdentity> check_kind(const std::string& path, int file) {
     return Error{Code::kConfig, "the database " + path + " " + why};
   };
   if (!S_ISREG(found.st_mode)) return refuse("is not a regular file");
+  // Before its mode, which chmod() does not change on some of them.
+  if (const std::string_view name = network_file_system(system.f_type); !name.empty()) {
+    return refuse("is on a network file system (" + std::string(name) +
+                  "), where SQLite cannot share it safely; use a local disk or Redis");
+  }
   if (is_planted(path, found.st_uid)) return refuse(kPlanted);
   if (found.st_nlink != 1) {
     return refuse("has " + std::to_string(found.st_nlink) +
@@ -196,10 +201,6 @@ Result<FileIdentity> check_kind(const std::string& path, int file) {
       return refuse("is no database; name another file with --store sqlite:PATH");
     }
     return refuse("is open to every user, who could then hold its lock; run: chmod o= " + path);
-  }
-  if (const std::string_view name = network_file_system(system.f_type); !name.empty()) {
-    return refuse("is on a network file system (" + std::string(name) +
-                  "), where SQLite cannot share it safely; use a local disk or Redis");
   }
   return FileIdentity{found.st_dev, found.st_ino};
 }
