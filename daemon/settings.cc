@@ -98,9 +98,12 @@ Result<void> set_allow_get_writes(DaemonOptions& options, const std::string& val
   return set_flag(options.allow_get_writes, value);
 }
 
+// Patterns, as *.example.org and .example.org are elsewhere, would allow nothing.
 Result<void> set_allow_host(DaemonOptions& options, const std::string& value) {
-  if (value.empty() || value.find_first_of(":/ ,") != std::string::npos) {
-    return Error{Code::kConfig, quote_for_people(value) + " is not a host name without a port"};
+  if (value.empty() || value.front() == '.' || value.find_first_of(":/ ,*") != std::string::npos) {
+    return Error{Code::kConfig, quote_for_people(value) +
+                                    " is not a host name without a port; give each name that "
+                                    "clients use, as there are no patterns"};
   }
   options.allowed_hosts.push_back(lower_case(value));
   return {};

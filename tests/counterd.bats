@@ -268,7 +268,7 @@ key-lifetime|2h|0s 366d 5 x -1s 1.5h
 max-keys|1000|-1 1000000001 x 1e3
 drain-timeout|2m|0s 5 x -1s
 max-connections|10|0 -1 x 1000001
-allow-host|example.org|a:1 a/b
+allow-host|example.org|a:1 a/b *.b .b
 allow-get-writes|true|maybe 2'
 
 # is_flag NAME: set by its presence on the command line.
