@@ -29,8 +29,14 @@ struct Known {
 constexpr std::array kPeriods = {Known{"minute", 60},    Known{"hour", 3'600}, Known{"day", 86'400},
                                  Known{"week", 604'800}, Known{"month", 0},    Known{"year", 0}};
 
-// Whether the tz database has a zone of that name. "localtime" is another one on another machine.
+// What all names of UTC become. It has no rules, so it needs no tz database, which small containers
+// lack.
+constexpr std::string_view kUtc = "UTC";
+
+// Whether it is UTC, or the tz database has a zone of that name. "localtime" is another one on
+// another machine.
 bool is_known_timezone(const std::string& name) {
+  if (name == kUtc) return true;
   if (name == "localtime") return false;
   try {
     date::locate_zone(name)->get_info(sys_seconds());  // reads its file: nothing fails later
@@ -81,6 +87,23 @@ sys_seconds end_of_days(const date::time_zone& zone, Period period, sys_seconds 
   return first > now ? first : zone.to_sys(midnight, date::choose::latest);
 }
 
+sys_seconds end_in_utc(Period period, sys_seconds now) {
+  if (period == Period::kMinute) {
+    return std::chrono::floor<std::chrono::minutes>(now) + std::chrono::minutes(1);
+  }
+  if (period == Period::kHour) {
+    return std::chrono::floor<std::chrono::hours>(now) + std::chrono::hours(1);
+  }
+  const local_days today(std::chrono::floor<date::days>(now).time_since_epoch());
+  return sys_seconds(next_first_day(period, today).time_since_epoch());
+}
+
+sys_seconds end_in_zone(const date::time_zone& zone, Period period, sys_seconds now) {
+  if (period == Period::kMinute) return end_of_clock_time<std::chrono::minutes>(zone, now);
+  if (period == Period::kHour) return end_of_clock_time<std::chrono::hours>(zone, now);
+  return end_of_days(zone, period, now);
+}
+
 Result<std::string> find_system_timezone() {
   constexpr const char* kFile = "/etc/localtime";
   std::string variable = environment("TZ");
@@ -92,7 +115,7 @@ Result<std::string> find_system_timezone() {
   std::error_code failure;
   const std::string target = std::filesystem::read_symlink(kFile, failure);
   const bool is_missing = failure == std::errc::no_such_file_or_directory;
-  if (is_empty || is_missing) return std::string("UTC");  // as the C library says
+  if (is_empty || is_missing) return std::string(kUtc);  // as the C library says
   const std::size_t folder = target.rfind(kFolder);
   if (!failure && folder != std::string::npos) return target.substr(folder + kFolder.size());
   return Error{Code::kBadParameter,
@@ -139,7 +162,7 @@ Result<void> resolve_timezone(Window& window) {
   const bool is_given = !window.timezone.empty();
   const Result<std::string> meant = is_given ? window.timezone : system_timezone();
   if (!meant) return meant.error();
-  window.timezone = is_utc(*meant) ? "UTC" : *meant;
+  window.timezone = is_utc(*meant) ? kUtc : *meant;
   if (is_known_timezone(window.timezone)) return {};
   constexpr std::string_view kWhose =
       "no time zone is given, and that of the system will not do (TZ, else /etc/localtime): ";
@@ -151,19 +174,10 @@ Result<void> resolve_timezone(Window& window) {
 }
 
 std::int64_t window_end(const Window& window, std::int64_t now_ms) {
-  const date::time_zone& zone = *date::locate_zone(window.timezone);
   const sys_seconds now(std::chrono::floor<seconds>(milliseconds(now_ms)));
-  sys_seconds end;
-  switch (window.period) {
-    case Period::kMinute:
-      end = end_of_clock_time<std::chrono::minutes>(zone, now);
-      break;
-    case Period::kHour:
-      end = end_of_clock_time<std::chrono::hours>(zone, now);
-      break;
-    default:
-      end = end_of_days(zone, window.period, now);
-  }
+  const sys_seconds end = window.timezone == kUtc ? end_in_utc(window.period, now)
+                                                  : end_in_zone(*date::locate_zone(window.timezone),
+                                                                window.period, now);
   return milliseconds(end.time_since_epoch()).count();
 }
 

@@ -1,10 +1,10 @@
 // Calendar windows: a counter with one starts again when the next one begins, by the clocks of a
 // time zone.
 //
-// The rules of time zones are those of the system's tz database (package tzdata), as it was when
-// the process first asked for one, up to the year 2037. Howard Hinnant's library "date" reads the
-// zone files that zic(8) has compiled. The <chrono> of GCC 14 reads their source instead, and has a
-// wrong offset for days before Samoa crossed the date line.
+// The rules of time zones, but for UTC, are those of the system's tz database (package tzdata), as
+// it was when the process first asked for one, up to the year 2037. Howard Hinnant's library "date"
+// reads the zone files that zic(8) has compiled. The <chrono> of GCC 14 reads their source instead,
+// and has a wrong offset for days before Samoa crossed the date line.
 #pragma once
 
 #include <cstdint>
@@ -51,7 +51,8 @@ Result<std::string> system_timezone();
 // Gives the window the time zone that it means: the system's if it names none, and UTC for every
 // name that the tz database has for that. Without this, where the system's zone is called Etc/UTC,
 // as on Debian, naming UTC and naming no zone would mean two different windows.
-// kBadParameter: the tz database has no zone of that name, or the system's cannot be determined.
+// kBadParameter: it is not UTC, and the tz database has no zone of that name; or the system's
+// cannot be determined.
 Result<void> resolve_timezone(Window& window);
 
 // When the window that `now_ms` is in ends, and the next one begins; in milliseconds since 1970.

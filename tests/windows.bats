@@ -194,3 +194,19 @@ minute_of_server() {
     $'RateLimit-Policy="day";q=1;w=86400\nRateLimit="day";r=0;t='"$seconds"
   assert_equal "$(http GET '/v1/counters/api')" 200
 }
+
+@test "windows of UTC need no tz database" {
+  local user=() alone
+  ((EUID == 0)) || user=(--map-root-user)
+  unshare "${user[@]}" --mount true || skip "this user can make no mounts of its own"
+  # shellcheck disable=SC2016 # for that shell
+  alone=(unshare "${user[@]}" --mount bash -c 'mount -t tmpfs none /usr/share/zoneinfo && exec "$@"'
+    bash "$counterctl" --store "sqlite:$dir/counts.db" increment)
+  try "${alone[@]}" a --per day --timezone Etc/UTC
+  assert_status 0
+  try env TZ=UTC "${alone[@]}" a --per day
+  assert_equal "$output" 2
+  try "${alone[@]}" b --per day --timezone Europe/Berlin
+  assert_status 65
+  assert_stderr_has 'tzdata'
+}
