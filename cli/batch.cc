@@ -114,8 +114,15 @@ class Batch {
     if (last_line_ == 0) return {error.code, error.message + "; nothing was applied"};
     return {code_after_changes(error.code),
             error.message + "; the lines up to " + std::to_string(last_line_) + " were applied" +
-                (refusal_ == Code::kOk ? "" : ", but for those that were refused") +
-                ", none after them: go on with" + go_on_from(last_line_ + 1)};
+                (refusal_ == Code::kOk ? "" : ", but for those that were refused") + go_on_after()};
+  }
+
+  // From after the last line. Under a key that was given, another run may have come further.
+  std::string go_on_after() const {
+    const std::string from = go_on_from(last_line_ + 1);
+    const bool is_given = plan_.key_lifetime.count() == 0;
+    if (!is_given) return ", none after them: go on with" + from;
+    return ": go on, without counting twice, with" + from + key_option(plan_.key);
   }
 
   std::string go_on_from(std::size_t line) const {

@@ -348,6 +348,22 @@ check_key() {
   for_each_place check_key
 }
 
+@test "a batch under a key that was given is continued under it: an earlier run may have come further" {
+  open_sqlite
+  seq 3000 | sed 's/.*/increment a/' >"$dir/many"
+  ctl -q batch --key import --portion 500 "$dir/many"
+  # shellcheck disable=SC2016
+  try bash -c '"$@" >/dev/full' bash "$counterctl" "${place[@]}" batch --key import --portion 500 "$dir/many"
+  assert_refused 74
+  refute_stderr_has 'none after them'
+  [[ $stderr =~ ': go on, without counting twice, with '(--from 501 --portion 500 --key \'import\')$ ]] ||
+    fail "no way to go on in: $stderr"
+  eval "try ctl -q batch '$dir/many' ${BASH_REMATCH[1]}"
+  assert_status 0
+  try ctl report a
+  assert_output 3000
+}
+
 @test "a portion whose answer was lost is asked for again and counted once" {
   start_daemon
   start_python "$answer_cutter" "${url##*:}" 1 2
