@@ -165,6 +165,14 @@ minute_of_server() {
   assert_output 1
 }
 
+@test "a clock that has just begun in 1970 is only far from that of Redis" {
+  start_redis
+  try at '1970-01-01 00:00:10' "$counterctl" --store "redis+unix://$redis_socket" batch \
+    <<<$'increment a\nincrement b --per day --timezone UTC'
+  assert_refused 69
+  assert_stderr_has 'by more than a minute'
+}
+
 @test "what names no window is counted beside what a clock keeps from being counted" {
   start_redis
   launcher=(env "LD_PRELOAD=$FAKETIME_LIBRARY" FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME=+200)

@@ -221,19 +221,21 @@ Result<RedisReply> RedisStore::run_until_known(const RedisBatch& batch, Deadline
 }
 
 // What the script is called with. `sequence`: 0 if nothing in the batch changes anything. The times
-// of windows cover the time in which a copy may arrive.
+// of windows cover the time in which a copy may arrive; not before 1970, where a clock without a
+// battery begins, because the script reads digits alone.
 RedisArguments RedisStore::script_arguments(const RedisBatch& batch, std::uint64_t sequence,
                                             const std::string& name,
                                             milliseconds least_left) const {
   const std::int64_t now_ms = unix_now_ms();
   constexpr std::int64_t kApart = milliseconds(kMaxClockDifference).count();
+  const std::int64_t from_ms = std::max<std::int64_t>(now_ms - kApart, 0);
   RedisArguments arguments = {
       options_.redis_prefix,
       session_,
       std::to_string(sequence),
       std::to_string(now_ms),
       std::to_string(options_.max_keys),
-      batch.list_windows(now_ms - kApart, now_ms + options_.timeout.count() + kApart),
+      batch.list_windows(from_ms, now_ms + options_.timeout.count() + kApart),
       std::to_string(least_left.count()),
       std::to_string(acknowledged_),
       name};
