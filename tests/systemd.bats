@@ -23,6 +23,10 @@ usr/local/share/man/man1/counterctl.1
 usr/local/share/man/man8/counterd.8" ]
 }
 
+@test "the service starts after what waits until the clock is right" {
+  grep -Eq '^After=(.* )?time-sync\.target( |$)' "$(unit)"
+}
+
 @test "the unit names the program where cmake --install --prefix puts it" {
   local prefix
   cd "$BATS_TEST_TMPDIR"
