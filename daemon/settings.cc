@@ -128,9 +128,6 @@ Result<void> set_store_timeout(DaemonOptions& options, const std::string& value)
 Result<void> set_key_lifetime(DaemonOptions& options, const std::string& value) {
   const auto duration = parse_duration(value, "lifetime");
   if (!duration) return duration.error();
-  if (*duration > kMaxKeyLifetime) {
-    return Error{Code::kConfig, "the longest lifetime of a key is 365d"};
-  }
   options.store.key_lifetime = *duration;
   return {};
 }
