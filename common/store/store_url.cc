@@ -1,7 +1,5 @@
 #include "common/store/store_url.h"
 
-#include <algorithm>
-
 #include "common/endpoint.h"
 #include "common/limits.h"
 #include "common/number.h"
