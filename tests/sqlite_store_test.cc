@@ -384,6 +384,24 @@ TEST_CASE("a database cannot be in a file", "[sqlite]") {
   check_error(place.refusal(options), Code::kConfig, "is not a folder");
 }
 
+TEST_CASE("a database whose path or name is too long for SQLite is refused", "[sqlite]") {
+  const Place place;
+  StoreOptions options = place.options();
+  const fs::path folder = fs::path(place.path()).parent_path();
+  const fs::path deep = folder / std::string(200, 'd') / std::string(200, 'd');
+  fs::create_directories(deep);
+  const bool longest_name = GENERATE(true, false);
+  // With "-journal" a name has up to 255 bytes, a path up to 512.
+  const std::string most = longest_name
+                               ? folder / std::string(255 - 8, 'x')
+                               : deep / std::string(512 - 8 - 1 - deep.native().size(), 'x');
+  options.url = "sqlite:" + most + "x";
+  check_error(place.refusal(options), Code::kConfig, "is too long");
+  CHECK_FALSE(fs::exists(most + "x"));
+  options.url = "sqlite:" + most;
+  CHECK(open_store(options).ok());
+}
+
 TEST_CASE("a file that is no database is refused and left as it is", "[sqlite]") {
   const Place place;
   const std::string text(8'192, 'x');

@@ -105,6 +105,16 @@ Result<Location> locate(const std::string& path) {
   return Location{absolute.string(), resolved.string()};
 }
 
+// Whether SQLite could not open the file, or one of those beside it, of which the one that is
+// needed to make the database has the longest name.
+bool is_too_long(const std::string& path) {
+  constexpr std::size_t kLongestPath = 512;  // MAX_PATHNAME of os_unix.c
+  const std::string longest = path + "-journal";
+  struct stat unused {};
+  return longest.size() > kLongestPath ||
+         (stat(longest.c_str(), &unused) != 0 && errno == ENAMETOOLONG);
+}
+
 // SQLite empties the log of a database that is missing or empty, whatever the log holds. The log is
 // looked at first: whoever creates a database writes to it before there is a log.
 Result<void> check_not_lost(const std::string& path) {
@@ -418,6 +428,12 @@ Result<SqliteFile> open_sqlite_file(const std::string& path, bool create) {
   const Result<Location> location = locate(path);
   if (!location) return location.error();
   const auto& [given, resolved] = *location;
+  if (is_too_long(resolved)) {
+    return Error{Code::kConfig,
+                 "the database " + resolved +
+                     ": its path or its name is too long for SQLite, which adds to it "
+                     "for other files; choose a shorter one"};
+  }
   if (const Result<void> there = check_not_lost(resolved); !there) return there.error();
   Result<UniqueFd> descriptor = open_file(resolved, create);
   if (!descriptor) return descriptor.error();
