@@ -2293,11 +2293,34 @@ has_counters() {
   [[ -n $("$counterctl" --server "$url" list) ]]
 }
 
-@test "bench that is interrupted tells what it measured, and leaves no counter" {
-  start_daemon
-  "$counterctl" --server "$url" bench --duration 60s >"$dir/measured" 3>&- 4>&- &
-  local bench=$!
+# start_bench OPTION...: sets $bench to the process, which writes to $dir/measured and $dir/error.
+start_bench() {
+  "$counterctl" --server "$url" bench "$@" >"$dir/measured" 2>"$dir/error" 3>&- 4>&- &
+  bench=$!
   pids+=("$bench")
+}
+
+@test "bench goes on after a worker was killed, and tells how many answers were lost with it" {
+  local bench
+  start_daemon --workers 1
+  start_bench --json --rate 100 --duration 3s --connections 4
+  await 10 has_counted counterctl-bench.0 10
+  kill -KILL "$(ready_workers)"
+  wait_for_end_of "$bench"
+  assert_equal "$ended_with" 69
+  grep -q 'requests failed, the first with: ' "$dir/error"
+  "$python" -c 'import json, sys
+result = json.loads(sys.argv[1])
+assert 1 <= result["lost"] <= 4 and result["failed"] == result["lost"], result
+assert result["requests"] + result["lost"] == 300 and result["unanswered"] == 0, result' \
+    "$(<"$dir/measured")"
+  assert_equal "$("$counterctl" --server "$url" list)" ""
+}
+
+@test "bench that is interrupted tells what it measured, and leaves no counter" {
+  local bench
+  start_daemon
+  start_bench --duration 60s
   await 10 has_counted counterctl-bench.0 10
   kill -TERM "$bench"
   wait_for_end_of "$bench"
@@ -2310,9 +2333,7 @@ has_counters() {
   local delay bench
   start_daemon
   for delay in 0 0.01 0.02 0.03 0.05 0.08; do
-    "$counterctl" --server "$url" bench --duration 60s --counters 10000 >"$dir/measured" 3>&- 4>&- &
-    bench=$!
-    pids+=("$bench")
+    start_bench --duration 60s --counters 10000
     await 10 has_counters
     sleep "$delay"
     kill -TERM "$bench"
@@ -2326,9 +2347,7 @@ has_counters() {
   local worker bench
   start_daemon --workers 1
   worker=$(ready_workers)
-  "$counterctl" --server "$url" bench --rate 50 --duration 1s >"$dir/measured" 3>&- 4>&- &
-  bench=$!
-  pids+=("$bench")
+  start_bench --rate 50 --duration 1s
   await 10 has_counted counterctl-bench.0 10
   kill -STOP "$worker"
   sleep 2
@@ -2344,9 +2363,7 @@ has_counters() {
   local worker bench begin
   start_daemon --workers 1
   worker=$(ready_workers)
-  "$counterctl" --server "$url" --timeout 500ms bench --duration 60s 2>"$dir/error" >"$dir/measured" 3>&- 4>&- &
-  bench=$!
-  pids+=("$bench")
+  start_bench --timeout 500ms --duration 60s
   await 10 has_counted counterctl-bench.0 10
   kill -STOP "$worker"
   begin=$(milliseconds)
