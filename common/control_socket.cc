@@ -117,7 +117,7 @@ bool is_trusted(const UniqueFd& connection) {
 }  // namespace
 
 Result<std::string> control_directory() {
-  const std::string directory = directories_of_user().front();
+  std::string directory = directories_of_user().front();
   if (!environment("RUNTIME_DIRECTORY").empty()) return directory;
   if (mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
     return system_error(setup_code(errno), "cannot make the directory " + directory, errno,

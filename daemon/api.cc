@@ -25,7 +25,7 @@ namespace {
 constexpr std::string_view kJson = "application/json";
 constexpr std::string_view kPlainText = "text/plain; charset=utf-8";
 
-// What a route's decode function sees of a request.
+// What a route's decode function sees of a request, and may move out of.
 struct Input {
   const RequestHead& head;
   std::string name;  // of the counter, in the path; checked
@@ -40,7 +40,7 @@ constexpr std::string_view kNamePlace = "{name}";
 struct Route {
   std::string_view method;
   std::string_view path;  // with kNamePlace for one segment, a counter's name
-  Result<Question> (*decode)(const Input& input);
+  Result<Question> (*decode)(Input& input);
   Response (*encode)(const Call& call, const Answer& answer, const Figures& figures);
   bool gets_may_write = false;  // GET does the same as POST, if the options allow it
 };
@@ -54,21 +54,21 @@ Result<Parameters> read_from(const Input& input, std::span<const std::string_vie
 }
 
 template <OperationKind kind>
-Result<Question> decode_operation(const Input& input) {
+Result<Question> decode_operation(Input& input) {
   const Result<Parameters> parameters = read_from(input, parameters_of(kind));
   if (!parameters) return parameters.error();
-  Result<Operation> operation = read_operation(kind, input.name, *parameters);
+  Result<Operation> operation = read_operation(kind, std::move(input.name), *parameters);
   if (!operation) return operation.error();
   return Question(std::move(*operation));
 }
 
-Result<Question> decode_group(const Input& input) {
+Result<Question> decode_group(Input& input) {
   Result<Operation> group = read_group(input.head, input.query, input.body);
   if (!group) return group.error();
   return Question(std::move(*group));
 }
 
-Result<Question> decode_list(const Input& input) {
+Result<Question> decode_list(Input& input) {
   constexpr std::array<std::string_view, 3> kKnown = {"prefix", "after", "limit"};
   const Result<Parameters> parameters = read_from(input, kKnown);
   if (!parameters) return parameters.error();
@@ -89,7 +89,7 @@ Result<Question> decode_list(const Input& input) {
 }
 
 template <class Asked>
-Result<Question> decode_plain(const Input& input) {
+Result<Question> decode_plain(Input& input) {
   const Result<Parameters> parameters = read_from(input, {});
   if (!parameters) return parameters.error();
   return Question(Asked{});
@@ -324,7 +324,8 @@ Result<Question> decode_for(const Found& found, const RequestHead& head, std::st
   Input input{head, std::string(kDefaultCounter), query, body};
   if (found.route->path.find(kNamePlace) != std::string_view::npos) {
     // A name that is encoded wrongly stays as it is: no name has a '%'.
-    input.name = percent_decode(found.name).value_or(std::string(found.name));
+    std::optional<std::string> decoded = percent_decode(found.name);
+    input.name = decoded ? std::move(*decoded) : std::string(found.name);
     if (const Result<void> name = check_counter_name(input.name); !name) return name.error();
   }
   Result<Question> question = found.route->decode(input);

@@ -135,7 +135,7 @@ void Batcher::note_hang() {
   log(health_.note_read(&hangs, now));
 }
 
-bool Batcher::submit(Question question, std::shared_ptr<Waiter> waiter, std::uint64_t number) {
+bool Batcher::submit(Question&& question, std::shared_ptr<Waiter> waiter, std::uint64_t number) {
   note_hang();
   const std::size_t size = size_of(question);
   if (unanswered_ + size > kMaxWaitingOperations) return false;

@@ -178,7 +178,7 @@ void Connection::answer_request(const RequestHead& head, std::string_view body) 
 }
 
 // What the latest exchange is about.
-void Connection::ask(Question question) {
+void Connection::ask(Question&& question) {
   Exchange& exchange = exchanges_.back();
   const std::uint64_t number = first_number_ + exchanges_.size() - 1;
   if (std::holds_alternative<Nothing>(question)) {

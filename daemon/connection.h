@@ -91,7 +91,7 @@ class Connection : public Waiter,
   void send_continue();
   void acknowledge();
   void refuse(const Error& error, std::string_view request);
-  void ask(Question question);
+  void ask(Question&& question);
   void complete(Exchange& exchange, Response response);
   void send_when_answered();
   void send_output();
