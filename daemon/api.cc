@@ -43,6 +43,7 @@ struct Route {
   Result<Question> (*decode)(Input& input);
   Response (*encode)(const Call& call, const Answer& answer, const Figures& figures);
   bool gets_may_write = false;  // GET does the same as POST, if the options allow it
+  std::size_t name_at = path.find(kNamePlace);  // npos: the path has no name
 };
 
 namespace {
@@ -238,16 +239,16 @@ constexpr std::array kRoutes = {
 
 // --- from a request to a route and its input ---
 
-// The text between `path`'s slashes where `pattern` has "{name}", percent-encoded as it came;
+// The text between `path`'s slashes where the route has "{name}", percent-encoded as it came;
 // nothing if they do not match. The target is split before it is decoded: a %2F is part of a name
 // (and no name may hold it), never a slash.
-std::optional<std::string_view> match(std::string_view pattern, std::string_view path) {
-  const std::size_t at = pattern.find(kNamePlace);
+std::optional<std::string_view> match(const Route& route, std::string_view path) {
+  const std::size_t at = route.name_at;
   if (at == std::string_view::npos) {
-    return pattern == path ? std::optional<std::string_view>("") : std::nullopt;
+    return route.path == path ? std::optional<std::string_view>("") : std::nullopt;
   }
-  const std::string_view behind = pattern.substr(at + kNamePlace.size());
-  if (path.size() < at + behind.size() || !path.starts_with(pattern.substr(0, at)) ||
+  const std::string_view behind = route.path.substr(at + kNamePlace.size());
+  if (path.size() < at + behind.size() || !path.starts_with(route.path.substr(0, at)) ||
       !path.ends_with(behind)) {
     return std::nullopt;
   }
@@ -270,7 +271,7 @@ struct Found {
 Found find_route(std::string_view method, std::string_view path, const ApiOptions& options) {
   Found found;
   for (const Route& route : kRoutes) {
-    const std::optional<std::string_view> name = match(route.path, path);
+    const std::optional<std::string_view> name = match(route, path);
     if (!name) continue;
     if (allows(route, method, options)) {
       found.route = &route;
@@ -322,7 +323,7 @@ Result<void> read_key(const RequestHead& head, Operation& operation) {
 Result<Question> decode_for(const Found& found, const RequestHead& head, std::string_view query,
                             std::string_view body) {
   Input input{head, std::string(kDefaultCounter), query, body};
-  if (found.route->path.find(kNamePlace) != std::string_view::npos) {
+  if (found.route->name_at != std::string_view::npos) {
     // A name that is encoded wrongly stays as it is: no name has a '%'.
     std::optional<std::string> decoded = percent_decode(found.name);
     input.name = decoded ? std::move(*decoded) : std::string(found.name);
