@@ -8,6 +8,10 @@
 
 namespace counterd {
 
+inline bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
 inline char lower_case(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
 }
@@ -27,8 +31,10 @@ inline std::string_view take_until(std::string_view& text, char end) {
 
 // `text` without any of the characters `blanks` before and after it.
 inline std::string_view trim(std::string_view text, std::string_view blanks = " \t") {
-  const std::size_t begin = std::min(text.find_first_not_of(blanks), text.size());
-  return text.substr(begin, text.find_last_not_of(blanks) + 1 - begin);
+  const auto is_blank = [&](char c) { return std::ranges::find(blanks, c) != blanks.end(); };
+  while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
+  return text;
 }
 
 }  // namespace counterd

@@ -1,8 +1,10 @@
 #include "common/number.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
+#include "common/ascii.h"
 #include "common/limits.h"
 #include "common/quote.h"
 
@@ -18,7 +20,7 @@ bool has_strict_form(std::string_view text) {
   const std::string_view digits = text.substr(negative ? 1 : 0);
   if (digits.empty()) return false;
   if (digits.front() == '0') return digits.size() == 1 && !negative;
-  return digits.find_first_not_of("0123456789") == std::string_view::npos;
+  return std::ranges::all_of(digits, is_digit);
 }
 
 struct Unit {

@@ -112,8 +112,8 @@ Result<void> read_request_line(std::string_view line, RequestHead& head) {
 }
 
 Result<void> read_length(std::string_view value, RequestHead& head) {
-  const bool digits = !value.empty() && value.find_first_not_of("0123456789") == value.npos;
-  if (!digits) return malformed("Content-Length is not a number");
+  const bool is_number = !value.empty() && std::ranges::all_of(value, is_digit);
+  if (!is_number) return malformed("Content-Length is not a number");
   const auto parsed = std::from_chars(value.data(), value.data() + value.size(), head.body_size);
   if (parsed.ec != std::errc() || head.body_size > kMaxBodyBytes) {
     return Error{Code::kBodyTooLarge,

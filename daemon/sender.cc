@@ -84,8 +84,10 @@ std::string host_of(std::string_view field_value) {
     host.remove_prefix(1);
     port.remove_prefix(1);
   }
-  if (!port.empty() && port.front() != ':') return {};
-  if (port.find_first_not_of("0123456789", 1) != port.npos) return {};
+  const bool has_port = !port.empty();
+  if (has_port && (port.front() != ':' || !std::ranges::all_of(port.substr(1), is_digit))) {
+    return {};
+  }
   return lower_case(host);
 }
 
