@@ -8,6 +8,7 @@
 #include <asio/post.hpp>
 #include <cerrno>
 #include <chrono>
+#include <optional>
 
 #include "common/limits.h"
 #include "common/log.h"
@@ -43,8 +44,9 @@ constexpr std::size_t kWorthGivingBack = 16 * 1024 * 1024;
 constexpr std::chrono::milliseconds kIdlePatience{100};
 constexpr std::chrono::milliseconds kDrainPatience{1'000};
 
-constexpr std::array<std::chrono::seconds, kPhases> kTimeouts = {
-    kIdleTimeout, kReceiveTimeout, std::chrono::hours(24 * 365), kSendTimeout, kLingerTimeout};
+// Nothing: the phase has no deadline.
+constexpr std::array<std::optional<std::chrono::seconds>, kPhases> kTimeouts = {
+    kIdleTimeout, kReceiveTimeout, std::nullopt, kSendTimeout, kLingerTimeout};
 
 std::size_t index_of(Phase phase) {
   return static_cast<std::size_t>(phase);
@@ -169,7 +171,8 @@ void Server::move(GuestPlace place, Phase from, Phase to) {
 }
 
 void Server::set_deadline(Guest& guest, Phase phase) {
-  guest.deadline = steady_clock::now() + kTimeouts[index_of(phase)];
+  const std::optional<std::chrono::seconds> timeout = kTimeouts[index_of(phase)];
+  guest.deadline = timeout ? steady_clock::now() + *timeout : Deadline::max();
   if (guest.deadline < armed_for_) arm(guest.deadline);
 }
 
