@@ -105,7 +105,9 @@ class Reader {
                  " nor " + std::string(second));
   }
 
-  const std::string* find(std::string_view name) const { return find_parameter(parameters_, name); }
+  const std::string* find(std::string_view name) const {
+    return parameters_.empty() ? nullptr : find_parameter(parameters_, name);
+  }
 
   std::string spell(std::string_view name) const {
     if (spelling_ == Spelling::kParameter) return std::string(name);
