@@ -135,7 +135,9 @@ std::string latest_retry(milliseconds key_lifetime) {
 
 std::string key_option(const std::string& key) {
   const bool looks_quoted = key.starts_with('"');
-  return " --key " + quote_for_shell(looks_quoted ? quote_idempotency_key(key) : key);
+  const bool looks_like_option = key.starts_with('-') || key == "++";
+  return std::string(" --key").append(looks_like_option ? "=" : " ") +
+         quote_for_shell(looks_quoted ? quote_idempotency_key(key) : key);
 }
 
 void add_key_option(CLI::App& app, std::optional<std::string>& key) {

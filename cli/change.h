@@ -43,7 +43,7 @@ Code code_after_changes(Code code);
 // perhaps an earlier message has named it, and has told the time.
 std::string latest_retry(std::chrono::milliseconds key_lifetime);
 
-// " --key KEY", quoted for a shell.
+// " --key KEY", quoted for a shell, or " --key=KEY" if it would be taken for another option.
 std::string key_option(const std::string& key);
 
 // The option --key of a command that changes something.

@@ -1508,9 +1508,9 @@ for value in (1, 2):
 @test "the key to ask again with is told as a shell takes it, and is the same key" {
   start_daemon
   local key count=0
-  for key in "it's" '"\"a\""' 'a"b c\d'; do
+  for key in "it's" '"\"a\""' 'a"b c\d' -q --by=5 -- ++ -x; do
     start_python "$answer_cutter" "${url##*:}" 0 1000
-    try "$counterctl" --server "http://127.0.0.1:$said" --timeout 300ms increment --key "$key"
+    try "$counterctl" --server "http://127.0.0.1:$said" --timeout 300ms increment --key="$key"
     assert_refused 75
     count=$((count + 1))
     assert_equal "$(eval "\"$counterctl\" --server $url increment ${stderr##*with: }")" "$count"
