@@ -8,6 +8,7 @@
 #include "common/idempotency_key.h"
 #include "common/limits.h"
 #include "common/outcome_json.h"
+#include "common/quote.h"
 #include "common/timestamp.h"
 #include "common/uuid.h"
 
@@ -57,13 +58,6 @@ Error final_error(const Step& step, bool may_have_been_applied) {
   if (!may_have_been_applied || error.code == Code::kKeyReused) return error;
   if (error.code == Code::kUnknown) return error;
   return {Code::kUnknown, "an answer was lost, and then: " + error.message};
-}
-
-// One word for a shell, whatever it contains.
-std::string quote_for_shell(std::string_view word) {
-  std::string quoted = "'";
-  for (const char c : word) c == '\'' ? quoted.append("'\\''") : quoted.append(1, c);
-  return quoted + "'";
 }
 
 }  // namespace

@@ -68,4 +68,17 @@ std::string escape_controls(std::string_view text, std::string_view kept) {
   return escaped;
 }
 
+std::string quote_for_shell(std::string_view word) {
+  std::string quoted = "'";
+  for (const char c : word) c == '\'' ? quoted.append("'\\''") : quoted.append(1, c);
+  return quoted + "'";
+}
+
+std::string word_for_shell(std::string_view word) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/.:_-";
+  const bool is_plain = word.find_first_not_of(kPlain) == word.npos;
+  return is_plain ? std::string(word) : quote_for_shell(word);
+}
+
 }  // namespace counterd

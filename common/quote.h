@@ -20,4 +20,10 @@ std::string quote_without_secrets(std::string_view url);
 // terminals obey them.
 std::string escape_controls(std::string_view text, std::string_view kept = "");
 
+// One word for a shell, whatever it contains: for the commands that messages name.
+std::string quote_for_shell(std::string_view word);
+
+// The same, without the quotes where a shell takes the word as it is.
+std::string word_for_shell(std::string_view word);
+
 }  // namespace counterd

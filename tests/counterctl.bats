@@ -2158,6 +2158,35 @@ completes() {
   assert_stderr_has "started with: counterctl spawn --server unix:$dir/nothing.sock, or, where it is a service: systemctl start counterd"
 }
 
+@test "the commands that messages name can be pasted, whatever is in a path" {
+  local folder="$dir/it's \$here" command
+  local file="$folder/counts.db" address="unix:$folder/d.sock"
+  mkdir "$folder"
+  ctl --store "sqlite:$file" increment
+  chmod o+r "$file"
+  try ctl --store "sqlite:$file" increment
+  assert_refused 78
+  eval "${stderr##*run: }"
+  assert_prints 2 --store "sqlite:$file" increment
+  try ctl --timeout 100ms --server "$address" increment
+  assert_refused 69
+  command=${stderr##*started with: counterctl }
+  eval "try ctl ${command%%, *}"
+  assert_output "$address"
+  try ctl spawn --server "$address" -- --key-lifetime 1h
+  assert_refused 78
+  command=${stderr##*(counterctl }
+  eval "try ctl ${command%)}"
+  assert_status 0
+}
+
+@test "a command that a message names reaches the default daemon also where the environment names another" {
+  refuse_call socket 2 EAFNOSUPPORT  # AF_INET: whoever has that port here is not asked
+  try env "COUNTERCTL_SERVER=unix:$dir/another.sock" \
+    "${refusing[@]}" "$counterctl" --server http://127.0.0.1:4747 report
+  assert_stderr_has 'counterctl spawn --server http://127.0.0.1:4747, or'
+}
+
 # without STREAMS COMMAND...: a `try` whose standard streams are closed, as "<&- 2>&-" says.
 without() {
   local streams=$1

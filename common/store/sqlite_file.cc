@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "common/quote.h"
 #include "common/store/sqlite_owner.h"
 #include "common/timestamp.h"
 
@@ -210,7 +211,8 @@ Result<FileIdentity> check_kind(const std::string& path, int file) {
     if (!could_be_database(file)) {
       return refuse("is no database; name another file with --store sqlite:PATH");
     }
-    return refuse("is open to every user, who could then hold its lock; run: chmod o= " + path);
+    return refuse("is open to every user, who could then hold its lock; run: chmod o= " +
+                  word_for_shell(path));
   }
   return FileIdentity{found.st_dev, found.st_ino};
 }
@@ -248,7 +250,8 @@ Result<void> SqliteFile::check_access() const {
     }
     if (is_planted(path, found.stx_uid)) return refuse(std::string(": it ") + kPlanted);
     if ((found.stx_mode & S_IRWXO) != 0) {
-      return refuse(": it is open to every user, who could hold its locks; run: chmod o= " + path);
+      return refuse(": it is open to every user, who could hold its locks; run: chmod o= " +
+                    word_for_shell(path));
     }
     if (faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) == 0) continue;
     const int error = errno;
