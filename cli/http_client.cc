@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "cli/counters.h"
 #include "common/ascii.h"
 #include "common/deadline.h"
 #include "common/number.h"
@@ -150,8 +151,8 @@ Result<HttpReply> HttpClient::exchange(std::string_view bytes, Deadline deadline
 Result<void> HttpClient::receive_some(Deadline deadline) {
   const std::size_t size = input_.size();
   if (!wait_ready(socket_.get(), POLLIN, deadline))
-    return Error{Code::kUnknown,
-                 "it takes too long (see its log, or counterctl workers on its host)"};
+    return Error{Code::kUnknown, "it takes too long (see its log, or counterctl workers" +
+                                     server_option(server_) + " on its host)"};
   input_.resize(size + kReadBytes);
   const ssize_t got = recv(socket_.get(), &input_[size], kReadBytes, 0);
   input_.resize(size + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));

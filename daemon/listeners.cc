@@ -18,6 +18,7 @@
 
 #include "common/deadline.h"
 #include "common/number.h"
+#include "common/quote.h"
 #include "common/tcp_address.h"
 
 namespace counterd {
@@ -47,8 +48,19 @@ bool is_socket(const std::string& path) {
   return stat(path.c_str(), &found) != 0 || S_ISSOCK(found.st_mode);
 }
 
+// Where counterctl reaches who has the address: a daemon that listens on the loopback address alone
+// does not answer to the one that stands for all.
+Endpoint asked_at(Endpoint endpoint) {
+  if (endpoint.host == "0.0.0.0") endpoint.host = "127.0.0.1";
+  if (endpoint.host == "::") endpoint.host = "::1";
+  return endpoint;
+}
+
 Error cannot_listen(const Endpoint& endpoint, int number) {
   const std::string what = "cannot listen on " + to_string(endpoint);
+  const std::string taken = ": the address is taken; if counterctl status --server " +
+                            word_for_shell(to_url(asked_at(endpoint))) +
+                            " shows a counterd, it serves already";
   if (number == EADDRINUSE && endpoint.is_unix() && !is_socket(endpoint.path)) {
     return {Code::kConfig, what +
                                ": there is something else than a socket; remove it, or choose "
@@ -56,16 +68,14 @@ Error cannot_listen(const Endpoint& endpoint, int number) {
   }
   if (number == EADDRINUSE && endpoint.is_unix()) {
     return {Code::kConfig,
-            what +
-                ": the address is taken: there is a socket; if counterctl status shows a counterd, "
-                "it serves already; if nobody has the socket (ss -lxp does not show it), remove "
-                "it, else choose another path with --listen"};
+            what + taken +
+                "; if nobody has the socket (ss -lxp does not show it), remove it, else choose "
+                "another path with --listen"};
   }
   if (number == EADDRINUSE) {
     return {Code::kConfig,
-            what +
-                ": the address is taken; if counterctl status shows a counterd, it serves already, "
-                "else end what has it (ss -tanp shows it: perhaps a stopped worker of an earlier "
+            what + taken +
+                ", else end what has it (ss -tanp shows it: perhaps a stopped worker of an earlier "
                 "daemon, or a client's end of a connection, which may have one of "
                 "net.ipv4.ip_local_port_range), or choose another with --listen"};
   }

@@ -2156,6 +2156,14 @@ completes() {
   assert_refused 69
   assert_stderr_has 'No such file or directory'
   assert_stderr_has "started with: counterctl spawn --server unix:$dir/nothing.sock, or, where it is a service: systemctl start counterd"
+  start_python '
+import signal, socket
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1])
+signal.pause()'
+  try "$counterctl" --timeout 100ms --server "http://127.0.0.1:$said" report
+  assert_refused 69
+  assert_stderr_has "counterctl workers --server http://127.0.0.1:$said on its host"
 }
 
 @test "the commands that messages name can be pasted, whatever is in a path" {

@@ -229,7 +229,10 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
   start_daemon
   try timeout 20 "$counterctl" spawn -- --listen "unix:$dir/daemon.sock" --listen "${url#http://}"
   assert_refused 78
-  assert_stderr_has "the address is taken"
+  assert_stderr_has "the address is taken; if counterctl status --server $url shows a counterd, it serves already"
+  try timeout 20 "$counterctl" spawn -- --listen "unix:$dir/daemon.sock" --listen "0.0.0.0:${url##*:}"
+  assert_refused 78
+  assert_stderr_has "counterctl status --server $url shows"
   try timeout 20 "$counterctl" spawn -- --listen 127.0.0.1:0 --frobnicate
   assert_refused 64
   assert_stderr_has --frobnicate
