@@ -111,7 +111,7 @@ class Batch {
 
   // What an error means after what was applied so far.
   Error stopped_by(const Error& error) const {
-    if (last_line_ == 0) return {error.code, error.message + "; nothing was applied"};
+    if (last_line_ == 0) return {error.code, error.message + nothing_applied(key_given())};
     return {code_after_changes(error.code),
             error.message + "; the lines up to " + std::to_string(last_line_) + " were applied" +
                 (refusal_ == Code::kOk ? "" : ", but for those that were refused") + go_on_after()};
@@ -120,10 +120,11 @@ class Batch {
   // From after the last line. Under a key that was given, another run may have come further.
   std::string go_on_after() const {
     const std::string from = go_on_from(last_line_ + 1);
-    const bool is_given = plan_.key_lifetime.count() == 0;
-    if (!is_given) return ", none after them: go on with" + from;
+    if (!key_given()) return ", none after them: go on with" + from;
     return ": go on, without counting twice, with" + from + key_option(plan_.key);
   }
+
+  bool key_given() const { return plan_.key_lifetime.count() == 0; }
 
   std::string go_on_from(std::size_t line) const {
     const bool has_size = plan_.portion != kMaxGroupOperations;

@@ -134,6 +134,12 @@ std::string key_option(const std::string& key) {
          quote_for_shell(looks_quoted ? quote_idempotency_key(key) : key);
 }
 
+std::string nothing_applied(bool key_given) {
+  if (!key_given) return "; nothing was applied";
+  return "; nothing was applied now, but what was sent before under this key may be: keep the key "
+         "when you try again";
+}
+
 void add_key_option(CLI::App& app, std::optional<std::string>& key) {
   app.add_option("--key", key,
                  "idempotency key: asked for again with the same one, it is counted once "
@@ -152,7 +158,7 @@ Result<void> change_counter(const Globals& globals, Step& step,
     return Error{code, message + "; nobody knows whether it was applied: ask again" + by +
                            ", without counting twice, with:" + key_option(step.operation.key)};
   }
-  if (is_worth_another_try(code)) return Error{code, message + "; nothing was applied"};
+  if (is_worth_another_try(code)) return Error{code, message + nothing_applied(key.has_value())};
   return changed;
 }
 

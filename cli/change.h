@@ -46,6 +46,10 @@ std::string latest_retry(std::chrono::milliseconds key_lifetime);
 // " --key KEY", quoted for a shell, or " --key=KEY" if it would be taken for another option.
 std::string key_option(const std::string& key);
 
+// "; nothing was applied", for a message: after an error by which nothing was. Under a key that was
+// given that is true of this command only: an earlier one may have been told that nobody knows.
+std::string nothing_applied(bool key_given);
+
 // The option --key of a command that changes something.
 void add_key_option(CLI::App& app, std::optional<std::string>& key);
 

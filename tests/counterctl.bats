@@ -1421,6 +1421,21 @@ for lost in True, False:
   assert_refused 1
 }
 
+@test "under a key that was given, nothing is said of what was sent before" {
+  local away=(--server "unix:$dir/nothing.sock" --timeout 50ms) command
+  for command in increment next reset 'delete a' batch; do
+    echo "$command"
+    # shellcheck disable=SC2086
+    try "$counterctl" "${away[@]}" $command <<<'increment'
+    assert_refused 69
+    [[ $stderr == *'; nothing was applied' ]]
+    # shellcheck disable=SC2086
+    try "$counterctl" "${away[@]}" $command --key sent-before <<<'increment'
+    assert_refused 69
+    [[ $stderr == *'; nothing was applied now, but what was sent before under this key may be: keep the key when you try again' ]]
+  done
+}
+
 @test "whatever refuses a change after an answer that was lost, it is unknown" {
   local refusal
   for refusal in 400/bad-request 403/forbidden 408/request-timeout 409/beyond-bound 500/configuration; do
