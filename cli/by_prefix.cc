@@ -75,7 +75,8 @@ class PrefixChange {
           code == Code::kUnknown
               ? ", and perhaps up to " + std::to_string(kMaxListLimit) + " that follow"
               : "";
-      const bool repeats = count_ > 0 && change_.kind == OperationKind::kReset;
+      const bool may_repeat = count_ > 0 || code == Code::kUnknown;
+      const bool repeats = may_repeat && change_.kind == OperationKind::kReset;
       return Error{count_ > 0 ? code_after_changes(code) : code,
                    message + "; before that, " + count + " counters were changed" + more +
                        "; run it again" + (repeats ? ", which changes them all again" : "")};

@@ -1846,7 +1846,10 @@ def page(after, limit):
 serve(page)'
   try "$counterctl" --server "http://127.0.0.1:$said" --timeout 500ms delete --prefix a1 --yes
   assert_refused 75
-  assert_stderr_has '0 counters were changed, and perhaps up to 1000 that follow; run it again'
+  [[ $stderr == *'0 counters were changed, and perhaps up to 1000 that follow; run it again' ]]
+  try "$counterctl" --server "http://127.0.0.1:$said" --timeout 500ms reset --prefix a1 --yes
+  assert_refused 75
+  assert_stderr_has 'up to 1000 that follow; run it again, which changes them all again'
 }
 
 @test "where only some of those below a prefix are changed, the status is not that of nothing changed" {
