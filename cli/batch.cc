@@ -112,9 +112,13 @@ class Batch {
   // What an error means after what was applied so far.
   Error stopped_by(const Error& error) const {
     if (last_line_ == 0) return {error.code, error.message + nothing_applied(key_given())};
-    return {code_after_changes(error.code),
-            error.message + "; the lines up to " + std::to_string(last_line_) + " were applied" +
-                (refusal_ == Code::kOk ? "" : ", but for those that were refused") + go_on_after()};
+    return {code_after_changes(error.code), error.message + what_was_applied() + go_on_after()};
+  }
+
+  // REQUIRES: something was
+  std::string what_was_applied() const {
+    return "; the lines up to " + std::to_string(last_line_) + " were applied" +
+           (refusal_ == Code::kOk ? "" : ", but for those that were refused");
   }
 
   // From after the last line. Under a key that was given, another run may have come further.
@@ -168,11 +172,13 @@ class Batch {
 
   // Nobody knows here which lines this portion has in common with the one that had the key before.
   Error explain_other_input(const Portion& portion, const Error& error) const {
+    const std::string before = last_line_ == 0 ? "" : what_was_applied();
     return {error.code,
             lines_.place(portion.lines.front()) + ": " + error.message +
-                "; it began at this line too, and may have had some of the lines that follow: if "
-                "the input has grown or changed, put what was not applied yet into another one, "
-                "with another --key"};
+                "; it began at this line too, and may have had some of the lines that follow" +
+                before +
+                ": if the input has grown or changed, put what was not applied yet into another "
+                "one, with another --key"};
   }
 
   void print(const Portion& portion, const Step& step) {

@@ -333,6 +333,7 @@ check_key() {
   try ctl batch --key import --portion 100 "$dir/many"
   assert_status 65
   assert_stderr_has "$dir/many:201: another batch was applied under this idempotency key"
+  assert_stderr_has 'the lines up to 200 were applied: '
   assert_stderr_has 'another --key'
   refute_stderr_has '--from'
   try ctl report a
