@@ -63,13 +63,15 @@ Error ServerCounters::strange_answer(Code code) const {
 }
 
 // The end of a message that nothing answers there: how to start a daemon, if it can be on this
-// host. A daemon that is spawned in the place of a service counts in another database.
+// host. A daemon that is spawned in the place of a service, or without the flags that another one
+// had, counts in another database.
 std::string way_to_start(const Endpoint& server) {
   const bool is_here = server.is_unix() || server.host == "localhost" || server.host == "::1" ||
                        server.host.starts_with("127.");
   if (!is_here) return "";
   return "; a daemon is started with: counterctl spawn" + server_option(server) +
-         ", or, where it is a service: systemctl start counterd";
+         " (and its flags after --, if it had any), or, where it is a service: "
+         "systemctl start counterd";
 }
 
 // What an error of the client means.

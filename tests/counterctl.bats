@@ -2173,7 +2173,7 @@ completes() {
   try "$counterctl" --timeout 300ms --server "unix:$dir/nothing.sock" report
   assert_refused 69
   assert_stderr_has 'No such file or directory'
-  assert_stderr_has "started with: counterctl spawn --server unix:$dir/nothing.sock, or, where it is a service: systemctl start counterd"
+  assert_stderr_has "started with: counterctl spawn --server unix:$dir/nothing.sock (and its flags after --, if it had any), or, where it is a service: systemctl start counterd"
   start_python '
 import signal, socket
 listener = socket.create_server(("127.0.0.1", 0))
@@ -2197,7 +2197,7 @@ signal.pause()'
   try ctl --timeout 100ms --server "$address" increment
   assert_refused 69
   command=${stderr##*started with: counterctl }
-  eval "try ctl ${command%%, *}"
+  eval "try ctl ${command%% (and its flags*}"
   assert_output "$address"
   try ctl spawn --server "$address" -- --key-lifetime 1h
   assert_refused 78
@@ -2210,7 +2210,7 @@ signal.pause()'
   refuse_call socket 2 EAFNOSUPPORT  # AF_INET: whoever has that port here is not asked
   try env "COUNTERCTL_SERVER=unix:$dir/another.sock" \
     "${refusing[@]}" "$counterctl" --server http://127.0.0.1:4747 report
-  assert_stderr_has 'counterctl spawn --server http://127.0.0.1:4747, or'
+  assert_stderr_has 'counterctl spawn --server http://127.0.0.1:4747 (and'
 }
 
 # without STREAMS COMMAND...: a `try` whose standard streams are closed, as "<&- 2>&-" says.
