@@ -59,6 +59,7 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
 }
 
 Result<Endpoint> parse_server(std::string_view text) {
+  if (text.starts_with(kUnix)) return parse_path(text);
   std::string_view address = text;
   constexpr std::string_view kScheme = "http://";
   if (address.starts_with(kScheme)) {

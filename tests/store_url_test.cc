@@ -150,6 +150,18 @@ TEST_CASE("ports and databases are numbers in their range", "[store_url]") {
   CHECK_FALSE(parse_store_url("redis://h/1/2"));
 }
 
+TEST_CASE("a client may name a Unix socket as the daemon does", "[endpoint]") {
+  for (const char* name : {"unix:/run/a.sock", "unix:///run/a.sock", "unix:/run//a.sock"}) {
+    CAPTURE(name);
+    const Result<Endpoint> endpoint = parse_endpoint(name);
+    const Result<Endpoint> server = parse_server(name);
+    REQUIRE(endpoint);
+    REQUIRE(server);
+    CHECK(endpoint->path == "/run/a.sock");
+    CHECK(server->path == "/run/a.sock");
+  }
+}
+
 TEST_CASE("no message repeats a password in what should be an address", "[endpoint]") {
   for (const char* bad :
        {"http://user:hunter2@host:4747", "http://user:hunter2@host", "https://:hunter2@host",
