@@ -3,11 +3,14 @@
 # its commands and options, as --help tells them, and the names of counters.
 
 _counterctl() {
-  local line=${COMP_LINE:0:$COMP_POINT} help commands word command='' proposed
+  local line=${COMP_LINE:0:$COMP_POINT} help commands word previous='' command='' proposed
   local word_at_cursor=${line##*[[:space:]=]}
   help=$(counterctl --help 2>/dev/null)
   commands=$(sed -n '/^Subcommands:/,/^$/ s/^  \([a-z]*\) .*/\1/p' <<<"$help")
   for word in ${line%"$word_at_cursor"}; do
+    if [[ $previous == --server ]]; then local -x COUNTERCTL_SERVER=$word; fi
+    if [[ $word == --server=* ]]; then local -x COUNTERCTL_SERVER=${word#*=}; fi
+    previous=$word
     if [[ -z $command && $'\n'$commands$'\n' == *$'\n'"$word"$'\n'* ]]; then command=$word; fi
   done
   if [[ $word_at_cursor == -* ]]; then

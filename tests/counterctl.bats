@@ -2080,6 +2080,10 @@ completes() {
   completes 'counterctl delete --prefix=wi' wiki
   local command
   for command in increment next reset; do completes "counterctl $command wi" wiki; done
+  export COUNTERCTL_SERVER=http://127.0.0.1:1
+  completes 'counterctl report wi'
+  completes "counterctl --server $url report wi" wiki
+  completes "counterctl --server=$url report wi" wiki
   completes 'counterctl increment web --m' --min --max
   completes 'counterctl increment web --ti' --timeout --timezone
   completes 'counterctl --ti' --timeout
