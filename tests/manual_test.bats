@@ -187,7 +187,7 @@ option_part() {
 @test "both pages list the exit statuses of error.cc, and no others" {
   statuses=$(error_table | awk '{ print $4 }' | sort -u)
   for page in counterd.8 counterctl.1; do
-    same "$page" "$statuses" "$(page "$page" "EXIT STATUS" | tags | words | sort -u)"
+    same "$page" "$statuses" "$(page "$page" "EXIT STATUS" | tags | words | xargs -n 1 | sort -u)"
   done
 }
 
