@@ -246,6 +246,14 @@ option_part() {
   done
 }
 
+@test "the pages fit a terminal of 80 columns, and break no word, which a search would not find" {
+  for page in counterd.8 counterctl.1; do
+    text=$(groff -t -man -Tascii -P-cbou -rLL=80n "$man/$page")
+    odd=$(grep -nE '.{81}|[a-z]-$' <<<"$text" || true)
+    [ -z "$odd" ] || { echo "$page: $odd"; return 1; }
+  done
+}
+
 @test "the pages name the version of the programs" {
   version=$("$bin/counterd" --version)
   [ -n "$version" ]
