@@ -304,8 +304,8 @@ int run(int argc, const char* const* argv) {
   app.allow_extras();
   app.footer(
       "Exit status: 0 done, 1 refused by a limit, 2 no such counter, 64 usage, 65 bad data,\n"
-      "69 nothing was applied, 74 output failed, 75 unknown, 77 not allowed, 78 "
-      "configuration.\nEvery option above with a value can also come from the environment, "
+      "69 nothing was applied, 74 input or output failed, 75 unknown, 77 not allowed,\n"
+      "78 configuration.\nEvery option above with a value can also come from the environment, "
       "--server as COUNTERCTL_SERVER.\nSee counterctl(1).");
   add_globals(app, words, globals);
   const std::vector<Added> commands = add_commands(app);
