@@ -4,6 +4,8 @@
 #include <array>
 #include <cstdio>
 
+#include "common/ascii.h"
+
 namespace counterd {
 namespace {
 
@@ -61,8 +63,7 @@ std::string escape_controls(std::string_view text, std::string_view kept) {
       continue;
     }
     const char c = rest.front();
-    const bool is_control = static_cast<unsigned char>(c) < ' ' || c == '\x7f';
-    const bool escapes = is_control && kept.find(c) == kept.npos;
+    const bool escapes = is_control(c) && kept.find(c) == kept.npos;
     escapes ? append_escape(escaped, c) : escaped.append(1, c);
   }
   return escaped;

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "common/ascii.h"
 #include "common/command_line.h"
 #include "common/environment.h"
 #include "common/limits.h"
@@ -109,6 +110,10 @@ Result<void> set_all(DaemonOptions& options, const Sources& sources) {
       return Error{code, name + " takes one value"};
     }
     for (const std::string& value : values) {
+      // A line end would make two lines of one in settings_of().
+      if (std::ranges::any_of(value, is_control)) {
+        return Error{code, name + ": " + quote_without_secrets(value) + " has a control character"};
+      }
       const Result<void> set = setting.set(options, value);
       if (!set) return Error{code, name + ": " + set.error().message};
     }
@@ -145,6 +150,10 @@ Result<void> make_absolute(std::string& path) {
   Result<std::string> absolute = absolute_path(path);
   if (!absolute) {
     return Error{absolute.error().code, quote_for_people(path) + ": " + absolute.error().message};
+  }
+  // Of the folder: see set_all().
+  if (std::ranges::any_of(*absolute, is_control)) {
+    return Error{Code::kConfig, quote_for_people(*absolute) + " has a control character"};
   }
   path = std::move(*absolute);
   return {};

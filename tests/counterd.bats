@@ -257,18 +257,18 @@ control_socket() {
 # Every setting but --ready-fd, a good value, and bad ones.
 settings_table='
 workers|3|0 257 -1 x 03 1.5
-listen|127.0.0.1:0|127.0.0.1 :80 127.0.0.1:65536 127.0.0.1:x ::1:80 unix: a/b:1
-store|sqlite:x.db|sqlite: bogus:x x.db redis:// redis://h:0 redis+unix://x
+listen|127.0.0.1:0|127.0.0.1 :80 127.0.0.1:65536 127.0.0.1:x ::1:80 unix: a/b:1 unix:/a\tb
+store|sqlite:x.db|sqlite: bogus:x x.db redis:// redis://h:0 redis+unix://x sqlite:/a\tb
 sync|normal|maybe FULL 1
 redis-prefix|mine:|a\tb é
-redis-password-file|/dev/null|
+redis-password-file|/dev/null|/a\tb
 require-durable|true|maybe 2
 store-timeout|900ms|0s 16m 5 x -1s 1.5s
 key-lifetime|2h|0s 366d 5 x -1s 1.5h
 max-keys|1000|-1 1000000001 x 1e3
 drain-timeout|2m|0s 5 x -1s
 max-connections|10|0 -1 x 1000001
-allow-host|example.org|a:1 a/b *.b .b
+allow-host|example.org|a:1 a/b *.b .b a\tb
 allow-get-writes|true|maybe 2'
 
 # is_flag NAME: set by its presence on the command line.
