@@ -18,9 +18,9 @@ inline constexpr const char* kNameAnotherPlace =
 
 // The directory where a daemon makes its control socket: $RUNTIME_DIRECTORY, else
 // $XDG_RUNTIME_DIR/counterd if $XDG_RUNTIME_DIR is there and this user's, else /run/counterd-0 for
-// root, else /tmp/counterd-UID; all but the first are created if missing, for their owner alone.
-// kConfig: it belongs to another user, or others may write to it; setup_code() (error.h): it cannot
-// be created.
+// root, else /tmp/counterd-UID. The first is taken as it is; the others are created if missing, for
+// their owner alone. kConfig: one of those belongs to another user, or others may write to it;
+// setup_code() (error.h): it cannot be created.
 Result<std::string> control_directory();
 
 // The name of the control socket of a daemon that listens on `endpoint`, in that directory.
