@@ -301,6 +301,20 @@ END
   assert_silence
 }
 
+@test "a line has up to 4 KiB, and the key of a batch up to 235 characters" {
+  open_sqlite
+  local key
+  batch "increment a$(printf '%4085s' '')"
+  assert_output $'a\t1'
+  batch "increment a$(printf '%4086s' '')"
+  assert_refused 65
+  key=$(printf 'k%.0s' {1..235})
+  batch 'increment a' --key "$key"
+  assert_output $'a\t2'
+  batch 'increment a' --key "${key}k"
+  assert_refused 64
+}
+
 @test "a file that has become the key, as where a variable is not set, is missed" {
   open_sqlite
   echo 'increment visits' >"$dir/lines"

@@ -90,6 +90,8 @@ expect_json() {
   ctl --json "${@:2}" >>"$dir/got"
 }
 
+commands=(increment next report reset delete batch list status bench spawn workers scale stop)
+
 # --- the commands, wherever the counters are ---
 
 check_increment() {
@@ -408,6 +410,21 @@ check_report_default() {
   for_each_place check_report_default
 }
 
+check_many_names() {
+  local names
+  mapfile -t names < <(seq -f 'n%.0f' 1001)
+  try ctl report --default 7 "${names[@]::1000}"
+  assert_status 0
+  diff <(seq -f $'n%.0f\t7' 1000) <(echo "$output")
+  try ctl report --default 7 "${names[@]}"
+  assert_refused 64
+  assert_stderr_has 'more than 1000 names'
+}
+
+@test "report takes 1,000 names, and refuses more" {
+  for_both_ways check_many_names
+}
+
 check_default() {
   assert_prints 0 report
   try ctl report count
@@ -722,10 +739,12 @@ import json, sys
 workers = [json.loads(line) for line in sys.stdin]
 assert len(workers) == 2, workers
 assert {worker["slot"] for worker in workers} == {0, 1}, workers
-assert all(worker["state"] == "ready" and worker["pid"] > 1 for worker in workers), workers' \
+assert all(worker["state"] == "ready" and worker["pid"] > 1 for worker in workers), workers
+assert all(worker["since"].startswith("20") and worker["since"].endswith("Z") for worker in workers), workers' \
     <"$dir/workers"
-  ctl --json scale 1 >"$dir/scaled"
-  "$python" -m json.tool "$dir/scaled" >/dev/null
+  assert_prints '{"workers":1}' --json scale 1
+  try ctl workers
+  [[ $output =~ ^[0-9]+[[:blank:]]ready[[:blank:]]20[0-9-]+T[0-9:.]+Z$ ]] || fail "$output"
 }
 
 check_status() {
@@ -1077,7 +1096,7 @@ check_bad_names() {
 
 check_names_of_commands() {
   local name
-  for name in increment report reset delete list status spawn workers scale stop; do
+  for name in "${commands[@]}"; do
     echo "name: $name"
     assert_prints 1 increment "$name"
     assert_prints 1 reset "$name" --to 4
@@ -1240,10 +1259,10 @@ assert_usage_error() {
   [[ $output =~ ^counterctl\ [0-9]+\.[0-9]+ ]]
   try "$counterctl" --help
   assert_status 0
-  for command in increment report reset delete list status spawn workers scale stop; do
+  for command in "${commands[@]}"; do
     assert_output_has "$command"
   done
-  for command in increment report reset delete list status spawn workers scale stop; do
+  for command in "${commands[@]}"; do
     try "$counterctl" "$command" --help
     assert_status 0
     assert_output_has "$command"
@@ -1266,6 +1285,17 @@ assert_usage_error() {
   assert_equal "$(COUNTERCTL_STORE=sqlite:$dir/own.db "$counterctl" --server "$url" report)" 10
   assert_equal "$(COUNTERCTL_SERVER=$url "$counterctl" --store "sqlite:$dir/own.db" report)" 20
   [[ ! -e $dir/x.db ]]
+}
+
+@test "of the environment the store goes before the server, and what is empty is not set" {
+  start_daemon
+  ctl -q --server "$url" reset --to 10
+  ctl -q --store "sqlite:$dir/own.db" reset --to 20
+  export COUNTERCTL_SERVER=$url COUNTERCTL_STORE=sqlite:$dir/own.db
+  assert_equal "$("$counterctl" report)" 20
+  export COUNTERCTL_STORE='' COUNTERCTL_TIMEOUT='' COUNTERCTL_SYNC='' COUNTERCTL_REDIS_PREFIX='' \
+    COUNTERCTL_REDIS_PASSWORD_FILE=''
+  assert_equal "$("$counterctl" report)" 10
 }
 
 @test "the environment names the timeout and the Redis settings" {
@@ -1634,7 +1664,7 @@ assert_timeouts_kept() {
 }
 
 is_asked() {
-  "$counterctl" --server "$2" --timeout 2ms increment 2>/dev/null || grep -q increment "$1"
+  "$counterctl" --server "$2" --timeout 1ms increment 2>/dev/null || grep -q increment "$1"
 }
 
 @test "the shortest and the longest --timeout work" {
@@ -1839,6 +1869,14 @@ check_many_below() {
   assert_prints 1500 delete --prefix w --yes
 }
 
+@test "reset --prefix creates no counter that was deleted after it was found" {
+  start_python "$answering_server" '200 {"counters":[{"name":"a","value":1}],"next":null}' \
+    '200 {"outcomes":[{"type":"urn:counterd:error:no-such-counter","detail":"it is gone"}]}'
+  place=(--server "http://127.0.0.1:$said")
+  assert_prints 0 reset --prefix a --yes
+  assert_succeeds grep -q '"create":false' asked
+}
+
 @test "when nobody knows whether a portion below a prefix was changed, it is said how many that may be" {
   start_python "$page_server"'
 def page(after, limit):
@@ -1932,14 +1970,20 @@ answer_on_terminal() {
 @test "on a terminal a change by prefix says how many and is asked about" {
   open_sqlite
   make_web
-  status=0
-  answer_on_terminal n delete --prefix web || status=$?
-  assert_status 64
-  grep -q 'delete 5 counters, web and all below it? \[y/N\]' "$dir/terminal"
-  assert_prints 3 report web
+  local answer
+  for answer in n '' yess; do
+    echo "answer: '$answer'"
+    status=0
+    answer_on_terminal "$answer" delete --prefix web || status=$?
+    assert_status 64
+    grep -q 'delete 5 counters, web and all below it? \[y/N\]' "$dir/terminal"
+    assert_prints 3 report web
+  done
   answer_on_terminal y delete --prefix web
   try ctl report web
   assert_refused 2
+  answer_on_terminal yes reset --prefix web2 --to 5
+  assert_prints 5 report web2
   answer_on_terminal '' reset --prefix web2 --yes
   assert_fails grep -q '?' "$dir/terminal"
   assert_prints 0 report web2
