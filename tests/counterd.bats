@@ -254,7 +254,7 @@ control_socket() {
   assert_equal "$(processes_of_test)" ""
 }
 
-# Every setting but --ready-fd, a good value, and bad ones.
+# Every setting but --ready-fd, a good value other than its default, and bad ones.
 settings_table='
 workers|3|0 257 -1 x 03 1.5
 listen|127.0.0.1:0|127.0.0.1 :80 127.0.0.1:65536 127.0.0.1:x ::1:80 unix: a/b:1 unix:/a\tb
@@ -312,21 +312,70 @@ assert_check() {
   try timeout 10 cat "$pipe"
   assert_status 0
   [[ $output =~ ^ready\ http://127.0.0.1:[0-9]+$ ]] || fail "the line is $output"
+  make_pipe
+  COUNTERD_READY_FD=9 "$counterd" --listen "unix:$dir/daemon.sock" 9>"$pipe" 3>&- 4>&- \
+    >"$dir/daemon.log" 2>&1 </dev/null &
+  pids+=("$!")
+  try timeout 10 cat "$pipe"
+  assert_output "ready unix:$dir/daemon.sock"
 }
 
-@test "--check-config accepts every setting by flag, by environment and by file" {
-  local name good bad
+@test "--check-config takes every setting by flag, by environment and by file, and changes nothing" {
+  local name good bad default by_flag
   try "$counterd" --check-config
   assert_status 0
+  default=$output
   assert_equal "$stderr" ""
   assert_equal "$(find "$XDG_STATE_HOME" "$XDG_RUNTIME_DIR" "$HOME" -mindepth 1)" ""
   while IFS='|' read -r name good bad; do
     echo "$name = $good"
     check_flag 0 "$name" "$good"
+    by_flag=$output
+    [[ $by_flag != "$default" ]] || fail "it is not taken"
     check_environment 0 "$name" "$good"
+    assert_output "$by_flag"
     check_file 0 "$name" "$good"
+    assert_output "$by_flag"
   done <<<"${settings_table#$'\n'}"
   [[ ! -e $dir/x.db ]]
+}
+
+@test "a setting may have the most that the manual says" {
+  local name most words=() i
+  while IFS='|' read -r name most; do
+    echo "$name"
+    check_flag 0 "$name" "$most"
+  done <<END
+workers|256
+redis-prefix|$(printf '~%.0s' {1..128})
+store-timeout|15m
+key-lifetime|365d
+drain-timeout|365d
+max-keys|1000000000
+max-connections|1000000
+END
+  check_flag 64 redis-prefix "$(printf '~%.0s' {1..129})"
+  for i in {1..16}; do words+=(--listen "127.0.0.1:$i"); done
+  try "$counterd" --check-config "${words[@]}"
+  assert_status 0
+  try "$counterd" --check-config "${words[@]}" --listen 127.0.0.1:17
+  assert_refused 64
+  assert_stderr_has 'more than 16 addresses'
+}
+
+@test "a setting without a value is turned on and off by four words each" {
+  local value word words
+  while read -r value words; do
+    for word in $words; do
+      check_environment 0 require-durable "$word"
+      assert_output_has "require-durable = \"$value\""
+      check_file 0 allow-get-writes "$word"
+      assert_output_has "allow-get-writes = \"$value\""
+    done
+  done <<'END'
+true true 1 yes on
+false false 0 no off
+END
 }
 
 @test "a copy that comes while its key is known is not counted, although it must wait for longer" {
@@ -427,7 +476,8 @@ assert_check() {
 
 @test "an empty value is refused, by whichever source" {
   local name
-  for name in workers listen store sync store-timeout drain-timeout max-connections allow-host; do
+  for name in workers listen store sync store-timeout key-lifetime max-keys drain-timeout \
+    max-connections allow-host; do
     echo "$name"
     check_flag 64 "$name" ""
     check_environment 78 "$name" ""
@@ -1049,6 +1099,11 @@ ready http://$address"
   [[ $url == http://127.0.0.1:* ]] || fail "the URL is $url"
   assert_equal "$(http GET /report -H 'Host: 127.1')" 200
   assert_equal "$(http GET /report -H 'Host: 127.2')" 403
+  stop_daemon
+  start_daemon
+  try "$counterctl" --server "http://127.1:${url##*:}" increment
+  assert_refused 77
+  assert_stderr_has --allow-host
 }
 
 @test "a name serves by the addresses that this machine has" {
@@ -1101,12 +1156,16 @@ ready http://$address"
 
 # --- workers ---
 
-@test "a worker says how many requests it has had" {
+@test "a worker says who it is, and how many connections it has and requests it has had" {
+  local held
   start_daemon --workers 1
   http POST /increment >"$dir/status"
   http GET /nothing >"$dir/status"
+  exec {held}<>"/dev/tcp/127.0.0.1/${url##*:}"
   assert_equal "$(http GET /v1/status)" 200
-  assert_succeeds grep -q '"requests":3[,}]' "$dir/body"
+  exec {held}>&-
+  assert_succeeds grep -qE "\"worker\":\{\"pid\":$(ready_workers),\"slot\":0,\"started_at\":\"20[0-9-]+T\
+[0-9:.]+Z\",\"connections\":2,\"requests\":3\}" "$dir/body"
 }
 
 @test "at the limit of connections each address where others wait is asked again" {
@@ -1184,6 +1243,7 @@ print(len(select.select(others, [], [], 5)[0]))' "${url##*:}" "$dir/daemon.sock"
   for i in {1..20}; do "$counterctl" --server "$url" --timeout 1s -q increment; done
   await 10 grep -q 'next try in 800 ms' "$daemon_log"
   assert_between $(($(milliseconds) - begin)) 700 20000
+  "$counterctl" --server "$url" workers | grep -q $'^0\twaiting\t20'
   chmod 0600 "$dir/c.db"
   await 15 is_replaced "$worker" 2
   assert_equal "$(value_of count)" 21
