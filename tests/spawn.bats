@@ -59,6 +59,26 @@ foreign_files() {
   assert_refused 65
 }
 
+@test "spawn --json names the process, and the log that it has begun or the workers that there are" {
+  local port start
+  port=$(free_port)
+  start="{\"url\":\"http://127.0.0.1:$port\",\"pid\":"
+  try timeout 20 "$counterctl" --json spawn --workers 1 -- --listen "127.0.0.1:$port" 3>&- 4>&-
+  start+=$(supervisors),
+  assert_output "$start\"log\":\"$XDG_STATE_HOME/counterd/127.0.0.1:$port.log\"}"
+  try timeout 20 "$counterctl" --json spawn -- --listen "127.0.0.1:$port"
+  assert_output "$start\"workers\":2}"
+}
+
+@test "spawn starts the counterd in PATH where none is beside counterctl" {
+  mkdir "$dir/alone" "$dir/bin"
+  cp "$counterctl" "$dir/alone"
+  ln -s "$counterd" "$dir/bin"
+  PATH=$dir/bin:$PATH try timeout 20 "$dir/alone/counterctl" --server "unix:$dir/daemon.sock" spawn 3>&- 4>&-
+  assert_output "unix:$dir/daemon.sock"
+  assert_equal "$("$counterctl" --server "$output" increment)" 1
+}
+
 @test "spawn on port 0 prints the real one" {
   spawn_daemon -- --listen 127.0.0.1:0
   [[ $url =~ ^http://127\.0\.0\.1:[1-9][0-9]*$ ]] || fail "the URL is $url"
@@ -201,7 +221,8 @@ os.close(terminal)' "$counterctl" --server "unix:$dir/daemon.sock" spawn
 }
 
 @test "what systemd wants to hear of the caller's unit, the daemon does not say" {
-  NOTIFY_SOCKET=$dir/notify WATCHDOG_USEC=1000000 LISTEN_FDS=1 spawn_daemon -- --listen 127.0.0.1:0
+  NOTIFY_SOCKET=$dir/notify WATCHDOG_USEC=1000000 WATCHDOG_PID=$$ LISTEN_FDS=1 LISTEN_PID=$$ \
+    LISTEN_FDNAMES=http spawn_daemon -- --listen 127.0.0.1:0
   assert_fails grep -qaE 'NOTIFY_SOCKET|WATCHDOG|LISTEN_' "/proc/$daemon_pid/environ"
 }
 

@@ -111,4 +111,5 @@ write_drop_ins() {
   [[ "$output" == *$'\nStateDirectory=counterd\n'* ]]
   [[ "$output" == *$'\nRuntimeDirectory=counterd\n'* ]]
   [[ "$output" == *$'\nRestartPreventExitStatus=64 78\n'* ]]
+  [[ "$output" == *$'\nTimeoutStartSec=5min\n'* ]]
 }
