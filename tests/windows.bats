@@ -117,6 +117,33 @@ begins_anew() {
   TZ=CET-1CEST at_prints '2026-11-24 14:59:59' 1 increment d --per day --timezone Europe/Berlin
 }
 
+@test "the default time zone is the one that /etc/localtime leads to, UTC without it, none by a copy" {
+  local user=() alone
+  ((EUID == 0)) || user=(--map-root-user)
+  unshare "${user[@]}" --mount true || skip "this user can make no mounts of its own"
+  mkdir "$dir/etc"
+  # shellcheck disable=SC2016 # for that shell
+  alone=(unshare "${user[@]}" --mount bash -c 'mount --bind "$1" /etc && shift && exec "$@"' bash
+    "$dir/etc" "$counterctl" --store "sqlite:$dir/counts.db" --json increment)
+  try "${alone[@]}" a --per day
+  assert_output_has 'T00:00:00.000Z"}'
+  ln -s /usr/share/zoneinfo/Asia/Tokyo "$dir/etc/localtime"
+  try "${alone[@]}" b --per day
+  assert_output_has 'T15:00:00.000Z"}'
+  cp --remove-destination /usr/share/zoneinfo/Asia/Tokyo "$dir/etc/localtime"
+  try "${alone[@]}" c --per day
+  assert_refused 65
+  assert_stderr_has '/etc/localtime is no link that names a time zone'
+}
+
+@test "from 2038 on no clocks are changed" {
+  local day=(--json increment --per day --timezone Europe/Berlin)
+  at_prints '2037-07-01 12:00' \
+    '{"name":"a","value":1,"applied":1,"resets_at":"2037-07-01T22:00:00.000Z"}' "${day[@]}" a
+  at_prints '2038-07-01 12:00' \
+    '{"name":"a","value":1,"applied":1,"resets_at":"2038-07-01T23:00:00.000Z"}' "${day[@]}" a
+}
+
 # shifted SECONDS ARGUMENT...: counterctl on Redis, with a clock that is so far from the server's.
 shifted() {
   env "LD_PRELOAD=$FAKETIME_LIBRARY" FAKETIME_DONT_FAKE_MONOTONIC=1 "FAKETIME=$1" \
