@@ -629,8 +629,12 @@ TEST_CASE("what the store could not do is 409, 503 or 507, with a type of its ow
     return encode(decoded.call, answer(operation_of(decoded), outcome), {});
   };
   CHECK(encoded(Code::kOutOfRange).status == 409);
-  CHECK(encoded(Code::kUnavailable).status == 503);
-  CHECK(encoded(Code::kUnavailable).fields == "Retry-After: 1\r\n");
+  for (const Code code :
+       {Code::kUnavailable, Code::kOverloaded, Code::kTooManyKeys, Code::kClocksApart}) {
+    CAPTURE(code);
+    CHECK(encoded(code).status == 503);
+    CHECK(encoded(code).fields == "Retry-After: 1\r\n");
+  }
   CHECK(encoded(Code::kStoreFull).status == 507);
   CHECK(encoded(Code::kStoreFull).fields.empty());
   CHECK(encoded(Code::kUnknown).status == 503);

@@ -88,6 +88,14 @@ TEST_CASE("operations with different conditions have different texts, plain ones
         per(Period::kDay, increment_of("a", 5), "Asia/Tokyo")}) {
     CHECK(texts.insert(identity_of(step.operation)).second);
   }
+  // They lie in databases, under keys that are asked for again after an upgrade.
+  CHECK(identity_of(starting_at(-1, within(increment_of("a", 5), -9, 9, true)).operation) ==
+        "increment 5 initial -1 min -9 max 9 clamp");
+  CHECK(identity_of(ending_in(std::chrono::hours(1), increment_of("a"), true).operation) ==
+        "increment 1 ttl 3600000 renew");
+  CHECK(identity_of(per(Period::kDay, increment_of("a"), "Asia/Tokyo").operation) ==
+        "increment 1 per day Asia/Tokyo");
+  CHECK(identity_of(delete_of("a").operation) == "delete");
 }
 
 TEST_CASE("all names of UTC are one time zone") {

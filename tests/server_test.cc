@@ -712,7 +712,7 @@ TEST_CASE("SIGTERM: a client that is just asking again gets its answer") {
   CHECK(ends_in_good_order(daemon));
 }
 
-TEST_CASE("readyz says within a second that the store does not answer, and livez lives") {
+TEST_CASE("readyz says that the store does not answer, and livez lives") {
   TemporaryDirectory directory;
   const std::string store = "sqlite:" + (directory / "counters.db");
   const DaemonProcess daemon({"--workers", "1", "--store", store});
@@ -860,8 +860,11 @@ TEST_CASE("one slow client after the other is cut off, and a refused one that se
     std::this_thread::sleep_for(milliseconds(200));
   }
   CHECK(steady_clock::now() - began < kLongestLinger + seconds(3));
-  CHECK(first.receive(seconds(1)));
-  CHECK(second.receive(seconds(4)));
+  for (const auto& late : {first.receive(seconds(1)), second.receive(seconds(4))}) {
+    REQUIRE(late);
+    CHECK(late->status == 408);
+    CHECK(late->closes());
+  }
 }
 
 WITH_ONE_WORKER("a HEAD that is refused has no body in its answer") {

@@ -303,6 +303,26 @@ ON_EVERY_ENGINE(
   CHECK(value_of(*store, "none") == 0);
 }
 
+ON_EVERY_ENGINE(
+    "an increment that clamps to nothing is the latest change, and sets the end as any") {
+  const TestType place;
+  const auto store = place.open();
+  const std::chrono::hours hour(1);
+  const Step full = within(increment_of("a", 5), {}, 5, true);
+  run_one(*store, ending_in(hour, full, true));
+  const Outcome before = run_one(*store, report_of("a"));
+  const std::int64_t then = wait_for_clock_after(before.updated_at_ms);
+  const Outcome none = run_one(*store, ending_in(2 * hour, full, true));
+  CHECK(none.value == 5);
+  CHECK(none.previous == 5);
+  const Outcome after = run_one(*store, report_of("a"));
+  CHECK(after.created_at_ms == before.created_at_ms);
+  CHECK(after.updated_at_ms >= then);
+  CHECK(after.expires_at_ms >= then + std::chrono::milliseconds(2 * hour).count());
+  run_one(*store, ending_in(hour, within(increment_of("b", 5), {}, 0, true)));
+  CHECK(run_one(*store, report_of("b")).expires_at_ms >= then);
+}
+
 ON_EVERY_ENGINE("beyond 64 bits a bound on that side decides, else the range does") {
   const TestType place;
   const auto store = place.open();
@@ -1295,7 +1315,7 @@ ON_EVERY_ENGINE("an operation that is refused leaves its key unused") {
   CHECK_FALSE(run_one(*store, keyed(delete_of("b"), "k")).replayed);
 }
 
-ON_EVERY_ENGINE("a report takes no notice of a key") {
+ON_EVERY_ENGINE("a report, and a group that changes nothing, take no notice of a key") {
   const TestType place;
   const auto store = place.open();
   run_one(*store, increment_of("a"));
@@ -1303,6 +1323,12 @@ ON_EVERY_ENGINE("a report takes no notice of a key") {
   run_one(*store, increment_of("a"));
   CHECK(run_one(*store, keyed(report_of("a"), "k")).value == 2);
   CHECK(run_one(*store, keyed(increment_of("a"), "k")).value == 3);
+  const Step group = keyed(each_of({report_of("a"), checking(increment_of("a"))}), "g");
+  CHECK(run_one(*store, group).members.at(0).value == 3);
+  run_one(*store, increment_of("a"));
+  const Outcome again = run_one(*store, group);
+  CHECK_FALSE(again.replayed);
+  CHECK(again.members.at(0).value == 4);
 }
 
 ON_EVERY_ENGINE("the whole range and every character of a key are remembered") {
