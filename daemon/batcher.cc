@@ -42,21 +42,6 @@ std::size_t steps_that_fit(const std::vector<Step>& steps) {
   return count;
 }
 
-// The answer to a question that is not an operation.
-Answer ask(Store& store, const std::optional<ListQuery>& list, Deadline deadline) {
-  if (list) return store.list(*list, deadline);
-  const Result<void> answers = store.probe(deadline);
-  return answers ? Result<StoreStatus>(store.status()) : Result<StoreStatus>(answers.error());
-}
-
-const Error* failure_of(const Answer& answer) {
-  if (const auto* page = std::get_if<Result<ListPage>>(&answer)) {
-    return *page ? nullptr : &page->error();
-  }
-  const auto& status = std::get<Result<StoreStatus>>(answer);
-  return status ? nullptr : &status.error();
-}
-
 // The first `size` of `from`, taken out of it.
 template <class Element>
 std::vector<Element> take_front(std::vector<Element>& from, std::size_t size) {
@@ -146,17 +131,17 @@ bool Batcher::submit(Question&& question, std::shared_ptr<Waiter> waiter, std::u
     waiting_.tickets.push_back(std::move(ticket));
   } else if (auto* query = std::get_if<ListQuery>(&question)) {
     const std::uint64_t not_before = taken_ + waiting_.steps.size();
-    queries_.push_back({std::move(*query), std::move(ticket), not_before});
+    lists_.push_back({std::move(*query), std::move(ticket), not_before});
   } else {
-    queries_.push_back({std::nullopt, std::move(ticket), 0});
+    probes_.push_back(std::move(ticket));
   }
   return true;
 }
 
 // When to ask the store.
 Deadline Batcher::due(Time now) {
-  if (waiting_.steps.empty() && queries_.empty()) return Deadline::max();
-  if (is_full() || !queries_.empty()) return {};
+  if (waiting_.steps.empty() && !has_queries()) return Deadline::max();
+  if (is_full() || has_queries()) return {};
   return gathering_.end(waiting_.steps.size(), now);
 }
 
@@ -166,7 +151,7 @@ bool Batcher::is_full() const {
 
 // A full batch is complete, even if it consists of a few large groups.
 void Batcher::learn() {
-  if (!queries_.empty()) {
+  if (has_queries()) {
     gathering_.learn_nothing();
   } else {
     gathering_.learn(is_full() ? kMaxBatchOperations : waiting_.steps.size());
@@ -181,38 +166,43 @@ void Batcher::expect(std::size_t steps, steady_clock::duration commit) {
   gathering_.begin(expected, commit, steady_clock::now());
 }
 
-// Serves one batch and one query in turn, so that neither kind waits for all of the other.
+// Serves one batch, the probes and one list in turn, so that no kind waits for all of another.
 void Batcher::serve() {
   if (!waiting_.steps.empty()) serve_batch();
-  const auto next =
-      std::ranges::find_if(queries_, [this](const Query& query) { return is_due(query); });
-  if (next != queries_.end()) {
-    const Query query = std::move(*next);
-    queries_.erase(next);
-    serve_query(query);
+  if (!probes_.empty()) serve_probes();
+  const auto next = std::ranges::find_if(lists_, [this](const List& list) { return is_due(list); });
+  if (next != lists_.end()) {
+    const List list = std::move(*next);
+    lists_.erase(next);
+    serve_list(list);
   }
   stand_in_.cover([this] { store_->tidy(); });
 }
 
-// Not while it would miss what was submitted before it, unless that does not get the turn and is of
-// other clients.
-bool Batcher::is_due(const Query& query) const {
-  if (query.not_before > taken_) return false;
-  const std::vector<Ticket>& tickets = waiting_.tickets;
-  return !query.list ||
-         std::ranges::find(tickets, query.ticket.waiter, &Ticket::waiter) == tickets.end();
+// All at once: those that nobody waits for any more then hold up nobody when the store hangs.
+void Batcher::serve_probes() {
+  const std::vector<Ticket> probes = std::exchange(probes_, {});
+  const Deadline end = end_of(probes.front());
+  const Result<void> answers = stand_in_.cover([&] { return store_->probe(end); });
+  note_query(answers ? nullptr : &answers.error());
+  Result<StoreStatus> status = answers ? Result(store_->status()) : answers.error();
+  if (status) status->change_failure = health_.change_failure();
+  for (const Ticket& probe : probes) deliver(probe, status);
 }
 
-void Batcher::serve_query(const Query& query) {
-  // All at once: probes that nobody waits for any more then hold up nobody when the store hangs.
-  const std::vector<Ticket> others = query.list ? std::vector<Ticket>() : take_probes();
-  const Deadline end = end_of(query.ticket);
-  Answer answer = stand_in_.cover([&] { return ask(*store_, query.list, end); });
-  note_query(failure_of(answer));
-  auto* const status = std::get_if<Result<StoreStatus>>(&answer);
-  if (status != nullptr && *status) (*status)->change_failure = health_.change_failure();
-  for (const Ticket& other : others) deliver(other, answer);
-  deliver(query.ticket, std::move(answer));
+// Not while it would miss what was submitted before it, unless that does not get the turn and is of
+// other clients.
+bool Batcher::is_due(const List& list) const {
+  const std::vector<Ticket>& tickets = waiting_.tickets;
+  return list.not_before <= taken_ &&
+         std::ranges::find(tickets, list.ticket.waiter, &Ticket::waiter) == tickets.end();
+}
+
+void Batcher::serve_list(const List& list) {
+  const Deadline end = end_of(list.ticket);
+  Result<ListPage> page = stand_in_.cover([&] { return store_->list(list.query, end); });
+  note_query(page ? nullptr : &page.error());
+  deliver(list.ticket, std::move(page));
 }
 
 // Not a wrong configuration before the store has ever answered: the worker ends then, and tells its
@@ -221,18 +211,6 @@ void Batcher::note_query(const Error* failure) {
   has_answered_ = has_answered_ || failure == nullptr;
   const bool ends_worker = failure != nullptr && failure->code == Code::kConfig && !has_answered_;
   if (!ends_worker) log(health_.note_read(failure, steady_clock::now()));
-}
-
-// Takes out all waiting probes.
-std::vector<Batcher::Ticket> Batcher::take_probes() {
-  const auto probes = std::stable_partition(
-      queries_.begin(), queries_.end(), [](const Query& query) { return query.list.has_value(); });
-  std::vector<Ticket> tickets;
-  for (auto probe = probes; probe != queries_.end(); ++probe) {
-    tickets.push_back(std::move(probe->ticket));
-  }
-  queries_.erase(probes, queries_.end());
-  return tickets;
 }
 
 // By when the store must have answered what is put to it now. What a store that stood still has

@@ -67,9 +67,8 @@ class Batcher {
     std::vector<Step> steps;
     std::vector<Ticket> tickets;  // one for each step
   };
-  // A question that is not an operation; it is put to the store by itself.
-  struct Query {
-    std::optional<ListQuery> list;  // nothing: a probe
+  struct List {
+    ListQuery query;
     Ticket ticket;
     std::uint64_t not_before = 0;  // waits until taken_ has reached this
   };
@@ -77,19 +76,20 @@ class Batcher {
   bool handle_some();
   Deadline due(Time now);
   bool is_full() const;
+  bool has_queries() const { return !lists_.empty() || !probes_.empty(); }
   void wait_until(Deadline deadline);
   void set_alarm(Deadline deadline);
   void serve();
   void serve_batch();
   Deadline end_of(const Ticket& oldest) const;
-  bool is_due(const Query& query) const;
-  void serve_query(const Query& query);
+  void serve_probes();
+  bool is_due(const List& list) const;
+  void serve_list(const List& list);
   bool take_turn();
   void answer_without_turn(const Error& error);
   void learn();
   void expect(std::size_t steps, std::chrono::steady_clock::duration commit);
   static Batch take_batch(Batch& from);
-  std::vector<Ticket> take_probes();
   void note_hang();
   void note_query(const Error* failure);
   static void log(const std::optional<std::string>& message);
@@ -106,11 +106,13 @@ class Batcher {
   bool stopped_ = false;
   bool has_answered_ = false;  // the store has answered a question
   Batch waiting_;
-  std::deque<Query> queries_;
+  // Questions that are no operations: each list is put to the store by itself, all probes at once.
+  std::deque<List> lists_;
+  std::vector<Ticket> probes_;
   // How many steps have been taken from waiting_ so far. One that did not get the turn is put back,
   // and counts again when it is taken again: each time a list may be served one step too early.
   std::uint64_t taken_ = 0;
-  std::size_t unanswered_ = 0;  // operations, and other questions, that have no answer yet
+  std::size_t unanswered_ = 0;  // operations, lists and probes that have no answer yet
   Gathering gathering_;
   StoreHealth health_;
 };
