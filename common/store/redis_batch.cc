@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/ascii.h"
+#include "common/store/engines.h"
 #include "common/store/outcome_text.h"
 
 namespace counterd {

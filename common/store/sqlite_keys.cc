@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/ascii.h"
+#include "common/store/engines.h"
 #include "common/store/outcome_text.h"
 
 namespace counterd {

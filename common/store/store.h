@@ -210,13 +210,6 @@ void apply_in_turn(Store& store, std::span<Step> batch, Deadline deadline);
 // something, and tidy().
 void run_batch(Store& store, std::span<Step> batch, Deadline deadline);
 
-// For how long a store with these options keeps the key of the operation.
-std::chrono::milliseconds key_lifetime_of(const Operation& operation, const StoreOptions& options);
-
-// Applies the reports among `batch` by themselves, for a batch that was refused because of its
-// changes.
-void apply_reports(Store& store, std::span<Step> batch, Deadline deadline);
-
 // Gives every change of `batch` the outcome `error` if that is kUnknown or kStoreFull; all others
 // get kUnavailable.
 void fail_batch(std::span<Step> batch, const Error& error);
