@@ -21,14 +21,9 @@ bool write_all(int file, std::string_view bytes, off_t at) {
   return true;
 }
 
-// Syncs the log's file, which is in doubt meanwhile, and if it fails: this process may die then,
-// and the system has told it alone. False: errno says why.
-bool sync_in_doubt(sqlite3* connection, int wal) {
-  sqlite3_file* const database = database_file(connection);
-  const std::uint32_t begun = begin_sync(database);
-  if (fdatasync(wal) != 0) return false;
-  end_sync(database, begun);
-  return true;
+// False: errno says why.
+bool sync_file(sqlite3* connection, int wal) {
+  return sync_in_doubt(database_file(connection), [wal] { return fdatasync(wal); }) == 0;
 }
 
 // Shortens the log to the frames that are whole, unless a lost frame has been moved into the
@@ -45,7 +40,7 @@ WalCheck::State shorten_wal(sqlite3* connection, int wal, std::uint32_t acknowle
     // A sync of the database that has failed is not asked again: it would be believed.
     const bool has_all = moved == check.frames && sync_database(connection) == SQLITE_OK;
     if (!has_all) return WalCheck::State::kDamaged;
-    if (ftruncate(wal, 0) != 0 || !sync_in_doubt(connection, wal)) {
+    if (ftruncate(wal, 0) != 0 || !sync_file(connection, wal)) {
       check.error = errno;
       return WalCheck::State::kFailed;
     }
@@ -81,7 +76,7 @@ WalReading rewrite_wal(sqlite3* connection, int wal) {
   WalReading written =
       read_wal(wal, read_wal_index(connection),
                [wal](std::string_view bytes, off_t at) { return write_all(wal, bytes, at); });
-  if (written.state == WalReading::State::kWhole && !sync_in_doubt(connection, wal)) {
+  if (written.state == WalReading::State::kWhole && !sync_file(connection, wal)) {
     written = {WalReading::State::kFailed, written.whole, errno};
   }
   return written;
@@ -93,12 +88,10 @@ bool cut_off_wal(sqlite3* connection, int wal, const WalEnd& end, std::uint32_t 
   if (write.code() != SQLITE_OK) return false;
   const WalEnd now = end_of_wal(connection);
   if (now != end && now.frames != 0) return false;
-  const std::uint64_t bytes = bytes_up_to(now, page_bytes);
-  sqlite3_file* const database = database_file(connection);
-  const std::uint32_t begun = begin_sync(database);
-  if (ftruncate(wal, static_cast<off_t>(bytes)) != 0 || fsync(wal) != 0) return false;
-  end_sync(database, begun);
-  return true;
+  const auto cut_off = [wal, bytes = static_cast<off_t>(bytes_up_to(now, page_bytes))] {
+    return ftruncate(wal, bytes) == 0 ? fsync(wal) : -1;
+  };
+  return sync_in_doubt(database_file(connection), cut_off) == 0;
 }
 
 }  // namespace counterd

@@ -105,9 +105,19 @@ void forget_index(sqlite3* connection);
 int move_again(sqlite3* connection);
 
 // A sync of the log or the database begins: from now on the log is in doubt, until end_sync() is
-// called with what this returned. If the sync fails, it is not called.
+// called with what this returned.
 std::uint32_t begin_sync(sqlite3_file* database);
 void end_sync(sqlite3_file* database, std::uint32_t begun);
+// Has `sync` sync the log or the database. The log is in doubt meanwhile, because this process may
+// die, and the system has told it alone then; and it stays so unless `sync` returns 0, as the
+// system's calls do and SQLite's (SQLITE_OK). Returns the same.
+template <class Sync>
+int sync_in_doubt(sqlite3_file* database, Sync sync) {
+  const std::uint32_t begun = begin_sync(database);
+  const int failure = sync();
+  if (failure == 0) end_sync(database, begun);
+  return failure;
+}
 
 // Whether somebody has found the log to be damaged (sqlite_repair.h). It stays so as long as
 // anybody has the database open.

@@ -103,16 +103,9 @@ int write_wal(sqlite3_file* file, const void* data, int size, sqlite3_int64 offs
   return SQLITE_OK;
 }
 
-// The log is in doubt while the sync is under way, and if it fails.
-int sync_in_doubt(Database& database, File& file, int flags) {
-  const std::uint32_t begun = begin_sync(&database);
-  const int code = forward<&Methods::xSync>(&file, flags);
-  if (code == SQLITE_OK) end_sync(&database, begun);
-  return code;
-}
-
 int sync(Wal& wal, int flags) {
-  const int code = sync_in_doubt(*wal.database, wal, flags);
+  const int code =
+      sync_in_doubt(wal.database, [&] { return forward<&Methods::xSync>(&wal, flags); });
   if (code == SQLITE_OK) wal.has_restarted = false;
   return code;
 }
@@ -121,8 +114,8 @@ int sync_database_file(sqlite3_file* file, int flags) {
   Database& database = *static_cast<Database*>(file);
   // The system tells of a failure once: it would be believed.
   if (database.checkpoint_failure != SQLITE_OK) return database.checkpoint_failure;
-  if (database.wal != nullptr) return sync_in_doubt(database, database, flags);
-  return forward<&Methods::xSync>(file, flags);
+  const auto sync = [&] { return forward<&Methods::xSync>(file, flags); };
+  return database.wal == nullptr ? sync() : sync_in_doubt(file, sync);
 }
 
 // A checkpoint has written all that it moves, and told nobody yet.
