@@ -1078,6 +1078,17 @@ ON_SQLITE("another program's write transaction that ends in time delays changes 
   other.join();
 }
 
+TEST_CASE("opening a database says that another program has it for itself", "[sqlite]") {
+  const Place place;
+  place.open();
+  Foreigner foreigner(place.path());
+  foreigner.run("PRAGMA locking_mode = EXCLUSIVE");
+  foreigner.run("BEGIN IMMEDIATE");
+  StoreOptions options = place.options();
+  options.timeout = milliseconds(50);
+  check_error(place.refusal(options), Code::kUnavailable, "by another program that uses it");
+}
+
 ON_SQLITE("another program's reader delays no change and loses none") {
   run_one(*store, increment_of("a"));
   Foreigner foreigner(place.path());

@@ -36,17 +36,6 @@ constexpr int kSyncPatience = 4;
 constexpr std::chrono::milliseconds kShortestSync{1};
 constexpr std::chrono::microseconds kSyncPause{200};
 
-// What to do about a database that SQLite cannot make sense of, if that does not pass by itself.
-constexpr const char* kCheckDatabase =
-    "; if it stays so, check it (PRAGMA integrity_check), and put a backup in its place if it is "
-    "damaged: see FILES in counterd(8)";
-
-// Who keeps SQLite's own locks.
-constexpr const char* kKeptOut = " (another program keeps its locks: lslocks shows which)";
-
-// Why the shared memory could not be made.
-constexpr const char* kMemoryLacksRoom = " (its -shm cannot grow: is the disk full?)";
-
 // What to do about a log that has lost a part.
 constexpr const char* kSaveDatabase =
     "copy the database with its -wal and -shm, end all that use it, and check it (PRAGMA "
@@ -60,6 +49,31 @@ void configure_sqlite() {
 
 bool is_one_of(std::initializer_list<int> numbers, int number) {
   return std::ranges::find(numbers, number) != numbers.end();
+}
+
+// What follows SQLite's own words for a failure: who causes it, or what to do about it.
+const char* hint_for(int extended_code) {
+  if (extended_code == SQLITE_IOERR_SHMSIZE) return " (its -shm cannot grow: is the disk full?)";
+  switch (extended_code & 0xff) {
+    case SQLITE_BUSY:
+      return " by another program that uses it (lslocks shows which)";
+    case SQLITE_PROTOCOL:
+      return " (another program keeps its locks: lslocks shows which)";
+    case SQLITE_CANTOPEN:
+      return " (its -wal or -shm: rights, descriptors, inodes left?)";
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+      return "; if it stays so, check it (PRAGMA integrity_check), and put a backup in its place "
+             "if it is damaged: see FILES in counterd(8)";
+    default:
+      return "";
+  }
+}
+
+// An exception that is not SQLite's own has no extended code.
+const char* hint_for(const SQLite::Exception& exception) {
+  const int extended = exception.getExtendedErrorCode();
+  return hint_for(extended == -1 ? exception.getErrorCode() : extended);
 }
 
 // Runs a statement that returns no rows; throws SQLite::Exception.
@@ -229,15 +243,10 @@ Error SqliteDatabase::cannot_open(const SQLite::Exception& exception) const {
       is_lost || is_one_of({SQLITE_BUSY, SQLITE_IOERR, SQLITE_FULL, SQLITE_NOMEM, SQLITE_CORRUPT,
                             SQLITE_CANTOPEN, SQLITE_PROTOCOL, SQLITE_READONLY},
                            exception.getErrorCode());
-  const bool lacks_room = exception.getExtendedErrorCode() == SQLITE_IOERR_SHMSIZE;
-  const bool looks_damaged = is_one_of({SQLITE_CORRUPT, SQLITE_NOTADB}, exception.getErrorCode());
-  const bool lacks_inodes = connection_ && exception.getErrorCode() == SQLITE_CANTOPEN;
   return {passes ? Code::kUnavailable : Code::kConfig,
           "cannot open the database " + file_.path() + ": " + exception.what() +
-              (lacks_room ? kMemoryLacksRoom : "") +
-              (exception.getErrorCode() == SQLITE_PROTOCOL ? kKeptOut : "") +
-              (lacks_inodes ? " (its -wal or -shm: rights, descriptors, inodes left?)" : "") +
-              (looks_damaged ? kCheckDatabase : "")};
+              // Without a connection it is the database itself that cannot be opened.
+              (connection_ ? hint_for(exception) : "")};
 }
 
 // Makes the log whole on the disk, then moves it into the database, synced, and empties it. What a
@@ -260,8 +269,7 @@ Result<void> SqliteDatabase::move_wal_again() {
   if (code != SQLITE_OK) {
     distrust_wal();
     return Error{Code::kUnavailable, "cannot recover the database " + file_.path() + ": " +
-                                         sqlite3_errstr(code) +
-                                         (code == SQLITE_CORRUPT ? kCheckDatabase : "")};
+                                         sqlite3_errstr(code) + hint_for(code)};
   }
   must_recover_ = false;
   connection_->knows_log = true;
@@ -277,8 +285,7 @@ Result<void> SqliteDatabase::check_wal_of_others() {
   Result<void> checked;
   if (code != SQLITE_OK) {
     checked = Error{Code::kUnavailable, "cannot open the database " + file_.path() + ": " +
-                                            sqlite3_errstr(code) +
-                                            (code == SQLITE_IOERR_SHMSIZE ? kMemoryLacksRoom : "")};
+                                            sqlite3_errstr(code) + hint_for(code)};
   } else if (is_damaged(handle())) {
     checked = damaged();
   } else if (is_in_doubt(handle())) {
@@ -598,11 +605,8 @@ Error SqliteDatabase::note_failure(const SQLite::Exception& exception, std::stri
   if (code == SQLITE_READONLY) must_recover_ = true;
   roll_back();
   if (code == SQLITE_FULL) return full();
-  std::string hint;
-  if (code == SQLITE_BUSY) hint = " by another program that uses it (lslocks shows which)";
-  if (code == SQLITE_PROTOCOL) hint = kKeptOut;
-  if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) hint = kCheckDatabase;
-  return {Code::kUnavailable, std::string(doing) + file_.path() + ": " + exception.what() + hint};
+  return {Code::kUnavailable,
+          std::string(doing) + file_.path() + ": " + exception.what() + hint_for(exception)};
 }
 
 // Waits a moment: another program may use the file without taking the turn, a shell that looks, a
