@@ -82,40 +82,36 @@ void run(SQLite::Statement& statement) {
   statement.reset();
 }
 
+// What is prepared once the database has its tables.
+struct Statements {
+  Statements(SQLite::Database& database, const StoreOptions& options)
+      : read_begin(database, "BEGIN"),
+        write_begin(database, "BEGIN IMMEDIATE"),
+        commit(database, "COMMIT"),
+        version(database, "PRAGMA user_version"),
+        counters(database),
+        keys(database, options) {}
+
+  SQLite::Statement read_begin, write_begin, commit, version;
+  SqliteCounters counters;
+  SqliteKeys keys;
+};
+
 }  // namespace
 
-// With its prepared statements, and what is known of the log as this connection sees it; another
-// one takes its place after an error. It has no locks of its own, because one thread at a time has
-// a store.
+// With what is known of the log as this connection sees it; another one takes its place after an
+// error. It has no locks of its own, because one thread at a time has a store.
 struct SqliteDatabase::Connection {
   explicit Connection(const SqliteFile& file)
       : wal_was_empty(file.wal_is_empty()),
         database(file.path(), SQLite::OPEN_READWRITE | SQLite::OPEN_NOMUTEX, 0, counterd_vfs()) {}
 
-  // Reads the database, as everything does from here on.
-  void set_sync(Sync sync) {
-    gather_writes(database.getHandle(), sync == Sync::kFull);
-    database.exec(sync == Sync::kFull ? "PRAGMA synchronous = FULL"
-                                      : "PRAGMA synchronous = NORMAL");
-  }
-
-  void prepare(const StoreOptions& options) {
-    read_begin.emplace(database, "BEGIN");
-    write_begin.emplace(database, "BEGIN IMMEDIATE");
-    commit.emplace(database, "COMMIT");
-    version.emplace(database, "PRAGMA user_version");
-    counters.emplace(database);
-    keys.emplace(database, options);
-  }
-
   const bool wal_was_empty;  // before it was opened
   SQLite::Database database;
   std::unique_ptr<ShmLock> no_checkpoints;  // of a log that was found damaged
-  std::optional<SQLite::Statement> read_begin, write_begin, commit, version;
-  std::optional<SqliteCounters> counters;
-  std::optional<SqliteKeys> keys;
+  std::optional<Statements> statements;
 
-  int page_bytes = 0;
+  std::uint32_t page_bytes = 0;
   bool knows_log = false;  // all that was in the log when it was opened is on the disk
   std::optional<std::uint32_t> synced_version;  // the data_version() known to be on the disk
   std::optional<std::uint32_t> our_version;     // the data_version() whose latest commit is ours
@@ -136,11 +132,11 @@ sqlite3* SqliteDatabase::handle() const {
 }
 
 SqliteCounters& SqliteDatabase::counters() {
-  return *connection_->counters;
+  return connection_->statements->counters;
 }
 
 SqliteKeys& SqliteDatabase::keys() {
-  return *connection_->keys;
+  return connection_->statements->keys;
 }
 
 Result<void> SqliteDatabase::open(Deadline deadline) {
@@ -191,15 +187,18 @@ Result<void> SqliteDatabase::open_connection() {
   if (!must_recover_ && !connection_->wal_was_empty) {
     if (const Result<void> checked = check_wal_of_others(); !checked) return checked.error();
   }
-  connection_->set_sync(options_.sync);
   SQLite::Database& database = connection_->database;
+  const bool syncs = options_.sync == Sync::kFull;
+  gather_writes(handle(), syncs);
+  // Reads the database, as everything does from here on.
+  database.exec(syncs ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
   if (const Result<void> ours = set_up_schema(database, file_.path()); !ours) return ours.error();
   if (!is_memory_writable(handle())) {
     return Error{Code::kUnavailable, "cannot open the database " + file_.path() +
                                          ": its -shm can only be read (rights, descriptors left?)"};
   }
-  connection_->page_bytes = database.execAndGet("PRAGMA page_size").getInt();
-  connection_->prepare(options_);
+  connection_->page_bytes = database.execAndGet("PRAGMA page_size").getUInt();
+  connection_->statements.emplace(database, options_);
   return {};
 }
 
@@ -372,12 +371,13 @@ bool SqliteDatabase::wait_for_syncs_of_others() {
   return true;
 }
 
-// Takes the lock that those who write hold; SQLITE_OK, or why not.
-int SqliteDatabase::wait_for_writers(std::optional<ShmLock>& no_writers) {
+// The lock that those who write hold, if its code() is SQLITE_OK.
+std::unique_ptr<ShmLock> SqliteDatabase::keep_out_writers() {
+  std::unique_ptr<ShmLock> lock;
   do {
-    no_writers.emplace(handle(), kWriteLock);
-  } while (no_writers->code() == SQLITE_BUSY && wait_for_others());
-  return no_writers->code();
+    lock = std::make_unique<ShmLock>(handle(), kWriteLock);
+  } while (lock->code() == SQLITE_BUSY && wait_for_others());
+  return lock;
 }
 
 // Keeps out other programs that write: the log must not restart meanwhile (sqlite.cc). And syncs
@@ -386,8 +386,8 @@ int SqliteDatabase::wait_for_writers(std::optional<ShmLock>& no_writers) {
 // REQUIRES: the turn is held
 int SqliteDatabase::try_checkpoint(int mode, Deadline deadline) {
   set_deadline(deadline);
-  std::optional<ShmLock> no_writers;
-  if (const int code = wait_for_writers(no_writers); code != SQLITE_OK) return code;
+  const std::unique_ptr<ShmLock> no_writers = keep_out_writers();
+  if (no_writers->code() != SQLITE_OK) return no_writers->code();
   if (!check_wal_length()) return SQLITE_IOERR_SHORT_READ;
   if (options_.sync == Sync::kFull) {
     if (const int synced = sync_wal(handle()); synced != SQLITE_OK) return synced;
@@ -409,13 +409,10 @@ Result<void> SqliteDatabase::check_files() const {
   return file_.check();
 }
 
+// Asking for the version is the first to read: a transaction that only reads begins with it.
 Result<void> SqliteDatabase::begin(SQLite::Statement& statement) {
   run(statement);
-  return check_version();
-}
-
-Result<void> SqliteDatabase::check_version() {
-  SQLite::Statement& version = *connection_->version;
+  SQLite::Statement& version = connection_->statements->version;
   version.executeStep();
   const int found = version.getColumn(0).getInt();
   version.reset();
@@ -426,7 +423,7 @@ Result<void> SqliteDatabase::check_version() {
 }
 
 Result<void> SqliteDatabase::begin_to_write() {
-  Result<void> begun = begin(*connection_->write_begin);
+  Result<void> begun = begin(connection_->statements->write_begin);
   if (begun) begun = check_wal_length();
   if (!begun || make_room_in_index(handle(), kFramesOfBatch)) return begun;
   const int error = errno;
@@ -437,8 +434,8 @@ Result<void> SqliteDatabase::begin_to_write() {
 // What is written behind a gap of the log would be lost with it, and a checkpoint would move the
 // gap into the database. REQUIRES: nobody else may write to the log
 Result<void> SqliteDatabase::check_wal_length() {
-  const auto page_bytes = static_cast<std::uint32_t>(connection_->page_bytes);
-  if (!file_.is_wal_shorter_than(bytes_up_to(end_of_wal(handle()), page_bytes))) return {};
+  const std::uint64_t bytes = bytes_up_to(end_of_wal(handle()), connection_->page_bytes);
+  if (!file_.is_wal_shorter_than(bytes)) return {};
   distrust_wal();
   return Error{Code::kUnavailable, "the log " + file_.wal_path() +
                                        " is shorter than what was written to it; what is left of "
@@ -448,18 +445,18 @@ Result<void> SqliteDatabase::check_wal_length() {
 Result<void> SqliteDatabase::check_end_of_wal(Deadline deadline) {
   set_deadline(is_end_worth_waiting() ? deadline : steady_clock::now());
   {
-    std::optional<ShmLock> no_writers;
-    if (wait_for_writers(no_writers) != SQLITE_OK || check_wal_length()) return {};
+    const std::unique_ptr<ShmLock> no_writers = keep_out_writers();
+    if (no_writers->code() != SQLITE_OK || check_wal_length()) return {};
   }
   return recover(deadline);
 }
 
 Result<void> SqliteDatabase::begin_to_read() {
-  return begin(*connection_->read_begin);
+  return begin(connection_->statements->read_begin);
 }
 
 void SqliteDatabase::end_reading() {
-  run(*connection_->commit);
+  run(connection_->statements->commit);
 }
 
 Result<void> SqliteDatabase::commit() {
@@ -467,8 +464,9 @@ Result<void> SqliteDatabase::commit() {
   const bool was_ours = connection_->our_version == data_version();
   const WalEnd before = end_of_wal(handle());
   leave_commits_unsynced(handle(), true);
-  const int code = connection_->commit->tryExecuteStep();
-  connection_->commit->tryReset();
+  SQLite::Statement& statement = connection_->statements->commit;
+  const int code = statement.tryExecuteStep();
+  statement.tryReset();
   leave_commits_unsynced(handle(), false);
   if (code == SQLITE_FULL && cut_off_commit(before)) return full();
   if (code != SQLITE_DONE) {
@@ -494,8 +492,7 @@ Result<void> SqliteDatabase::commit() {
 bool SqliteDatabase::cut_off_commit(const WalEnd& end) {
   roll_back();
   const UniqueFd wal = file_.open_wal(O_RDWR);
-  const auto page_bytes = static_cast<std::uint32_t>(connection_->page_bytes);
-  return wal && cut_off_wal(handle(), wal.get(), end, page_bytes);
+  return wal && cut_off_wal(handle(), wal.get(), end, connection_->page_bytes);
 }
 
 Result<void> SqliteDatabase::sync_if_needed() {
@@ -529,12 +526,12 @@ std::int64_t SqliteDatabase::wal_bytes() {
 // A ROLLBACK that fails leaves no transaction open either (sqlite.org/lang_transaction).
 void SqliteDatabase::roll_back() {
   connection_->our_version.reset();
-  for (auto* statement : {&connection_->read_begin, &connection_->write_begin, &connection_->commit,
-                          &connection_->version}) {
-    (*statement)->tryReset();
+  auto& [read_begin, write_begin, commit, version, counters, keys] = *connection_->statements;
+  for (SQLite::Statement* statement : {&read_begin, &write_begin, &commit, &version}) {
+    statement->tryReset();
   }
-  connection_->counters->forget();
-  connection_->keys->reset();
+  counters.forget();
+  keys.reset();
   if (sqlite3_get_autocommit(handle()) == 0) {
     sqlite3_exec(handle(), "ROLLBACK", nullptr, nullptr, nullptr);
   }
@@ -567,7 +564,7 @@ void SqliteDatabase::seal() {
   if (!connection_->knows_log) return;
   set_deadline(steady_clock::now());  // whoever is in the way goes on with the log
   try {
-    run(*connection_->write_begin);  // another program may not know of the turn
+    run(connection_->statements->write_begin);  // another program may not know of the turn
     const bool ends_with_ours = connection_->our_version == data_version();
     if (ends_with_ours && is_synced() && !is_in_doubt(handle()) && check_files()) {
       seal_wal(file_.wal_path(), end_of_wal(handle()).frames);

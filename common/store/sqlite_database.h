@@ -67,8 +67,9 @@ class SqliteDatabase {
   void set_deadline(Deadline deadline);
 
   // Begin a transaction, which sees the database as it is now. kUnavailable: another program has
-  // migrated it; to write, also: the log was cut short, so that must_recover() is true. They may
-  // throw SQLite::Exception. REQUIRES, to write: the turn is held
+  // migrated it; to write, also: the log was cut short, so that must_recover() is true, or its
+  // index cannot grow (kStoreFull: for lack of room). After an Error it may be open: see
+  // roll_back(). They may throw SQLite::Exception. REQUIRES, to write: the turn is held
   Result<void> begin_to_write();
   Result<void> begin_to_read();
   // Ends a transaction that has only read. Throws SQLite::Exception.
@@ -132,12 +133,11 @@ class SqliteDatabase {
   Result<void> check_wal();
   Result<void> write_wal_again();
   Result<void> begin(SQLite::Statement& statement);
-  Result<void> check_version();
   Result<void> check_wal_length();
   void set_wal_of_deleted_aside();
   void empty_wal(Deadline deadline);
   void seal();
-  int wait_for_writers(std::optional<ShmLock>& no_writers);
+  std::unique_ptr<ShmLock> keep_out_writers();
   int try_checkpoint(int mode, Deadline deadline);
   void distrust_wal();
   bool wait_for_syncs_of_others();
