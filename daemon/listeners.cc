@@ -61,7 +61,7 @@ Error cannot_listen(const Endpoint& endpoint, int number) {
   const std::string taken = ": the address is taken; if counterctl status --server " +
                             word_for_shell(to_url(asked_at(endpoint))) +
                             " shows a counterd, it serves already";
-  if (number == EADDRINUSE && endpoint.is_unix() && !is_socket(endpoint.path)) {
+  if (number == EEXIST) {
     return {Code::kConfig, what +
                                ": there is something else than a socket; remove it, or choose "
                                "another path with --listen"};
@@ -125,11 +125,13 @@ Bound bind_tcp(const TcpAddress& address, Joining joining) {
   return {std::move(socket), 0};
 }
 
-// A listening socket for the first slot; waits until `deadline` for an address that is taken.
-Bound bind_first(const TcpAddress& address, Deadline deadline) {
+// What `listen` returns, which is called again until `deadline` while its address is taken.
+template <class Listen>
+auto wait_for_address(Deadline deadline, Listen listen) {
   for (;;) {
-    Bound bound = bind_tcp(address, Joining::kFirst);
-    if (bound.failure != EADDRINUSE || std::chrono::steady_clock::now() >= deadline) return bound;
+    auto listening = listen();
+    const bool is_late = std::chrono::steady_clock::now() >= deadline;
+    if (listening.failure != EADDRINUSE || is_late) return listening;
     std::this_thread::sleep_for(kTakenPause);
   }
 }
@@ -176,13 +178,15 @@ void remove_if_stale(const std::string& path) {
   if (connect_unix(path, Deadline()).failure == ECONNREFUSED) unlink(path.c_str());
 }
 
-// A socket at `path`, where there is none or one that nobody listens on.
+// A socket at `path`, where there is none or one that nobody listens on. EEXIST: there is something
+// else than a socket.
 UnixListener replace_unix(const std::string& path) {
   const UniqueFd lock = lock_folder(path);  // between bind() and listen() a socket looks stale
   remove_if_stale(path);
   const mode_t mask = umask(0117);  // for the owner and the group
   UnixListener listener = listen_unix(path, kBacklog);
   umask(mask);
+  if (listener.failure == EADDRINUSE && !is_socket(path)) listener.failure = EEXIST;
   return listener;
 }
 
@@ -200,20 +204,13 @@ Result<Listeners> Listeners::open(const std::vector<Endpoint>& endpoints, Deadli
 }
 
 Result<void> Listeners::open_unix(const Endpoint& endpoint, Deadline deadline) {
-  for (;;) {
-    auto [socket, name, failure] = replace_unix(endpoint.path);
-    if (socket) {
-      names_.push_back(std::move(*name));
-      endpoints_.push_back(endpoint);
-      shared_.push_back(std::move(socket));
-      return {};
-    }
-    const bool may_become_free = failure == EADDRINUSE && is_socket(endpoint.path);
-    if (!may_become_free || std::chrono::steady_clock::now() >= deadline) {
-      return cannot_listen(endpoint, failure);
-    }
-    std::this_thread::sleep_for(kTakenPause);
-  }
+  auto [socket, name, failure] =
+      wait_for_address(deadline, [&] { return replace_unix(endpoint.path); });
+  if (!socket) return cannot_listen(endpoint, failure);
+  names_.push_back(std::move(*name));
+  endpoints_.push_back(endpoint);
+  shared_.push_back(std::move(socket));
+  return {};
 }
 
 // Opens each address of the name except those that this machine does not have, as long as it has
@@ -230,7 +227,7 @@ Result<void> Listeners::open_tcp(const Endpoint& endpoint, Deadline deadline) {
   bool has_one = false;
   for (TcpAddress& address : addresses) {
     port_of(address.storage) = htons(static_cast<std::uint16_t>(wanted.port));
-    Bound bound = bind_first(address, deadline);
+    Bound bound = wait_for_address(deadline, [&] { return bind_tcp(address, Joining::kFirst); });
     if (bound.failure == EADDRNOTAVAIL || bound.failure == EAFNOSUPPORT) {
       if (skipped != EADDRNOTAVAIL) skipped = bound.failure;  // which may pass by itself
       continue;
