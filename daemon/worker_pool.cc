@@ -77,10 +77,10 @@ Time WorkerPool::next_deadline() const {
     next = std::min(next, slot.worker.kill_at);
     const WorkerState state = slot.worker.state;
     if (draining_ || state == WorkerState::kDraining) continue;
-    if (slot.retiring) {
+    if (slot.retires_at) {
       // No event says that those behind it have gone, or that nobody waits there: look again.
       const Time again = steady_clock::now() + kFirstPause;
-      next = std::min(next, state == WorkerState::kReady ? slot.goes_from : again);
+      next = std::min(next, state == WorkerState::kReady ? *slot.retires_at : again);
     } else if (state == WorkerState::kWaiting) {
       next = std::min(next, slot.start_at);
     }
@@ -92,7 +92,7 @@ void WorkerPool::start_due() {
   if (draining_) return;
   for (Slot& slot : slots_) {
     const bool idle = slot.worker.state == WorkerState::kWaiting;
-    const bool needed = !slot.retiring || listeners_.has_queued(slot.worker.slot);
+    const bool needed = !slot.retires_at || listeners_.has_queued(slot.worker.slot);
     if (idle && needed && slot.start_at <= steady_clock::now()) start(slot);
   }
 }
@@ -136,7 +136,7 @@ void WorkerPool::become_ready(Slot& slot) {
 }
 
 std::string WorkerPool::Slot::replacement() const {
-  return retiring ? "" : "; it is replaced";
+  return retires_at ? "" : "; it is replaced";
 }
 
 // The worker was told to end, by somebody else.
@@ -200,7 +200,7 @@ void WorkerPool::back_off(Slot& slot) {
 // process id, which differs each time. REQUIRES: back_off() was called
 void WorkerPool::log_failed_start(Slot& slot, const std::string& how) {
   const std::string next =
-      slot.retiring ? "" : "; next try in " + std::to_string(slot.pause.count()) + " ms";
+      slot.retires_at ? "" : "; next try in " + std::to_string(slot.pause.count()) + " ms";
   const std::string line = "worker " + std::to_string(slot.worker.slot) + how + next;
   const Time now = steady_clock::now();
   if (line == slot.logged && now < slot.log_again_at) return;
@@ -216,7 +216,7 @@ void WorkerPool::route() {
   std::vector<std::size_t> staying;
   std::vector<std::size_t> working;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
-    if (slots_[i].retiring) continue;
+    if (slots_[i].retires_at) continue;
     staying.push_back(i);
     if (!slots_[i].is_new && slots_[i].pause.count() == 0) working.push_back(i);
   }
@@ -232,8 +232,8 @@ Result<void> WorkerPool::adjust() {
   const std::size_t wanted = one_was_ready_ ? wanted_ : 1;
   // One that stays must serve first: those that go may be the only ones that can.
   const bool one_serves = serves(wanted);
-  if (slots_.size() > wanted && !slots_[wanted].retiring && one_serves) retire_slots_from(wanted);
-  if (slots_.size() >= wanted || slots_.back().retiring) return {};
+  if (slots_.size() > wanted && !slots_[wanted].retires_at && one_serves) retire_slots_from(wanted);
+  if (slots_.size() >= wanted || slots_.back().retires_at) return {};
   return add_slots_up_to(wanted);
 }
 
@@ -241,7 +241,7 @@ Result<void> WorkerPool::adjust() {
 // accepted those who wait for it.
 void WorkerPool::drain_retired_workers() {
   for (Slot& slot : slots_) {
-    if (!slot.retiring || steady_clock::now() < slot.goes_from) continue;
+    if (!slot.retires_at || steady_clock::now() < *slot.retires_at) continue;
     const WorkerState state = slot.worker.state;
     const bool starts = state == WorkerState::kStarting;
     if (state == WorkerState::kReady || (starts && !listeners_.has_queued(slot.worker.slot))) {
@@ -251,9 +251,8 @@ void WorkerPool::drain_retired_workers() {
 }
 
 void WorkerPool::remove_retired_slots() {
-  while (slots_.size() > 1 && slots_.back().retiring &&
+  while (slots_.back().retires_at && *slots_.back().retires_at <= steady_clock::now() &&
          slots_.back().worker.state == WorkerState::kWaiting &&
-         slots_.back().goes_from <= steady_clock::now() &&
          !listeners_.has_queued(slots_.size() - 1)) {
     slots_.pop_back();
     listeners_.remove_slot();
@@ -262,8 +261,7 @@ void WorkerPool::remove_retired_slots() {
 
 void WorkerPool::retire_slots_from(std::size_t first) {
   for (std::size_t i = first; i < slots_.size(); ++i) {
-    slots_[i].retiring = true;
-    slots_[i].goes_from = steady_clock::now() + kHandshakePatience;
+    slots_[i].retires_at = steady_clock::now() + kHandshakePatience;
   }
   route();
 }
@@ -345,7 +343,7 @@ bool WorkerPool::serves(std::size_t count) const {
 
 int WorkerPool::serving() const {
   return static_cast<int>(std::ranges::count_if(slots_, [](const Slot& slot) {
-    return slot.worker.state == WorkerState::kReady && !slot.retiring;
+    return slot.worker.state == WorkerState::kReady && !slot.retires_at;
   }));
 }
 

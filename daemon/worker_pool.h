@@ -91,9 +91,9 @@ class WorkerPool {
   // A place for a worker, with sockets of its own.
   struct Slot {
     Worker worker;
-    bool is_new = false;    // added while others serve: gets connections once its worker is ready
-    bool retiring = false;  // goes away when its worker has ended and its queue is empty
-    Time goes_from;         // if it is retiring: until then its worker serves on
+    bool is_new = false;  // added while others serve: gets connections once its worker is ready
+    // Set: goes away when its worker, which serves until then, has ended and its queue is empty.
+    std::optional<Time> retires_at;
     Time start_at;
     std::chrono::milliseconds pause{0};  // after a start that has failed; 0: the last one has not
     std::string logged;                  // of the last start that has failed
