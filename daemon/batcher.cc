@@ -227,20 +227,27 @@ void Batcher::serve_batch() {
   if (turn_needed && !take_turn()) return;
   Batch batch = take_batch(waiting_);
   taken_ += batch.steps.size();
+  const std::size_t size = batch.steps.size();
+  const steady_clock::duration took = apply(std::move(batch));
+  expect(turn_needed ? size + waiting_.steps.size() : 0, took);
+}
+
+// Has the store apply the batch, and delivers the answers. How long the store took.
+// REQUIRES: the turn is held, if the batch needs it; it is given back
+steady_clock::duration Batcher::apply(Batch batch) {
   const Time start = steady_clock::now();
   const Deadline end = end_of(batch.tickets.front());
   stand_in_.cover([&] {
-    if (turn_needed) {
+    if (needs_turn(batch.steps)) {
       apply_in_turn(*store_, batch.steps, end);
     } else {
       store_->apply(batch.steps, end);
     }
   });
-  const steady_clock::duration took = steady_clock::now() - start;
-  log(health_.note_batch(batch.steps, steady_clock::now()));
-  const std::size_t next = turn_needed ? batch.steps.size() + waiting_.steps.size() : 0;
+  const Time applied = steady_clock::now();
+  log(health_.note_batch(batch.steps, applied));
   deliver(std::move(batch));
-  expect(next, took);
+  return applied - start;
 }
 
 // Waits for the turn, but not for long at once: what only reads goes on meanwhile. False: it was
@@ -286,13 +293,7 @@ void Batcher::answer_without_turn(const Error& error) {
   if (!failing.steps.empty()) log(health_.note_change(&error, now));
   fail_batch(failing.steps, error);
   deliver(std::move(failing));
-  while (!reports.steps.empty()) {
-    Batch portion = take_batch(reports);
-    const Deadline end = end_of(portion.tickets.front());
-    stand_in_.cover([&] { store_->apply(portion.steps, end); });
-    log(health_.note_batch(portion.steps, steady_clock::now()));
-    deliver(std::move(portion));
-  }
+  while (!reports.steps.empty()) apply(take_batch(reports));
 }
 
 // Takes out what a batch can hold: all of it, unless it is too much.

@@ -85,6 +85,7 @@ class Batcher {
   void serve_probes();
   bool is_due(const List& list) const;
   void serve_list(const List& list);
+  std::chrono::steady_clock::duration apply(Batch batch);
   bool take_turn();
   void answer_without_turn(const Error& error);
   void learn();
