@@ -34,7 +34,7 @@ std::uint64_t time_made(const struct statx& found) {
 
 // What there is to note.
 std::optional<Owner> owner_of(int wal, int database) {
-  const std::optional<std::uint64_t> log = identify(wal);
+  const std::optional<std::uint64_t> log = fingerprint_of(wal);
   const std::optional<struct statx> owner = look_at(database);
   if (!log || !owner) return std::nullopt;
   return Owner{*log, time_made(*owner)};
@@ -48,7 +48,7 @@ std::optional<Owner> noted_owner(int wal) {
 
 }  // namespace
 
-std::optional<std::uint64_t> identify(int file) {
+std::optional<std::uint64_t> fingerprint_of(int file) {
   const std::optional<struct statx> found = look_at(file);
   return found ? std::optional(found->stx_ino ^ time_made(*found)) : std::nullopt;
 }

@@ -13,7 +13,7 @@
 namespace counterd {
 
 // What tells the file from any other, even one that has since got its number; nothing: not known.
-std::optional<std::uint64_t> identify(int file);
+std::optional<std::uint64_t> fingerprint_of(int file);
 
 // Notes that the log belongs to the database. REQUIRES: it does
 void note_owner(int wal, int database);

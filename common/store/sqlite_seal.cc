@@ -60,24 +60,25 @@ std::optional<std::size_t> end_of_commits(std::string_view wal) {
   return end;
 }
 
-// What identifies the file, something that cannot be this log's salts, and the checksum of its last
-// frame: as long as the header of a frame.
-std::string make_seal(std::uint64_t file, std::string_view salts, std::string_view checksum) {
-  std::string seal(reinterpret_cast<const char*>(&file), sizeof file);
+// The fingerprint of the file, something that cannot be this log's salts, and the checksum of its
+// last frame: as long as the header of a frame.
+std::string make_seal(std::uint64_t fingerprint, std::string_view salts,
+                      std::string_view checksum) {
+  std::string seal(reinterpret_cast<const char*>(&fingerprint), sizeof fingerprint);
   for (const char byte : salts) seal += static_cast<char>(~byte);
   return seal.append(checksum);
 }
 
 // Nothing: the log is not one to be sealed.
 std::optional<Ending> find_ending(int file) {
-  const std::optional<std::uint64_t> identity = identify(file);
+  const std::optional<std::uint64_t> fingerprint = fingerprint_of(file);
   const std::string bytes = read_beginning(file);
   const std::string_view wal = bytes;
   const std::optional<std::size_t> end = end_of_commits(wal);
-  if (!identity || !end) return std::nullopt;
+  if (!fingerprint || !end) return std::nullopt;
   const std::size_t frame = kFrameHeader + big_endian_at(wal, kPageSizeOfWal);
   const std::size_t last_frame = *end - frame;
-  std::string seal = make_seal(*identity, wal.substr(kSaltsOfWal, kPair),
+  std::string seal = make_seal(*fingerprint, wal.substr(kSaltsOfWal, kPair),
                                wal.substr(last_frame + kChecksumOfFrame, kPair));
   const bool sealed = wal.substr(*end, kFrameHeader) == seal;
   return Ending{*end, (*end - kWalHeader) / frame, std::move(seal), sealed};
