@@ -34,10 +34,6 @@ class Counters {
 // The counters of a running daemon. Never fails: what is wrong shows up in the first call.
 std::unique_ptr<Counters> counters_of_server(const Endpoint& server);
 
-// What a command that a message names needs to reach this server: " --server URL", quoted for a
-// shell, or nothing for the one that it reaches without.
-std::string server_option(const Endpoint& server);
-
 // The counters of a store, used by this process itself, with the same engine code and locks as a
 // daemon. Errors: as open_store() of store.h.
 Result<std::unique_ptr<Counters>> counters_of_store(const StoreOptions& options);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <thread>
 
+#include "cli/server_option.h"
+
 namespace counterd {
 
 namespace {

@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "cli/counters.h"
+#include "cli/server_option.h"
 #include "common/ascii.h"
 #include "common/deadline.h"
 #include "common/number.h"

@@ -4,8 +4,8 @@
 
 #include "cli/counters.h"
 #include "cli/http_client.h"
+#include "cli/server_option.h"
 #include "common/counter_name.h"
-#include "common/environment.h"
 #include "common/idempotency_key.h"
 #include "common/number.h"
 #include "common/operation_text.h"
@@ -293,12 +293,6 @@ Result<CountersStatus> ServerCounters::status(Deadline deadline) {
 }
 
 }  // namespace
-
-std::string server_option(const Endpoint& server) {
-  const bool is_default =
-      to_string(server) == kDefaultEndpoint && environment("COUNTERCTL_SERVER").empty();
-  return is_default ? "" : " --server " + word_for_shell(to_url(server));
-}
 
 std::unique_ptr<Counters> counters_of_server(const Endpoint& server) {
   return std::make_unique<ServerCounters>(server);

@@ -12,6 +12,7 @@
 #include "cli/command.h"
 #include "cli/counterd_program.h"
 #include "cli/daemon.h"
+#include "cli/server_option.h"
 #include "common/deadline.h"
 #include "common/json.h"
 #include "common/limits.h"
