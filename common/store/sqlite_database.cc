@@ -538,23 +538,16 @@ void SqliteDatabase::roll_back() {
 }
 
 void SqliteDatabase::end(Deadline deadline) {
-  set_wal_of_deleted_aside();
-  options_.empty_wal ? empty_wal(deadline) : seal();
+  if (const std::string aside = file_.set_wal_of_deleted_aside(); !aside.empty()) {
+    log_warning("the log of the deleted database " + file_.path() + " is now " + aside);
+  }
+  if (!options_.empty_wal) {
+    seal();
+  } else if (file_.may_empty_wal()) {
+    // If it fails, the log is still there, and the next one to open it recovers it.
+    try_checkpoint(SQLITE_CHECKPOINT_TRUNCATE, deadline);
+  }
   file_.leave();  // last: whoever would take our log for that of another database is refused
-}
-
-void SqliteDatabase::set_wal_of_deleted_aside() {
-  if (file_.is_another_present()) return;
-  const std::string aside = file_.set_wal_of_deleted_aside();
-  if (aside.empty()) return;
-  log_warning("the log of the deleted database " + file_.path() + " is now " + aside);
-}
-
-void SqliteDatabase::empty_wal(Deadline deadline) {
-  // Others would be kept waiting. If it fails, the log is still there, and the next one to open it
-  // recovers it.
-  if (file_.is_another_present() || !file_.may_empty_wal()) return;
-  try_checkpoint(SQLITE_CHECKPOINT_TRUNCATE, deadline);
 }
 
 // Spares the next one the recovery, if all that it would find in the log is known to be on the

@@ -134,8 +134,6 @@ class SqliteDatabase {
   Result<void> write_wal_again();
   Result<void> begin(SQLite::Statement& statement);
   Result<void> check_wal_length();
-  void set_wal_of_deleted_aside();
-  void empty_wal(Deadline deadline);
   void seal();
   std::unique_ptr<ShmLock> keep_out_writers();
   int try_checkpoint(int mode, Deadline deadline);

@@ -407,7 +407,7 @@ bool SqliteFile::is_deleted() const {
 }
 
 bool SqliteFile::may_empty_wal() const {
-  if (is_deleted() || is_blank()) return false;
+  if (is_another_present() || is_deleted() || is_blank()) return false;
   return std::ranges::all_of(companions_, [](const Companion& companion) {
     const std::optional<FileIdentity> found = identify(companion.path);
     return !found ? errno == ENOENT : found == companion.identity;
@@ -416,7 +416,7 @@ bool SqliteFile::may_empty_wal() const {
 
 std::string SqliteFile::set_wal_of_deleted_aside() const {
   const auto& [log, memory] = companions_;
-  if (!is_deleted() || !log.is_in_place()) return {};
+  if (!is_deleted() || is_another_present() || !log.is_in_place()) return {};
   if (memory.is_in_place()) unlink(memory.path.c_str());  // while the log still keeps others out
   std::string aside = log.path + ".of-deleted-" + std::to_string(identity_.inode);
   if (rename(log.path.c_str(), aside.c_str()) != 0) return {};

@@ -78,14 +78,15 @@ class SqliteFile {
   // Whether the database has no name any more.
   bool is_deleted() const;
 
-  // Whether the log may be moved into the database for good: the database is neither deleted nor
-  // emptied, and nobody has put other files in the places of the log and the shared memory. The
-  // database need not be in its place, nor they in theirs: the connection has them open.
+  // Whether the log may be moved into the database for good: nobody else uses it, who would be kept
+  // waiting, the database is neither deleted nor emptied, and nobody has put other files in the
+  // places of the log and the shared memory. The database need not be in its place, nor they in
+  // theirs: the connection has them open.
   bool may_empty_wal() const;
 
-  // If the database is deleted, gives its log another name: else it would be taken for that of the
-  // next database in this place, such as a backup, and spoil it. The name; empty: nothing was done.
-  // REQUIRES: nobody else uses the database
+  // If the database is deleted and nobody else uses it, gives its log another name: else it would
+  // be taken for that of the next database in this place, such as a backup, and spoil it. The name;
+  // empty: nothing was done.
   std::string set_wal_of_deleted_aside() const;
 
  private:
