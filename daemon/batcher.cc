@@ -130,8 +130,7 @@ bool Batcher::submit(Question&& question, std::shared_ptr<Waiter> waiter, std::u
     waiting_.steps.emplace_back().operation = std::move(*operation);
     waiting_.tickets.push_back(std::move(ticket));
   } else if (auto* query = std::get_if<ListQuery>(&question)) {
-    const std::uint64_t not_before = taken_ + waiting_.steps.size();
-    lists_.push_back({std::move(*query), std::move(ticket), not_before});
+    lists_.push_back({std::move(*query), std::move(ticket)});
   } else {
     probes_.push_back(std::move(ticket));
   }
@@ -190,12 +189,11 @@ void Batcher::serve_probes() {
   for (const Ticket& probe : probes) deliver(probe, status);
 }
 
-// Not while it would miss what was submitted before it, unless that does not get the turn and is of
-// other clients.
+// Not while it would miss what the same client has asked before. What others have asked and have no
+// answer to yet, a list may have or lack.
 bool Batcher::is_due(const List& list) const {
   const std::vector<Ticket>& tickets = waiting_.tickets;
-  return list.not_before <= taken_ &&
-         std::ranges::find(tickets, list.ticket.waiter, &Ticket::waiter) == tickets.end();
+  return std::ranges::find(tickets, list.ticket.waiter, &Ticket::waiter) == tickets.end();
 }
 
 void Batcher::serve_list(const List& list) {
@@ -226,7 +224,6 @@ void Batcher::serve_batch() {
   const bool turn_needed = needs_turn(steps.first(steps_that_fit(waiting_.steps)));
   if (turn_needed && !take_turn()) return;
   Batch batch = take_batch(waiting_);
-  taken_ += batch.steps.size();
   const std::size_t size = batch.steps.size();
   const steady_clock::duration took = apply(std::move(batch));
   expect(turn_needed ? size + waiting_.steps.size() : 0, took);
@@ -274,7 +271,6 @@ void Batcher::answer_without_turn(const Error& error) {
   const bool helps_to_wait = error.code == Code::kOverloaded;
   const Time now = steady_clock::now();
   Batch taken = std::exchange(waiting_, {});
-  taken_ += taken.steps.size();
   Batch failing;
   Batch reports;
   Batch staying;

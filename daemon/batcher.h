@@ -49,10 +49,10 @@ class Batcher {
   void close();
 
   // Asks the store; the answer goes to waiter->finish(number, …). Operations are applied in the
-  // order submitted; a list sees those submitted before it. But reports, lists and probes do not
-  // wait for long for other waiters' changes that do not get the turn. Returns false, without
-  // taking the question, if it would bring the unanswered operations above kMaxWaitingOperations.
-  // Called on the event loop. REQUIRES: it is not Nothing
+  // order submitted, and a list sees those that the same waiter has submitted before it. But
+  // reports do not wait for long for other waiters' changes that do not get the turn. Returns
+  // false, without taking the question, if it would bring the unanswered operations above
+  // kMaxWaitingOperations. Called on the event loop. REQUIRES: it is not Nothing
   bool submit(Question&& question, std::shared_ptr<Waiter> waiter, std::uint64_t number);
   // Whether so much waits for the store that nobody should ask for more than one thing at once.
   bool is_crowded() const { return unanswered_ > kMaxWaitingOperations / 2; }
@@ -70,7 +70,6 @@ class Batcher {
   struct List {
     ListQuery query;
     Ticket ticket;
-    std::uint64_t not_before = 0;  // waits until taken_ has reached this
   };
 
   bool handle_some();
@@ -110,9 +109,6 @@ class Batcher {
   // Questions that are no operations: each list is put to the store by itself, all probes at once.
   std::deque<List> lists_;
   std::vector<Ticket> probes_;
-  // How many steps have been taken from waiting_ so far. One that did not get the turn is put back,
-  // and counts again when it is taken again: each time a list may be served one step too early.
-  std::uint64_t taken_ = 0;
   std::size_t unanswered_ = 0;  // operations, lists and probes that have no answer yet
   Gathering gathering_;
   StoreHealth health_;

@@ -245,16 +245,20 @@ TEST_CASE("a list sees what was submitted before it, and does not wait for all t
   CHECK(order[1] == "list");
 }
 
-TEST_CASE("a list sees what was submitted before it, also if that is more than fits into a batch") {
+TEST_CASE("a list sees what its client asked before it, also behind more than fits into a batch") {
   Fixture fixture(milliseconds(1), milliseconds(1'000));
-  const std::size_t count = 2 * kMaxBatchOperations + 10;
-  for (std::size_t i = 0; i < count; ++i) fixture.client()->ask(increment_of("before").operation);
+  const std::size_t others = 2 * kMaxBatchOperations + 10;
+  for (std::size_t i = 0; i < others; ++i) fixture.client()->ask(increment_of("other").operation);
+  const auto client = fixture.client();
+  client->ask(increment_of("own").operation);
+  client->ask(ListQuery{});
   fixture.client()->ask(ListQuery{});
-  fixture.client()->ask(increment_of("after").operation);
-  fixture.run(count + 2);
+  fixture.run(others + 3);
   const auto& order = fixture.notes.order;
-  REQUIRE(order.size() == count + 2);
-  CHECK(std::find(order.begin(), order.end(), "list") >= order.begin() + count);
+  REQUIRE(order.size() == others + 3);
+  const auto own = std::ranges::find(order, "own");
+  CHECK(std::find(own, order.end(), "list") != order.end());
+  CHECK(std::find(order.begin(), own, "list") != own);  // that of another client
 }
 
 TEST_CASE("a probe waits neither for all that waits before it nor for a list that does") {
