@@ -30,6 +30,11 @@ std::size_t size_of(const Question& question) {
   return operation == nullptr ? 1 : size_of(*operation);
 }
 
+// Whether it leaves no room in a batch for another like it.
+bool is_large(std::size_t operations) {
+  return operations > kMaxBatchOperations / 2;
+}
+
 // How many of the first steps fit into one batch by their number of operations; at least one.
 std::size_t steps_that_fit(const std::vector<Step>& steps) {
   std::size_t operations = 0;
@@ -127,8 +132,9 @@ bool Batcher::submit(Question&& question, std::shared_ptr<Waiter> waiter, std::u
   unanswered_ += size;
   Ticket ticket{std::move(waiter), number, steady_clock::now() + timeout_};
   if (auto* operation = std::get_if<Operation>(&question)) {
-    waiting_.steps.emplace_back().operation = std::move(*operation);
-    waiting_.tickets.push_back(std::move(ticket));
+    Batch& queue = is_large(size) ? large_ : waiting_;
+    queue.steps.emplace_back().operation = std::move(*operation);
+    queue.tickets.push_back(std::move(ticket));
   } else if (auto* query = std::get_if<ListQuery>(&question)) {
     lists_.push_back({std::move(*query), std::move(ticket)});
   } else {
@@ -139,7 +145,7 @@ bool Batcher::submit(Question&& question, std::shared_ptr<Waiter> waiter, std::u
 
 // When to ask the store.
 Deadline Batcher::due(Time now) {
-  if (waiting_.steps.empty() && !has_queries()) return Deadline::max();
+  if (waiting_.steps.empty() && large_.steps.empty() && !has_queries()) return Deadline::max();
   if (is_full() || has_queries()) return {};
   return gathering_.end(waiting_.steps.size(), now);
 }
@@ -148,9 +154,9 @@ bool Batcher::is_full() const {
   return unanswered_ >= kMaxBatchOperations;
 }
 
-// A full batch is complete, even if it consists of a few large groups.
+// A full batch is complete, even if it consists of a few groups.
 void Batcher::learn() {
-  if (has_queries()) {
+  if (has_queries() || !large_.steps.empty()) {
     gathering_.learn_nothing();
   } else {
     gathering_.learn(is_full() ? kMaxBatchOperations : waiting_.steps.size());
@@ -165,11 +171,15 @@ void Batcher::expect(std::size_t steps, steady_clock::duration commit) {
   gathering_.begin(expected, commit, steady_clock::now());
 }
 
-// Serves one batch, the probes and one list in turn, so that no kind waits for all of another.
+// Serves one batch, one large group, the probes and one list in turn, so that no kind waits for all
+// of another.
 void Batcher::serve() {
-  if (!waiting_.steps.empty()) serve_batch();
+  if (!waiting_.steps.empty()) serve_waiting();
+  if (!large_.steps.empty()) serve_large();
   if (!probes_.empty()) serve_probes();
-  const auto next = std::ranges::find_if(lists_, [this](const List& list) { return is_due(list); });
+  // What others have asked and have no answer to yet, a list may have or lack.
+  const auto next =
+      std::ranges::find_if(lists_, [this](const List& list) { return !asks_more(list.ticket); });
   if (next != lists_.end()) {
     const List list = std::move(*next);
     lists_.erase(next);
@@ -189,11 +199,10 @@ void Batcher::serve_probes() {
   for (const Ticket& probe : probes) deliver(probe, status);
 }
 
-// Not while it would miss what the same client has asked before. What others have asked and have no
-// answer to yet, a list may have or lack.
-bool Batcher::is_due(const List& list) const {
+// Whether waiting_ has operations of the same client, which come first.
+bool Batcher::asks_more(const Ticket& ticket) const {
   const std::vector<Ticket>& tickets = waiting_.tickets;
-  return std::ranges::find(tickets, list.ticket.waiter, &Ticket::waiter) == tickets.end();
+  return std::ranges::find(tickets, ticket.waiter, &Ticket::waiter) != tickets.end();
 }
 
 void Batcher::serve_list(const List& list) {
@@ -218,15 +227,29 @@ Deadline Batcher::end_of(const Ticket& oldest) const {
   return std::min(steady_clock::now(), oldest.deadline) + timeout_;
 }
 
-void Batcher::serve_batch() {
+void Batcher::serve_waiting() {
   learn();
-  const std::span<const Step> steps = waiting_.steps;
-  const bool turn_needed = needs_turn(steps.first(steps_that_fit(waiting_.steps)));
-  if (turn_needed && !take_turn()) return;
-  Batch batch = take_batch(waiting_);
+  Batch batch = next_batch(waiting_);
+  if (batch.steps.empty()) return;
   const std::size_t size = batch.steps.size();
+  const bool changes = needs_turn(batch.steps);
   const steady_clock::duration took = apply(std::move(batch));
-  expect(turn_needed ? size + waiting_.steps.size() : 0, took);
+  expect(changes ? size + waiting_.steps.size() : 0, took);
+}
+
+void Batcher::serve_large() {
+  if (asks_more(large_.tickets.front())) return;
+  Batch batch = next_batch(large_);
+  if (!batch.steps.empty()) apply(std::move(batch));
+}
+
+// What the store can apply next, taken out of `queue`, with the turn if that is needed; empty: the
+// turn was not obtained.
+Batcher::Batch Batcher::next_batch(Batch& queue) {
+  const std::span<const Step> steps = queue.steps;
+  const bool turn_needed = needs_turn(steps.first(steps_that_fit(queue.steps)));
+  if (turn_needed && !take_turn(queue)) return {};
+  return take_batch(queue);
 }
 
 // Has the store apply the batch, and delivers the answers. How long the store took.
@@ -249,28 +272,28 @@ steady_clock::duration Batcher::apply(Batch batch) {
 
 // Waits for the turn, but not for long at once: what only reads goes on meanwhile. False: it was
 // not obtained, and what need not wait for it, or cannot wait any longer, is answered.
-bool Batcher::take_turn() {
+bool Batcher::take_turn(Batch& queue) {
   const Deadline until =
-      std::min(steady_clock::now() + kTurnPatience, waiting_.tickets.front().deadline);
+      std::min(steady_clock::now() + kTurnPatience, queue.tickets.front().deadline);
   const Deadline recovered = steady_clock::now() + timeout_;
   Result<void> turn = stand_in_.cover([&] { return store_->take_turn(until, recovered); });
   // What was held up for longer, as by a disk that stood still, may be a copy whose key is
   // forgotten by now.
-  if (turn && steady_clock::now() > waiting_.tickets.front().deadline + timeout_) {
+  if (turn && steady_clock::now() > queue.tickets.front().deadline + timeout_) {
     store_->yield_turn();
     turn = Error{Code::kOverloaded, "the store has kept the change waiting for too long"};
   }
-  if (!turn) answer_without_turn(turn.error());
+  if (!turn) answer_without_turn(queue, turn.error());
   return turn.ok();
 }
 
 // Fails the changes that have waited until their deadline, or all of them if waiting would not
 // help. Applies the reports among them, which need no turn; but one that was asked for after a
-// change, by the same client, must see it.
-void Batcher::answer_without_turn(const Error& error) {
+// change, by the same client, must see it, also if that is in the other queue.
+void Batcher::answer_without_turn(Batch& queue, const Error& error) {
   const bool helps_to_wait = error.code == Code::kOverloaded;
   const Time now = steady_clock::now();
-  Batch taken = std::exchange(waiting_, {});
+  Batch taken = std::exchange(queue, {});
   Batch failing;
   Batch reports;
   Batch staying;
@@ -279,13 +302,14 @@ void Batcher::answer_without_turn(const Error& error) {
     const Waiter* const client = taken.tickets[i].waiter.get();
     const bool changes = changes_something(taken.steps[i].operation);
     const bool fails = changes && (!helps_to_wait || taken.tickets[i].deadline <= now);
-    const bool stays = !fails && (changes || clients_that_wait.contains(client));
+    const bool stays =
+        !fails && (changes || clients_that_wait.contains(client) || asks_more(taken.tickets[i]));
     if (stays) clients_that_wait.insert(client);
     Batch& part = fails ? failing : stays ? staying : reports;
     part.steps.push_back(std::move(taken.steps[i]));
     part.tickets.push_back(std::move(taken.tickets[i]));
   }
-  waiting_ = std::move(staying);
+  queue = std::move(staying);
   if (!failing.steps.empty()) log(health_.note_change(&error, now));
   fail_batch(failing.steps, error);
   deliver(std::move(failing));

@@ -49,7 +49,8 @@ class Batcher {
   void close();
 
   // Asks the store; the answer goes to waiter->finish(number, …). Operations are applied in the
-  // order submitted, and a list sees those that the same waiter has submitted before it. But
+  // order submitted, and a list sees those that the same waiter has submitted before it. But large
+  // groups let pass what is submitted before they are answered, also by the same waiter; and
   // reports do not wait for long for other waiters' changes that do not get the turn. Returns
   // false, without taking the question, if it would bring the unanswered operations above
   // kMaxWaitingOperations. Called on the event loop. REQUIRES: it is not Nothing
@@ -79,14 +80,16 @@ class Batcher {
   void wait_until(Deadline deadline);
   void set_alarm(Deadline deadline);
   void serve();
-  void serve_batch();
+  void serve_waiting();
+  void serve_large();
+  Batch next_batch(Batch& queue);
   Deadline end_of(const Ticket& oldest) const;
   void serve_probes();
-  bool is_due(const List& list) const;
+  bool asks_more(const Ticket& ticket) const;
   void serve_list(const List& list);
   std::chrono::steady_clock::duration apply(Batch batch);
-  bool take_turn();
-  void answer_without_turn(const Error& error);
+  bool take_turn(Batch& queue);
+  void answer_without_turn(Batch& queue, const Error& error);
   void learn();
   void expect(std::size_t steps, std::chrono::steady_clock::duration commit);
   static Batch take_batch(Batch& from);
@@ -106,6 +109,7 @@ class Batcher {
   bool stopped_ = false;
   bool has_answered_ = false;  // the store has answered a question
   Batch waiting_;
+  Batch large_;  // groups that take a batch each: of many, every other operation would wait for all
   // Questions that are no operations: each list is put to the store by itself, all probes at once.
   std::deque<List> lists_;
   std::vector<Ticket> probes_;

@@ -182,26 +182,64 @@ struct Fixture {
   std::vector<std::shared_ptr<Client>> clients;
 };
 
+Operation group_of(std::size_t size) {
+  return each_of(std::vector<Step>(size, increment_of("a"))).operation;
+}
+
 TEST_CASE("a group goes into one batch, with no more beside it than a batch may have") {
   Fixture fixture(milliseconds(1), milliseconds(1'000));
-  const auto group = [](std::size_t size) {
-    return each_of(std::vector<Step>(size, increment_of("a"))).operation;
-  };
-  for (const std::size_t size : {std::size_t{1}, kMaxBatchOperations, std::size_t{5},
-                                 kMaxBatchOperations - 5, std::size_t{1}}) {
-    fixture.client()->ask(group(size));
+  for (const std::size_t size : {std::size_t{1}, kMaxBatchOperations, kMaxBatchOperations / 2,
+                                 kMaxBatchOperations / 2, std::size_t{1}}) {
+    fixture.client()->ask(group_of(size));
   }
   fixture.run(5);
-  CHECK(fixture.notes.batches == 4);
+  CHECK(fixture.notes.batches == 3);
+}
+
+TEST_CASE("an operation does not wait for all large groups, nor they for all operations") {
+  Fixture fixture(milliseconds(5), milliseconds(1'000));
+  for (int i = 0; i < 4; ++i) fixture.client()->ask(group_of(kMaxBatchOperations));
+  fixture.client(20)->ask(increment_of("single").operation);
+  fixture.run(24);
+  const auto& order = fixture.notes.order;  // in which groups have no name
+  REQUIRE(order.size() == 24);
+  CHECK(order[0] == "single");
+  CHECK(order[1].empty());
+  CHECK(order[2] == "again");
+  CHECK(std::find(order.rbegin(), order.rend(), "") - order.rbegin() > 10);
+}
+
+TEST_CASE("a large group comes after what its client has asked before") {
+  Fixture fixture(milliseconds(1), milliseconds(1'000));
+  const auto client = fixture.client();
+  const std::size_t count = kMaxBatchOperations + 10;
+  for (std::size_t i = 0; i < count; ++i) client->ask(increment_of("before").operation);
+  client->ask(group_of(kMaxBatchOperations));
+  fixture.run(count + 1);
+  REQUIRE(fixture.notes.order.size() == count + 1);
+  CHECK(fixture.notes.order.back().empty());
+}
+
+TEST_CASE("a large group of reports sees what its client has asked before, also without the turn") {
+  Fixture fixture(milliseconds(1), milliseconds(10'000));
+  fixture.notes.turn_is_free = false;
+  fixture.client()->ask(group_of(kMaxBatchOperations));
+  const auto client = fixture.client();
+  client->ask(increment_of("before").operation);
+  client->ask(each_of(std::vector<Step>(kMaxBatchOperations, report_of("a"))).operation);
+  fixture.after(milliseconds(300), [&] {
+    CHECK(client->answers == 0);
+    fixture.notes.turn_is_free = true;
+  });
+  fixture.run(3);
+  CHECK(fixture.notes.order.back().empty());  // as groups have no name
 }
 
 TEST_CASE("as many operations wait as the limit says, those of groups counted") {
   Fixture fixture(milliseconds(1), milliseconds(1'000));
   fixture.notes.turn_is_free = false;
-  const Operation group =
-      each_of(std::vector<Step>(kMaxBatchOperations, increment_of("a"))).operation;
   const std::size_t groups = kMaxWaitingOperations / kMaxBatchOperations;
-  for (std::size_t i = 0; i < groups; ++i) fixture.client()->ask(group);
+  for (std::size_t i = 0; i < groups; ++i) fixture.client()->ask(group_of(kMaxBatchOperations));
   const auto one_more = fixture.client();
   CHECK_FALSE(fixture.batcher.submit(increment_of("a").operation, one_more, 0));
   fixture.notes.turn_is_free = true;
