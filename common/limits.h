@@ -58,6 +58,10 @@ inline constexpr std::size_t kMaxPipelined = 64;
 // they would wait longer than clients do.
 inline constexpr std::size_t kMaxWaitingOperations = 10'000;
 
+// How many of these may be in large groups: ten clients that send such would else leave no room for
+// anybody's increment.
+inline constexpr std::size_t kMaxWaitingInLargeGroups = 9'000;
+
 // Operations in one batch: bounds the time that the store's write lock is held, and the size of a
 // Redis script call.
 inline constexpr std::size_t kMaxBatchOperations = 1'000;

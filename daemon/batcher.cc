@@ -128,7 +128,8 @@ void Batcher::note_hang() {
 bool Batcher::submit(Question&& question, std::shared_ptr<Waiter> waiter, std::uint64_t number) {
   note_hang();
   const std::size_t size = size_of(question);
-  if (unanswered_ + size > kMaxWaitingOperations) return false;
+  const std::size_t most = is_large(size) ? kMaxWaitingInLargeGroups : kMaxWaitingOperations;
+  if (unanswered_ + size > most) return false;
   unanswered_ += size;
   Ticket ticket{std::move(waiter), number, steady_clock::now() + timeout_};
   if (auto* operation = std::get_if<Operation>(&question)) {

@@ -53,7 +53,7 @@ class Batcher {
   // groups let pass what is submitted before they are answered, also by the same waiter; and
   // reports do not wait for long for other waiters' changes that do not get the turn. Returns
   // false, without taking the question, if it would bring the unanswered operations above
-  // kMaxWaitingOperations. Called on the event loop. REQUIRES: it is not Nothing
+  // their limit (limits.h). Called on the event loop. REQUIRES: it is not Nothing
   bool submit(Question&& question, std::shared_ptr<Waiter> waiter, std::uint64_t number);
   // Whether so much waits for the store that nobody should ask for more than one thing at once.
   bool is_crowded() const { return unanswered_ > kMaxWaitingOperations / 2; }

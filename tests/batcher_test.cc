@@ -238,14 +238,17 @@ TEST_CASE("a large group of reports sees what its client has asked before, also 
 TEST_CASE("as many operations wait as the limit says, those of groups counted") {
   Fixture fixture(milliseconds(1), milliseconds(1'000));
   fixture.notes.turn_is_free = false;
-  const std::size_t groups = kMaxWaitingOperations / kMaxBatchOperations;
+  const std::size_t groups = kMaxWaitingInLargeGroups / kMaxBatchOperations;
   for (std::size_t i = 0; i < groups; ++i) fixture.client()->ask(group_of(kMaxBatchOperations));
   const auto one_more = fixture.client();
+  CHECK_FALSE(fixture.batcher.submit(group_of(kMaxBatchOperations), one_more, 0));
+  fixture.client()->ask(group_of(kMaxBatchOperations / 2));
+  fixture.client()->ask(group_of(kMaxBatchOperations / 2));
   CHECK_FALSE(fixture.batcher.submit(increment_of("a").operation, one_more, 0));
   fixture.notes.turn_is_free = true;
-  fixture.run(groups);
+  fixture.run(groups + 2);
   one_more->ask(increment_of("a").operation);
-  fixture.run(groups + 1);
+  fixture.run(groups + 3);
 }
 
 TEST_CASE("operations are applied in the order in which they were submitted") {
@@ -571,9 +574,8 @@ TEST_CASE("no more questions wait than the limit") {
 
 TEST_CASE("groups that were answered make room for as many again") {
   Fixture fixture(milliseconds(1), milliseconds(1'000));
-  const Operation group =
-      each_of(std::vector<Step>(kMaxBatchOperations, increment_of("a"))).operation;
-  const std::size_t groups = kMaxWaitingOperations / kMaxBatchOperations;
+  const Operation group = group_of(kMaxBatchOperations);
+  const std::size_t groups = kMaxWaitingInLargeGroups / kMaxBatchOperations;
   for (std::size_t round = 1; round <= 2; ++round) {
     for (std::size_t i = 0; i < groups; ++i) fixture.client()->ask(group);
     fixture.run(round * groups);
