@@ -21,12 +21,12 @@ constexpr std::size_t kSweptForEach = 2;
 constexpr std::size_t kSweptAlways = 16;
 
 // At the limit of keys a batch looks for expired ones for up to kSearchTime, kSweptWhenFull rows at
-// a time: at 40,000 rows or so.
+// a time: at 40,000 rows or so. Then others are served for kSearchPause without that: a search of
+// ten million keys takes five seconds, for which nobody's change, with a key or without, should
+// have to wait.
 constexpr std::size_t kSweptWhenFull = 2'000;
 constexpr std::chrono::milliseconds kSearchTime{20};
-
-// How often, at most, all keys are looked at while there is no room for more.
-constexpr std::chrono::seconds kSearchPause{10};
+constexpr std::chrono::milliseconds kSearchPause{200};
 
 // Whether an outcome has more than the columns hold.
 bool has_more(const Operation& operation) {
@@ -75,7 +75,7 @@ void SqliteKeys::begin(std::size_t count, std::int64_t now_ms) {
   at_ = {read_state_.getColumn(1).getString(), read_state_.getColumn(2).getString()};
   passed_ = read_state_.getColumn(3).getInt64();
   read_state_.reset();
-  if (is_full(count)) {
+  if (is_full(count) && steady_clock::now() >= next_search_) {
     search(count);
   } else {
     sweep(kSweptForEach * count + kSweptAlways);
@@ -87,22 +87,15 @@ bool SqliteKeys::is_full(std::size_t count) const {
   return count_ + static_cast<std::int64_t>(count) > max_keys_;
 }
 
-// Looks for expired keys until there is room for `count` more; at worst at all of them, in this
-// batch and the following ones, whoever has them. Then, for a while, only at some in each batch.
+// Looks for expired keys until there is room for `count` more, or time is up; at worst once more
+// than all round the table, so that all keys have been counted.
 void SqliteKeys::search(std::size_t count) {
-  if (steady_clock::now() >= next_search_) {
-    searches_ = true;
-    wrapped_ = false;
-    from_ = last_ = at_;
-    next_search_ = steady_clock::now() + kSearchPause;
-  }
-  wrapped_ = wrapped_ || at_ < last_;  // by others
   const Time end = steady_clock::now() + kSearchTime;
+  int rounds_begun = 1;
   do {
-    wrapped_ = sweep(kSweptWhenFull) || wrapped_;
-    if (wrapped_ && at_ >= from_) searches_ = false;
-  } while (searches_ && is_full(count) && steady_clock::now() < end);
-  last_ = at_;
+    if (sweep(kSweptWhenFull)) ++rounds_begun;
+  } while (rounds_begun <= 2 && is_full(count) && steady_clock::now() < end);
+  next_search_ = steady_clock::now() + kSearchPause;
 }
 
 // Looks at so many rows, and erases those that have expired. Whether it came to the end of the

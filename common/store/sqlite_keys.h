@@ -4,8 +4,9 @@
 // Rows are stored in key order, so that time-ordered keys, which the command line makes, are all
 // added at one end of the table. Expired keys are looked for in small portions, one per batch, by
 // going round the table: an index by expiry would cost every operation another page. So where the
-// table is full and few keys have expired, finding them takes several batches. Each time round also
-// counts all keys, since somebody may have deleted some by other means.
+// table is full and few keys have expired, finding them takes a while, up to a minute where there
+// are ten million. Each time round also counts all keys, since somebody may have deleted some by
+// other means.
 //
 // REQUIRES, for all but reset(): the turn is held and a transaction that writes is open. Throws
 // SQLite::Exception.
@@ -54,12 +55,7 @@ class SqliteKeys {
   const std::int64_t max_keys_;
   SQLite::Statement read_state_, write_state_, select_, insert_, next_, erase_;
 
-  // Of the search for room. It goes round the table once; other stores may do parts of the way.
-  Time next_search_;
-  bool searches_ = false;
-  bool wrapped_ = false;  // has come to the end of the table
-  Position from_;         // where it began
-  Position last_;         // where it has got to, as of this store's last batch
+  Time next_search_;  // for room, if there is none
 
   // Of the batch.
   std::int64_t now_ms_ = 0;
